@@ -1,0 +1,35 @@
+# make demo, make test: all set-up included, on a fresh machine with Python 3.11.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+DEMO := demo
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: demo test test-all check format clean
+
+demo: .venv/installed  ## phantom, training, evaluation, prediction; prints where the results are
+	$(BIN)/python experiments/demo.py $(DEMO)
+
+test: check  ## linters, types, layers, then every quick test
+	$(PYTEST)
+
+test-all: check  ## the slow tests too
+	$(PYTEST) -m "slow or not slow"
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv $(DEMO)
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,253 @@
+"""The `semilung` command: `train` speaks Hydra, everything else plain arguments.
+
+Torch and Hydra are imported where a command needs them, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from semilung import __version__
+from semilung.types import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit: 0 done, 1 a fault of semilung, 2 a mistake, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["train"]:
+            _train(arguments[1:])
+        else:
+            parsed = _parser().parse_args(arguments)
+            parsed.run(parsed)
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"semilung: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
+
+
+def _say(message: str) -> None:
+    print(message)  # noqa: T201
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semilung",
+        description="Semi- and weakly-supervised lung-nodule segmentation on 3D CT.",
+        epilog="semilung COMMAND --help tells more about each.",
+    )
+    parser.add_argument("--version", action="version", version=f"semilung {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands.add_parser("train", help="train: semilung train strategy=mean_teacher [key=value ...]")
+    _add_data(commands.add_parser("data", help="phantom, check, prepare"))
+    _add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
+    _add_predict(commands.add_parser("predict", help="write nodule masks of NIfTI scans"))
+    listing = commands.add_parser("list", help="names that a config may use")
+    listing.add_argument("kind", choices=["strategies", "models"])
+    listing.set_defaults(run=_list)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    phantom = commands.add_parser("phantom", help="make a cohort of procedural chest CTs")
+    phantom.add_argument("out", type=Path, help="new folder for the scans and manifest.csv")
+    phantom.add_argument("--scans", type=int, default=12)
+    phantom.add_argument("--size", type=int, default=96, help="voxels along each axis")
+    phantom.add_argument("--spacing-mm", type=float, default=2.0)
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.set_defaults(run=_data_phantom)
+    check = commands.add_parser("check", help="tell everything wrong with a manifest")
+    check.add_argument("manifest", type=Path)
+    check.set_defaults(run=_data_check)
+    prepare = commands.add_parser("prepare", help="fill the cache of resampled volumes")
+    prepare.add_argument("manifest", type=Path)
+    prepare.add_argument("--spacing-mm", type=float, nargs=3, metavar=("X", "Y", "Z"))
+    prepare.add_argument("--cache", type=Path, help="default: $SEMILUNG_CACHE or ~/.cache/semilung")
+    prepare.add_argument("--verify", action="store_true", help="hash what the cache holds")
+    prepare.set_defaults(run=_data_prepare)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders; several are averaged")
+    parser.add_argument("--split", choices=["val", "test"], default="test")
+    parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest")
+    parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
+    parser.add_argument("--out", type=Path, help="default: RUN/evaluation-<what>-<checkpoint>")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scans", type=Path, nargs="+", help="NIfTI files")
+    parser.add_argument("--run", type=Path, action="append", required=True, dest="runs",
+                        help="a run's folder; give several to average them")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
+    parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
+    parser.add_argument("--threshold", type=float, help="default: the run's")
+    parser.add_argument("--probability", action="store_true", help="write probabilities too")
+    parser.add_argument("--overwrite", action="store_true")
+    parser.set_defaults(run=_predict)
+
+
+def _train(overrides: list[str]) -> None:
+    import hydra
+
+    from semilung.config import register_schema
+
+    register_schema()
+    sys.argv = ["semilung train", *overrides]
+    wrapped = hydra.main(
+        config_path="pkg://semilung.configs", config_name="train", version_base="1.3"
+    )(_run_training)
+    try:
+        wrapped()
+    except SystemExit as error:
+        # Hydra has told what is wrong with the command line; its own code for that is 1
+        sys.exit(2 if error.code == 1 else error.code)
+
+
+def _run_training(composed: DictConfig) -> None:
+    try:
+        _train_composed(composed)
+    except UserError as error:
+        _fail(str(error))
+
+
+def _train_composed(composed: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from semilung.config import check_resumed, load_run_config, run_name, to_command, to_training
+    from semilung.training import train
+
+    command = to_command(composed)
+    if command.resume is not None:
+        folder = Path(command.resume)
+        config = load_run_config(folder)
+        check_resumed(config, command, list(HydraConfig.get().overrides.task))
+    else:
+        config = to_training(command)
+        config.data.manifest = str(_manifest(config.data.manifest))
+        folder = Path(command.runs_dir) / (command.run_name or run_name(config))
+    outcome = train(config, folder, resume=command.resume is not None)
+    if not outcome.finished:
+        _say(f"stopped at step {outcome.steps}; go on with: semilung train resume={folder}")
+        sys.exit(130)
+    _say(f"trained {outcome.steps} steps: {folder}\njudge it with: semilung evaluate {folder}")
+
+
+def _manifest(named: str | None) -> Path:
+    """The manifest as an absolute path, so that a run finds it from any folder; else a phantom."""
+    from semilung.data import DataConfig
+    from semilung.data.phantom import write_phantom
+
+    if named is not None:
+        return Path(named).expanduser().resolve()
+    folder = DataConfig().cache_folder() / "phantom"
+    _say(f"no data.manifest is named: training on the embedded phantom in {folder}")
+    return write_phantom(folder).resolve()
+
+
+def _data_phantom(arguments: argparse.Namespace) -> None:
+    from semilung.data.phantom import write_phantom
+
+    manifest = write_phantom(
+        arguments.out,
+        scans=arguments.scans,
+        size=arguments.size,
+        spacing_mm=arguments.spacing_mm,
+        seed=arguments.seed,
+    )
+    _say(f"manifest: {manifest}")
+
+
+def _data_check(arguments: argparse.Namespace) -> None:
+    from semilung.data import check_manifest
+
+    faults = check_manifest(arguments.manifest)
+    for fault in faults:
+        _say(f"row {fault.row}  {fault.case}  {fault.field}: {fault.message}")
+    if faults:
+        raise UserError(f"{arguments.manifest} has {len(faults)} faults, listed above")
+    _say(f"{arguments.manifest}: no fault found")
+
+
+def _data_prepare(arguments: argparse.Namespace) -> None:
+    from semilung.data import DataConfig, prepare, read_manifest
+
+    config = DataConfig(cache=None if arguments.cache is None else str(arguments.cache))
+    if arguments.spacing_mm is not None:
+        config.spacing_mm = tuple(arguments.spacing_mm)
+    prepared = prepare(read_manifest(arguments.manifest), config, verify=arguments.verify)
+    _say(f"{len(prepared)} cases are prepared in {config.cache_folder()}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from semilung.config import load_run_config
+    from semilung.data import prepare, read_manifest
+    from semilung.evaluation import evaluate_cases, print_table, summarise, write_report
+    from semilung.training import load_predictor, split_cases, with_reference
+
+    configs = [load_run_config(run) for run in arguments.runs]
+    models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
+    config = configs[0]
+    if arguments.manifest:
+        cases = with_reference(read_manifest(arguments.manifest), str(arguments.manifest))
+    else:
+        cases = split_cases(arguments.runs[0], config, arguments.split)
+    report = evaluate_cases(
+        models,
+        prepare(cases, config.data),
+        window_hu=config.data.window_hu,
+        window=config.inference.window,
+        overlap=config.inference.overlap,
+        threshold=config.inference.threshold,
+        min_volume_mm3=config.inference.min_volume_mm3,
+        progress=True,
+    )
+    what = arguments.manifest.stem if arguments.manifest else arguments.split
+    out = arguments.out or arguments.runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
+    write_report(report, out)
+    print_table(summarise(report))
+    _say(f"tables: {out}")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from semilung.config import load_run_config
+    from semilung.training import load_predictor, predict_files
+
+    configs = [load_run_config(run) for run in arguments.runs]
+    models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
+    written = predict_files(
+        models,
+        configs,
+        arguments.scans,
+        arguments.out,
+        threshold=arguments.threshold,
+        probability=arguments.probability,
+        overwrite=arguments.overwrite,
+    )
+    for path in written:
+        _say(str(path))
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from semilung.models import models
+    from semilung.strategies import list_strategies
+
+    _say("\n".join(list_strategies() if arguments.kind == "strategies" else list(models)))

@@ -1,0 +1,72 @@
+"""From a manifest of scans to batches: manifest, volumes, cache, sampling, augmentation.
+
+What needs torch is imported when it is first asked for, so that tables and volumes stay quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from semilung.data.check import check_manifest
+from semilung.data.cohort import Cohort, open_cohort
+from semilung.data.config import AugmentConfig, DataConfig
+from semilung.data.intensity import scale_hu
+from semilung.data.manifest import Case, Fault, read_manifest
+from semilung.data.prepare import PreparedCase, prepare
+from semilung.data.splits import apply_label_budget, assign_splits
+from semilung.data.volume import (
+    Header,
+    Volume,
+    read_header,
+    read_volume,
+    resample_onto,
+    same_grid,
+    to_ras,
+    write_volume,
+)
+
+if TYPE_CHECKING:
+    from semilung.data.augment import Views
+    from semilung.data.loader import StepDataset, bag_label, build_loader
+
+_NEEDS_TORCH = {
+    "StepDataset": "loader",
+    "Views": "augment",
+    "bag_label": "loader",
+    "build_loader": "loader",
+}
+
+__all__ = [
+    "AugmentConfig",
+    "Case",
+    "Cohort",
+    "DataConfig",
+    "Fault",
+    "Header",
+    "PreparedCase",
+    "StepDataset",
+    "Views",
+    "Volume",
+    "apply_label_budget",
+    "assign_splits",
+    "bag_label",
+    "build_loader",
+    "check_manifest",
+    "open_cohort",
+    "prepare",
+    "read_header",
+    "read_manifest",
+    "read_volume",
+    "resample_onto",
+    "same_grid",
+    "scale_hu",
+    "to_ras",
+    "write_volume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEEDS_TORCH:
+        return getattr(import_module(f"semilung.data.{_NEEDS_TORCH[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,82 @@
+"""A manifest, split, budgeted and prepared: what training, evaluation and reports start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from semilung.data.config import DataConfig
+from semilung.data.manifest import Case, read_manifest
+from semilung.data.prepare import PreparedCase, prepare
+from semilung.data.splits import apply_label_budget, assign_splits
+from semilung.types import ROLES, Split, UserError
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The cases of a run. A split is prepared when it is first asked for, so test stays closed.
+
+    Attributes:
+        cases: All of them, with splits, after the label budget.
+        config: How they are prepared.
+    """
+
+    cases: list[Case]
+    config: DataConfig
+
+    def train(self, stream: str) -> list[PreparedCase]:
+        """The training cases of a stream.
+
+        Raises:
+            UserError: There are none; the message says what there is.
+        """
+        found = self._train.get(stream, [])
+        if not found:
+            counts = ", ".join(f"{len(self._train.get(role, []))} {role}" for role in ROLES)
+            remedy = "add such rows to the manifest, change data.labelled and data.rest, or"
+            msg = f"the {stream} stream is empty: the training cases are {counts}; {remedy}"
+            raise UserError(f"{msg} set data.batch.{stream}=0")
+        return found
+
+    @cached_property
+    def val(self) -> list[PreparedCase]:
+        """The validation cases of all roles; may be empty."""
+        return self._prepared("val")
+
+    @cached_property
+    def test(self) -> list[PreparedCase]:
+        """The test cases of all roles; may be empty."""
+        return self._prepared("test")
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """Case to split, to be saved with the run."""
+        return {case.case: str(case.split) for case in self.cases}
+
+    @cached_property
+    def _train(self) -> dict[str, list[PreparedCase]]:
+        prepared = self._prepared("train")
+        return {role: [item for item in prepared if item.case.role == role] for role in ROLES}
+
+    def _prepared(self, split: Split) -> list[PreparedCase]:
+        return prepare([case for case in self.cases if case.split == split], self.config)
+
+
+def open_cohort(config: DataConfig, *, seed: int) -> Cohort:
+    """Read the manifest, assign splits by `seed`, and apply the label budget.
+
+    Raises:
+        UserError: No manifest is named, or it, the splits or the budget are at fault.
+    """
+    if config.manifest is None:
+        raise UserError("no manifest is named; set data.manifest=PATH/manifest.csv")
+    cases = assign_splits(
+        read_manifest(config.manifest),
+        seed=seed,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        folds=config.folds,
+        fold=config.fold,
+    )
+    budgeted = apply_label_budget(cases, labelled=config.labelled, rest=config.rest, seed=seed)
+    return Cohort(budgeted, config)

@@ -1,0 +1,186 @@
+"""What a user may choose about data and augmentation: two plain dataclasses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semilung.types import ROLES, UserError
+
+RESTS = ("unlabelled", "weak", "drop")
+
+
+@dataclass
+class DataConfig:
+    """Which cases teach, how volumes are prepared, and how crops are drawn from them.
+
+    Attributes:
+        manifest: Path of the manifest CSV.
+        labelled: Label budget: labelled training cases to keep by seed; None keeps all.
+        rest: What labelled training cases beyond the budget become: unlabelled, weak or drop.
+        folds: Cross-validate within train with so many folds; None keeps the manifest's splits.
+        fold: Which fold is the validation set, from 0.
+        val_fraction: Share of patients drawn for validation where the manifest states no split.
+        test_fraction: Share of patients drawn for test where the manifest states no split.
+        cache: Folder of prepared volumes; None is $SEMILUNG_CACHE, else ~/.cache/semilung.
+        spacing_mm: Voxel size after preparation, (x, y, z); None keeps each scan's own.
+        clip_hu: Intensities are clipped to this range when stored.
+        crop_to_lungs: Cut volumes to the box around the lungs, where they reach beyond it.
+        lung_margin_mm: How much is kept around that box.
+        window_hu: Range of HU that becomes [0, 1] in batches.
+        crop: Size of a training crop in voxels, (x, y, z).
+        batch: Crops a step and process from each stream; 0 switches a stream off.
+        foreground: Share of labelled crops that are made to hold a nodule voxel.
+        overhang: How far a crop may reach beyond the volume, as a share of its size. At 0.5 every
+            voxel is as likely to be a crop's centre, so nodules are met at every offset even
+            where volumes are little larger than a crop; 0 keeps crops inside.
+        workers: Loader processes; 0 loads in the training process.
+
+    Raises:
+        UserError: A value out of its range; the message names field, value and remedy.
+    """
+
+    manifest: str | None = None
+    labelled: int | None = None
+    rest: str = "unlabelled"
+    folds: int | None = None
+    fold: int = 0
+    val_fraction: float = 0.2
+    test_fraction: float = 0.2
+    cache: str | None = None
+    spacing_mm: tuple[float, float, float] | None = (1.0, 1.0, 1.0)
+    clip_hu: tuple[float, float] = (-1024.0, 2000.0)
+    crop_to_lungs: bool = True
+    lung_margin_mm: float = 10.0
+    window_hu: tuple[float, float] = (-1000.0, 400.0)
+    crop: tuple[int, int, int] = (40, 40, 40)
+    batch: dict[str, int] = field(
+        default_factory=lambda: {"labelled": 4, "unlabelled": 4, "healthy": 2, "weak": 0}
+    )
+    foreground: float = 0.5
+    overhang: float = 0.5
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        # A composed config hands over lists where tuples are declared.
+        if self.spacing_mm is not None:
+            self.spacing_mm = _triple(self.spacing_mm, "spacing_mm")
+            _require(min(self.spacing_mm) > 0, "spacing_mm", self.spacing_mm, "be positive")
+        x, y, z = _triple(self.crop, "crop")
+        self.crop = (int(x), int(y), int(z))
+        self.clip_hu = _range(self.clip_hu, "clip_hu")
+        self.window_hu = _range(self.window_hu, "window_hu")
+        self._check_intensities()
+        self._check_splits()
+        self._check_sampling()
+
+    def _check_intensities(self) -> None:
+        inside = self.clip_hu[0] >= -32768 and self.clip_hu[1] <= 32767
+        _require(inside, "clip_hu", self.clip_hu, "fit in int16, as volumes are stored")
+        covered = self.clip_hu[0] <= self.window_hu[0] and self.window_hu[1] <= self.clip_hu[1]
+        _require(covered, "window_hu", self.window_hu, f"lie within clip_hu={self.clip_hu}")
+        _require(self.lung_margin_mm >= 0, "lung_margin_mm", self.lung_margin_mm, "be at least 0")
+
+    def _check_splits(self) -> None:
+        _require(self.rest in RESTS, "rest", self.rest, f"be one of {', '.join(RESTS)}")
+        _require(self.labelled is None or self.labelled >= 1, "labelled", self.labelled, "be >= 1")
+        _require(self.folds is None or self.folds >= 2, "folds", self.folds, "be at least 2")
+        below = self.fold < (self.folds or 1) and self.fold >= 0
+        _require(below, "fold", self.fold, f"be at least 0 and below folds={self.folds}")
+        for name in ("val_fraction", "test_fraction"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "be in [0, 1)")
+        both = self.val_fraction + self.test_fraction
+        _require(both < 1, "val_fraction + test_fraction", both, "leave something for training")
+
+    def _check_sampling(self) -> None:
+        _require(min(self.crop) >= 1, "crop", self.crop, "be at least 1 voxel")
+        _require(0 <= self.foreground <= 1, "foreground", self.foreground, "be in [0, 1]")
+        _require(0 <= self.overhang <= 0.5, "overhang", self.overhang, "be in [0, 0.5]")
+        _require(self.workers >= 0, "workers", self.workers, "be at least 0")
+        for stream, size in self.batch.items():
+            known = stream in ROLES and size >= 0
+            _require(known, f"batch.{stream}", size, f"be >= 0, for one of {', '.join(ROLES)}")
+
+    def cache_folder(self) -> Path:
+        """Where prepared volumes lie."""
+        named = self.cache or os.environ.get("SEMILUNG_CACHE") or "~/.cache/semilung"
+        return Path(named).expanduser()
+
+
+@dataclass
+class AugmentConfig:
+    """How crops vary. All views of a crop share the geometry; the views differ in intensity only.
+
+    Attributes:
+        flips: Mirror each axis with probability 1/2.
+        quarter_turns: Turn by multiples of 90 degrees in planes of equal size and spacing.
+        affine_probability: Share of crops that are rotated and scaled besides.
+        rotation_degrees: Largest angle of that rotation, about a random axis.
+        scale: Range of the zoom factor of that scaling.
+        weak_shift_hu: Weak view: largest offset added to all voxels.
+        weak_contrast: Weak view: largest relative change of contrast.
+        weak_noise_hu: Weak view: largest standard deviation of added Gaussian noise.
+        strong_probability: Strong view: probability of each of its changes.
+        strong_shift_hu: Strong view: largest offset.
+        strong_contrast: Strong view: largest relative change of contrast.
+        strong_gamma: Strong view: range of the exponent applied to the windowed image.
+        strong_noise_hu: Strong view: largest standard deviation of noise.
+        strong_blur_voxels: Strong view: range of the Gaussian blur's standard deviation.
+        cutout_holes: Strong view: boxes occluded, each with one random grey value.
+        cutout_share: Strong view: largest edge of such a box as a share of the crop's.
+
+    Raises:
+        UserError: A value out of its range; the message names field, value and remedy.
+    """
+
+    flips: bool = True
+    quarter_turns: bool = True
+    affine_probability: float = 0.2
+    rotation_degrees: float = 15.0
+    scale: tuple[float, float] = (0.9, 1.1)
+    weak_shift_hu: float = 20.0
+    weak_contrast: float = 0.05
+    weak_noise_hu: float = 10.0
+    strong_probability: float = 0.5
+    strong_shift_hu: float = 80.0
+    strong_contrast: float = 0.2
+    strong_gamma: tuple[float, float] = (0.7, 1.5)
+    strong_noise_hu: float = 50.0
+    strong_blur_voxels: tuple[float, float] = (0.4, 1.0)
+    cutout_holes: int = 3
+    cutout_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name in ("affine_probability", "strong_probability"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "be in [0, 1]")
+        for name in ("scale", "strong_gamma", "strong_blur_voxels"):
+            bounds = _range(getattr(self, name), name, strict=False)
+            _require(bounds[0] > 0, name, bounds, "be positive")
+            setattr(self, name, bounds)
+        for name in ("weak_shift_hu", "weak_noise_hu", "strong_shift_hu", "strong_noise_hu"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "be at least 0")
+        for name in ("weak_contrast", "strong_contrast", "cutout_share"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "be in [0, 1)")
+        angle = self.rotation_degrees
+        _require(0 <= angle <= 45, "rotation_degrees", angle, "be in [0, 45]")
+        _require(self.cutout_holes >= 0, "cutout_holes", self.cutout_holes, "be at least 0")
+
+
+def _require(holds: bool, name: str, value: object, rule: str) -> None:
+    if not holds:
+        raise UserError(f"{name}={value} is out of range: it must {rule}")
+
+
+def _triple(value: Sequence[float], name: str) -> tuple[float, float, float]:
+    _require(len(value) == 3, name, tuple(value), "have three values, for x, y and z")
+    x, y, z = value
+    return (x, y, z)
+
+
+def _range(value: Sequence[float], name: str, *, strict: bool = True) -> tuple[float, float]:
+    _require(len(value) == 2, name, tuple(value), "have two values, low and high")
+    low, high = value
+    _require(low < high or (low == high and not strict), name, (low, high), "run low to high")
+    return (low, high)

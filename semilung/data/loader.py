@@ -1,0 +1,179 @@
+"""Batches by step: item t of the data set is everything that step t trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from semilung.data.augment import Views
+from semilung.data.config import AugmentConfig, DataConfig
+from semilung.data.geometry import random_geometry
+from semilung.data.intensity import scale_hu
+from semilung.data.prepare import PreparedCase
+from semilung.data.sampling import draw, random_window, sample_rng
+from semilung.types import IGNORE, Batch, StreamBatch, UserError
+
+ViewsOf: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
+"""Views of every stream alike, or of each stream by its name."""
+
+
+class StepDataset(Dataset[Batch]):
+    """Item t is the whole batch of step t for this process: a pure function of (seed, t).
+
+    Sample j of stream s at step t has the global index `t * B_s * world_size + rank * B_s + j`,
+    so processes never share a sample and together draw what one process with their batch would.
+
+    Args:
+        streams: Stream name to its training cases.
+        config: Crop, window, batch sizes and sampling.
+        augment: How crops and views vary.
+        seed: Of the run.
+        rank: Of this process.
+        world_size: Number of processes.
+        views: `weak`, `strong` or both, for all streams or by stream.
+        fields: Of `mask`, `anatomy`, `bag_label`.
+
+    Raises:
+        UserError: A stream has no cases, or its batch size is 0.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Sequence[PreparedCase]],
+        config: DataConfig,
+        augment: AugmentConfig,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        views: ViewsOf = ("weak", "strong"),
+        fields: Sequence[str] = ("mask",),
+    ) -> None:
+        self.streams, self.config, self.augment = streams, config, augment
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        named = views if isinstance(views, Mapping) else dict.fromkeys(streams, views)
+        self.views = {stream: tuple(named[stream]) for stream in streams}
+        self.fields = tuple(fields)
+        self._make = Views(augment, window_hu=config.window_hu, size=config.crop)
+        for stream, cases in streams.items():
+            _require_stream(stream, cases, config)
+
+    def __getitem__(self, step: int) -> Batch:
+        return {stream: self._stream(stream, step) for stream in self.streams}
+
+    def _stream(self, stream: str, step: int) -> StreamBatch:
+        size = self.config.batch[stream]
+        first = (step * self.world_size + self.rank)
+        cases = self.streams[stream]
+        chosen = [cases[draw(self.seed, stream, first + j, len(cases))] for j in range(size)]
+        samples = [self._sample(stream, first + j, item) for j, item in enumerate(chosen)]
+        batch: StreamBatch = {key: torch.stack([s[key] for s in samples]) for key in samples[0]}
+        if "bag_label" in self.fields and stream != "unlabelled":
+            batch["bag_label"] = torch.tensor([bag_label(item) for item in chosen])
+        batch["case"] = [item.case.case for item in chosen]
+        return batch
+
+    def _sample(self, stream: str, index: int, item: PreparedCase) -> dict[str, torch.Tensor]:
+        """One crop: its window, its geometry, then its views and labels."""
+        rng, size = sample_rng(self.seed, stream, index), self.config.crop
+        start = random_window(
+            rng,
+            item.shape,
+            size,
+            foreground=item.foreground,
+            probability=self.config.foreground if stream == "labelled" else 0.0,
+            overhang=self.config.overhang,
+        )
+        geometry = random_geometry(rng, self.augment, size, item.spacing_mm)
+        seeds = dict(zip(("weak", "strong"), rng.integers(2**31, size=2).tolist(), strict=True))
+        (x, y, z), (mx, my, mz) = start, geometry.margin
+        low = (x - mx, y - my, z - mz)
+        extent = (size[0] + 2 * mx, size[1] + 2 * my, size[2] + 2 * mz)
+
+        hu = item.crop("image", low, extent).astype(np.float32)
+        image = scale_hu(geometry(hu, order=1), self.config.window_hu)
+        sample = {v: self._make.make(v, image, seed=seeds[v]) for v in self.views[stream]}
+        for name in self._label_fields(stream):
+            if name in item.files:
+                labels = geometry(item.crop(name, low, extent), order=0)
+            else:
+                labels = np.full(size, 0 if name == "mask" else IGNORE, np.uint8)
+            if name == "mask":
+                labels = np.where(labels == IGNORE, IGNORE, labels > 0).astype(np.uint8)
+            sample[name] = torch.from_numpy(labels)[None]
+        return sample
+
+    def _label_fields(self, stream: str) -> list[str]:
+        """Which label maps a stream has; masks are known of labelled and healthy cases only."""
+        known = {
+            "mask": stream in ("labelled", "healthy"),
+            "anatomy": any("anatomy" in item.files for item in self.streams[stream]),
+        }
+        return [name for name, present in known.items() if present and name in self.fields]
+
+
+def build_loader(
+    streams: Mapping[str, Sequence[PreparedCase]],
+    config: DataConfig,
+    augment: AugmentConfig,
+    *,
+    seed: int,
+    start_step: int,
+    max_steps: int,
+    rank: int = 0,
+    world_size: int = 1,
+    views: ViewsOf = ("weak", "strong"),
+    fields: Sequence[str] = ("mask",),
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """Batches of steps `start_step` to `max_steps - 1`, in order, prefetched by workers.
+
+    See `StepDataset` for what a batch is. The loader has its own generator, so the global random
+    state is the same whether it is used or not.
+
+    Layout of a stream's batch, `B = config.batch[stream]`:
+        `weak`, `strong`: `(B, 1, X, Y, Z)` float32 in [0, 1], as asked.
+        `mask`: `(B, 1, X, Y, Z)` uint8, 0, 1 or 255; labelled and healthy streams only.
+        `anatomy`: `(B, 1, X, Y, Z)` uint8, where any case of the stream names it; 255 where not.
+        `bag_label`: `(B,)` int64 of the whole scan, 0 or 1; all streams but unlabelled.
+        `case`: names.
+    """
+    dataset = StepDataset(
+        streams,
+        config,
+        augment,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+        views=views,
+        fields=fields,
+    )
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(start_step, max_steps),
+        num_workers=config.workers,
+        generator=torch.Generator().manual_seed(seed),
+        persistent_workers=config.workers > 0,
+        pin_memory=pin_memory,
+    )
+
+
+def bag_label(item: PreparedCase) -> int:
+    """Whether a scan holds a nodule: as the manifest says, else as its role or mask does."""
+    if item.case.role == "healthy":
+        return 0
+    if item.case.bag_label is not None:
+        return item.case.bag_label
+    return int(len(item.foreground) > 0)
+
+
+def _require_stream(stream: str, cases: Sequence[Any], config: DataConfig) -> None:
+    if not cases:
+        raise UserError(f"the {stream} stream has no training cases; add some, or switch it off")
+    if config.batch.get(stream, 0) < 1:
+        raise UserError(f"the {stream} stream is asked for, but data.batch.{stream} is 0; raise it")

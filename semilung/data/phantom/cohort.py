@@ -1,0 +1,215 @@
+"""The phantom cohort on disk: composition, files, manifest."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from semilung.data.phantom.scan import Scan, draw_scan
+from semilung.data.volume import write_volume
+from semilung.types import Role, Split, UserError
+
+MIN_SCANS, MIN_SIZE, FOV_RANGE_MM = 8, 32, (90.0, 500.0)
+ORIENTATIONS = ("LPS", "RAS", "LAS")
+"""Voxel orders that the scans take in turn."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the phantom is a function of; kept beside it as `phantom.json`."""
+
+    scans: int
+    size: int
+    spacing_mm: float
+    seed: int
+
+    def check(self) -> None:
+        """Raise `UserError` where no phantom can be drawn."""
+        if self.scans < MIN_SCANS:
+            raise UserError(
+                f"a phantom of {self.scans} scans was asked for; every role and split needs one, "
+                f"so ask for {MIN_SCANS} or more"
+            )
+        if self.seed < 0:
+            raise UserError(f"the phantom's seed is {self.seed}; choose 0 or more")
+        if not (math.isfinite(self.spacing_mm) and self.spacing_mm > 0):
+            raise UserError(f"the phantom's spacing is {self.spacing_mm} mm; choose more than 0 mm")
+        if self.size < MIN_SIZE:
+            raise UserError(
+                f"the phantom's size is {self.size} voxels; choose {MIN_SIZE} or more, "
+                f"a chest needs them"
+            )
+        low, high = FOV_RANGE_MM
+        if not low <= self.size * self.spacing_mm <= high:
+            raise UserError(
+                f"the phantom's field of view is size x spacing = {self.size} x {self.spacing_mm} "
+                f"= {self.size * self.spacing_mm:g} mm; choose them for {low:g} to {high:g} mm"
+            )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one scan of the cohort is for."""
+
+    role: Role
+    split: Split
+
+    @property
+    def diseased(self) -> bool:
+        """Whether the scan has nodules: all have but the healthy ones."""
+        return self.role != "healthy"
+
+    @property
+    def cohort(self) -> str:
+        """Patients come from a hospital, healthy subjects from a screening programme."""
+        return "hospital" if self.diseased else "screening"
+
+
+def compose(scans: int) -> list[Part]:
+    """Parts of a cohort: a sixth unlabelled, a twelfth weak, a third healthy, the rest labelled.
+
+    Labelled and healthy scans go by fifths, one at least, to validation and test.
+
+    Example:
+        >>> [p.split for p in compose(12) if p.role == "labelled"]
+        ['train', 'train', 'train', 'val', 'test']
+    """
+    unlabelled, weak, healthy = max(1, scans // 6), max(1, scans // 12), max(3, scans // 3)
+    labelled = scans - unlabelled - weak - healthy
+    return [
+        *_split("labelled", labelled),
+        *[Part("unlabelled", "train")] * unlabelled,
+        *[Part("weak", "train")] * weak,
+        *_split("healthy", healthy),
+    ]
+
+
+def _split(role: Role, count: int) -> list[Part]:
+    held_out = max(1, count // 5)
+    splits: tuple[tuple[Split, int], ...] = (
+        ("train", count - 2 * held_out),
+        ("val", held_out),
+        ("test", held_out),
+    )
+    return [Part(role, split) for split, n in splits for _ in range(n)]
+
+
+def write_phantom(
+    out: Path, *, scans: int = 12, size: int = 96, spacing_mm: float = 2.0, seed: int = 0
+) -> Path:
+    """Write a cohort of procedural chest CTs and its manifest.
+
+    Images are int16 in HU; masks (of labelled scans) and anatomy are uint8; voxel orders vary. The
+    manifest's `nodules`, `diameter_mm` and `texture` (the last two of the largest nodule) are known
+    for labelled and healthy scans only, `kernel` and `noise_hu` for all.
+
+    Args:
+        out: A folder that is new, empty, or holds this very phantom, which is then kept.
+        scans: Number of scans, one a patient, 8 or more.
+        size: Voxels along each axis, 32 or more.
+        spacing_mm: Edge length of a voxel; `size * spacing_mm` is 90 to 500 mm.
+        seed: Scan i is a pure function of the seed, i and the other arguments.
+
+    Returns:
+        Path of the manifest.
+
+    Raises:
+        UserError: An argument out of range, or a folder with something else in it.
+    """
+    parameters = Parameters(scans, size, float(spacing_mm), seed)
+    parameters.check()
+    manifest = out / "manifest.csv"
+    if _claim(out, parameters) and manifest.exists():
+        return manifest
+    rows = []
+    for index, part in enumerate(compose(scans)):
+        scan = draw_scan(
+            index,
+            diseased=part.diseased,
+            cohort=part.cohort,
+            size=size,
+            spacing_mm=spacing_mm,
+            seed=seed,
+        )
+        rows.append(_write_scan(out, index, part, scan, _affine(parameters, index)))
+    # The manifest comes last and at once: where it is, the phantom is whole.
+    temporary = out / ".manifest.csv"
+    pd.DataFrame(rows).convert_dtypes().to_csv(temporary, index=False)
+    return temporary.replace(manifest)
+
+
+def _claim(out: Path, parameters: Parameters) -> bool:
+    """Whether `out` is already this phantom's (whole or begun); make it so where it is empty."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a folder for the phantom")
+    note = out / "phantom.json"
+    wanted = asdict(parameters)
+    if note.is_file():
+        found = _read_note(note)
+        if found == wanted:
+            return True
+        raise UserError(
+            f"{out} holds another phantom ({found}, wanted {wanted}); name another folder"
+        )
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no phantom; name a new or empty folder")
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(wanted) + "\n")
+    return False
+
+
+def _read_note(note: Path) -> Any:
+    try:
+        return json.loads(note.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{note} cannot be read ({error}); name another folder") from error
+
+
+def _affine(parameters: Parameters, index: int) -> np.ndarray:
+    """RAS affine with an origin of the scan's own, as scanners give."""
+    rng = np.random.default_rng([parameters.seed, index, 1])
+    centre = rng.uniform((-15, -15, -300), (15, 15, -100))
+    affine = np.diag([*[parameters.spacing_mm] * 3, 1.0])
+    affine[:3, 3] = np.round(centre - parameters.spacing_mm * (parameters.size - 1) / 2, 3)
+    return affine
+
+
+def _write_scan(
+    out: Path, index: int, part: Part, scan: Scan, affine: np.ndarray
+) -> dict[str, Any]:
+    """Write the scan's files in its voxel order; return its row of the manifest."""
+    name = f"phantom_{index:03d}"
+    target = nib.orientations.axcodes2ornt(ORIENTATIONS[index % len(ORIENTATIONS)])
+    turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), target)
+    turned = affine @ nib.orientations.inv_ornt_aff(turn, scan.image.shape)
+
+    def write(folder: str, data: np.ndarray) -> str:
+        path = f"{folder}/{name}.nii.gz"
+        write_volume(out / path, nib.orientations.apply_orientation(data, turn), turned)
+        return path
+
+    known = part.role in ("labelled", "healthy")
+    largest = scan.nodules[0].finding if known and scan.nodules else None
+    return {
+        "case": name,
+        "patient": f"patient_{index:03d}",
+        "image": write("images", scan.image),
+        "role": part.role,
+        "mask": write("masks", scan.mask) if part.role == "labelled" else None,
+        "anatomy": write("anatomy", scan.anatomy),
+        "bag_label": None if part.role == "unlabelled" else int(part.diseased),
+        "split": part.split,
+        "cohort": part.cohort,
+        "kernel": scan.kernel,
+        "noise_hu": round(scan.noise_hu, 1),
+        "nodules": len(scan.nodules) if known else None,
+        "diameter_mm": round(largest.diameter_mm, 1) if largest else None,
+        "texture": largest.texture if largest else None,
+    }

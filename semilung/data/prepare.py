@@ -1,0 +1,277 @@
+"""The prepared cache: every volume oriented, resampled, clipped and cropped once, then kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from scipy import ndimage
+
+from semilung.data.config import DataConfig
+from semilung.data.faults import finite_fault, label_fault
+from semilung.data.grids import at_spacing, boxed, classes_onto, image_onto, instances_onto
+from semilung.data.lungs import lung_box
+from semilung.data.manifest import Case
+from semilung.data.store import open_entry, read_crop, write_entry
+from semilung.data.volume import Affine, Header, Shape, Volume, read_volume, same_grid, to_ras
+from semilung.types import IGNORE, UserError
+
+VERSION = 1
+"""Part of every key: raised when the same parameters come to mean other voxels."""
+
+FOREGROUND_VOXELS = 256
+"""Locations kept of each nodule for sampling; a cap, so that large nodules do not crowd out."""
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case and its files in the cache. Pickles as paths; files are opened once a process.
+
+    Attributes:
+        case: The manifest's row.
+        files: Field (`image`, and where there are such `mask` and `anatomy`) to cache file.
+        fill_hu: What lies beyond the volume.
+    """
+
+    case: Case
+    files: dict[str, Path]
+    fill_hu: int
+
+    @property
+    def shape(self) -> Shape:
+        """Size in voxels."""
+        return open_entry(self.files["image"]).shape
+
+    @property
+    def affine(self) -> Affine:
+        """`(4, 4)`, from prepared voxel indices to RAS+ mm."""
+        return np.array(open_entry(self.files["image"]).meta["affine"])
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel edge lengths."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return (float(x), float(y), float(z))
+
+    @property
+    def source(self) -> Header:
+        """The scan's own grid, onto which results are resampled back."""
+        return _source(open_entry(self.files["image"]).meta)
+
+    @property
+    def foreground(self) -> NDArray[np.int16]:
+        """`(M, 3)` voxel indices of nodules, at most 256 of each; empty without a mask."""
+        if "mask" not in self.files:
+            return np.empty((0, 3), np.int16)
+        packed = open_entry(self.files["mask"]).meta["foreground"]
+        return np.frombuffer(packed, np.int16).reshape(-1, 3)
+
+    def crop(self, field: str, start: Shape, size: Shape) -> NDArray[Any]:
+        """The box of `size` voxels at `start`, which may reach beyond the volume on any side.
+
+        Images are int16 HU, padded with the low end of `clip_hu`; labels are uint8, padded with 0.
+
+        Raises:
+            UserError: The cache file is missing or damaged.
+        """
+        fill = self.fill_hu if field == "image" else 0
+        return read_crop(open_entry(self.files[field]), start, size, fill=fill)
+
+    def read(self, field: str) -> NDArray[Any]:
+        """The whole volume of a field; errors as `crop`."""
+        return open_entry(self.files[field]).read()
+
+
+def prepare(
+    cases: Sequence[Case],
+    config: DataConfig,
+    *,
+    progress: bool = True,
+    verify: bool = False,
+    processes: int | None = None,
+) -> list[PreparedCase]:
+    """Bring what the cache lacks into it, in parallel, and hand over all cases in their order.
+
+    An image is brought to RAS, cut to the lungs, resampled, clipped and stored as int16. A mask is
+    prepared for labelled cases only, and no other role's is ever opened; anatomy where it is named.
+    An entry is keyed by path, size, time of change and parameters of its sources, and appears by
+    a rename when it is whole, so a killed run loses nothing but the volumes it was working on.
+
+    Args:
+        cases: What to prepare.
+        config: Cache folder and parameters.
+        progress: Show a bar on standard error.
+        verify: Read finished entries and hash their sources besides; what differs is made again.
+        processes: How many cases at a time; None is one a core, at most 8. 0 uses this process.
+
+    Raises:
+        UserError: Cases that failed, all of them together, each with its reason.
+    """
+    wanted = {case.case: _prepared(case, config) for case in cases if case.image.exists()}
+    failures = [f"{c.case}: {c.image}: no such file" for c in cases if c.case not in wanted]
+    todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
+    finished = track(
+        _run(todo, config, verify, processes),
+        "Preparing",
+        total=len(todo),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not (progress and todo),
+    )
+    failures.extend(message for message in finished if message)
+    open_entry.cache_clear()
+    if failures:
+        shown = "\n".join(f"  {message}" for message in sorted(failures))
+        raise UserError(f"{len(failures)} of {len(cases)} cases cannot be prepared:\n{shown}")
+    return [wanted[case.case] for case in cases]
+
+
+def _prepared(case: Case, config: DataConfig) -> PreparedCase:
+    """The files that a case has, or will have, in the cache."""
+    box = config.lung_margin_mm if config.crop_to_lungs else None
+    parts = [VERSION, *_stamp(case.image), config.spacing_mm, config.clip_hu, box]
+    keys = {"image": _key(parts)}
+    mask = case.mask if case.role == "labelled" else None
+    for name, path in (("mask", mask), ("anatomy", case.anatomy)):
+        if path is not None:
+            # Labels depend on the image too, whose lungs and grid they are cut to.
+            keys[name] = _key([keys["image"], name, *_stamp(path)])
+    root = config.cache_folder()
+    files = {name: root / key[:2] / f"{key}.{name}.b2nd" for name, key in keys.items()}
+    return PreparedCase(case, files, round(config.clip_hu[0]))
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    """What tells one state of a file from another; a missing one fails later, with its case."""
+    if not path.exists():
+        return (str(path.absolute()), 0, 0)
+    state = path.stat()
+    return (str(path.absolute()), state.st_size, state.st_mtime_ns)
+
+
+def _key(parts: Sequence[object]) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _run(
+    todo: Sequence[PreparedCase], config: DataConfig, verify: bool, processes: int | None
+) -> Iterator[str]:
+    """A message a case, empty where it went well, in the order in which they finish."""
+    count = min(os.cpu_count() or 1, 8) if processes is None else processes
+    if min(count, len(todo)) <= 1:
+        yield from (_attempt(item, config, verify) for item in todo)
+        return
+    with ProcessPoolExecutor(min(count, len(todo))) as pool:
+        jobs: dict[Future[str], str] = {
+            pool.submit(_attempt, item, config, verify): item.case.case for item in todo
+        }
+        for job in as_completed(jobs):
+            try:
+                yield job.result()
+            except BrokenProcessPool:
+                yield f"{jobs[job]}: a worker process died, perhaps of too little memory"
+
+
+def _attempt(item: PreparedCase, config: DataConfig, verify: bool) -> str:
+    try:
+        fresh = {name for name, file in item.files.items() if file.exists()}
+        if verify and not all(_sound(item, name) for name in fresh):
+            fresh = set()
+        if "image" not in fresh:
+            _prepare_image(item, config)
+        for name in set(item.files) - {"image"} - fresh:
+            _prepare_labels(item, name)
+    except (UserError, MemoryError) as error:
+        return f"{item.case.case}: {error or 'out of memory'}"
+    return ""
+
+
+def _sound(item: PreparedCase, name: str) -> bool:
+    """Whether an entry's chunks are whole and its source is still what it was made of."""
+    try:
+        entry = open_entry(item.files[name])
+        entry.read()
+    except UserError:
+        return False
+    return bool(entry.meta["sha256"] == _digest(_path(item.case, name)))
+
+
+def _path(case: Case, name: str) -> Path:
+    path = {"image": case.image, "mask": case.mask, "anatomy": case.anatomy}[name]
+    assert path is not None
+    return path
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
+    source = read_volume(item.case.image)
+    if (fault := finite_fault(source.data)) is not None:
+        raise UserError(f"{item.case.image}: {fault}")
+    volume = to_ras(source)
+    if config.crop_to_lungs:
+        volume = boxed(volume, lung_box(volume, config.lung_margin_mm))
+    low, high = config.clip_hu
+    volume = Volume(np.clip(volume.data, low, high, dtype=np.float32), volume.affine)
+    if config.spacing_mm is not None:
+        volume = image_onto(volume, at_spacing(volume, config.spacing_mm), fill=low)
+    meta = {
+        "case": item.case.case,
+        "affine": volume.affine.tolist(),
+        "source_shape": list(source.shape),
+        "source_affine": source.affine.tolist(),
+        "sha256": _digest(item.case.image),
+    }
+    write_entry(item.files["image"], np.rint(volume.data).astype(np.int16), meta)
+    open_entry.cache_clear()
+
+
+def _prepare_labels(item: PreparedCase, name: str) -> None:
+    path = _path(item.case, name)
+    labels = read_volume(path)
+    if (fault := label_fault(labels.data)) is not None:
+        raise UserError(f"{path}: {fault}")
+    if not same_grid(labels, item.source):
+        found = f"shape {labels.shape} or affine is not the image's ({item.source.shape})"
+        raise UserError(f"{path}: {found}; resample it onto the image")
+    grid = Header(item.shape, item.affine)
+    meta: dict[str, Any] = {"case": item.case.case, "sha256": _digest(path)}
+    if name == "anatomy":
+        write_entry(item.files[name], classes_onto(labels, grid), meta)
+        return
+    mask = instances_onto(labels, grid)
+    lost = np.setdiff1d(np.unique(labels.data), [*np.unique(mask), 0, IGNORE]).tolist()
+    if lost:
+        remedy = "raise data.lung_margin_mm or set data.crop_to_lungs=false"
+        raise UserError(f"{path}: nodules {lost} lie outside the lungs' box; {remedy}")
+    write_entry(item.files[name], mask, {**meta, "foreground": _foreground(mask).tobytes()})
+
+
+def _foreground(mask: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Up to `FOREGROUND_VOXELS` locations of each nodule, drawn alike on every machine."""
+    rng = np.random.default_rng(0)
+    kept = [np.empty((0, 3), np.int16)]
+    for label, box in enumerate(ndimage.find_objects(mask), start=1):
+        if box is not None and label != IGNORE:
+            voxels = np.argwhere(mask[box] == label) + [cut.start for cut in box]
+            chosen = rng.permutation(len(voxels))[:FOREGROUND_VOXELS]
+            kept.append(voxels[np.sort(chosen)].astype(np.int16))
+    return np.concatenate(kept)
+
+
+def _source(meta: dict[str, Any]) -> Header:
+    x, y, z = meta["source_shape"]
+    return Header((x, y, z), np.array(meta["source_affine"]))

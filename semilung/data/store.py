@@ -1,0 +1,138 @@
+"""Prepared volumes on disk: one blosc2 file a field, a checksum a chunk, crops at random access."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+from numpy.typing import NDArray
+
+from semilung.data.volume import Shape
+from semilung.types import UserError
+
+CHUNK = 32
+"""Edge of a chunk in voxels: a 40-voxel crop touches 2 to 3 a side."""
+
+
+@dataclass
+class Entry:
+    """An open store file: the array, what was said of it, and which chunks have been verified."""
+
+    path: Path
+    array: Any
+    meta: dict[str, Any]
+    checksums: NDArray[np.uint32]
+    verified: set[int] = field(default_factory=set)
+
+    @property
+    def shape(self) -> Shape:
+        """Size in voxels."""
+        x, y, z = self.array.shape
+        return (x, y, z)
+
+    def read(self, slices: tuple[slice, slice, slice] | None = None) -> NDArray[Any]:
+        """Voxels within `slices` (all by default), after verifying the chunks that hold them.
+
+        Raises:
+            UserError: A chunk is not what was written.
+        """
+        slices = slices or (slice(0, None), slice(0, None), slice(0, None))
+        for number in self._chunks(slices):
+            if number not in self.verified:
+                self._verify(number)
+        data: NDArray[Any] = self.array[slices]
+        return data
+
+    def _chunks(self, slices: tuple[slice, slice, slice]) -> list[int]:
+        """Numbers, in C order, of the chunks that the slices touch."""
+        shape, chunks = self.array.shape, self.array.chunks
+        grid = [-(-n // c) for n, c in zip(shape, chunks, strict=True)]
+        spans = []
+        for cut, n, c in zip(slices, shape, chunks, strict=True):
+            start, stop, _ = cut.indices(n)
+            spans.append(range(start // c, -(-stop // c)))
+        return [(x * grid[1] + y) * grid[2] + z for x, y, z in product(*spans)]
+
+    def _verify(self, number: int) -> None:
+        try:
+            sound = zlib.crc32(self.array.schunk.get_chunk(number)) == self.checksums[number]
+        except (RuntimeError, OSError, ValueError):
+            sound = False
+        if not sound:
+            remedy = "delete the file and run `semilung data prepare` again"
+            raise UserError(f"{self.path}: chunk {number} of the cache is damaged; {remedy}")
+        self.verified.add(number)
+
+
+def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
+    """Store a volume with its `meta`; the file appears under its name only when it is whole.
+
+    Args:
+        path: Where, ending in `.b2nd`.
+        data: `(X, Y, Z)` int16 or uint8.
+        meta: Plain values, lists and bytes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".b2nd")
+    os.close(handle)
+    try:
+        chunks = tuple(min(CHUNK, n) for n in data.shape)
+        array = blosc2.asarray(
+            np.ascontiguousarray(data),
+            urlpath=temporary,
+            mode="w",
+            chunks=chunks,
+            blocks=chunks,
+            cparams={"codec": blosc2.Codec.ZSTD, "clevel": 4, "nthreads": 1},
+            dparams={"nthreads": 1},
+        )
+        numbers = range(array.schunk.nchunks)
+        sums = np.array([zlib.crc32(array.schunk.get_chunk(i)) for i in numbers], np.uint32)
+        array.schunk.vlmeta["semilung"] = {**meta, "crc32": sums.tobytes()}
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1024)
+def open_entry(path: Path) -> Entry:
+    """Open a stored volume, once a process: handles are cached here and never pickled.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    try:
+        array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+        meta = dict(array.schunk.vlmeta["semilung"])
+    except (RuntimeError, OSError, KeyError, ValueError) as error:
+        remedy = "delete the file, if it exists, and run `semilung data prepare` again"
+        raise UserError(
+            f"{path}: the cached volume cannot be opened ({error}); {remedy}"
+        ) from error
+    return Entry(path, array, meta, np.frombuffer(meta.pop("crc32"), np.uint32))
+
+
+def read_crop(entry: Entry, start: Shape, size: Shape, *, fill: float) -> NDArray[Any]:
+    """The box of `size` voxels at `start`; what lies beyond the volume is `fill`."""
+    inner, outer = [], []
+    for low, extent, n in zip(start, size, entry.shape, strict=True):
+        first, last = max(low, 0), min(low + extent, n)
+        if first >= last:
+            return np.full(size, fill, entry.array.dtype)
+        inner.append(slice(first, last))
+        outer.append(slice(first - low, last - low))
+    data = entry.read((inner[0], inner[1], inner[2]))
+    if data.shape == tuple(size):
+        return data
+    padded = np.full(size, fill, data.dtype)
+    padded[tuple(outer)] = data
+    return padded

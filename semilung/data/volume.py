@@ -1,0 +1,242 @@
+"""Volumes on disk and in memory, and the one resampler that every change of grid goes through."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from semilung.types import UserError
+
+Shape: TypeAlias = tuple[int, int, int]
+Affine: TypeAlias = NDArray[np.float64]
+
+MAX_VOXELS = 2**30
+"""Headers that announce more voxels than this (2 GiB as int16) are refused before any is read."""
+
+
+class Header(NamedTuple):
+    """The grid of a volume without its voxels: `shape` and the `(4, 4)` voxel-to-mm `affine`."""
+
+    shape: Shape
+    affine: Affine
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels `(X, Y, Z)` and the `(4, 4)` affine that takes voxel indices to RAS+ millimetres.
+
+    Example:
+        >>> volume = Volume(np.zeros((4, 5, 6), np.int16), np.diag([0.7, 0.7, 2.0, 1.0]))
+        >>> volume.shape, volume.spacing_mm
+        ((4, 5, 6), (0.7, 0.7, 2.0))
+    """
+
+    data: NDArray[Any]
+    affine: Affine
+
+    @property
+    def shape(self) -> Shape:
+        """Size in voxels."""
+        x, y, z = self.data.shape
+        return (x, y, z)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Edge lengths of a voxel."""
+        return spacing_of(self.affine)
+
+
+def spacing_of(affine: Affine) -> tuple[float, float, float]:
+    """Voxel edge lengths in mm: the norms of the affine's first three columns."""
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    return (float(x), float(y), float(z))
+
+
+def read_volume(path: str | os.PathLike[str]) -> Volume:
+    """Read a scan or mask in its own orientation and its own number type (HU for a CT).
+
+    Raises:
+        UserError: The file is missing, unreadable, truncated, empty, not 3D, of absurd size, or
+            its affine is not finite or singular.
+    """
+    path = Path(path)
+    image, header = _open(path)
+    try:
+        data = np.asanyarray(image.dataobj).reshape(header.shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        msg = f"{path}: the voxels cannot be read, the file is truncated or damaged ({error})"
+        raise UserError(f"{msg}; copy or convert it again") from error
+    return Volume(data, header.affine)
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Shape and affine of a volume without reading its voxels; errors as `read_volume`."""
+    return _open(Path(path))[1]
+
+
+def write_volume(path: str | os.PathLike[str], data: NDArray[Any], affine: ArrayLike) -> None:
+    """Write a NIfTI atomically, with nothing in the header but the grid (no name, no date).
+
+    The file appears under its name only when it is whole; booleans become uint8.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    if suffix not in {".nii", ".nii.gz"}:
+        raise UserError(f"{path}: volumes are written as .nii or .nii.gz, not {suffix or 'that'!r}")
+    data = data.astype(np.uint8) if data.dtype == np.bool_ else data
+    image = nib.Nifti1Image(data, np.asarray(affine, np.float64), dtype=data.dtype)
+    image.header.set_xyzt_units("mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=suffix)
+    os.close(handle)
+    try:
+        nib.save(image, temporary)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def to_ras(volume: Volume) -> Volume:
+    """Flip and permute axes so that they run nearest to right, anterior, superior; no resampling.
+
+    Example:
+        >>> lps = Volume(np.arange(8).reshape(2, 2, 2), np.diag([-1.0, -1.0, 1.0, 1.0]))
+        >>> ras = to_ras(lps)
+        >>> np.diag(ras.affine).tolist(), int(ras.data[0, 0, 0]) == int(lps.data[1, 1, 0])
+        ([1.0, 1.0, 1.0, 1.0], True)
+    """
+    orientation = nib.orientations.io_orientation(volume.affine)
+    data = nib.orientations.apply_orientation(volume.data, orientation)
+    affine = volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.shape)
+    return Volume(np.ascontiguousarray(data), affine)
+
+
+def resample_onto(
+    volume: Volume, shape: Shape, affine: ArrayLike, *, order: int, fill: float
+) -> Volume:
+    """Sample `volume` at the voxel centres of another grid, in millimetres.
+
+        out[i] = volume[inv(A_src) A_target i]
+
+    Serves resampling, cropping, reorientation, and the way back to a scan's own geometry.
+
+    Args:
+        volume: What to sample.
+        shape: Size of the target grid in voxels.
+        affine: `(4, 4)` voxel-to-mm of the target grid.
+        order: 0 nearest (masks), 1 linear (images), up to 5.
+        fill: Value beyond the volume; the edge voxel reaches half a voxel further, as it should.
+
+    Returns:
+        A volume of the same number type (integers are rounded, not cut off).
+    """
+    target = np.asarray(affine, np.float64)
+    matrix = np.linalg.inv(volume.affine) @ target
+    # Spline orders on integers would truncate towards zero: sample in float32, round, cast back.
+    kept = order == 0 or not np.issubdtype(volume.data.dtype, np.integer)
+    source = volume.data if kept else volume.data.astype(np.float32)
+    sampled = _affine_transform(source, matrix, shape, order)
+    _fill_outside(sampled, matrix, volume.shape, fill)
+    data = sampled if kept else np.rint(sampled).astype(volume.data.dtype)
+    return Volume(data, target)
+
+
+def _affine_transform(
+    source: NDArray[Any], matrix: Affine, shape: Shape, order: int
+) -> NDArray[Any]:
+    """`scipy.ndimage.affine_transform`; a diagonal matrix takes its much faster separable path."""
+    linear, offset = np.round(matrix[:3, :3], 12), matrix[:3, 3]
+    diagonal = np.diag(linear)
+    arg = diagonal if np.array_equal(linear, np.diag(diagonal)) and (diagonal > 0).all() else linear
+    sampled: NDArray[Any] = ndimage.affine_transform(
+        source,
+        arg,
+        offset,
+        output_shape=shape,
+        order=order,  # type: ignore[call-overload]
+        mode="nearest",
+    )
+    return sampled
+
+
+def _fill_outside(data: NDArray[Any], matrix: Affine, source: Shape, fill: float) -> None:
+    """Set to `fill`, in place, what lies more than half a voxel beyond the source grid."""
+    axes = np.ogrid[tuple(slice(0, n) for n in data.shape)]
+    for row, size in zip(matrix[:3], source, strict=True):
+        # Terms of weight zero are left out, so an axis-aligned grid costs a line and not a volume.
+        at = row[3] + sum(w * axis for w, axis in zip(row, axes, strict=False) if abs(w) > 1e-9)
+        outside = (at < -0.5 - 1e-6) | (at > size - 0.5 + 1e-6)
+        if outside.any():
+            data[np.broadcast_to(outside, data.shape)] = fill
+
+
+def _open(path: Path) -> tuple[Any, Header]:
+    """Open by suffix and check the grid."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty (0 bytes); copy or convert it again")
+    reader = READERS.get(_suffix(path))
+    if reader is None:
+        raise UserError(f"{path}: no reader for this kind of file; there are: {', '.join(READERS)}")
+    try:
+        image = reader(path)
+        raw_shape, affine = image.shape, np.asarray(image.affine, np.float64)
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+        msg = f"{path}: the header cannot be read, the file is truncated or damaged ({error})"
+        raise UserError(f"{msg}; copy or convert it again") from error
+    return image, Header(_checked_shape(path, raw_shape), _checked_affine(path, affine))
+
+
+def _checked_shape(path: Path, raw: tuple[int, ...]) -> Shape:
+    shape = raw[:3] if all(n == 1 for n in raw[3:]) else raw
+    if len(shape) != 3:
+        raise UserError(f"{path}: a 3D volume is wanted, found shape {raw}; split it into volumes")
+    if min(shape) < 1:
+        raise UserError(f"{path}: the volume is empty, its shape is {raw}")
+    if math.prod(shape) > MAX_VOXELS:
+        limit = f"the limit is {MAX_VOXELS} voxels"
+        raise UserError(f"{path}: the header announces shape {raw}, {limit}; is it damaged?")
+    x, y, z = (int(n) for n in shape)
+    return (x, y, z)
+
+
+def _checked_affine(path: Path, affine: Affine) -> Affine:
+    if not np.isfinite(affine).all():
+        raise UserError(f"{path}: the affine has values that are not finite; repair the header")
+    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise UserError(f"{path}: the affine is singular (a voxel of zero size); repair the header")
+    return affine
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return next((s for s in sorted(READERS, key=len, reverse=True) if name.endswith(s)), "")
+
+
+READERS: dict[str, Callable[[Path], Any]] = {".nii": nib.load, ".nii.gz": nib.load}
+"""Suffix to opener; what it returns has `.shape`, `.affine` (RAS+ mm) and a lazy `.dataobj`."""
+
+
+def same_grid(a: Header | Volume, b: Header | Volume) -> bool:
+    """Whether two volumes share their grid: equal shapes, corners within a tenth of a voxel."""
+    if a.shape != b.shape:
+        return False
+    ends = np.array(np.meshgrid(*((0, n - 1) for n in a.shape), [1])).reshape(4, -1)
+    distance_mm = np.linalg.norm((a.affine - b.affine) @ ends, axis=0).max()
+    voxel_mm = min(np.linalg.norm(a.affine[:3, :3], axis=0))
+    return bool(distance_mm <= 0.1 * voxel_mm)

@@ -1,0 +1,152 @@
+"""Run a segmenter over prepared cases and judge it, case by case and lesion by lesion."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from semilung.data.intensity import scale_hu
+from semilung.data.prepare import PreparedCase
+from semilung.evaluation.healthy import false_positives
+from semilung.evaluation.segmentation import (
+    Lesion,
+    dice,
+    foreground,
+    hd95_mm,
+    lesions,
+    surface_dice,
+)
+from semilung.inference.postprocess import to_mask
+from semilung.inference.sliding_window import predict_probability
+from semilung.types import UserError
+
+TOLERANCE_MM = 2.0
+"""Of the surface Dice in a report: about the slice thickness of a thin-section chest CT."""
+
+_LESION_COLUMNS = ["case", "cohort", *(field.name for field in fields(Lesion))]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found: one row a case, and one row a reference lesion.
+
+    `cases`: case, cohort, role, dice, hd95_mm, surface_dice_2mm, reference_volume_mm3,
+    predicted_volume_mm3, fp_components, fp_volume_mm3. `lesions`: case, cohort and the fields of
+    `Lesion`. NaN means undefined.
+    """
+
+    cases: pd.DataFrame
+    lesions: pd.DataFrame
+
+
+def evaluate_cases(
+    model: nn.Module | Sequence[nn.Module],
+    cases: Sequence[PreparedCase],
+    *,
+    window_hu: tuple[float, float],
+    window: Sequence[int],
+    overlap: float = 0.5,
+    batch_size: int = 4,
+    threshold: float = 0.5,
+    min_volume_mm3: float = 0.0,
+    progress: bool = False,
+) -> Report:
+    """Predict every case by sliding window and compare it with its reference.
+
+    A healthy case has the empty reference; it needs no mask.
+
+    Args:
+        model: One model, or several whose probabilities are averaged; see `predict_probability`.
+        cases: Of role `labelled` or `healthy`, each once.
+        window_hu: HU scaled to 0 and 1.
+        window: Size of a window in voxels along X, Y, Z.
+        overlap: Share of a window that its neighbour covers too, in [0, 1).
+        batch_size: Windows a forward pass.
+        threshold: Foreground where the probability is above it.
+        min_volume_mm3: Smaller components are dropped.
+        progress: Show a progress bar on standard error.
+
+    Raises:
+        UserError: There is no case, one comes twice, or one has no reference.
+    """
+    _check(cases)
+    case_rows: list[dict[str, Any]] = []
+    lesion_rows: list[dict[str, Any]] = []
+    bar = track(cases, "Evaluating", console=Console(stderr=True), disable=not progress)
+    for prepared in bar:
+        image = torch.from_numpy(scale_hu(prepared.read("image"), window_hu))
+        probability = predict_probability(
+            model, image, window=window, overlap=overlap, batch_size=batch_size
+        )
+        prediction = to_mask(
+            probability.numpy(),
+            threshold=threshold,
+            min_volume_mm3=min_volume_mm3,
+            spacing_mm=prepared.spacing_mm,
+        )
+        reference = _reference(prepared)
+        name = {"case": prepared.case.case, "cohort": prepared.case.cohort}
+        figures = compare(prediction, reference, prepared.spacing_mm)
+        case_rows.append({**name, "role": prepared.case.role, **figures})
+        found = lesions(prediction, reference, prepared.spacing_mm)
+        lesion_rows += [{**name, **asdict(lesion)} for lesion in found]
+    return Report(pd.DataFrame(case_rows), pd.DataFrame(lesion_rows, columns=_LESION_COLUMNS))
+
+
+def compare(
+    prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: Sequence[float]
+) -> dict[str, float]:
+    """The figures of one case, by their column in a report.
+
+    Args:
+        prediction: `(X, Y, Z)`, foreground where it is not 0.
+        reference: `(X, Y, Z)` 0 background, 1 to 254 lesions, 255 ignore.
+        spacing_mm: Voxel size along X, Y, Z.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    p, r = foreground(prediction, reference)
+    voxel_mm3 = float(np.prod(spacing_mm))
+    wrong = false_positives(prediction, spacing_mm, reference)
+    return {
+        "dice": dice(prediction, reference),
+        "hd95_mm": hd95_mm(prediction, reference, spacing_mm),
+        "surface_dice_2mm": surface_dice(prediction, reference, spacing_mm, TOLERANCE_MM),
+        "reference_volume_mm3": np.count_nonzero(r) * voxel_mm3,
+        "predicted_volume_mm3": np.count_nonzero(p) * voxel_mm3,
+        "fp_components": wrong.components,
+        "fp_volume_mm3": wrong.volume_mm3,
+    }
+
+
+def _reference(prepared: PreparedCase) -> NDArray[Any]:
+    """The mask; that of a healthy case is empty and lies nowhere."""
+    if prepared.case.role == "healthy":
+        return np.zeros(prepared.shape, np.uint8)
+    return prepared.read("mask")
+
+
+def _check(cases: Sequence[PreparedCase]) -> None:
+    if not cases:
+        msg = "there are no cases to evaluate: the chosen split is empty; choose another"
+        raise UserError(f"{msg}, or give it labelled or healthy cases in the manifest")
+    counts = Counter(prepared.case.case for prepared in cases)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        msg = f"cases to evaluate must come once each, found more often: {', '.join(twice)}"
+        raise UserError(f"{msg}; a case counted twice would weigh twice in every mean")
+    without = [p.case.case for p in cases if p.case.role not in ("labelled", "healthy")]
+    if without:
+        msg = f"only labelled and healthy cases can be evaluated, found others: {without}"
+        raise UserError(f"{msg}; give them voxel masks and the role labelled, or leave them out")

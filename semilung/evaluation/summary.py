@@ -1,0 +1,124 @@
+"""From a report to the table that goes into the paper."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from semilung.evaluation.evaluate import Report
+from semilung.evaluation.files import write_atomically
+from semilung.evaluation.segmentation import SIZE_BINS_MM
+from semilung.evaluation.statistics import bootstrap_mean
+
+
+class _Figure(NamedTuple):
+    metric: str
+    group: str
+    unit: str
+    values: Iterable[float]
+
+
+def summarise(report: Report) -> pd.DataFrame:
+    """Means with 95 % bootstrap intervals; scans with nodules and scans without kept apart.
+
+    Returns:
+        Columns metric, group, mean, low, high, n, unit; n counts the defined values. Groups:
+        `positive` (scans whose reference has a lesion), `lesions` and `lesions <size>` (each
+        lesion counts once, a missed one with Dice 0), `healthy` (scans whose reference
+        has none) and, where there are several cohorts of these, `healthy <cohort>`. The row
+        `empty_prediction` is the share of positive scans on which nothing was predicted and
+        `hd95_mm` is undefined: read the two together.
+    """
+    positive = report.cases[report.cases["reference_volume_mm3"] > 0]
+    healthy = report.cases[report.cases["reference_volume_mm3"] == 0]
+    figures = [*_positive(positive), *_lesions(report.lesions), *_healthy("healthy", healthy)]
+    cohorts = healthy.groupby("cohort")
+    if len(cohorts) > 1:
+        figures += [f for name, scans in cohorts for f in _healthy(f"healthy {name}", scans)]
+    rows = [
+        {"metric": f.metric, "group": f.group, **bootstrap_mean(f.values)._asdict(), "unit": f.unit}
+        for f in figures
+    ]
+    return pd.DataFrame(rows)
+
+
+def write_report(report: Report, folder: str | os.PathLike[str]) -> None:
+    """Write `cases.csv`, `lesions.csv`, `summary.csv` and `summary.md` to `folder`, atomically."""
+    summary = summarise(report)
+    tables = {"cases": report.cases, "lesions": report.lesions, "summary": summary}
+    for name, table in tables.items():
+        write_atomically(Path(folder) / f"{name}.csv", table.to_csv(index=False).encode())
+    write_atomically(Path(folder) / "summary.md", _markdown(summary).encode())
+
+
+def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
+    """Print what `summarise` returns as a table (to standard output by default)."""
+    table = Table()
+    for column in summary.columns:
+        table.add_column(str(column), justify="right" if column in _NUMBERS else "left")
+    for row in _cells(summary):
+        table.add_row(*row)
+    (console or Console()).print(table)
+
+
+def _positive(scans: pd.DataFrame) -> Iterator[_Figure]:
+    yield _Figure("dice", "positive", "", scans["dice"])
+    yield _Figure("surface_dice_2mm", "positive", "", scans["surface_dice_2mm"])
+    yield _Figure("hd95_mm", "positive", "mm", scans["hd95_mm"])
+    empty = scans["predicted_volume_mm3"] == 0
+    yield _Figure("empty_prediction", "positive", "share of scans", empty)
+    yield _Figure("fp_components", "positive", "per scan", scans["fp_components"])
+    yield _Figure("fp_volume_mm3", "positive", "mm3 per scan", scans["fp_volume_mm3"])
+
+
+def _lesions(lesions: pd.DataFrame) -> Iterator[_Figure]:
+    groups = {"lesions": lesions}
+    for low, high in SIZE_BINS_MM:
+        size = f"< {high:g}" if low == 0 else f">= {low:g}" if math.isinf(high) else f"{low}-{high}"
+        of_size = (lesions["diameter_mm"] >= low) & (lesions["diameter_mm"] < high)
+        groups[f"lesions {size} mm"] = lesions[of_size]
+    for group, chosen in groups.items():
+        yield _Figure("sensitivity", group, "share of lesions", chosen["detected"])
+        yield _Figure("lesion_dice", group, "", chosen["dice"])
+
+
+def _healthy(group: str, scans: pd.DataFrame) -> Iterator[_Figure]:
+    yield _Figure("fp_components", group, "per scan", scans["fp_components"])
+    yield _Figure("fp_volume_mm3", group, "mm3 per scan", scans["fp_volume_mm3"])
+    silent = scans["predicted_volume_mm3"] == 0
+    yield _Figure("silent", group, "share of scans", silent)
+
+
+_NUMBERS = ("mean", "low", "high", "n")
+
+
+def _cells(summary: pd.DataFrame) -> list[list[str]]:
+    def text(value: object) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        if math.isnan(value):
+            return "-"
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+    return [[text(value) for value in row] for row in summary.itertuples(index=False)]
+
+
+def _markdown(summary: pd.DataFrame) -> str:
+    header, cells = [str(column) for column in summary.columns], _cells(summary)
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    right = [name in _NUMBERS for name in header]
+    rule = ["-" * (w - 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True)]
+    lines = []
+    for row in (header, rule, *cells):
+        padded = (
+            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
+        )
+        lines.append(f"| {' | '.join(padded)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,13 @@
+"""From a trained network and a scan to a mask: sliding window, post-processing, geometry."""
+
+from semilung.inference.postprocess import connected_components, to_mask
+from semilung.inference.predict import predict_scan
+from semilung.inference.sliding_window import foreground_probability, predict_probability
+
+__all__ = [
+    "connected_components",
+    "foreground_probability",
+    "predict_probability",
+    "predict_scan",
+    "to_mask",
+]

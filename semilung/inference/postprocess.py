@@ -1,0 +1,72 @@
+"""From a probability map to a mask, and from a mask to its connected components."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from semilung.types import UserError
+
+_NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
+
+
+def connected_components(mask: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
+    """Number the 26-connected components of a mask.
+
+    Args:
+        mask: `(X, Y, Z)`, foreground where it is not 0.
+
+    Returns:
+        `(X, Y, Z)` int32 with 0 for background and 1..n for the components, and n.
+
+    Example:
+        >>> mask = np.zeros((4, 4, 4)); mask[0, 0, 0] = mask[1, 1, 1] = mask[3, 3, 3] = 1
+        >>> connected_components(mask)[1]
+        2
+    """
+    labels, count = ndimage.label(np.asarray(mask) != 0, structure=_NEIGHBOURS_26)
+    return np.asarray(labels, dtype=np.int32), int(count)
+
+
+def to_mask(
+    probability: NDArray[Any],
+    *,
+    threshold: float = 0.5,
+    min_volume_mm3: float = 0.0,
+    spacing_mm: Sequence[float],
+) -> NDArray[np.uint8]:
+    """Binarise a probability map and drop components that are too small to be a finding.
+
+    A voxel is foreground where `probability > threshold`: a network that knows nothing and says
+    exactly 0.5 stays silent.
+
+    Args:
+        probability: `(X, Y, Z)` in [0, 1].
+        threshold: In [0, 1).
+        min_volume_mm3: Components of less volume are dropped; 0 keeps all.
+        spacing_mm: Voxel size along X, Y, Z.
+
+    Returns:
+        `(X, Y, Z)` uint8, 0 or 1.
+
+    Raises:
+        UserError: The threshold is outside [0, 1) or the volume negative.
+    """
+    if not 0 <= threshold < 1:
+        msg = f"threshold must be in [0, 1), found {threshold}; 0.5 is the usual choice"
+        raise UserError(msg)
+    if min_volume_mm3 < 0:
+        msg = f"min_volume_mm3 must be 0 or more, found {min_volume_mm3}; 0 keeps every component"
+        raise UserError(msg)
+    mask = np.asarray(probability) > threshold
+    if min_volume_mm3 > 0:
+        labels, count = connected_components(mask)
+        volumes_mm3 = np.bincount(labels.ravel(), minlength=count + 1) * np.prod(spacing_mm)
+        keep = volumes_mm3 >= min_volume_mm3
+        keep[0] = False
+        mask = keep[labels]
+    return mask.astype(np.uint8)

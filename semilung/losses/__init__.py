@@ -1,0 +1,20 @@
+"""Losses as pure functions of tensors, importable with torch alone.
+
+Every function takes its tensors first and its options by keyword, says in the argument's name
+whether it reads `logits` or `probs`, accepts 2D and 3D, and is a mean over samples of a per-sample
+value, so that a loss over two processes equals the loss over one.
+"""
+
+from semilung.losses.activation import probabilities
+from semilung.losses.consistency import consistency_loss
+from semilung.losses.dice_ce import dice_ce_loss
+from semilung.losses.entropy import voxel_entropy
+from semilung.losses.healthy import healthy_loss
+
+__all__ = [
+    "consistency_loss",
+    "dice_ce_loss",
+    "healthy_loss",
+    "probabilities",
+    "voxel_entropy",
+]

@@ -1,0 +1,14 @@
+"""Networks: the reversible stage, the partially reversible U-Net, and models by name."""
+
+from semilung.models.build import Segmenter, build_model, models
+from semilung.models.reversible import Coupling, ReversibleStage
+from semilung.models.unet import ReversibleUNet3d
+
+__all__ = [
+    "Coupling",
+    "ReversibleStage",
+    "ReversibleUNet3d",
+    "Segmenter",
+    "build_model",
+    "models",
+]

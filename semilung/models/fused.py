@@ -1,0 +1,182 @@
+"""The fused reversible backend: one autograd node for a whole chain of additive couplings.
+
+A branch `h` (F or G of a coupling) takes the two halves of the stream a half-step further,
+`(a, b) -> (b, a + h(b))`; two half-steps are one coupling. A half-step is undone by
+`(p, q) -> (q - h(p), p)`, so backward walks the chain from the output alone: each branch runs once
+more, and that one run serves both the inversion and the gradient. The idea of recomputing
+activations from outputs is that of RevNets (Gomez et al., 2017); walking a whole 3D stage so is
+due to Brügger et al., "A Partially Reversible U-Net" (2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import get_gradient_edge
+from torch.func import functional_call
+
+
+def run_fused(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Run the chain `F1, G1, F2, G2, ...` on `x` and keep only its output for backward.
+
+    Args:
+        branches: Modules that keep the shape of their input, `(B, C/2, *spatial)`.
+        x: `(B, C, *spatial)`, split in two halves by channel.
+
+    Returns:
+        The chain's output, of the shape of `x`.
+
+    Raises:
+        RuntimeError: In backward, where a weight or the train mode of a branch changed after the
+            forward pass, the output was modified in place, or a second derivative is asked for.
+    """
+    # Weights enter as inputs, so that autograd.grad and DDP's hooks see their gradients. A weight
+    # that two branches share enters twice, and autograd adds the two gradients.
+    weights = [weight for branch in branches for weight in branch.parameters()]
+    y: Tensor = _FusedChain.apply(branches, x, *weights)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _FusedChain(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, branches: Sequence[nn.Module], x: Tensor, *_: Tensor) -> Tensor:
+        a, b = x.chunk(2, dim=1)
+        ctx.runs = []
+        for branch in branches:
+            run = _Run.begin(branch, x.device)
+            with run.autocast():
+                value = branch(b)
+            a, b = b, a + value
+            ctx.runs.append(run)
+        y = torch.cat((a, b), dim=1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (y,) = ctx.saved_tensors
+        runs: list[_Run] = ctx.runs
+        x_needs_grad = ctx.needs_input_grad[1]
+        # Below the first run that a gradient reaches there is nothing to do.
+        first = 0 if x_needs_grad else next(k for k, run in enumerate(runs) if any(run.trainable))
+        a, b = y.chunk(2, dim=1)
+        del y
+        ctx.maybe_clear_saved_tensors()  # the output lives on only until its halves are replaced
+        grad_a, grad_b = grad.chunk(2, dim=1)
+        weight_grads: list[Tensor | None] = []
+        for k in reversed(range(first, len(runs))):
+            value, pull_back = runs[k].again(a, x_needs_grad or k > first)
+            a, b = b - value, a
+            del value  # before the gradient's temporaries, where memory peaks
+            input_grad, *grads = pull_back(grad_b)
+            weight_grads = grads + weight_grads
+            grad_a, grad_b = grad_b, grad_a if input_grad is None else grad_a + input_grad
+        skipped = [None for run in runs[:first] for _ in run.weights]
+        x_grad = torch.cat((grad_a, grad_b), dim=1) if x_needs_grad else None
+        return None, x_grad, *skipped, *weight_grads
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How a branch ran, in enough detail to run it again bit for bit."""
+
+    branch: nn.Module
+    weights: Mapping[str, Tensor]
+    trainable: list[bool]
+    versions: list[int]
+    training: bool
+    device: torch.device
+    rng: list[Tensor]
+    precision: tuple[torch.dtype, bool]
+
+    @classmethod
+    def begin(cls, branch: nn.Module, device: torch.device) -> _Run:
+        # The tensors themselves, not the module's names for them: under functional_call the
+        # module holds other weights by the time of backward.
+        weights = dict(branch.named_parameters())
+        kind = device.type
+        return cls(
+            branch=branch,
+            weights=weights,
+            trainable=[weight.requires_grad for weight in weights.values()],
+            versions=[weight._version for weight in weights.values()],
+            training=branch.training,
+            device=device,
+            rng=_rng_states(device),
+            precision=(torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)),
+        )
+
+    def autocast(self) -> torch.autocast:
+        # Without the cache: casts made here carry no graph, and a later run of the same weights
+        # outside the chain would be served them and lose its gradient.
+        dtype, enabled = self.precision
+        return torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
+
+    def again(
+        self, z: Tensor, z_needs_grad: bool
+    ) -> tuple[Tensor, Callable[[Tensor], list[Tensor | None]]]:
+        """The branch's value at `z`, and the map from its gradient to those of `z` and weights."""
+        self._check_unchanged()
+        # Detached, so that hooks on the caller's tensors see a gradient once, at the outer node.
+        leaf = z.detach().requires_grad_(z_needs_grad)
+        weights = {
+            name: weight.detach().requires_grad_(trainable)
+            for (name, weight), trainable in zip(self.weights.items(), self.trainable, strict=True)
+        }
+        with torch.enable_grad(), _rng(self.device, self.rng), self.autocast():
+            value = functional_call(self.branch, weights, (leaf,))
+        tensors = [leaf, *weights.values()]
+        return value.detach(), _pull_back(value, tensors)
+
+    def _check_unchanged(self) -> None:
+        if self.training != self.branch.training:
+            msg = (
+                "a reversible stage was switched between train and eval mode after its forward "
+                "pass and before its backward pass; call backward first"
+            )
+            raise RuntimeError(msg)
+        for (name, weight), version in zip(self.weights.items(), self.versions, strict=True):
+            if weight._version != version:
+                msg = (
+                    f"weight {name!r} of a reversible stage was modified in place between forward "
+                    f"and backward (version {version} became {weight._version}), so its input can "
+                    "not be recomputed; call backward before the optimizer's step"
+                )
+                raise RuntimeError(msg)
+
+
+def _pull_back(value: Tensor, tensors: list[Tensor]) -> Callable[[Tensor], list[Tensor | None]]:
+    """The map from the gradient of `value` to those of `tensors`; it does not hold `value`."""
+    if not value.requires_grad:
+        return lambda _: [None] * len(tensors)
+    dtype, edge = value.dtype, get_gradient_edge(value)
+    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+
+    def pull_back(grad: Tensor) -> list[Tensor | None]:
+        found = iter(torch.autograd.grad((edge,), wanted, (grad.to(dtype),), allow_unused=True))
+        return [next(found) if tensor.requires_grad else None for tensor in tensors]
+
+    return pull_back
+
+
+def _rng_states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+@contextmanager
+def _rng(device: torch.device, states: list[Tensor]) -> Iterator[None]:
+    """Draw from `states` inside, and leave the generators outside as they were."""
+    cpu, *cuda = states
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.set_rng_state(cpu)
+        for state in cuda:
+            torch.cuda.set_rng_state(state, device)
+        yield

@@ -1,0 +1,147 @@
+"""A partially reversible 3D U-Net."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semilung.models.reversible import ReversibleStage
+
+Conv: TypeAlias = Literal["full", "separable"]
+
+_NEGATIVE_SLOPE = 0.01
+_BRANCH_GAIN = 0.1
+"""Scale of the last convolution of F and G at the start: couplings begin near the identity, so
+that long chains invert to fp32 accuracy."""
+
+
+class ReversibleUNet3d(nn.Module):
+    r"""A 3D U-Net whose stages are reversible, so that depth costs almost no activation memory.
+
+    Every encoder and decoder level is a `ReversibleStage` of `depth` couplings at constant
+    resolution, with $F = G$ = group norm, leaky ReLU, dropout, convolution on half the channels.
+    Between them: convolution of stride 2 down; 1x1 convolution, then trilinear interpolation up;
+    skips are added. The head is norm, activation and 1x1 convolution: nothing normalises the logits
+    of a sample, so the network can call a volume empty. After Brügger et al., "A Partially
+    Reversible U-Net for Memory-Efficient Volumetric Image Segmentation" (2019).
+
+    Any input size will do: the volume is padded at its far ends, by repeating the border, to a
+    multiple of $2^{levels-1}$, and the output cropped back. Evaluation mode is a plain forward
+    pass, fit for export.
+
+    Args:
+        in_channels: Channels of the image.
+        out_channels: Channels of the logits, each read through a sigmoid.
+        widths: Channels of each level, even, from full resolution down.
+        depth: Couplings in every encoder and decoder stage.
+        backend: How the stages train, see `ReversibleStage`.
+        conv: `full` 3x3x3 convolution in F and G, or `separable`: depthwise 3x3x3, then pointwise.
+        dropout: Probability to drop a channel inside F and G.
+        prior: Foreground probability $p$ that an untrained network predicts on average; the
+            head's bias starts at $\log(p / (1 - p))$.
+
+    Raises:
+        ValueError: An odd or missing width, a depth below 1, a prior or dropout out of range.
+
+    Example:
+        >>> import torch
+        >>> net = ReversibleUNet3d(1, 1, widths=(4, 8), depth=1)
+        >>> net(torch.zeros(2, 1, 9, 8, 7)).shape
+        torch.Size([2, 1, 9, 8, 7])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        depth: int = 2,
+        backend: str = "fused",
+        *,
+        conv: Conv = "full",
+        dropout: float = 0.0,
+        prior: float = 0.01,
+    ) -> None:
+        super().__init__()
+        _check(widths, depth, conv, prior)
+
+        def stage(width: int) -> ReversibleStage:
+            def branch() -> nn.Module:
+                return _branch(width // 2, conv, dropout)
+
+            return ReversibleStage([(branch(), branch()) for _ in range(depth)], backend=backend)
+
+        steps = list(pairwise(widths))
+        self.stem = nn.Conv3d(in_channels, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(stage(width) for width in widths)
+        self.down = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in steps)
+        self.up = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in steps)
+        self.decoder = nn.ModuleList(stage(fine) for fine, _ in steps)
+        self.head = nn.Sequential(
+            _group_norm(widths[0]),
+            nn.LeakyReLU(_NEGATIVE_SLOPE),
+            last := nn.Conv3d(widths[0], out_channels, 1),
+        )
+        assert last.bias is not None
+        nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits `(B, out_channels, X, Y, Z)` of an image `(B, in_channels, X, Y, Z)`."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """The head's input, `(B, widths[0], X, Y, Z)`: what further heads read."""
+        *_, X, Y, Z = x.shape
+        multiple = 2 ** len(self.down)
+        far_ends = [side for size in (Z, Y, X) for side in (0, -size % multiple)]
+        h: Tensor = self.stem(F.pad(x, far_ends, mode="replicate"))
+        skips = []
+        for stage, down in zip(self.encoder, self.down, strict=False):  # the last has no way down
+            h = stage(h)
+            skips.append(h)
+            h = down(h)
+        h = self.encoder[-1](h)
+        for k in reversed(range(len(skips))):
+            h = F.interpolate(self.up[k](h), scale_factor=2.0, mode="trilinear")
+            h = self.decoder[k](h + skips.pop())
+        return h[..., :X, :Y, :Z]
+
+
+def _branch(channels: int, conv: Conv, dropout: float) -> nn.Module:
+    norm, act = _group_norm(channels), nn.LeakyReLU(_NEGATIVE_SLOPE)
+    if conv == "full":
+        convs = [nn.Conv3d(channels, channels, 3, padding=1)]
+    else:
+        depthwise = nn.Conv3d(channels, channels, 3, padding=1, groups=channels)
+        convs = [depthwise, nn.Conv3d(channels, channels, 1)]
+    for layer in convs:
+        nn.init.kaiming_normal_(layer.weight, a=_NEGATIVE_SLOPE)
+    convs[-1].weight.data.mul_(_BRANCH_GAIN)
+    return nn.Sequential(norm, act, nn.Dropout3d(dropout), *convs)
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    # at most 4 groups, of 2 channels or more: a group of one value could not be normalised, and at
+    # the coarsest level of a small crop a channel is one voxel
+    return nn.GroupNorm(math.gcd(channels, max(channels // 2, 1), 4), channels)
+
+
+def _check(widths: Sequence[int], depth: int, conv: str, prior: float) -> None:
+    if not widths or any(width < 2 or width % 2 for width in widths):
+        msg = f"widths must be even and positive, one a level: found {list(widths)}"
+        raise ValueError(msg)
+    if depth < 1:
+        msg = f"depth must be at least 1: found {depth}"
+        raise ValueError(msg)
+    if conv not in ("full", "separable"):
+        msg = f"conv must be 'full' or 'separable': found {conv!r}"
+        raise ValueError(msg)
+    if not 0 < prior < 1:
+        msg = f"prior must lie between 0 and 1: found {prior}"
+        raise ValueError(msg)

@@ -1,0 +1,91 @@
+"""Names to factories, with duplicates refused and near misses suggested."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
+from inspect import signature
+from typing import Any, Generic, TypeVar
+
+from semilung.types import UserError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A table of named factories, filled by decorator and by an entry-point group.
+
+    Args:
+        kind: What the names stand for, used in messages ("strategy").
+        group: Entry-point group through which other packages register (`semilung.strategies`).
+
+    Example:
+        >>> colours: Registry[str] = Registry("colour")
+        >>> @colours.register("red")
+        ... def red(*, shade: int = 0) -> str:
+        ...     return f"red{shade}"
+        >>> colours.build("red", {"shade": 2})
+        'red2'
+    """
+
+    def __init__(self, kind: str, *, group: str | None = None) -> None:
+        self.kind = kind
+        self.group = group
+        self._factories: dict[str, Callable[..., T]] = {}
+        self._outside_loaded = group is None
+
+    def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """Decorator that files a class or function under `name`; a second use of it is an error."""
+
+        def add(factory: Callable[..., T]) -> Callable[..., T]:
+            if name in self._factories:
+                msg = f"{self.kind} {name!r} is registered twice; choose another name"
+                raise ValueError(msg)
+            self._factories[name] = factory
+            return factory
+
+        return add
+
+    def __iter__(self) -> Iterator[str]:
+        self._load_outside()
+        return iter(sorted(self._factories))
+
+    def __getitem__(self, name: str) -> Callable[..., T]:
+        self._load_outside()
+        if name in self._factories:
+            return self._factories[name]
+        msg = f"unknown {self.kind} {name!r}{_suggest(name, self)} There are: {', '.join(self)}"
+        raise UserError(msg)
+
+    def build(self, name: str, options: Mapping[str, Any]) -> T:
+        """Call the factory of `name` with `options`, which must all be parameters of it.
+
+        Raises:
+            UserError: Unknown name or option, or a value that the factory refuses.
+        """
+        factory = self[name]
+        known = list(signature(factory).parameters)
+        for option in options:
+            if option not in known:
+                msg = (
+                    f"{self.kind} {name!r} has no option {option!r}{_suggest(option, known)} "
+                    f"Its options: {', '.join(known) or 'none'}"
+                )
+                raise UserError(msg)
+        try:
+            return factory(**options)
+        except (TypeError, ValueError) as error:
+            msg = f"{self.kind} {name!r} refuses its options {dict(options)}: {error}"
+            raise UserError(msg) from error
+
+    def _load_outside(self) -> None:
+        if not self._outside_loaded:
+            self._outside_loaded = True
+            for point in entry_points(group=self.group or ""):
+                point.load()
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."

@@ -1,0 +1,47 @@
+"""Strategies: each in a file of its own, found by its name."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from semilung.strategies.base import Needs, Strategy, Term, register, strategies
+from semilung.strategies.learner import Learner, Predictor, Step
+from semilung.strategies.teacher import EMATeacher
+
+for _module in pkgutil.iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+
+def list_strategies() -> list[str]:
+    """Names of all registered strategies, those of other installed packages included."""
+    return list(strategies)
+
+
+def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strategy:
+    """Make the strategy of that name.
+
+    Raises:
+        UserError: Unknown name or option.
+
+    Example:
+        >>> build_strategy("mean_teacher", {"weight": 0.1}).weight
+        0.1
+    """
+    return strategies.build(name, options or {})
+
+
+__all__ = [
+    "EMATeacher",
+    "Learner",
+    "Needs",
+    "Predictor",
+    "Step",
+    "Strategy",
+    "Term",
+    "build_strategy",
+    "list_strategies",
+    "register",
+]

@@ -1,0 +1,74 @@
+"""The whole contract of a strategy.
+
+A strategy turns a step's data into named, weighted loss terms. It sees images, masks and the
+student's outputs, never the optimizer, the loader, the logger, the config, devices or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor, nn
+
+from semilung.registry import Registry
+
+if TYPE_CHECKING:
+    from semilung.strategies.learner import Step
+
+
+class Term(NamedTuple):
+    """One term of the loss: its scalar value, and its weight at this point of the training."""
+
+    value: Tensor
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a strategy must find in the data and the model before training starts.
+
+    Attributes:
+        views: Stream to the views it reads (`weak`, `strong`); such a stream must hold cases.
+        optional: The same, for streams that it uses only where the data has them.
+        fields: Further fields of the samples (`mask`, `anatomy`, `bag_label`).
+        heads: Named outputs of the model besides `logits`.
+        teacher: Whether it reads the EMA teacher.
+    """
+
+    views: Mapping[str, tuple[str, ...]]
+    optional: Mapping[str, tuple[str, ...]] | None = None
+    fields: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    teacher: bool = False
+
+
+class Strategy(nn.Module):
+    """A way of learning, as a module without the student.
+
+    What it owns (a discriminator, a prior, a second student) are submodules and buffers, so they
+    move, save and load with it. Subclasses take keyword-only options, set `needs`, and write
+    `terms`; the hooks are there for those that need them.
+    """
+
+    needs: Needs
+
+    def terms(self, step: Step) -> dict[str, Term]:
+        """The loss terms of this step, each a mean over samples; a zero weight is allowed."""
+        raise NotImplementedError
+
+    def after_step(self, progress: float) -> None:
+        """Called after each optimizer step; the teacher has moved already."""
+
+    def after_validation(self, metrics: Mapping[str, float]) -> None:
+        """Called with the validation's figures, for controllers of weights."""
+
+    def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Own parameters in groups, each with its factor on the learning rate, clipped a group."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        return [(parameters, 1.0)] if parameters else []
+
+
+strategies: Registry[Strategy] = Registry("strategy", group="semilung.strategies")
+register = strategies.register

@@ -1,0 +1,150 @@
+"""The learner: student, teacher and strategies as the one module that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from semilung.strategies.base import Strategy, Term
+from semilung.strategies.teacher import EMATeacher
+from semilung.types import Batch, StreamBatch, UserError
+
+Predictor = Literal["auto", "student", "teacher"]
+
+
+class Step:
+    """What a strategy sees of one step: the data, the progress, and the nets' outputs.
+
+    Attributes:
+        progress: Share of the training that is done, in [0, 1].
+    """
+
+    def __init__(self, learner: Learner, batch: Batch, progress: float) -> None:
+        self.progress = progress
+        self._learner = learner
+        self._batch = batch
+        self._outputs: dict[tuple[str, str], dict[str, Tensor]] = {}
+
+    def has(self, stream: str) -> bool:
+        """Whether this training has the stream at all (the same answer at every step)."""
+        return stream in self._batch
+
+    def batch(self, stream: str) -> StreamBatch:
+        """The stream's samples; read, never written."""
+        return self._batch[stream]
+
+    def out(self, stream: str, view: str = "weak") -> dict[str, Tensor]:
+        """The student's named outputs on a view, computed once however many strategies ask."""
+        key = (stream, view)
+        if key not in self._outputs:
+            self._outputs[key] = self.student(self._batch[stream][view])
+        return self._outputs[key]
+
+    def student(self, x: Tensor) -> dict[str, Tensor]:
+        """The student on images that a strategy made."""
+        return self._learner.student(x)  # type: ignore[no-any-return]
+
+    def teacher(self, x: Tensor) -> dict[str, Tensor]:
+        """The EMA teacher on images that a strategy made; no gradient."""
+        if self._learner.teacher is None:
+            msg = "a strategy that reads step.teacher must say Needs(teacher=True)"
+            raise TypeError(msg)
+        return self._learner.teacher(x)  # type: ignore[no-any-return]
+
+
+class Learner(nn.Module):
+    """Student and strategies, with one EMA teacher where it is wanted.
+
+    Args:
+        student: A model whose `forward(x)` returns named outputs with `logits` among them.
+        strategies: Name to strategy; their terms are summed.
+        teacher_decay: Decay of the teacher's average.
+        predictor: Which net predicts: the student, the teacher, or (`auto`) the teacher where a
+            strategy keeps one. Asking for the teacher makes one, whatever the strategies.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        strategies: Mapping[str, Strategy],
+        *,
+        teacher_decay: float = 0.99,
+        predictor: Predictor = "auto",
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.strategies = nn.ModuleDict(dict(strategies))
+        wanted = any(strategy.needs.teacher for strategy in strategies.values())
+        self.teacher = (
+            EMATeacher(student, decay=teacher_decay) if wanted or predictor == "teacher" else None
+        )
+        self._predicts_with_teacher = self.teacher is not None and predictor != "student"
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The net that validates, is selected, and predicts."""
+        if self._predicts_with_teacher and self.teacher is not None:
+            return self.teacher
+        return self.student
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Term]:
+        """All strategies' terms as `strategy/term`."""
+        step = Step(self, batch, progress)
+        return {
+            f"{name}/{term}": value
+            for name, strategy in self._each()
+            for term, value in strategy.terms(step).items()
+        }
+
+    def after_step(self, progress: float) -> None:
+        """Move the teacher, then let the strategies act; call it after each optimizer step."""
+        if self.teacher is not None:
+            self.teacher.update(self.student)
+        for _, strategy in self._each():
+            strategy.after_step(progress)
+
+    def after_validation(self, metrics: Mapping[str, float]) -> None:
+        """Hand the validation's figures to the strategies' controllers."""
+        for _, strategy in self._each():
+            strategy.after_validation(metrics)
+
+    def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Student's parameters, then each strategy's, with factors on the learning rate."""
+        groups = [([p for p in self.student.parameters() if p.requires_grad], 1.0)]
+        return groups + [group for _, strategy in self._each() for group in strategy.param_groups()]
+
+    def views(self, available: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+        """Stream to the views that the loader must make, checked against the cases there are.
+
+        Args:
+            available: Stream to its number of training cases; 0 where its share is switched off.
+
+        Raises:
+            UserError: A strategy needs a stream that holds nothing.
+        """
+        wanted: dict[str, set[str]] = {}
+        for name, strategy in self._each():
+            for stream, views in strategy.needs.views.items():
+                if not available.get(stream):
+                    msg = (
+                        f"strategy {name!r} learns from {stream} cases and there are none. Give "
+                        f"cases the role {stream!r} in the manifest (or, for unlabelled ones, set "
+                        f"data.labelled below the number of labelled cases), and a share "
+                        f"data.batch.{stream} above 0"
+                    )
+                    raise UserError(msg)
+                wanted.setdefault(stream, set()).update(views)
+            for stream, views in (strategy.needs.optional or {}).items():
+                if available.get(stream):
+                    wanted.setdefault(stream, set()).update(views)
+        return {stream: tuple(sorted(views)) for stream, views in sorted(wanted.items())}
+
+    def fields(self) -> tuple[str, ...]:
+        """Further sample fields that any strategy reads."""
+        return tuple(sorted({f for _, strategy in self._each() for f in strategy.needs.fields}))
+
+    def _each(self) -> list[tuple[str, Strategy]]:
+        modules: dict[str, Any] = dict(self.strategies.items())
+        return list(modules.items())

@@ -1,0 +1,65 @@
+"""Mean teacher: the student agrees with its own moving average on unlabelled crops."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semilung.losses import consistency_loss, probabilities, voxel_entropy
+from semilung.strategies.base import Needs, Strategy, Term, register
+from semilung.strategies.learner import Step
+from semilung.strategies.ramps import sigmoid_rampup
+
+
+@register("mean_teacher")
+class MeanTeacher(Strategy):
+    r"""Mean squared difference of the student on the strong view and the teacher on the weak one.
+
+    $$ L = w(t) \; \frac{\sum_x m(x) (p_s(x) - p_t(x))^2}{\sum_x m(x)}, \qquad
+       w(t) = w \exp(-5 (1 - t / T)^2) $$
+
+    The teacher sees `x + clip(N(0, σ²), ±2σ)`. With an uncertainty mask, m keeps the voxels whose
+    entropy is below `0.75 + 0.25 exp(-5 (1 - t)^2)` of its maximum ln C, for any number of classes
+    C, measured on the mean of several noisy teacher passes; without it, m = 1.
+
+    Args:
+        weight: w, the final weight of the consistency term.
+        rampup: T, share of the training over which the weight grows.
+        noise: σ of the teacher's input noise, in units of the scaled window [0, 1].
+        uncertainty_passes: Noisy teacher passes for the uncertainty mask; 0 uses none.
+
+    Source: Tarvainen and Valpola, NeurIPS 2017; mask of Yu et al., UA-MT, MICCAI 2019.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        rampup: float = 0.4,
+        noise: float = 0.05,
+        uncertainty_passes: int = 0,
+    ) -> None:
+        super().__init__()
+        self.needs = Needs(views={"unlabelled": ("strong", "weak")}, teacher=True)
+        self.weight = weight
+        self.rampup = rampup
+        self.noise = noise
+        self.uncertainty_passes = uncertainty_passes
+
+    def terms(self, step: Step) -> dict[str, Term]:
+        """`consistency` on the unlabelled stream."""
+        student = probabilities(step.out("unlabelled", "strong")["logits"])
+        teacher = self._teach(step)
+        mask = self._certain(step) if self.uncertainty_passes else None
+        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
+        return {"consistency": Term(consistency_loss(student, teacher, mask=mask), weight)}
+
+    def _teach(self, step: Step) -> Tensor:
+        images: Tensor = step.batch("unlabelled")["weak"]
+        noise = (self.noise * torch.randn_like(images)).clamp(-2 * self.noise, 2 * self.noise)
+        return probabilities(step.teacher(images + noise)["logits"])
+
+    def _certain(self, step: Step) -> Tensor:
+        passes = [self._teach(step) for _ in range(self.uncertainty_passes)]
+        threshold = 0.75 + 0.25 * sigmoid_rampup(step.progress, 1.0)
+        return voxel_entropy(torch.stack(passes).mean(0)) < threshold

@@ -1,0 +1,58 @@
+"""The base of every strategy: masks where there are any, silence where it is healthy."""
+
+from __future__ import annotations
+
+from semilung.losses import dice_ce_loss, healthy_loss
+from semilung.strategies.base import Needs, Strategy, Term, register
+from semilung.strategies.learner import Step
+from semilung.strategies.ramps import sigmoid_rampup
+
+
+@register("supervised")
+class Supervised(Strategy):
+    """Soft Dice and cross-entropy on labelled crops, "no nodule anywhere" on healthy ones.
+
+    The healthy term is there where the data has a healthy stream; `data.batch.healthy=0` switches
+    the stream off.
+
+    Args:
+        dice_weight: Weight of soft Dice within the labelled term.
+        ce_weight: Weight of cross-entropy within the labelled term.
+        healthy_weight: Final weight of the healthy term.
+        healthy_hardest: Share of a healthy crop's voxels that counts, the hardest ones, in (0, 1].
+        healthy_rampup: Share of the training over which the healthy weight grows.
+    """
+
+    def __init__(
+        self,
+        *,
+        dice_weight: float = 1.0,
+        ce_weight: float = 1.0,
+        healthy_weight: float = 1.0,
+        healthy_hardest: float = 1.0,
+        healthy_rampup: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.needs = Needs(
+            views={"labelled": ("weak",)}, optional={"healthy": ("weak",)}, fields=("mask",)
+        )
+        self.dice_weight = dice_weight
+        self.ce_weight = ce_weight
+        self.healthy_weight = healthy_weight
+        self.healthy_hardest = healthy_hardest
+        self.healthy_rampup = healthy_rampup
+
+    def terms(self, step: Step) -> dict[str, Term]:
+        """`labelled`, and `healthy` where there is such a stream."""
+        labelled = dice_ce_loss(
+            step.out("labelled")["logits"],
+            step.batch("labelled")["mask"],
+            dice_weight=self.dice_weight,
+            ce_weight=self.ce_weight,
+        )
+        terms = {"labelled": Term(labelled)}
+        if step.has("healthy"):
+            silence = healthy_loss(step.out("healthy")["logits"], hardest=self.healthy_hardest)
+            weight = self.healthy_weight * sigmoid_rampup(step.progress, self.healthy_rampup)
+            terms["healthy"] = Term(silence, weight)
+        return terms

@@ -1,0 +1,296 @@
+"""The conformance kit: what every strategy must do, checked on a tiny problem.
+
+`check_strategy` runs over semilung's own strategies and over anyone else's. Each check is a
+function of a factory, so that a suite can name it: `pytest.mark.parametrize("check", CHECKS)`.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from semilung.models import build_model
+from semilung.strategies import Learner, Strategy, Term, build_strategy
+from semilung.types import IGNORE, Batch, Role
+
+Factory = Callable[[], Strategy]
+Kind = Literal["normal", "empty", "single_voxel", "ignored"]
+
+SIZE = 16
+DECAY = 0.9
+
+
+def check_strategy(strategy: str | Factory) -> None:
+    """Run every check on a registered strategy or on a factory of one.
+
+    Args:
+        strategy: A registered name, or a function without arguments that makes the strategy.
+
+    Raises:
+        AssertionError: A check fails; the message says which contract is broken and how.
+
+    Example:
+        >>> check_strategy("mean_teacher")
+    """
+    make = _factory(strategy)
+    for check in CHECKS:
+        check(make)
+
+
+def tiny_student(seed: int = 0) -> nn.Module:
+    """A small reversible net with confident logits, so that thresholds are crossed."""
+    torch.manual_seed(seed)
+    model = build_model("reversible_unet", {"widths": (4, 8), "depth": 1})
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(2)
+    return model
+
+
+def tiny_batch(
+    strategy: Strategy, *, kind: Kind = "normal", batch_size: int = 2, seed: int = 0
+) -> Batch:
+    """A step's data for every stream that the strategy reads, with all fields there are.
+
+    Args:
+        strategy: Its needs say which streams.
+        kind: What the labelled masks hold: a ball, nothing, one voxel, or `ignore` everywhere.
+        batch_size: Samples a stream.
+        seed: Of images and balls.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    streams = [*strategy.needs.views, *(strategy.needs.optional or {})]
+    return {stream: _stream(stream, kind, batch_size, generator) for stream in streams}
+
+
+def check_finite(make: Factory) -> None:
+    """Terms and gradients are finite on every kind of batch, at the start and at the end."""
+    kinds: Sequence[Kind] = ("normal", "empty", "single_voxel", "ignored")
+    for kind in kinds:
+        for progress in (0.0, 1.0):
+            learner = _learner(make)
+            terms = learner(tiny_batch(_only(learner), kind=kind), progress)
+            assert terms, "terms() gives no term"
+            for name, term in terms.items():
+                assert isinstance(term, Term), f"{name} is no Term"
+                assert term.value.ndim == 0, f"{name} is no scalar: {tuple(term.value.shape)}"
+                assert term.value.isfinite(), f"{name} is {term.value} on a {kind} batch"
+            assert all(g.isfinite().all() for g in _gradients(learner, terms)), (
+                f"a gradient is not finite on a {kind} batch at progress {progress}"
+            )
+
+
+def check_every_stream_teaches(make: Factory) -> None:
+    """Each stream's images change the student's gradient; without it, a term would be for show."""
+    learner = _learner(make)
+    batch = tiny_batch(_only(learner))
+    before = _flat(_gradients(learner, _seeded(learner, batch)))
+    assert before.abs().sum() > 0, "the strategy gives the student no gradient at all"
+    for stream in batch:
+        changed = copy.deepcopy(batch)
+        changed[stream] = tiny_batch(_only(learner), seed=7)[stream]
+        after = _flat(_gradients(learner, _seeded(learner, changed)))
+        assert not torch.equal(before, after), (
+            f"the {stream} stream does not change the student's gradient: its loss is detached, "
+            f"or its weight is 0 at the end of the training"
+        )
+
+
+def check_every_weighted_term_teaches(make: Factory) -> None:
+    """Each term with a weight has a gradient of its own, for the student or the strategy."""
+    learner = _learner(make)
+    names = _seeded(learner, tiny_batch(_only(learner)))
+    for name in names:
+        terms = _seeded(learner, tiny_batch(_only(learner)))
+        if terms[name].weight:
+            total = _flat(_gradients(learner, {name: terms[name]}, every=True)).abs().sum()
+            assert total > 0, f"the term {name} has a weight and no gradient"
+
+
+def check_teacher(make: Factory) -> None:
+    """The teacher takes no gradient, and follows the student by the closed form of the average."""
+    learner = _learner(make, perturbed=False)
+    if learner.teacher is None:
+        return
+    torch.autograd.backward(_sum(learner(tiny_batch(_only(learner)), 1.0)))
+    expected = [p.detach().clone() for p in learner.student.parameters()]
+    for t in range(4):
+        with torch.no_grad():
+            for p in learner.student.parameters():
+                p.add_(torch.randn_like(p))
+        learner.after_step(1.0)
+        alpha = min(1 - 1 / (t + 1), DECAY)
+        for average, p in zip(expected, learner.student.parameters(), strict=True):
+            average.copy_(alpha * average + (1 - alpha) * p.detach())
+    for average, p in zip(expected, learner.teacher.net.parameters(), strict=True):
+        assert p.grad is None, "the teacher takes gradient"
+        assert not p.requires_grad, "the teacher's parameters require gradient"
+        torch.testing.assert_close(p, average, msg="the teacher is not the student's average")
+
+
+def check_hidden_masks(make: Factory) -> None:
+    """Masks of cases that are not labelled are never read: poison in them changes nothing."""
+    learner = _learner(make)
+    batch = tiny_batch(_only(learner))
+    poisoned = copy.deepcopy(batch)
+    for stream in poisoned:
+        if stream != "labelled":
+            poisoned[stream]["mask"] = torch.full_like(poisoned[stream]["mask"], 77)
+    clean, dirty = _seeded(learner, batch), _seeded(learner, poisoned)
+    for name in clean:
+        assert torch.equal(clean[name].value, dirty[name].value), f"{name} reads a hidden mask"
+
+
+def check_same_seed(make: Factory) -> None:
+    """The same seed gives the same bits."""
+    learner = _learner(make)
+    batch = tiny_batch(_only(learner))
+    one, two = _seeded(learner, batch), _seeded(learner, batch)
+    for name in one:
+        assert torch.equal(one[name].value, two[name].value), f"{name} differs with the same seed"
+
+
+def check_resumes(make: Factory) -> None:
+    """Saved, loaded into a fresh learner, the next step gives the same bits."""
+    learner = _learner(make)
+    optimizer = torch.optim.SGD([p for g, _ in learner.param_groups() for p in g], lr=0.1)
+    torch.autograd.backward(_sum(_seeded(learner, tiny_batch(_only(learner)))))
+    optimizer.step()
+    learner.after_step(0.5)
+    file = io.BytesIO()
+    torch.save(learner.state_dict(), file)
+    file.seek(0)
+    fresh = _learner(make, seed=1)
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    batch = tiny_batch(_only(learner), seed=3)
+    one, two = _seeded(learner, batch), _seeded(fresh, batch)
+    for name in one:
+        assert torch.equal(one[name].value, two[name].value), f"{name} differs after loading"
+
+
+def check_batch_unchanged(make: Factory) -> None:
+    """The batch is read, never written: other strategies share it."""
+    learner = _learner(make)
+    batch = tiny_batch(_only(learner))
+    kept = copy.deepcopy(batch)
+    torch.autograd.backward(_sum(_seeded(learner, batch)))
+    assert {s: set(b) for s, b in batch.items()} == {s: set(b) for s, b in kept.items()}, (
+        "the batch gained or lost fields"
+    )
+    for stream, samples in kept.items():
+        for field, value in samples.items():
+            same = torch.equal(batch[stream][field], value) if isinstance(value, Tensor) else True
+            assert same, f"batch[{stream!r}][{field!r}] was changed in place"
+
+
+def check_batch_of_one(make: Factory) -> None:
+    """A single sample a stream is enough."""
+    learner = _learner(make)
+    terms = learner(tiny_batch(_only(learner), batch_size=1), 1.0)
+    assert all(g.isfinite().all() for g in _gradients(learner, terms)), "not finite at batch size 1"
+
+
+def check_bfloat16(make: Factory) -> None:
+    """Forward and backward run under bf16 autocast and stay close to full precision."""
+    learner = _learner(make)
+    batch = tiny_batch(_only(learner))
+    full = _sum(_seeded(learner, batch))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = _seeded(learner, batch)
+    half = _sum(terms)
+    assert all(g.isfinite().all() for g in _gradients(learner, terms)), "not finite under bf16"
+    assert torch.allclose(half, full, rtol=0.2, atol=0.05), f"bf16 gives {half}, fp32 {full}"
+
+
+CHECKS: tuple[Callable[[Factory], None], ...] = (
+    check_finite,
+    check_every_stream_teaches,
+    check_every_weighted_term_teaches,
+    check_teacher,
+    check_hidden_masks,
+    check_same_seed,
+    check_resumes,
+    check_batch_unchanged,
+    check_batch_of_one,
+    check_bfloat16,
+)
+
+
+def _factory(strategy: str | Factory) -> Factory:
+    if isinstance(strategy, str):
+        return lambda: build_strategy(strategy)
+    return strategy
+
+
+def _learner(make: Factory, *, seed: int = 0, perturbed: bool = True) -> Learner:
+    """A learner of the strategy alone, its teacher (if any) apart from the student."""
+    student = tiny_student(seed)
+    strategy = make()
+    learner = Learner(student, {"checked": strategy}, teacher_decay=DECAY)
+    if learner.teacher is not None and perturbed:
+        torch.manual_seed(seed + 100)
+        for p in learner.teacher.net.parameters():
+            p.add_(0.2 * p.std(correction=0) * torch.randn_like(p))
+    return learner.train()
+
+
+def _only(learner: Learner) -> Strategy:
+    strategy = learner.strategies["checked"]
+    assert isinstance(strategy, Strategy), "the factory makes no Strategy"
+    return strategy
+
+
+def _seeded(learner: Learner, batch: Batch) -> dict[str, Term]:
+    torch.manual_seed(11)
+    terms: dict[str, Term] = learner(batch, 1.0)
+    return terms
+
+
+def _sum(terms: dict[str, Term]) -> Tensor:
+    return torch.stack([term.weight * term.value.float() for term in terms.values()]).sum()
+
+
+def _gradients(learner: Learner, terms: dict[str, Term], *, every: bool = False) -> list[Tensor]:
+    """Gradients of the weighted sum for the student's parameters, or for every one that learns."""
+    total = _sum(terms)
+    source = learner if every else learner.student
+    parameters = [p for p in source.parameters() if p.requires_grad]
+    if not total.requires_grad:
+        return [torch.zeros_like(p) for p in parameters]
+    found = torch.autograd.grad(total, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def _stream(
+    stream: Role | str, kind: Kind, batch_size: int, generator: torch.Generator
+) -> dict[str, object]:
+    shape = (batch_size, 1, SIZE, SIZE, SIZE)
+    weak = torch.rand(shape, generator=generator)
+    mask = torch.zeros(shape, dtype=torch.uint8)
+    if stream != "healthy":
+        _paint(mask, kind, generator)
+    weak = weak.lerp((mask == 1).float(), 0.5)
+    strong = (weak + 0.1 * torch.randn(shape, generator=generator)).clamp(0, 1)
+    positive = torch.zeros(batch_size) if stream == "healthy" else torch.ones(batch_size)
+    names = [f"{stream}_{i}" for i in range(batch_size)]
+    return {"weak": weak, "strong": strong, "mask": mask, "bag_label": positive, "case": names}
+
+
+def _paint(mask: Tensor, kind: Kind, generator: torch.Generator) -> None:
+    if kind == "ignored":
+        mask.fill_(IGNORE)
+    for sample in mask:
+        x, y, z = (int(torch.randint(2, SIZE - 6, (), generator=generator)) for _ in range(3))
+        if kind == "normal":
+            sample[0, x : x + 4, y : y + 4, z : z + 4] = 1
+        elif kind == "single_voxel":
+            sample[0, x, y, z] = 1

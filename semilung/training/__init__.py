@@ -1,0 +1,20 @@
+"""Training: the loop, its checkpoints and its log, and the use of finished runs."""
+
+from semilung.training.apply import predict_files, split_cases, with_reference
+from semilung.training.build import build_learner, load_predictor
+from semilung.training.config import InferenceConfig, OptimConfig, TrainConfig, TrainerConfig
+from semilung.training.loop import Outcome, train
+
+__all__ = [
+    "InferenceConfig",
+    "OptimConfig",
+    "Outcome",
+    "TrainConfig",
+    "TrainerConfig",
+    "build_learner",
+    "load_predictor",
+    "predict_files",
+    "split_cases",
+    "train",
+    "with_reference",
+]

@@ -1,0 +1,149 @@
+"""What a training is told, as plain dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from semilung.data import AugmentConfig, DataConfig
+from semilung.types import UserError
+
+
+@dataclass
+class OptimConfig:
+    """Optimizer and schedule.
+
+    Attributes:
+        name: `adamw` or `sgd` (Nesterov momentum).
+        lr: Peak learning rate.
+        weight_decay: Decoupled (AdamW) or L2 (SGD) weight decay.
+        momentum: SGD's momentum, or AdamW's first beta.
+        schedule: `poly` `(1 - t)^0.9` or `cosine` `(1 + cos(pi t)) / 2`, after the warm-up.
+        warmup: Share of the training with a linearly growing rate.
+        clip_norm: Largest gradient norm of each parameter group; 0 does not clip.
+    """
+
+    name: str = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no optimizer understands."""
+        _one_of("optim.name", self.name, ("adamw", "sgd"))
+        _one_of("optim.schedule", self.schedule, ("poly", "cosine"))
+        _at_least("optim.lr", self.lr, 0)
+        _at_least("optim.weight_decay", self.weight_decay, 0)
+        _at_least("optim.clip_norm", self.clip_norm, 0)
+        if not 0 <= self.warmup < 1:
+            msg = f"optim.warmup is a share in [0, 1), got {self.warmup}"
+            raise UserError(msg)
+
+
+@dataclass
+class TrainerConfig:
+    """How long, where, and how often to look.
+
+    Attributes:
+        max_steps: Optimizer steps of the whole training.
+        log_every: Steps between two logged points.
+        validate_every: Steps between two validations; 0 validates at the end alone.
+        checkpoint_every: Steps between two checkpoints.
+        accelerator: Fabric's accelerator (`auto`, `cpu`, `cuda`).
+        devices: Number of processes, one a device.
+        precision: Fabric's precision (`32-true`, `bf16-mixed`, `16-mixed`).
+        channels_last: Lay 3D tensors out channels last, faster on CPUs and tensor cores.
+        threads: CPU threads of torch; 0 leaves torch's own choice.
+    """
+
+    max_steps: int = 1000
+    log_every: int = 20
+    validate_every: int = 200
+    checkpoint_every: int = 100
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    channels_last: bool = True
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse counts that make no training."""
+        for name in ("max_steps", "log_every", "checkpoint_every", "devices"):
+            _at_least(f"trainer.{name}", getattr(self, name), 1)
+        _at_least("trainer.validate_every", self.validate_every, 0)
+        _at_least("trainer.threads", self.threads, 0)
+
+
+@dataclass
+class InferenceConfig:
+    """Sliding-window prediction.
+
+    Attributes:
+        window: Window in voxels of the prepared grid.
+        overlap: Share of a window that the next one covers again, in [0, 1).
+        threshold: Foreground from this probability on.
+        min_volume_mm3: Smaller components are removed.
+    """
+
+    window: tuple[int, int, int] = (64, 64, 64)
+    overlap: float = 0.5
+    threshold: float = 0.5
+    min_volume_mm3: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse windows and shares that cannot be."""
+        if not 0 <= self.overlap < 1:
+            msg = f"inference.overlap is a share in [0, 1), got {self.overlap}"
+            raise UserError(msg)
+        for size in self.window:
+            _at_least("inference.window", size, 1)
+
+
+@dataclass
+class TrainConfig:
+    """A whole training; what a run's folder keeps.
+
+    Attributes:
+        data: Cohort, cache, streams.
+        augment: Views of a crop.
+        model: `name` and options of the model.
+        strategies: Strategy name to its options; `supervised` is always there.
+        optim: Optimizer and schedule.
+        trainer: Length, device, rhythm.
+        inference: Sliding-window prediction.
+        seed: Seed of everything: splits, budget, samples, weights.
+        predictor: `auto`, `student` or `teacher`.
+        teacher_decay: Decay of the teacher's moving average.
+        init: A run (or checkpoint) whose predictor's weights the student starts from.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: dict[str, Any] = field(default_factory=lambda: {"name": "reversible_unet"})
+    strategies: dict[str, Any] = field(default_factory=lambda: {"supervised": {}})
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    seed: int = 0
+    predictor: str = "auto"
+    teacher_decay: float = 0.99
+    init: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown predictor."""
+        _one_of("predictor", self.predictor, ("auto", "student", "teacher"))
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        msg = f"{name} is one of {', '.join(allowed)}; got {value!r}"
+        raise UserError(msg)
+
+
+def _at_least(name: str, value: float, low: float) -> None:
+    if not value >= low:
+        msg = f"{name} must be at least {low}, got {value}"
+        raise UserError(msg)

@@ -1,0 +1,72 @@
+"""Figures of a run: `metrics.csv` and TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from semilung.training.run import RunFolder, write_text
+
+HEADER = ("step", "name", "value")
+
+
+class MetricsLog:
+    """Rows `step,name,value` in the run's CSV, and the same as TensorBoard scalars.
+
+    Args:
+        run: The run's folder.
+        step: Steps done so far; rows beyond it (of an attempt that was killed) are taken back.
+        enabled: False on every process but the first, which then logs nothing.
+    """
+
+    def __init__(self, run: RunFolder, *, step: int, enabled: bool = True) -> None:
+        self.enabled = enabled
+        if not enabled:
+            return
+        _keep_until(run.metrics, step)
+        self._file = run.metrics.open("a", newline="", encoding="utf-8")
+        self._rows = csv.writer(self._file)
+        self._board = SummaryWriter(str(run.path), purge_step=step + 1)
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.enabled:
+            self._file.close()
+            self._board.close()
+
+    def scalars(self, step: int, figures: dict[str, float]) -> None:
+        """Log figures under their names; NaN is an empty cell, for it means undefined."""
+        if not self.enabled:
+            return
+        for name, value in figures.items():
+            self._rows.writerow((step, name, "" if math.isnan(value) else repr(float(value))))
+            if not math.isnan(value):
+                self._board.add_scalar(name, value, step)
+        self._file.flush()
+
+    def image(self, step: int, name: str, rgb: np.ndarray) -> None:
+        """Log an `(H, W, 3)` uint8 picture."""
+        if self.enabled:
+            self._board.add_image(name, rgb, step, dataformats="HWC")
+
+
+def _keep_until(path: Path, step: int) -> None:
+    rows: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            found = list(csv.reader(file))[1:]
+        rows = [row for row in found if len(row) == len(HEADER) and int(row[0]) <= step]
+    text = "\n".join(",".join(row) for row in [list(HEADER), *rows]) + "\n"
+    write_text(path, text)

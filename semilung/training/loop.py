@@ -1,0 +1,268 @@
+"""The training loop, read top to bottom.
+
+    cohort, learner, optimizer, loader
+    for step, batch in loader:
+        terms  = learner(batch, progress)             strategies give named, weighted terms
+        loss   = sum of weight * value
+        backward, clip, optimizer step at the scheduled rate
+        learner.after_step(progress)                  teacher moves, strategies' hooks
+        every log_every:        terms, weights, rate, waiting -> metrics.csv, TensorBoard
+        every validate_every:   learner.after_validation(figures); best.pt
+        every checkpoint_every: last.pt
+
+A step's data is a pure function of (seed, step), and so is its noise: torch's generator is seeded
+anew at each step. Resuming therefore needs no state of any generator.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from semilung.data import Cohort, PreparedCase, build_loader, open_cohort
+from semilung.strategies import Learner, Term
+from semilung.training.build import build_learner
+from semilung.training.checkpoint import load_checkpoint, save_checkpoint
+from semilung.training.config import TrainConfig
+from semilung.training.interrupt import Interrupt
+from semilung.training.logging import MetricsLog
+from semilung.training.optim import (
+    build_optimizer,
+    clip_gradients,
+    learning_rate,
+    set_learning_rate,
+)
+from semilung.training.progress import TrainingProgress
+from semilung.training.run import RunFolder
+from semilung.training.validate import SCORE, validate
+from semilung.types import Batch, UserError
+
+
+@dataclass
+class Outcome:
+    """How a training ended.
+
+    Attributes:
+        run: Its folder.
+        steps: Optimizer steps done.
+        finished: False after an interruption.
+        figures: The last validation's.
+    """
+
+    run: Path
+    steps: int
+    finished: bool
+    figures: dict[str, float]
+
+
+@dataclass
+class Training:
+    """Everything that the loop moves."""
+
+    config: TrainConfig
+    run: RunFolder
+    fabric: Fabric
+    module: Any  # the learner as Fabric wraps it
+    learner: Learner
+    optimizer: Any
+    streams: dict[str, list[PreparedCase]]
+    views: dict[str, tuple[str, ...]]
+    val: list[PreparedCase]
+    step: int = 0
+    best: float = -math.inf
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome:
+    """Train what `config` says in the run's folder, or go on where the folder stopped.
+
+    Raises:
+        UserError: Anything in config, data or checkpoint that the user can mend, or a loss that
+            is not finite.
+    """
+    training = _set_up(config, RunFolder(folder), resume=resume)
+    fabric, trainer = training.fabric, config.trainer
+    rank_zero = fabric.is_global_zero
+    with (
+        Interrupt() as interrupt,
+        MetricsLog(training.run, step=training.step, enabled=rank_zero) as log,
+        TrainingProgress(trainer.max_steps, done=training.step, shown=rank_zero) as progress,
+    ):
+        for batch, waited, started in _fed(training):
+            terms = _optimize(training, batch)
+            training.step += 1
+            progress.advance()
+            last = training.step == trainer.max_steps
+            if training.step % trainer.log_every == 0 or last:
+                shown = _log(training, log, terms, waited, time.perf_counter() - started)
+                progress.report(training.step, shown)
+            if last or (trainer.validate_every and training.step % trainer.validate_every == 0):
+                _validate(training, log, progress)
+            if training.step % trainer.checkpoint_every == 0 or last or interrupt.asked:
+                _save(training, training.run.last)
+            if interrupt.asked:
+                break
+    return Outcome(folder, training.step, training.step == trainer.max_steps, training.figures)
+
+
+def _set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
+    trainer = config.trainer
+    if trainer.threads:
+        torch.set_num_threads(trainer.threads)
+    # Fabric's precision is a closed Literal; TrainerConfig carries the user's string
+    fabric = Fabric(
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        precision=trainer.precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    cohort = open_cohort(config.data, seed=config.seed)
+    learner = build_learner(config)
+    views = learner.views(_available(cohort))
+    if not resume and fabric.is_global_zero:
+        run.begin(config, cohort.splits)
+    streams = {stream: cohort.train(stream) for stream in views}
+    optimizer = build_optimizer(learner.param_groups(), config.optim)
+    state = load_checkpoint(run.last) if resume else None
+    if state is not None:
+        learner.load_state_dict(state["learner"])
+    module, optimizer = fabric.setup(learner, optimizer)
+    training = Training(config, run, fabric, module, learner, optimizer, streams, views, cohort.val)
+    if state is not None:
+        optimizer.load_state_dict(state["optimizer"])
+        fabric.strategy.precision.load_state_dict(state["precision"])
+        training.step, training.best = state["step"], state["best"]
+    return training
+
+
+def _available(cohort: Cohort) -> dict[str, int]:
+    """Training cases of each stream whose share is not switched off."""
+    roles = Counter(case.role for case in cohort.cases if case.split == "train")
+    return {str(s): n for s, n in roles.items() if cohort.config.batch.get(s)}
+
+
+def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
+    """Batches of the steps that are left, with the seconds waited and the time of asking."""
+    config, fabric = training.config, training.fabric
+    loader = build_loader(
+        training.streams,
+        config.data,
+        config.augment,
+        seed=config.seed,
+        start_step=training.step,
+        max_steps=config.trainer.max_steps,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        views=training.views,
+        fields=training.learner.fields(),
+    )
+    batches = iter(loader)
+    while True:
+        asked = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            return
+        yield fabric.to_device(batch), time.perf_counter() - asked, asked
+
+
+def _optimize(training: Training, batch: Batch) -> dict[str, Term]:
+    """One optimizer step on one batch."""
+    config, fabric, optimizer = training.config, training.fabric, training.optimizer
+    progress = training.step / config.trainer.max_steps
+    torch.manual_seed(_step_seed(config.seed, training.step, fabric.global_rank))
+    training.module.train()
+    terms: dict[str, Term] = training.module(batch, progress)
+    loss = _total(terms)
+    _require_finite(loss, terms, batch, training.step)
+    optimizer.zero_grad(set_to_none=True)
+    fabric.backward(loss)
+    fabric.strategy.precision.unscale_gradients(optimizer)
+    clip_gradients(optimizer, config.optim.clip_norm)
+    set_learning_rate(optimizer, learning_rate(progress, config.optim))
+    optimizer.step()
+    training.learner.after_step((training.step + 1) / config.trainer.max_steps)
+    return terms
+
+
+def _total(terms: dict[str, Term]) -> Tensor:
+    return torch.stack([term.weight * term.value for term in terms.values()]).sum()
+
+
+def _require_finite(loss: Tensor, terms: dict[str, Term], batch: Batch, step: int) -> None:
+    if bool(torch.isfinite(loss)):
+        return
+    wrong = [f"{name}={float(t.value)}" for name, t in terms.items() if not t.value.isfinite()]
+    cases = {stream: sorted(set(samples["case"])) for stream, samples in batch.items()}
+    msg = (
+        f"the loss is not finite at step {step} ({', '.join(wrong) or 'in the sum of the terms'}) "
+        f"on the cases {cases}. The last checkpoint is untouched. Look at these cases with "
+        f"`semilung data check`, or lower optim.lr"
+    )
+    raise UserError(msg)
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of the noise of one step of one process."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+
+
+def _log(
+    training: Training, log: MetricsLog, terms: dict[str, Term], waited: float, seconds: float
+) -> dict[str, float]:
+    figures = {"loss": float(_total(terms).detach())}
+    for name, term in terms.items():
+        figures[f"terms/{name}"] = float(term.value.detach())
+        figures[f"weights/{name}"] = float(term.weight)
+    figures["lr"] = training.optimizer.param_groups[0]["lr"]
+    figures["time/step_s"] = seconds
+    figures["time/waiting_share"] = waited / seconds
+    log.scalars(training.step, figures)
+    terse = {name.removeprefix("terms/"): figures[name] for name in figures if "terms/" in name}
+    return {"loss": figures["loss"], **terse, "waiting": figures["time/waiting_share"]}
+
+
+def _validate(training: Training, log: MetricsLog, progress: TrainingProgress) -> None:
+    """Judge the predictor on the validation cases; keep the best one."""
+    if training.fabric.is_global_zero and training.val:
+        figures, picture = validate(training.learner.predictor, training.val, training.config)
+        training.figures = figures
+        log.scalars(training.step, figures)
+        if picture is not None:
+            log.image(training.step, "val/overlay", picture)
+        progress.say(f"step {training.step}: " + _readable(figures))
+        if figures[SCORE] > training.best:
+            training.best = figures[SCORE]
+            _save(training, training.run.best)
+    training.figures = training.fabric.broadcast(training.figures)
+    training.learner.after_validation(training.figures)
+
+
+def _readable(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+
+
+def _save(training: Training, path: Path) -> None:
+    """Everything that a resumed run needs to end with the same bits."""
+    if not training.fabric.is_global_zero:
+        return
+    learner = training.learner
+    state = {
+        "step": training.step,
+        "best": training.best,
+        "model": training.config.model,
+        "predictor": "student" if learner.predictor is learner.student else "teacher.net",
+        "learner": learner.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+        "precision": training.fabric.strategy.precision.state_dict(),
+    }
+    save_checkpoint(path, state)

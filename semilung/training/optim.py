@@ -1,0 +1,63 @@
+"""Optimizer, schedule and clipping."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from semilung.training.config import OptimConfig
+
+ParamGroups = list[tuple[list[nn.Parameter], float]]
+
+
+def build_optimizer(groups: ParamGroups, config: OptimConfig) -> torch.optim.Optimizer:
+    """AdamW or SGD over the learner's groups, each keeping its learning-rate factor."""
+    parameters: list[dict[str, Any]] = [
+        {"params": parameters, "lr": config.lr * factor, "factor": factor}
+        for parameters, factor in groups
+    ]
+    if config.name == "adamw":
+        betas = (config.momentum, 0.999)
+        return torch.optim.AdamW(parameters, weight_decay=config.weight_decay, betas=betas)
+    return torch.optim.SGD(
+        parameters,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        weight_decay=config.weight_decay,
+    )
+
+
+def learning_rate(progress: float, config: OptimConfig) -> float:
+    r"""Rate at `progress` in [0, 1]: linear warm-up, then `poly` or `cosine` down to 0.
+
+    With $ u = (t - w) / (1 - w) $ after the warm-up w: poly $ (1 - u)^{0.9} $, cosine
+    $ \tfrac12 (1 + \cos \pi u) $, both times the peak rate.
+
+    Example:
+        >>> config = OptimConfig(lr=1.0, warmup=0.0, schedule="cosine")
+        >>> [round(learning_rate(t, config), 2) for t in (0, 0.5, 1)]
+        [1.0, 0.5, 0.0]
+    """
+    if progress < config.warmup:
+        return config.lr * progress / config.warmup
+    u = (progress - config.warmup) / (1 - config.warmup)
+    factor = (1 - u) ** 0.9 if config.schedule == "poly" else 0.5 * (1 + math.cos(math.pi * u))
+    return config.lr * factor
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give each group the rate times its factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["factor"]
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> float:
+    """Clip each group's gradient norm on its own; the first (the student's) norm is returned."""
+    norms = [
+        float(torch.nn.utils.clip_grad_norm_(group["params"], max_norm or math.inf))
+        for group in optimizer.param_groups
+    ]
+    return norms[0]

@@ -1,0 +1,117 @@
+"""A run's folder: what it holds and how it is begun."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semilung.training.config import TrainConfig
+from semilung.types import UserError
+
+PACKAGES = ("semilung", "torch", "monai", "lightning-fabric", "numpy", "scipy", "nibabel", "blosc2")
+
+
+class RunFolder:
+    """Paths within `runs/<name>/`, and writing that leaves a whole file or none.
+
+    The folder holds `config.yaml`, `provenance.json`, `splits.json`, `metrics.csv`, `last.pt`,
+    `best.pt` and TensorBoard's events.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.provenance = path / "provenance.json"
+        self.splits = path / "splits.json"
+        self.metrics = path / "metrics.csv"
+        self.last = path / "last.pt"
+        self.best = path / "best.pt"
+
+    def begin(self, config: TrainConfig, splits: dict[str, str]) -> None:
+        """Make the folder and write what the run is.
+
+        Raises:
+            UserError: The folder holds a run already, or cannot be written.
+        """
+        if self.config.exists():
+            msg = (
+                f"{self.path} holds a run already. Continue it with resume={self.path}, or give "
+                f"this one another name with run_name=..."
+            )
+            raise UserError(msg)
+        write_text(self.provenance, json.dumps(provenance(), indent=2) + "\n")
+        write_text(self.splits, json.dumps(splits, indent=0, sort_keys=True) + "\n")
+        write_text(self.config, yaml.safe_dump(plain(asdict(config)), sort_keys=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        UserError: The disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
+        ) as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    except OSError as error:
+        msg = f"{path} could not be written: {error}"
+        raise UserError(msg) from error
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, machine kind, revision and command, without user names or host names."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def plain(value: Any) -> Any:
+    """Lists for tuples, throughout, so that YAML stays readable."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """The revision of semilung's own checkout, `+changes` where it is not clean; None outside."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(  # noqa: S603 - a fixed command, no shell
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

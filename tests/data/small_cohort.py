@@ -1,0 +1,21 @@
+"""What the data tests share: a small grid in LPS and a manifest writer."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+SHAPE = (20, 22, 24)
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+COLUMNS = ["case", "patient", "image", "role", "mask", "anatomy", "bag_label", "split"]
+
+
+def write_table(path: Path, rows: list[dict], columns: list[str] | None = None) -> Path:
+    """A manifest of dictionaries; absent keys are empty cells."""
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns or COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path

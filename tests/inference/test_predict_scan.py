@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from semilung.data.config import DataConfig
+from semilung.data.intensity import scale_hu
+from semilung.data.manifest import Case
+from semilung.data.prepare import prepare
+from semilung.data.volume import Volume, read_volume, write_volume
+from semilung.inference import connected_components, predict_scan
+from semilung.types import UserError
+
+CENTRE_MM, RADIUS_MM = np.array([12.0, -21.0, 33.0]), 9.0
+SETTINGS = {
+    "spacing_mm": (1.0, 1.0, 1.0),
+    "clip_hu": (-1024.0, 2000.0),
+    "window_hu": (-1000.0, 400.0),
+    "window": (32, 32, 32),
+}
+
+
+class Bright(nn.Module):
+    """A nodule is what is brighter than half the window (-300 HU)."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": 50 * (x - 0.5)}
+
+
+def rotated(degrees: float) -> np.ndarray:
+    a = np.deg2rad(degrees)
+    return np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+
+
+DIRECTIONS = {
+    "RAS": np.eye(3),
+    "LPS": np.diag([-1.0, -1.0, 1.0]),
+    "permuted": np.array([[0.0, 0, -1], [1, 0, 0], [0, -1, 0]]),
+    "oblique": rotated(10) @ np.diag([-1.0, -1.0, 1.0]),
+}
+
+
+def ball_scan(direction: np.ndarray, spacing_mm: tuple[float, float, float]) -> Volume:
+    """A ball of 400 HU in air, its centre at `CENTRE_MM` and not at the middle of the scan."""
+    shape = tuple(round(56 / s) for s in spacing_mm)
+    affine = np.eye(4)
+    affine[:3, :3] = direction @ np.diag(spacing_mm)
+    middle = (np.array(shape) - 1) / 2
+    affine[:3, 3] = CENTRE_MM + np.array([4, -3, 5]) - affine[:3, :3] @ middle
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    distance_mm = np.linalg.norm(index @ affine[:3, :3].T + affine[:3, 3] - CENTRE_MM, axis=-1)
+    # Partial volume at the rim, as in a CT: -300 HU lies at the radius.
+    share = np.clip(RADIUS_MM - distance_mm + 0.5, 0, 1)
+    return Volume(np.rint(-1000 + 1400 * share).astype(np.int16), affine)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1, 1, 1), (0.7, 0.7, 2.5), (0.8, 0.8, 5.0)])
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_a_ball_is_found_where_it_is(name, spacing_mm, tmp_path: Path):
+    scan = ball_scan(DIRECTIONS[name], spacing_mm)
+    write_volume(tmp_path / "scan.nii.gz", scan.data, scan.affine)
+    mask, probability = predict_scan(Bright(), tmp_path / "scan.nii.gz", **SETTINGS)
+    for volume in (mask, probability):
+        assert volume.shape == scan.shape
+        np.testing.assert_array_equal(volume.affine, read_volume(tmp_path / "scan.nii.gz").affine)
+    assert mask.data.dtype == np.uint8
+    assert connected_components(mask.data)[1] == 1
+    found = np.argwhere(mask.data) @ mask.affine[:3, :3].T + mask.affine[:3, 3]
+    np.testing.assert_allclose(found.mean(axis=0), CENTRE_MM, atol=0.2 + 0.1 * spacing_mm[2])
+    volume_mm3 = len(found) * np.prod(spacing_mm)
+    direct_mm3 = (scan.data > -300).sum() * np.prod(spacing_mm)
+    assert volume_mm3 == pytest.approx(direct_mm3, rel=0.06)
+    assert volume_mm3 == pytest.approx(4 / 3 * np.pi * RADIUS_MM**3, rel=0.12)
+
+
+def test_on_its_own_grid_the_answer_is_exact(tmp_path: Path):
+    scan = ball_scan(DIRECTIONS["LPS"], (0.8, 0.8, 2.0))
+    write_volume(tmp_path / "scan.nii", scan.data, scan.affine)
+    settings = SETTINGS | {"spacing_mm": None}
+    mask, probability = predict_scan(Bright(), tmp_path / "scan.nii", **settings)
+    np.testing.assert_array_equal(mask.data, scan.data > -300)
+    scaled = (np.clip(scan.data, -1000, 400) + 1000) / 1400
+    expected = torch.sigmoid(50 * (torch.from_numpy(scaled) - 0.5))
+    np.testing.assert_allclose(probability.data, expected, atol=1e-4)
+
+
+def test_small_findings_are_dropped_by_their_volume_on_the_scan(tmp_path: Path):
+    scan = ball_scan(DIRECTIONS["LPS"], (0.8, 0.8, 2.0))
+    write_volume(tmp_path / "scan.nii", scan.data, scan.affine)
+    kept, _ = predict_scan(Bright(), tmp_path / "scan.nii", **SETTINGS, min_volume_mm3=2500)
+    none, _ = predict_scan(Bright(), tmp_path / "scan.nii", **SETTINGS, min_volume_mm3=4000)
+    assert kept.data.any()  # the ball has 3054 mm3
+    assert not none.data.any()
+
+
+def test_a_missing_scan_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match="nowhere"):
+        predict_scan(Bright(), tmp_path / "nowhere.nii.gz", **SETTINGS)
+
+
+def test_a_real_scan_keeps_its_grid(tmp_path: Path):
+    if "SEMILUNG_DATA" not in os.environ:
+        pytest.skip("SEMILUNG_DATA is not set: no real nodule cubes")
+    folder = Path(os.environ["SEMILUNG_DATA"]) / "nodule_cubes"
+    scan = read_volume(folder / "cube_000_ct.nii.gz")
+    mask, _ = predict_scan(Bright(), folder / "cube_000_ct.nii.gz", **SETTINGS)
+    np.testing.assert_array_equal(mask.affine, scan.affine)
+    np.testing.assert_array_equal(mask.data, scan.data > -300)  # 1 mm already: only mirrored
+
+
+class Recorder(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        self.image = x[0, 0]
+        return {"logits": torch.zeros_like(x)}
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0), None])
+def test_the_network_sees_what_it_was_trained_on(spacing_mm, tmp_path: Path):
+    scan = ball_scan(DIRECTIONS["permuted"], (0.8, 0.9, 2.5))
+    noisy = scan.data + np.random.default_rng(0).integers(-300, 3000, scan.shape)
+    write_volume(tmp_path / "scan.nii.gz", noisy.astype(np.int16), scan.affine)
+    config = DataConfig(cache=str(tmp_path / "cache"), spacing_mm=spacing_mm)
+    case = Case(case="a", patient="a", image=tmp_path / "scan.nii.gz", role="unlabelled")
+    (prepared,) = prepare([case], config, progress=False, processes=0)
+    recorder = Recorder()
+    settings = SETTINGS | {"spacing_mm": spacing_mm, "window": prepared.shape}
+    predict_scan(recorder, case.image, lung_margin_mm=config.lung_margin_mm, **settings)
+    expected = scale_hu(prepared.read("image"), config.window_hu)
+    np.testing.assert_array_equal(recorder.image, expected)
+
+
+def test_voxels_that_are_not_finite_are_named(tmp_path: Path):
+    data = np.zeros((4, 4, 4), np.float32)
+    data[1, 2, 3] = np.nan
+    write_volume(tmp_path / "scan.nii", data, np.eye(4))
+    with pytest.raises(UserError, match=r"scan\.nii"):
+        predict_scan(Bright(), tmp_path / "scan.nii", **SETTINGS)

@@ -1,0 +1,196 @@
+"""Losses: hand-derived values, properties, gradients, extremes, and what they import."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.autograd import gradcheck
+
+from semilung.losses import (
+    consistency_loss,
+    dice_ce_loss,
+    healthy_loss,
+    probabilities,
+    voxel_entropy,
+)
+
+
+def random_logits(channels, seed=0, batch=2, size=(4, 3, 5)):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((batch, channels, *size), generator=generator, dtype=torch.float64)
+
+
+def random_target(channels, seed=0, batch=2, size=(4, 3, 5)):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, max(channels, 2), (batch, 1, *size), generator=generator)
+
+
+def test_losses_import_torch_alone():
+    code = "import semilung.losses, sys; print([m in sys.modules for m in "
+    code += "('monai', 'hydra', 'scipy', 'pandas', 'nibabel', 'lightning_fabric', 'rich')])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == str([False] * 7)
+
+
+def test_semilung_alone_does_not_import_torch():
+    code = "import semilung, sys; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+class TestDiceCE:
+    def test_golden_binary(self):
+        # Four voxels at p = 1/2, two of them foreground; s = 1.
+        # Dice: 1 - (2 * 1 + 1) / (2 + 2 + 1) = 2/5. Cross-entropy: ln 2 everywhere.
+        target = torch.tensor([1, 1, 0, 0]).view(1, 1, 2, 2)
+        loss = dice_ce_loss(torch.zeros(1, 1, 2, 2), target)
+        assert loss.item() == pytest.approx(0.4 + math.log(2))
+
+    def test_golden_three_classes(self):
+        # Uniform thirds; class 1 in one of four voxels, class 2 absent (no Dice term of its own).
+        # Dice of class 1: 1 - (2/3 + 1) / (4/3 + 1 + 1) = 1/2. Cross-entropy: ln 3.
+        target = torch.tensor([1, 0, 0, 0]).view(1, 1, 2, 2)
+        loss = dice_ce_loss(torch.zeros(1, 3, 2, 2), target)
+        assert loss.item() == pytest.approx(0.5 + math.log(3))
+
+    def test_ignored_voxels_count_nowhere(self):
+        logits = random_logits(1)
+        target = random_target(1)
+        target[:, :, 0] = 255
+        other = logits.clone()
+        other[:, :, 0] = 1e4
+        assert dice_ce_loss(logits, target) == dice_ce_loss(other, target)
+
+    def test_all_ignored_is_zero_with_zero_gradient(self):
+        logits = random_logits(1).requires_grad_()
+        loss = dice_ce_loss(logits, torch.full((2, 1, 4, 3, 5), 255))
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert loss.item() == 0
+        assert gradient.abs().sum() == 0
+
+    def test_empty_target_is_cross_entropy_alone(self):
+        logits = random_logits(1)
+        empty = torch.zeros(2, 1, 4, 3, 5, dtype=torch.long)
+        expected = -torch.log(1 - torch.sigmoid(logits)).mean()
+        assert dice_ce_loss(logits, empty).item() == pytest.approx(expected.item())
+
+    @pytest.mark.parametrize("channels", [1, 2, 4])
+    def test_mean_over_samples(self, channels):
+        logits, target = random_logits(channels, batch=3), random_target(channels, batch=3)
+        single = [dice_ce_loss(logits[i : i + 1], target[i : i + 1]) for i in range(3)]
+        assert dice_ce_loss(logits, target).item() == pytest.approx(sum(single).item() / 3)
+
+    def test_one_channel_equals_two(self):
+        logit, target = random_logits(1), random_target(1)
+        two = torch.cat([torch.zeros_like(logit), logit], dim=1)
+        assert dice_ce_loss(logit, target).item() == pytest.approx(dice_ce_loss(two, target).item())
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_gradcheck(self, channels):
+        logits = random_logits(channels, size=(2, 2, 3)).requires_grad_()
+        target = random_target(channels, size=(2, 2, 3))
+        assert gradcheck(lambda x: dice_ce_loss(x, target), (logits,))
+
+    @pytest.mark.parametrize("value", [-1e4, 1e4])
+    def test_extreme_logits_are_finite(self, value):
+        logits = torch.full((1, 1, 3, 3, 3), value, requires_grad=True)
+        target = torch.zeros(1, 1, 3, 3, 3)
+        target[..., 0] = 1
+        loss = dice_ce_loss(logits, target)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert loss.isfinite()
+        assert gradient.isfinite().all()
+
+    def test_refuses_what_does_not_fit(self):
+        with pytest.raises(ValueError, match="does not fit"):
+            dice_ce_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4))
+        with pytest.raises(ValueError, match="class 2"):
+            dice_ce_loss(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 2))
+
+
+class TestHealthy:
+    def test_golden(self):
+        # p = 1/2 in one voxel of four and next to 0 elsewhere: mean ln2 / 4, hardest quarter ln 2.
+        logits = torch.tensor([0.0, -50, -50, -50]).view(1, 1, 2, 2)
+        assert healthy_loss(logits).item() == pytest.approx(math.log(2) / 4)
+        assert healthy_loss(logits, hardest=0.25).item() == pytest.approx(math.log(2))
+
+    def test_has_gradient_where_soft_dice_has_none(self):
+        logits = torch.full((1, 1, 8, 8, 8), -2.0, requires_grad=True)
+        (gradient,) = torch.autograd.grad(healthy_loss(logits), logits)
+        probability = torch.sigmoid(torch.tensor(-2.0))
+        torch.testing.assert_close(gradient, torch.full_like(gradient, probability / 512))
+
+    def test_several_classes_push_towards_background(self):
+        logits = torch.zeros(1, 3, 2, 2, requires_grad=True)
+        loss = healthy_loss(logits)
+        loss.backward()
+        assert loss.item() == pytest.approx(math.log(3))
+        assert (logits.grad[:, 0] < 0).all()
+        assert (logits.grad[:, 1:] > 0).all()
+
+    @given(st.floats(0.01, 1.0), st.integers(0, 5))
+    @settings(max_examples=25, deadline=None)
+    def test_harder_share_is_no_smaller(self, hardest, seed):
+        logits = random_logits(1, seed=seed)
+        assert healthy_loss(logits, hardest=hardest) >= healthy_loss(logits) - 1e-12
+
+    def test_gradcheck(self):
+        logits = random_logits(2, size=(2, 2, 2)).requires_grad_()
+        assert gradcheck(lambda x: healthy_loss(x, hardest=0.5), (logits,))
+
+    @pytest.mark.parametrize("hardest", [0, -1, 1.5])
+    def test_refuses_other_shares(self, hardest):
+        with pytest.raises(ValueError, match="hardest"):
+            healthy_loss(torch.zeros(1, 1, 2, 2), hardest=hardest)
+
+
+class TestConsistency:
+    def test_golden_with_mask(self):
+        # Squared differences 0.25, 0.04; the mask keeps the second alone.
+        probs = torch.tensor([0.5, 0.2]).view(1, 1, 2, 1)
+        target = torch.tensor([0.0, 0.4]).view(1, 1, 2, 1)
+        mask = torch.tensor([False, True]).view(1, 1, 2, 1)
+        assert consistency_loss(probs, target).item() == pytest.approx(0.145)
+        assert consistency_loss(probs, target, mask=mask).item() == pytest.approx(0.04)
+
+    def test_equal_predictions_cost_nothing(self):
+        probs = probabilities(random_logits(3))
+        assert consistency_loss(probs, probs).item() == 0
+
+    def test_nothing_certain_is_zero_with_gradient_zero(self):
+        probs = probabilities(random_logits(1)).requires_grad_()
+        loss = consistency_loss(probs, torch.zeros_like(probs), mask=torch.zeros_like(probs) > 1)
+        (gradient,) = torch.autograd.grad(loss, probs)
+        assert loss.item() == 0
+        assert gradient.abs().sum() == 0
+
+    def test_gradient_reaches_the_student_only(self):
+        student = probabilities(random_logits(1)).requires_grad_()
+        teacher = probabilities(random_logits(1, seed=1)).requires_grad_()
+        loss = consistency_loss(student, teacher)
+        gradients = torch.autograd.grad(loss, (student, teacher), allow_unused=True)
+        torch.testing.assert_close(gradients[0], 2 * (student - teacher) / student.numel())
+        assert gradients[1] is None
+
+    def test_refuses_other_shapes(self):
+        with pytest.raises(ValueError, match="differ"):
+            consistency_loss(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))
+
+
+class TestEntropy:
+    @pytest.mark.parametrize("classes", [2, 3, 7])
+    def test_uniform_is_one_for_any_number_of_classes(self, classes):
+        probs = torch.full((1, classes, 2, 2), 1 / classes)
+        torch.testing.assert_close(voxel_entropy(probs), torch.ones(1, 1, 2, 2))
+
+    def test_one_channel_divides_by_ln_two(self):
+        # H(0.25) = -(0.25 log2 0.25 + 0.75 log2 0.75) = 0.8113 bits
+        assert voxel_entropy(torch.full((1, 1, 1, 1), 0.25)).item() == pytest.approx(0.8112781)
+
+    def test_certainty_is_zero_and_finite(self):
+        assert voxel_entropy(torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)).abs().sum() == 0

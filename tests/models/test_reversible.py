@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
+
+from semilung.models import ReversibleStage
+from semilung.types import UserError
+
+EXACT = ("fused", "checkpoint", "plain")
+
+
+def branch(channels: int, dropout: float) -> nn.Module:
+    return nn.Sequential(
+        nn.GroupNorm(1, channels),
+        nn.LeakyReLU(0.1),
+        nn.Dropout3d(dropout),
+        nn.Conv3d(channels, channels, 3, padding=1),
+    )
+
+
+def stage(backend: str, depth: int = 2, dropout: float = 0.0, channels: int = 8) -> ReversibleStage:
+    torch.manual_seed(0)
+    half = channels // 2
+    pairs = [(branch(half, dropout), branch(half, dropout)) for _ in range(depth)]
+    return ReversibleStage(pairs, backend=backend)
+
+
+def image(requires_grad: bool = True, size: int = 6) -> Tensor:
+    x = torch.randn(2, 8, size, size, size, generator=torch.Generator().manual_seed(1))
+    return x.requires_grad_(requires_grad)
+
+
+def rel_err(got: Tensor, expected: Tensor) -> float:
+    return ((got - expected).norm() / expected.norm()).item()
+
+
+def gradients(
+    net: nn.Module, x: Tensor, *, bf16: bool = False, before: nn.Module | None = None
+) -> dict[str, Tensor]:
+    """The gradients of one step in the input and in every weight that has one."""
+    torch.manual_seed(7)  # the masks of dropout
+    x = x.detach().requires_grad_(x.requires_grad)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        y = net(before(x) if before else x)
+        (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+    found = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    return found if x.grad is None else {**found, "input": x.grad}
+
+
+def assert_same(got: dict[str, Tensor], expected: dict[str, Tensor], bound: float) -> None:
+    assert got.keys() == expected.keys()
+    errors = {name: rel_err(got[name], expected[name]) for name in got}
+    assert max(errors.values()) <= bound, errors
+
+
+@pytest.mark.parametrize("backend", ["fused", "checkpoint", "memcnn"])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_gradients_equal_plain(backend: str, depth: int) -> None:
+    expected = gradients(stage("plain", depth), image())
+    assert len(expected) == 1 + 8 * depth
+    assert_same(gradients(stage(backend, depth), image()), expected, 1e-4)
+
+
+@pytest.mark.parametrize("backend", ["fused", "checkpoint"])
+@pytest.mark.parametrize(("bf16", "bound"), [(False, 1e-4), (True, 2e-3)])
+def test_gradients_equal_plain_with_dropout_and_autocast(
+    backend: str, bf16: bool, bound: float
+) -> None:
+    expected = gradients(stage("plain", 3, dropout=0.4), image(), bf16=bf16)
+    got = gradients(stage(backend, 3, dropout=0.4), image(), bf16=bf16)
+    assert_same(got, expected, bound)
+    without = gradients(stage("plain", 3), image(), bf16=bf16)
+    assert rel_err(without["input"], expected["input"]) > 0.05  # the masks were there
+
+
+@pytest.mark.parametrize("backend", ["fused", "checkpoint", "memcnn"])
+@pytest.mark.parametrize("before", [nn.ReLU(), nn.Sigmoid()])
+def test_an_operation_that_saved_its_output_may_precede(backend: str, before: nn.Module) -> None:
+    expected = gradients(stage("plain"), image(), before=before)
+    assert_same(gradients(stage(backend), image(), before=before), expected, 1e-4)
+
+
+@pytest.mark.parametrize("backend", ["fused", "checkpoint", "memcnn"])
+def test_input_without_gradient(backend: str) -> None:
+    expected = gradients(stage("plain"), image(requires_grad=False))
+    assert "input" not in expected
+    assert_same(gradients(stage(backend), image(requires_grad=False)), expected, 1e-4)
+
+
+@pytest.mark.parametrize("requires_grad", [True, False])
+@pytest.mark.parametrize("frozen", [("0.",), ("1.",), ("0.f", "0.g.3.weight"), ("0.", "1.", "2.f")])
+def test_frozen_weights(frozen: tuple[str, ...], requires_grad: bool) -> None:
+    def with_frozen(backend: str) -> ReversibleStage:
+        net = stage(backend, 3)
+        for name, weight in net.couplings.named_parameters():
+            weight.requires_grad_(not name.startswith(frozen))
+        return net
+
+    expected = gradients(with_frozen("plain"), image(requires_grad))
+    assert_same(gradients(with_frozen("fused"), image(requires_grad)), expected, 1e-4)
+
+
+def test_all_frozen_passes_the_gradient_on() -> None:
+    expected = gradients(stage("plain").requires_grad_(False), image())
+    assert list(expected) == ["input"]
+    assert_same(gradients(stage("fused").requires_grad_(False), image()), expected, 1e-4)
+
+
+def test_autograd_grad() -> None:
+    def grads(backend: str) -> list[Tensor]:
+        net, x = stage(backend), image()
+        return list(torch.autograd.grad(net(x).square().sum(), [x, *net.parameters()]))
+
+    for got, expected in zip(grads("fused"), grads("plain"), strict=True):
+        assert rel_err(got, expected) <= 1e-4
+
+
+@pytest.mark.parametrize("shared", ["f is g", "across couplings"])
+def test_shared_branches_add_their_gradients(shared: str) -> None:
+    def net(backend: str) -> ReversibleStage:
+        torch.manual_seed(0)
+        f, g = branch(4, 0.0), branch(4, 0.0)
+        return ReversibleStage(
+            [(f, f)] if shared == "f is g" else [(f, g), (f, g)], backend=backend
+        )
+
+    assert_same(gradients(net("fused"), image()), gradients(net("plain"), image()), 1e-4)
+
+
+def test_hooks_on_weights_see_each_gradient_once() -> None:
+    def doubled(backend: str) -> dict[str, Tensor]:
+        net = stage(backend)
+        for weight in net.parameters():
+            weight.register_hook(lambda grad: 2 * grad)
+        return gradients(net, image())
+
+    assert_same(doubled("fused"), doubled("plain"), 1e-4)
+
+
+def test_two_forwards_before_one_backward() -> None:
+    def two_views(backend: str) -> dict[str, Tensor]:
+        net, x = stage(backend, dropout=0.4), image()
+        torch.manual_seed(3)
+        (net(x) * net(x + 1).tanh()).sum().backward()
+        return {name: p.grad for name, p in net.named_parameters()} | {"input": x.grad}
+
+    assert_same(two_views("fused"), two_views("plain"), 1e-4)
+
+
+def test_backward_twice_over_a_retained_graph() -> None:
+    net, x = stage("fused"), image()
+    loss = net(x).square().sum()
+    loss.backward(retain_graph=True)
+    once = x.grad.clone()
+    loss.backward()
+    assert torch.equal(x.grad, 2 * once)
+
+
+def test_weights_of_functional_call_are_those_of_the_recomputation() -> None:
+    def grads(backend: str) -> Tensor:
+        net, x = stage(backend), image()
+        others = {name: 2 * p.detach() for name, p in net.named_parameters()}
+        functional_call(net, others, (x,)).square().sum().backward()
+        assert all(p.grad is None for p in net.parameters())
+        return x.grad
+
+    assert rel_err(grads("fused"), grads("plain")) <= 1e-4
+
+
+def test_fused_inside_activation_checkpointing() -> None:
+    class Outer(nn.Module):
+        def __init__(self, backend: str) -> None:
+            super().__init__()
+            self.stage = stage(backend, dropout=0.4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(lambda z: self.stage(z).sin(), x, use_reentrant=False)
+
+    assert_same(gradients(Outer("fused"), image()), gradients(Outer("plain"), image()), 1e-4)
+
+
+def test_generator_state_after_a_step_is_that_of_plain() -> None:
+    def after(backend: str) -> Tensor:
+        gradients(stage(backend, dropout=0.4), image())
+        return torch.get_rng_state()
+
+    assert torch.equal(after("fused"), after("plain"))
+
+
+def test_weights_keep_their_gradient_after_fused_in_the_same_autocast() -> None:
+    """Casts made without a graph must not be served to a later, differentiable run."""
+    net, x = stage("fused"), image()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        net(x)
+        y = net.eval()(x)
+    y.square().sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize("backend", EXACT)
+def test_stream_is_fp32_under_autocast(backend: str) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = stage(backend)(image().bfloat16())
+    assert y.dtype == torch.float32
+
+
+@pytest.mark.parametrize("backend", ["memcnn", *EXACT])
+def test_state_is_interchangeable(backend: str) -> None:
+    source, target = stage("fused"), stage(backend)
+    nn.init.constant_(target.couplings[0].f[3].weight, 9.0)
+    assert list(source.state_dict()) == list(target.state_dict())
+    target.load_state_dict(source.state_dict())
+    target(image())  # what the backend builds on the way is not kept
+    assert list(source.state_dict()) == list(target.state_dict())
+    assert torch.equal(source(image()), target(image()))
+
+
+def test_coupling_by_hand() -> None:
+    class Scale(nn.Module):
+        def __init__(self, by: float) -> None:
+            super().__init__()
+            self.by = nn.Parameter(torch.tensor(by))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.by * x
+
+    net = ReversibleStage([(Scale(2.0), Scale(3.0))])
+    x = torch.tensor([[5.0, 7.0]], requires_grad=True)  # y1 = 5 + 2*7 = 19, y2 = 7 + 3*19 = 64
+    y = net(x)
+    assert y.tolist() == [[19.0, 64.0]]
+    y[0, 1].backward()
+    assert x.grad.tolist() == [[3.0, 7.0]]  # dy2/dx1 = 3, dy2/dx2 = 1 + 3*2
+    assert net.couplings[0].f.by.grad == 21.0  # 3 * x2
+    assert net.couplings[0].g.by.grad == 19.0  # y1
+
+
+@pytest.mark.parametrize("backend", ["memcnn", *EXACT])
+def test_inverse(backend: str) -> None:
+    net, x = stage(backend, depth=5), image(requires_grad=False)
+    assert rel_err(net(x), x) > 0.1
+    assert rel_err(net.inverse(net(x)), x) < 1e-5
+
+
+def saved_bytes(backend: str, depth: int) -> int:
+    """Bytes of the activations that the graph of one forward pass holds, each storage once."""
+    net, storages = stage(backend, depth), {}
+    weights = {p.data_ptr() for p in net.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in weights:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = net(image())
+    assert y.requires_grad
+    return sum(storages.values())
+
+
+def test_saved_activations_do_not_grow_with_depth() -> None:
+    output = image().untyped_storage().nbytes()
+    assert saved_bytes("fused", 1) == saved_bytes("fused", 8) == output
+    assert saved_bytes("plain", 8) > 7 * saved_bytes("plain", 1) > 14 * output
+
+
+def test_second_derivative_raises() -> None:
+    x = image()
+    (grad,) = torch.autograd.grad(stage("fused")(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        grad.sum().backward()
+
+
+@pytest.mark.parametrize("which", ["couplings.0.f.3.weight", "couplings.1.g.0.bias"])
+def test_weight_changed_before_backward_raises(which: str) -> None:
+    net = stage("fused")
+    loss = net(image()).sum()
+    with torch.no_grad():
+        net.get_parameter(which).add_(1.0)
+    with pytest.raises(RuntimeError, match="modified in place between forward and backward"):
+        loss.backward()
+
+
+def test_mode_changed_before_backward_raises() -> None:
+    net = stage("fused", dropout=0.4)
+    loss = net(image()).sum()
+    net.eval()
+    with pytest.raises(RuntimeError, match="between train and eval"):
+        loss.backward()
+
+
+def test_output_changed_before_backward_raises() -> None:
+    y = stage("fused")(image())
+    loss = y.sum()
+    y.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("backend", ["memcnn", *EXACT])
+def test_caller_keeps_its_input(backend: str, training: bool) -> None:
+    net, x = stage(backend).train(training), image()
+    before, version = x.detach().clone(), x._version
+    net(x).sum().backward()
+    with torch.no_grad():
+        net(x)
+    assert torch.equal(x, before)
+    assert x._version == version
+
+
+@pytest.mark.parametrize("backend", ["memcnn", "fused"])
+def test_evaluation_is_a_plain_forward(backend: str) -> None:
+    net, x = stage(backend), image()
+    nodes = []
+
+    def walk(node: torch.autograd.graph.Node | None) -> None:
+        if node is not None:
+            nodes.append(node.name())
+            for child, _ in node.next_functions:
+                walk(child)
+
+    walk(net(x).grad_fn)
+    trained = [name for name in nodes if "Fused" in name or "Invertible" in name]
+    nodes.clear()
+    walk(net.eval()(x).grad_fn)
+    assert trained
+    assert "ConvolutionBackward0" in nodes
+    assert not [name for name in nodes if "Fused" in name or "Invertible" in name]
+    x_off = image(requires_grad=False)
+    with torch.no_grad():
+        assert torch.equal(net.train()(x_off), stage("plain")(x_off))
+
+
+def test_channels_last_is_kept_by_output_gradient_and_inner_convolutions() -> None:
+    layout = torch.channels_last_3d
+    net, seen = stage("fused").to(memory_format=layout), []
+    for coupling in net.couplings:
+        coupling.f[3].register_forward_hook(lambda m, args, out: seen.append(args[0]))
+    x = image().detach().contiguous(memory_format=layout).requires_grad_()
+    y = net(x)
+    y.sin().sum().backward()
+    assert len(seen) == 4  # two couplings, forward and again in backward
+    assert all(t.is_contiguous(memory_format=layout) for t in (*seen, y, x.grad))
+
+
+def test_refusals_at_construction() -> None:
+    conv = nn.Conv3d(4, 4, 1)
+    with pytest.raises(ValueError, match="at least one coupling"):
+        ReversibleStage([])
+    with pytest.raises(ValueError, match="unknown backend 'fussed'"):
+        ReversibleStage([(conv, conv)], backend="fussed")
+    norm = nn.BatchNorm3d(4)
+    with pytest.raises(ValueError, match=r"0\.g.*running statistics"):
+        ReversibleStage([(conv, nn.Sequential(conv, norm))])
+    for spectral in (nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm):
+        with pytest.raises(ValueError, match="spectral norm"):
+            ReversibleStage([(spectral(nn.Conv3d(4, 4, 1)), conv)])
+    ReversibleStage([(nn.InstanceNorm3d(4), nn.utils.parametrizations.weight_norm(conv))])
+
+
+def test_odd_channels_raise() -> None:
+    with pytest.raises(ValueError, match="found 7, an odd number"):
+        stage("fused")(image()[:, :7])
+
+
+def test_memcnn_refuses_what_it_gets_wrong() -> None:
+    with pytest.raises(UserError, match=r"dropout.*p=0\.4"):
+        stage("memcnn", dropout=0.4)
+    net = stage("memcnn")
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        pytest.raises(UserError, match="mixed precision"),
+    ):
+        net(image())
+    with pytest.raises(UserError, match="float64"):
+        net.double()(image().double())

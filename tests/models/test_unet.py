@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from semilung.models import ReversibleUNet3d
+
+
+def unet(**options: Any) -> ReversibleUNet3d:
+    torch.manual_seed(0)
+    return ReversibleUNet3d(1, 1, **{"widths": (4, 8, 8), "depth": 1} | options)
+
+
+def image(*size: int) -> Tensor:
+    return torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_any_size(training: bool) -> None:
+    net = ReversibleUNet3d(2, 3, widths=(4, 4, 4, 4), depth=1).train(training)
+    x = torch.randn(1, 2, 33, 40, 51)
+    assert net(x).shape == (1, 3, 33, 40, 51)
+    assert net.features(x).shape == (1, 4, 33, 40, 51)
+
+
+@settings(max_examples=15, deadline=None)
+@given(size=st.tuples(*[st.integers(1, 11)] * 3), levels=st.integers(1, 3))
+def test_size_is_kept_and_a_multiple_is_not_padded(size: tuple[int, ...], levels: int) -> None:
+    net = unet(widths=(4, 6, 8)[:levels]).eval()
+    x = image(*size)
+    with torch.no_grad():
+        y = net.features(x)
+        far_ends = [n for s in reversed(size) for n in (0, -s % 2 ** (levels - 1))]
+        padded = net.features(torch.nn.functional.pad(x, far_ends, mode="replicate"))
+    assert y.shape[2:] == size
+    assert torch.equal(y, padded[..., : size[0], : size[1], : size[2]])
+
+
+def test_axes_are_not_mixed_up() -> None:
+    """The response to a point stays near it on every axis."""
+    net = unet(widths=(4,)).eval()
+    x = torch.zeros(1, 1, 9, 11, 13)
+    point = x.clone()
+    point[0, 0, 2, 8, 5] = 1.0
+    with torch.no_grad():
+        change = (net.stem(point) - net.stem(x)).abs().sum((0, 1))
+        assert change.nonzero().amin(0).tolist() == [1, 7, 4]
+        assert change.nonzero().amax(0).tolist() == [3, 9, 6]
+
+
+def test_logits_are_head_of_features() -> None:
+    net, x = unet().eval(), image(8, 8, 8)
+    assert torch.equal(net(x), net.head(net.features(x)))
+
+
+def test_prior_is_the_first_prediction() -> None:
+    probs = unet(prior=0.05)(image(8, 8, 8)).sigmoid()
+    assert 0.01 < probs.mean() < 0.2
+    assert unet(prior=0.05).head[-1].bias.sigmoid().item() == pytest.approx(0.05)
+
+
+def test_can_predict_an_empty_volume() -> None:
+    """Nothing normalises the logits of a sample: the bias moves them all, whatever the image."""
+    net = unet().eval()
+    images = [image(8, 8, 8), 100 * image(8, 8, 8), torch.zeros(1, 1, 8, 8, 8)]
+    with torch.no_grad():
+        before = [net(x) for x in images]
+        net.head[-1].bias.sub_(20.0)
+        for x, logits in zip(images, before, strict=True):
+            torch.testing.assert_close(net(x), logits - 20.0)
+            assert net(x).sigmoid().max() < 1e-3
+
+
+def test_learns_to_tell_a_nodule_from_an_empty_volume() -> None:
+    net = unet()
+    empty, nodule, mask = image(8, 8, 8) / 4, image(8, 8, 8) / 4, torch.zeros(1, 1, 8, 8, 8)
+    mask[..., 3:5, 3:5, 3:5] = 1.0
+    nodule = nodule + 3 * mask
+    x, y = torch.cat((empty, nodule)), torch.cat((torch.zeros_like(mask), mask))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(net(x), y).backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert torch.equal(net(x) > 0, y > 0)
+
+
+@pytest.mark.parametrize("conv", ["full", "separable"])
+@pytest.mark.parametrize("backend", ["checkpoint", "memcnn", "plain"])
+def test_backends_agree(backend: str, conv: str) -> None:
+    def step(name: str) -> tuple[Tensor, list[Tensor]]:
+        net = unet(backend=name, conv=conv, depth=2)
+        logits = net(image(9, 8, 10))
+        logits.square().sum().backward()
+        return logits, [p.grad for p in net.parameters()]
+
+    (got, got_grads), (expected, expected_grads) = step(backend), step("fused")
+    torch.testing.assert_close(got, expected)
+    # biases that a later group norm cancels have no gradient but rounding
+    scale = max(float(grad.norm()) for grad in expected_grads)
+    for a, b in zip(got_grads, expected_grads, strict=True):
+        assert float((a - b).norm()) <= 1e-4 * max(float(b.norm()), 1e-3 * scale)
+
+
+def test_dropout_is_off_in_evaluation_and_keeps_the_state() -> None:
+    net, x = unet(dropout=0.5), image(8, 8, 8)
+    assert not torch.equal(net(x), net(x))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+    assert list(net.state_dict()) == list(unet().state_dict())
+
+
+def test_stages_start_near_the_identity() -> None:
+    x = torch.randn(1, 16, 8, 8, 8)
+    stage = ReversibleUNet3d(widths=(16, 32), depth=8).encoder[0]
+    error = (stage.inverse(stage(x)) - x).norm() / x.norm()
+    assert error < 1e-6
+
+
+def test_channels_last_gives_the_same() -> None:
+    layout = torch.channels_last_3d
+    net, last = unet(depth=2), unet(depth=2).to(memory_format=layout)
+    x = image(8, 8, 8).expand(2, -1, -1, -1, -1)
+    expected, got = net(x), last(x.contiguous(memory_format=layout))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    got.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(last.stem.weight.grad, net.stem.weight.grad, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["fused", "memcnn"])
+def test_export(backend: str) -> None:
+    net, x = unet(backend=backend).eval(), image(8, 9, 10)
+    expected = net(x)
+    torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": (4, 7)}, "even"),
+        ({"widths": ()}, "even"),
+        ({"depth": 0}, "depth"),
+        ({"conv": "dense"}, "conv"),
+        ({"prior": 0.0}, "prior"),
+        ({"prior": 1.0}, "prior"),
+        ({"dropout": 1.5}, "dropout"),
+        ({"backend": "none"}, "backend"),
+    ],
+)
+def test_refusals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        unet(**options)

@@ -1,0 +1,42 @@
+"""The registry refuses duplicates and wrong options."""
+
+import pytest
+
+from semilung.registry import Registry
+from semilung.types import UserError
+
+
+def make(*, size: int = 1) -> int:
+    if size < 0:
+        msg = "size must be at least 0"
+        raise ValueError(msg)
+    return size
+
+
+def test_builds_by_name_with_options():
+    registry = Registry("thing")
+    registry.register("a")(make)
+    assert registry.build("a", {"size": 3}) == 3
+    assert list(registry) == ["a"]
+
+
+def test_a_second_use_of_a_name_is_an_error():
+    registry = Registry("thing")
+    registry.register("a")(make)
+    with pytest.raises(ValueError, match="registered twice"):
+        registry.register("a")(make)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("b", {}, "unknown thing 'b'"),
+        ("a", {"sise": 1}, "no option 'sise'; did you mean 'size'"),
+        ("a", {"size": -1}, "at least 0"),
+    ],
+)
+def test_mistakes_are_told(name, options, message):
+    registry = Registry("thing")
+    registry.register("a")(make)
+    with pytest.raises(UserError, match=message):
+        registry.build(name, options)
