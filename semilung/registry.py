@@ -62,16 +62,19 @@ class Registry(Generic[T]):
         """Call the factory of `name` with `options`, which must all be parameters of it.
 
         Raises:
-            UserError: Unknown name or option, or a value that the factory refuses.
+            UserError: Unknown name or option, or a value of another type or that the factory refuses.
         """
         factory = self[name]
-        known = list(signature(factory).parameters)
-        for option in options:
-            if option not in known:
+        parameters = signature(factory, eval_str=True).parameters
+        for option, value in options.items():
+            if option not in parameters:
                 msg = (
-                    f"{self.kind} {name!r} has no option {option!r}{_suggest(option, known)} "
-                    f"Its options: {', '.join(known) or 'none'}"
+                    f"{self.kind} {name!r} has no option {option!r}{_suggest(option, parameters)} "
+                    f"Its options: {', '.join(parameters) or 'none'}"
                 )
+                raise UserError(msg)
+            if not _fits(value, kind := parameters[option].annotation):
+                msg = f"{self.kind} {name!r}: {option} is a {kind.__name__}, got {value!r}"
                 raise UserError(msg)
         try:
             return factory(**options)
@@ -84,6 +87,13 @@ class Registry(Generic[T]):
             self._outside_loaded = True
             for point in entry_points(group=self.group or ""):
                 point.load()
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a plain value suits a plain annotation; other annotations are the factory's care."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is kind if kind in (bool, int, str) else True
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

@@ -13,3 +13,18 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip(f"SEMILUNG_DATA names no folder of real CT (found {folder!r})")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of a phantom of eight tiny scans, prepared into a cache of its own."""
+    from semilung.data.phantom import write_phantom
+
+    folder = tmp_path_factory.mktemp("phantom")
+    return write_phantom(folder / "cohort", scans=8, size=32, spacing_mm=4.0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep prepared volumes of tests out of the user's cache."""
+    os.environ["SEMILUNG_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -33,6 +33,8 @@ def test_a_second_use_of_a_name_is_an_error():
         ("b", {}, "unknown thing 'b'"),
         ("a", {"sise": 1}, "no option 'sise'; did you mean 'size'"),
         ("a", {"size": -1}, "at least 0"),
+        ("a", {"size": "1"}, "size is a int, got .1."),
+        ("a", {"size": True}, "size is a int"),
     ],
 )
 def test_mistakes_are_told(name, options, message):

@@ -1,4 +1,4 @@
-"""Draw docs/images/phantom.png: one phantom scan in three planes, its nodule outlined.
+"""Draw docs/images/phantom.png: one phantom scan in three planes, its nodules outlined.
 
 Usage: python experiments/pictures/phantom.py [OUT.png]
 """
@@ -22,7 +22,7 @@ OUT = Path(__file__).parents[2] / "docs" / "images" / "phantom.png"
 
 def main() -> None:
     """Write the picture."""
-    scan = draw_scan(1, diseased=True, size=128, spacing_mm=1.5, seed=0)
+    scan = draw_scan(6, diseased=True, size=128, spacing_mm=1.5, seed=0)
     centre = np.argwhere(scan.mask == 1).mean(axis=0).round().astype(int)
     figure, axes = plt.subplots(2, 3, figsize=(7.5, 5.3), facecolor="black")
     for row, (name, (low, high)) in zip(axes, WINDOWS_HU.items(), strict=True):

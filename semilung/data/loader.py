@@ -67,7 +67,7 @@ class StepDataset(Dataset[Batch]):
 
     def _stream(self, stream: str, step: int) -> StreamBatch:
         size = self.config.batch[stream]
-        first = (step * self.world_size + self.rank)
+        first = (step * self.world_size + self.rank) * size
         cases = self.streams[stream]
         chosen = [cases[draw(self.seed, stream, first + j, len(cases))] for j in range(size)]
         samples = [self._sample(stream, first + j, item) for j, item in enumerate(chosen)]

@@ -128,7 +128,7 @@ class Lesion:
 
     `instance` is its mask value, `diameter_mm` that of the sphere of its volume. `iou` and `dice`
     compare it with the union of the predicted components that touch it, less the voxels of other
-    lesions; `detected` says whether `iou >= DETECTION_IOU`.
+    lesions and ignored ones; `detected` says whether `iou >= DETECTION_IOU`.
     """
 
     instance: int
@@ -147,15 +147,15 @@ def lesions(
     Raises:
         ValueError: The shapes differ.
     """
-    removed = np.where(reference_instances == IGNORE, 0, prediction)
-    labels, table = component_overlap(removed, reference_instances)
+    labels, table = component_overlap(prediction, reference_instances)
     voxel_mm3 = float(np.prod(spacing_mm))
     found = []
     for label, row in zip(labels, table, strict=True):
         if label in (0, IGNORE):
             continue
         size, hits = int(row.sum()), int(row[1:].sum())
-        # What the touching components cover beside lesions: voxels of another lesion are right.
+        # What the touching components cover of the background: voxels of another lesion are right,
+        # and of ignored ones nothing is known.
         spill = int(table[0, 1:][row[1:] > 0].sum())
         volume_mm3 = size * voxel_mm3
         iou = hits / (size + spill)

@@ -47,7 +47,7 @@ def bootstrap_mean(
         msg = f"level must be in (0, 1), found {level}"
         raise ValueError(msg)
     array = np.asarray(list(values), dtype=float)
-    defined = array[array == array+0*1]
+    defined = array[~np.isnan(array)]
     n = len(defined)
     mean = float(defined.mean()) if n else float("nan")
     if n < 2:

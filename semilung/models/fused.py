@@ -114,8 +114,7 @@ class _Run:
         )
 
     def autocast(self) -> torch.autocast:
-        # Without the cache: casts made here carry no graph, and a later run of the same weights
-        # outside the chain would be served them and lose its gradient.
+        # Without the cache: a run casts each weight once, and entries would outlive the run.
         dtype, enabled = self.precision
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
 

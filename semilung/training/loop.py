@@ -201,7 +201,7 @@ def _total(terms: dict[str, Term]) -> Tensor:
 def _require_finite(loss: Tensor, terms: dict[str, Term], batch: Batch, step: int) -> None:
     if bool(torch.isfinite(loss)):
         return
-    wrong = [f"{name}={float(t.value)}" for name, t in terms.items() if not t.value.isfinite()]
+    wrong = [f"{name}={t.value.item()}" for name, t in terms.items() if not t.value.isfinite()]
     cases = {stream: sorted(set(samples["case"])) for stream, samples in batch.items()}
     msg = (
         f"the loss is not finite at step {step} ({', '.join(wrong) or 'in the sum of the terms'}) "

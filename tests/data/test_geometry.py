@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from semilung.data.augment import Views
 from semilung.data.config import AugmentConfig
@@ -111,10 +112,20 @@ def test_views_are_pure_in_range_and_leave_their_crop(view):
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, views.make(view, crop, seed=2))
     np.testing.assert_array_equal(crop, before)
-    assert type(first).__name__ == "Tensor"
+    assert type(first) is torch.Tensor
     assert first.shape == (1, 12, 12, 12)
     assert first.min() >= 0
     assert first.max() <= 1
+
+
+def test_occlusion_alone_does_not_write_into_the_crop():
+    # With chance one half, some seeds occlude and do nothing before it that would copy the crop.
+    crop = np.random.default_rng(0).random((12, 12, 12), np.float32)
+    before = crop.copy()
+    views = Views(AugmentConfig(), window_hu=WINDOW, size=(12, 12, 12))
+    for seed in range(100):
+        views.make("strong", crop, seed=seed)
+    np.testing.assert_array_equal(crop, before)
 
 
 def test_magnitudes_are_in_hu():

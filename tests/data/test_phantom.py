@@ -13,7 +13,7 @@ from scipy import ndimage
 from semilung.data.manifest import read_manifest
 from semilung.data.phantom import ANATOMY, draw_scan, sample_diameters_mm, write_phantom
 from semilung.data.phantom.anatomy import build_chest
-from semilung.data.phantom.cohort import compose
+from semilung.data.phantom.composition import compose
 from semilung.data.phantom.geometry import Grid, surface_distance
 from semilung.data.phantom.nodules import Finding, Nodule, draw_findings, paint_nodules
 from semilung.data.phantom.placement import place_nodules

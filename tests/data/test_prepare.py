@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from small_cohort import LPS, SHAPE
 
 from semilung.data.config import DataConfig
+from semilung.data.grids import at_spacing
 from semilung.data.manifest import Case, read_manifest
 from semilung.data.prepare import prepare
 from semilung.data.splits import apply_label_budget
 from semilung.data.store import open_entry
-from semilung.data.volume import Volume, read_volume, resample_onto, to_ras, write_volume
+from semilung.data.volume import Header, Volume, read_volume, resample_onto, to_ras, write_volume
 from semilung.types import UserError
 
 
@@ -255,6 +256,19 @@ def test_resampling_keeps_volumes_places_and_instances(tmp_path):
         ((back.data >= 0.5) & original).sum() * 2 / ((back.data >= 0.5).sum() + original.sum())
     )
     assert overlap > 0.93
+
+
+def test_a_grid_of_another_spacing_covers_the_same_box():
+    old = Header(
+        (10, 20, 30), np.array([[0.5, 0, 0, 3], [0, 0.5, 0, 4], [0, 0, 2, 5], [0, 0, 0, 1]])
+    )
+    new = at_spacing(old, (1.0, 0.25, 1.0))
+    assert new.shape == (5, 40, 60)
+    for grid in (old, new):
+        first = grid.affine @ [-0.5, -0.5, -0.5, 1]
+        last = grid.affine @ [*(np.array(grid.shape) - 0.5), 1]
+        np.testing.assert_allclose(first[:3], [2.75, 3.75, 4])
+        np.testing.assert_allclose(last[:3], [7.75, 13.75, 64])
 
 
 def test_anatomy_keeps_its_classes(one, tmp_path):

@@ -89,6 +89,14 @@ def test_on_its_own_grid_the_answer_is_exact(tmp_path: Path):
     np.testing.assert_allclose(probability.data, expected, atol=1e-4)
 
 
+def test_the_probability_is_interpolated_between_coarse_voxels(tmp_path: Path):
+    ramp = np.broadcast_to(np.linspace(-400, -200, 32)[:, None, None], (32, 8, 8))
+    write_volume(tmp_path / "scan.nii", ramp.astype(np.float32), np.eye(4))
+    settings = SETTINGS | {"spacing_mm": (4.0, 4.0, 4.0), "window": (8, 2, 2)}
+    _, probability = predict_scan(Bright(), tmp_path / "scan.nii", **settings)
+    assert (np.diff(probability.data[2:-2], axis=0) > 0).all()  # the nearest voxel gives steps
+
+
 def test_small_findings_are_dropped_by_their_volume_on_the_scan(tmp_path: Path):
     scan = ball_scan(DIRECTIONS["LPS"], (0.8, 0.8, 2.0))
     write_volume(tmp_path / "scan.nii", scan.data, scan.affine)

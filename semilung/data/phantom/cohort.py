@@ -1,10 +1,9 @@
-"""The phantom cohort on disk: composition, files, manifest."""
+"""The phantom cohort on disk: files and manifest."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,93 +11,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from semilung.data.phantom.composition import Parameters, Part, compose
 from semilung.data.phantom.scan import Scan, draw_scan
 from semilung.data.volume import write_volume
-from semilung.types import Role, Split, UserError
+from semilung.types import UserError
 
-MIN_SCANS, MIN_SIZE, FOV_RANGE_MM = 8, 32, (90.0, 500.0)
 ORIENTATIONS = ("LPS", "RAS", "LAS")
 """Voxel orders that the scans take in turn."""
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """What the phantom is a function of; kept beside it as `phantom.json`."""
-
-    scans: int
-    size: int
-    spacing_mm: float
-    seed: int
-
-    def check(self) -> None:
-        """Raise `UserError` where no phantom can be drawn."""
-        if self.scans < MIN_SCANS:
-            raise UserError(
-                f"a phantom of {self.scans} scans was asked for; every role and split needs one, "
-                f"so ask for {MIN_SCANS} or more"
-            )
-        if self.seed < 0:
-            raise UserError(f"the phantom's seed is {self.seed}; choose 0 or more")
-        if not (math.isfinite(self.spacing_mm) and self.spacing_mm > 0):
-            raise UserError(f"the phantom's spacing is {self.spacing_mm} mm; choose more than 0 mm")
-        if self.size < MIN_SIZE:
-            raise UserError(
-                f"the phantom's size is {self.size} voxels; choose {MIN_SIZE} or more, "
-                f"a chest needs them"
-            )
-        low, high = FOV_RANGE_MM
-        if not low <= self.size * self.spacing_mm <= high:
-            raise UserError(
-                f"the phantom's field of view is size x spacing = {self.size} x {self.spacing_mm} "
-                f"= {self.size * self.spacing_mm:g} mm; choose them for {low:g} to {high:g} mm"
-            )
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one scan of the cohort is for."""
-
-    role: Role
-    split: Split
-
-    @property
-    def diseased(self) -> bool:
-        """Whether the scan has nodules: all have but the healthy ones."""
-        return self.role != "healthy"
-
-    @property
-    def cohort(self) -> str:
-        """Patients come from a hospital, healthy subjects from a screening programme."""
-        return "hospital" if self.diseased else "screening"
-
-
-def compose(scans: int) -> list[Part]:
-    """Parts of a cohort: a sixth unlabelled, a twelfth weak, a third healthy, the rest labelled.
-
-    Labelled and healthy scans go by fifths, one at least, to validation and test.
-
-    Example:
-        >>> [p.split for p in compose(12) if p.role == "labelled"]
-        ['train', 'train', 'train', 'val', 'test']
-    """
-    unlabelled, weak, healthy = max(1, scans // 6), max(1, scans // 12), max(3, scans // 3)
-    labelled = scans - unlabelled - weak - healthy
-    return [
-        *_split("labelled", labelled),
-        *[Part("unlabelled", "train")] * unlabelled,
-        *[Part("weak", "train")] * weak,
-        *_split("healthy", healthy),
-    ]
-
-
-def _split(role: Role, count: int) -> list[Part]:
-    held_out = max(1, count // 5)
-    splits: tuple[tuple[Split, int], ...] = (
-        ("train", count - 2 * held_out),
-        ("val", held_out),
-        ("test", held_out),
-    )
-    return [Part(role, split) for split, n in splits for _ in range(n)]
 
 
 def write_phantom(

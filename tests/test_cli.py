@@ -1,0 +1,144 @@
+"""The command line as users have it: what works, and what is told of mistakes."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from semilung.cli import main
+
+TINY = [
+    "trainer=debug",
+    "trainer.accelerator=cpu",
+    "model.widths=[4,8]",
+    "model.depth=1",
+    "data.spacing_mm=[4,4,4]",
+    "data.crop=[16,16,16]",
+    "data.batch.labelled=1",
+    "data.batch.unlabelled=1",
+    "data.batch.healthy=1",
+    "data.workers=0",
+    "inference.window=[16,16,16]",
+]
+
+
+def run(*arguments):
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def train(phantom, *overrides):
+    return run("train", f"data.manifest={phantom}", *TINY, *overrides)
+
+
+@pytest.fixture(scope="module")
+def trained(phantom, tmp_path_factory):
+    """A run of four steps."""
+    runs = tmp_path_factory.mktemp("runs")
+    code = train(phantom, "strategy=mean_teacher", f"runs_dir={runs}", "run_name=tiny")
+    assert code == 0
+    return runs / "tiny"
+
+
+def test_train_leaves_a_whole_run(trained):
+    names = {path.name.split(".")[0] for path in trained.iterdir()}
+    assert {"last", "best", "config", "provenance", "splits", "metrics", "events"} <= names
+
+
+def test_evaluate_writes_tables(trained, tmp_path, capsys):
+    assert run("evaluate", trained, "--split", "val", "--out", tmp_path / "e") == 0
+    cases = pd.read_csv(tmp_path / "e/cases.csv")
+    assert set(cases["role"]) <= {"labelled", "healthy"}
+    assert cases["fp_volume_mm3"].notna().all()
+    assert "dice" in (tmp_path / "e/summary.md").read_text()
+    assert "fp_volume_mm3" in capsys.readouterr().out
+
+
+def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tmp_path):
+    image = pd.read_csv(phantom).loc[0, "image"]
+    scan = phantom.parent / image
+    code = run("predict", scan, "--run", trained, "--run", trained, "--out", tmp_path)
+    assert code == 0
+    (written,) = tmp_path.iterdir()
+    mask, source = nib.load(written), nib.load(scan)
+    assert mask.shape == source.shape
+    np.testing.assert_allclose(mask.affine, source.affine)
+    assert set(np.unique(mask.get_fdata())) <= {0, 1}
+    assert run("predict", scan, "--run", trained, "--out", tmp_path) == 2
+    assert run("predict", scan, "--run", trained, "--out", tmp_path, "--overwrite") == 0
+
+
+def test_one_bad_scan_does_not_stop_the_others(trained, phantom, tmp_path, capsys):
+    good = phantom.parent / pd.read_csv(phantom).loc[0, "image"]
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(good.read_bytes()[:500])
+    assert run("predict", bad, good, "--run", trained, "--out", tmp_path / "out") == 2
+    assert "1 of 2 scans" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["strategy=mean_techer"], "mean_teacher"),
+        (["strategies.mean_teacher.weight=x", "strategy=mean_teacher"], "mean_teacher"),
+        (["strategy=mean_teacher", "+strategies.mean_teacher.wieght=1"], "did you mean 'weight'"),
+        (["optim.lr=abc"], "optim.lr"),
+        (["optim.lr=-1"], "optim.lr"),
+        (["sede=1"], "sede"),
+        (["+optim.wd=1"], "wd"),
+        (["model.widths=[3]"], "widths"),
+        (["data.manifest=nowhere.csv"], "nowhere.csv"),
+        (["data.labelled=1000"], "1000"),
+        (["resume=nowhere"], "nowhere"),
+        (["predictor=oracle"], "predictor"),
+        (["trainer.max_steps=0"], "max_steps"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_code_2(phantom, tmp_path, capsys, arguments, message):
+    assert train(phantom, f"runs_dir={tmp_path}", *arguments) == 2
+    told = capsys.readouterr()
+    assert message in told.err + told.out
+    assert "Traceback" not in told.err + told.out
+
+
+def test_resume_refuses_another_training(trained, phantom, capsys):
+    assert train(phantom, "strategy=mean_teacher", f"resume={trained}", "optim.lr=0.5") == 2
+    assert "optim.lr is" in capsys.readouterr().err
+
+
+def test_the_phantom_command_and_its_check(tmp_path, capsys):
+    out = tmp_path / "p"
+    assert run("data", "phantom", out, "--scans", 8, "--size", 32, "--spacing-mm", 4) == 0
+    assert run("data", "check", out / "manifest.csv") == 0
+    assert "no fault" in capsys.readouterr().out
+    assert run("data", "prepare", out / "manifest.csv", "--spacing-mm", 4, 4, 4) == 0
+    assert run("data", "phantom", out, "--scans", 9, "--size", 32, "--spacing-mm", 4) == 2
+
+
+def test_check_tells_every_fault(phantom, tmp_path, capsys):
+    table = pd.read_csv(phantom)
+    for column in ("image", "mask", "anatomy"):
+        table[column] = [
+            str(phantom.parent / p) if isinstance(p, str) else p for p in table[column]
+        ]
+    table.loc[0, "image"] = "gone.nii.gz"
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(Path(table.loc[1, "image"]).read_bytes()[:300])
+    table.loc[1, "image"] = str(broken)
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+    assert run("data", "check", tmp_path / "manifest.csv") == 2
+    told = capsys.readouterr().out
+    assert "gone.nii.gz" in told
+    assert "broken.nii.gz" in told
+
+
+def test_list_and_help(capsys):
+    assert run("list", "strategies") == 0
+    assert "mean_teacher" in capsys.readouterr().out
+    assert run("--help") == 0
+    assert run("no-such-command") == 2

@@ -1,0 +1,128 @@
+"""The loop: it learns, logs, resumes with the same bits, and stops cleanly."""
+
+import math
+import os
+import signal
+
+import pandas as pd
+import pytest
+import torch
+
+from semilung.training import loop, train
+from semilung.training.checkpoint import load_checkpoint
+from semilung.types import UserError
+
+
+def same(one, two):
+    """Whether two checkpoints hold the same bits."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[k], two[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(same, one, two))
+    return one == two
+
+
+def at_step(monkeypatch, step, act):
+    """Call `act` after the optimizer step that makes `step` steps."""
+    optimize = loop._optimize
+
+    def optimize_then(training, batch):
+        terms = optimize(training, batch)
+        if training.step + 1 == step:
+            act()
+        return terms
+
+    monkeypatch.setattr(loop, "_optimize", optimize_then)
+
+
+def fail():
+    raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_ends_with_the_same_bits(tiny, tmp_path, monkeypatch, workers):
+    train(tiny(), tmp_path / "whole")
+    at_step(monkeypatch, 5, fail)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(tiny(workers=workers), tmp_path / "cut")
+    assert load_checkpoint(tmp_path / "cut/last.pt")["step"] == 4
+    monkeypatch.undo()
+    outcome = train(tiny(workers=workers), tmp_path / "cut", resume=True)
+    assert outcome.finished
+    whole, cut = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "cut"))
+    assert whole["step"] == 6
+    assert same(whole, cut)
+    assert (tmp_path / "whole/metrics.csv").exists()
+    one, two = (pd.read_csv(tmp_path / name / "metrics.csv") for name in ("whole", "cut"))
+    kept = ~one["name"].str.startswith("time/")
+    pd.testing.assert_frame_equal(one[kept], two[kept])
+
+
+def test_another_seed_gives_other_bits(tiny, tmp_path):
+    states = []
+    for seed in (0, 1):
+        train(tiny(seed=seed, max_steps=1), tmp_path / str(seed))
+        states.append(load_checkpoint(tmp_path / str(seed) / "last.pt")["learner"])
+    assert not same(*states)
+
+
+def test_ctrl_c_saves_between_steps_and_can_go_on(tiny, tmp_path, monkeypatch):
+    at_step(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    outcome = train(tiny(), tmp_path / "run")
+    assert (outcome.finished, outcome.steps) == (False, 3)
+    assert load_checkpoint(tmp_path / "run/last.pt")["step"] == 3
+    monkeypatch.undo()
+    assert train(tiny(), tmp_path / "run", resume=True).finished
+    train(tiny(), tmp_path / "whole")
+    whole, cut = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "run"))
+    assert same(whole, cut)
+
+
+def test_every_term_and_weight_is_logged(tiny, tmp_path):
+    train(tiny(), tmp_path / "run")
+    rows = pd.read_csv(tmp_path / "run/metrics.csv")
+    names = set(rows["name"])
+    for term in ("supervised/labelled", "supervised/healthy", "mean_teacher/consistency"):
+        assert {f"terms/{term}", f"weights/{term}"} <= names
+    assert {"loss", "lr", "time/waiting_share", "val/dice", "val/healthy_fp_mm3"} <= names
+    wide = rows.pivot_table(index="step", columns="name", values="value")
+    terms = [n.removeprefix("terms/") for n in names if n.startswith("terms/")]
+    total = sum(wide[f"terms/{term}"] * wide[f"weights/{term}"] for term in terms)
+    assert total.to_numpy() == pytest.approx(wide["loss"].to_numpy(), rel=1e-5)
+    assert list(tmp_path.glob("run/events.out.tfevents.*"))
+
+
+def test_a_loss_that_is_not_finite_names_the_cases(tiny, tmp_path, monkeypatch):
+    config = tiny()
+    config.strategies["supervised"] = {"ce_weight": math.inf}
+    with pytest.raises(UserError, match=r"not finite at step 0.*labelled.*data check"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run/last.pt").exists()
+
+
+def test_a_run_is_not_written_over(tiny, tmp_path):
+    train(tiny(max_steps=1), tmp_path / "run")
+    kept = (tmp_path / "run/last.pt").read_bytes()
+    with pytest.raises(UserError, match="holds a run already"):
+        train(tiny(max_steps=1), tmp_path / "run")
+    assert (tmp_path / "run/last.pt").read_bytes() == kept
+
+
+def test_a_stream_that_is_missing_is_told_before_training(tiny, tmp_path):
+    config = tiny()
+    config.data.batch["unlabelled"] = 0
+    with pytest.raises(UserError, match=r"mean_teacher.*unlabelled"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_learns(tiny, tmp_path):
+    config = tiny(max_steps=60, validate_every=0, log_every=10)
+    config.strategies = {"supervised": {}}
+    config.optim.lr = 1e-2
+    train(config, tmp_path / "run")
+    rows = pd.read_csv(tmp_path / "run/metrics.csv")
+    loss = rows[rows["name"] == "terms/supervised/labelled"]["value"].to_numpy()
+    assert loss[-1] < 0.8 * loss[0]
