@@ -62,7 +62,7 @@ class Registry(Generic[T]):
         """Call the factory of `name` with `options`, which must all be parameters of it.
 
         Raises:
-            UserError: Unknown name or option, or a value of another type or that the factory refuses.
+            UserError: Unknown name or option, or a value that does not suit it.
         """
         factory = self[name]
         parameters = signature(factory, eval_str=True).parameters

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data.volume import Shape
+from semilung.files import whole_file
 from semilung.types import UserError
 
 CHUNK = 32
@@ -80,14 +79,11 @@ def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
         data: `(X, Y, Z)` int16 or uint8.
         meta: Plain values, lists and bytes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".b2nd")
-    os.close(handle)
-    try:
+    with whole_file(path, suffix=".b2nd") as temporary:
         chunks = tuple(min(CHUNK, n) for n in data.shape)
         array = blosc2.asarray(
             np.ascontiguousarray(data),
-            urlpath=temporary,
+            urlpath=str(temporary),
             mode="w",
             chunks=chunks,
             blocks=chunks,
@@ -97,10 +93,6 @@ def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
         numbers = range(array.schunk.nchunks)
         sums = np.array([zlib.crc32(array.schunk.get_chunk(i)) for i in numbers], np.uint32)
         array.schunk.vlmeta["semilung"] = {**meta, "crc32": sums.tobytes()}
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from semilung.files import whole_file
 from semilung.types import UserError
 
 Shape: TypeAlias = tuple[int, int, int]
@@ -99,15 +99,8 @@ def write_volume(path: str | os.PathLike[str], data: NDArray[Any], affine: Array
     data = data.astype(np.uint8) if data.dtype == np.bool_ else data
     image = nib.Nifti1Image(data, np.asarray(affine, np.float64), dtype=data.dtype)
     image.header.set_xyzt_units("mm")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=suffix)
-    os.close(handle)
-    try:
+    with whole_file(path, suffix=suffix) as temporary:
         nib.save(image, temporary)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def to_ras(volume: Volume) -> Volume:

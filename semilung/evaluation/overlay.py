@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semilung.data.intensity import scale_hu
-from semilung.evaluation.files import write_atomically
+from semilung.files import write_bytes
 from semilung.inference.postprocess import connected_components
 from semilung.types import IGNORE
 
@@ -72,7 +72,7 @@ def write_png(path: str | os.PathLike[str], rgb: NDArray[np.uint8]) -> None:
     """Write an `(H, W, 3)` uint8 picture as PNG, atomically."""
     buffer = io.BytesIO()
     matplotlib_image.imsave(buffer, rgb, format="png")
-    write_atomically(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def _drawn(mask: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:

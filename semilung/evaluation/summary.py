@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from semilung.evaluation.evaluate import Report
-from semilung.evaluation.files import write_atomically
 from semilung.evaluation.segmentation import SIZE_BINS_MM
 from semilung.evaluation.statistics import bootstrap_mean
+from semilung.files import write_text
 
 
 class _Figure(NamedTuple):
@@ -54,8 +54,8 @@ def write_report(report: Report, folder: str | os.PathLike[str]) -> None:
     summary = summarise(report)
     tables = {"cases": report.cases, "lesions": report.lesions, "summary": summary}
     for name, table in tables.items():
-        write_atomically(Path(folder) / f"{name}.csv", table.to_csv(index=False).encode())
-    write_atomically(Path(folder) / "summary.md", _markdown(summary).encode())
+        write_text(Path(folder) / f"{name}.csv", table.to_csv(index=False))
+    write_text(Path(folder) / "summary.md", _markdown(summary))
 
 
 def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from semilung.files import whole_file
 from semilung.types import UserError
 
 FORMAT = 1
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write to a temporary file beside `path`, flush it to disk, and rename it into place.
+    """Write a checkpoint whole or not at all, flushed to disk before it takes its name.
 
     Raises:
         UserError: The disk refuses (full, read-only); the previous checkpoint stays as it was.
     """
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        try:
             torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except (OSError, RuntimeError) as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        msg = f"the checkpoint {path} could not be written ({error}); what was there is untouched"
-        raise UserError(msg) from error
+        except RuntimeError as error:  # what torch makes of a disk that refuses
+            raise OSError(str(error).splitlines()[0]) from error
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from types import TracebackType
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from semilung.training.run import RunFolder, write_text
+from semilung.files import write_text
+from semilung.training.run import RunFolder
 
 HEADER = ("step", "name", "value")
 

@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from semilung.files import write_text
 from semilung.training.config import TrainConfig
 from semilung.types import UserError
 
@@ -52,24 +52,6 @@ class RunFolder:
         write_text(self.provenance, json.dumps(provenance(), indent=2) + "\n")
         write_text(self.splits, json.dumps(splits, indent=0, sort_keys=True) + "\n")
         write_text(self.config, yaml.safe_dump(plain(asdict(config)), sort_keys=False))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    Raises:
-        UserError: The disk refuses.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
-        ) as file:
-            file.write(text)
-        Path(file.name).replace(path)
-    except OSError as error:
-        msg = f"{path} could not be written: {error}"
-        raise UserError(msg) from error
 
 
 def provenance() -> dict[str, Any]:

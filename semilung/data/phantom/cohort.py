@@ -14,6 +14,7 @@ import pandas as pd
 from semilung.data.phantom.composition import Parameters, Part, compose
 from semilung.data.phantom.scan import Scan, draw_scan
 from semilung.data.volume import write_volume
+from semilung.files import write_text
 from semilung.types import UserError
 
 ORIENTATIONS = ("LPS", "RAS", "LAS")
@@ -59,9 +60,8 @@ def write_phantom(
         )
         rows.append(_write_scan(out, index, part, scan, _affine(parameters, index)))
     # The manifest comes last and at once: where it is, the phantom is whole.
-    temporary = out / ".manifest.csv"
-    pd.DataFrame(rows).convert_dtypes().to_csv(temporary, index=False)
-    return temporary.replace(manifest)
+    write_text(manifest, pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
+    return manifest
 
 
 def _claim(out: Path, parameters: Parameters) -> bool:
