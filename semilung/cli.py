@@ -210,18 +210,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         cases = with_reference(read_manifest(arguments.manifest), str(arguments.manifest))
     else:
         cases = split_cases(arguments.runs[0], config, arguments.split)
+    what = arguments.manifest.stem if arguments.manifest else arguments.split
+    out = arguments.out or arguments.runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
     report = evaluate_cases(
         models,
         prepare(cases, config.data),
         window_hu=config.data.window_hu,
-        window=config.inference.window,
-        overlap=config.inference.overlap,
-        threshold=config.inference.threshold,
-        min_volume_mm3=config.inference.min_volume_mm3,
+        config=config.inference,
+        pictures=out / "overlays",
         progress=True,
     )
-    what = arguments.manifest.stem if arguments.manifest else arguments.split
-    out = arguments.out or arguments.runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
     write_report(report, out)
     print_table(summarise(report))
     _say(f"tables: {out}")

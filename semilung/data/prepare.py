@@ -217,10 +217,19 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
-    source = read_volume(item.case.image)
+def prepared_image(source: Volume, config: DataConfig, *, name: str) -> Volume:
+    """A CT as a network sees it, whether it trains or predicts: RAS, lungs, clip, spacing, int16.
+
+    Args:
+        source: In HU, on its own grid.
+        config: How cohorts are prepared.
+        name: Of the scan, for messages.
+
+    Raises:
+        UserError: A voxel is not finite.
+    """
     if (fault := finite_fault(source.data)) is not None:
-        raise UserError(f"{item.case.image}: {fault}")
+        raise UserError(f"{name}: {fault}")
     volume = to_ras(source)
     if config.crop_to_lungs:
         volume = boxed(volume, lung_box(volume, config.lung_margin_mm))
@@ -228,6 +237,12 @@ def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
     volume = Volume(np.clip(volume.data, low, high, dtype=np.float32), volume.affine)
     if config.spacing_mm is not None:
         volume = image_onto(volume, at_spacing(volume, config.spacing_mm), fill=low)
+    return Volume(np.rint(volume.data).astype(np.int16), volume.affine)
+
+
+def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
+    source = read_volume(item.case.image)
+    volume = prepared_image(source, config, name=str(item.case.image))
     meta = {
         "case": item.case.case,
         "affine": volume.affine.tolist(),
@@ -235,7 +250,7 @@ def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
         "source_affine": source.affine.tolist(),
         "sha256": _digest(item.case.image),
     }
-    write_entry(item.files["image"], np.rint(volume.data).astype(np.int16), meta)
+    write_entry(item.files["image"], volume.data, meta)
     open_entry.cache_clear()
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from semilung.data.intensity import scale_hu
 from semilung.data.prepare import PreparedCase
 from semilung.evaluation.healthy import false_positives
+from semilung.evaluation.overlay import overlay_planes, write_png
 from semilung.evaluation.segmentation import (
     Lesion,
     dice,
@@ -26,8 +26,7 @@ from semilung.evaluation.segmentation import (
     lesions,
     surface_dice,
 )
-from semilung.inference.postprocess import to_mask
-from semilung.inference.sliding_window import predict_probability
+from semilung.inference import InferenceConfig, segment
 from semilung.types import UserError
 
 TOLERANCE_MM = 2.0
@@ -54,11 +53,8 @@ def evaluate_cases(
     cases: Sequence[PreparedCase],
     *,
     window_hu: tuple[float, float],
-    window: Sequence[int],
-    overlap: float = 0.5,
-    batch_size: int = 4,
-    threshold: float = 0.5,
-    min_volume_mm3: float = 0.0,
+    config: InferenceConfig,
+    pictures: Path | None = None,
     progress: bool = False,
 ) -> Report:
     """Predict every case by sliding window and compare it with its reference.
@@ -69,11 +65,8 @@ def evaluate_cases(
         model: One model, or several whose probabilities are averaged; see `predict_probability`.
         cases: Of role `labelled` or `healthy`, each once.
         window_hu: HU scaled to 0 and 1.
-        window: Size of a window in voxels along X, Y, Z.
-        overlap: Share of a window that its neighbour covers too, in [0, 1).
-        batch_size: Windows a forward pass.
-        threshold: Foreground where the probability is above it.
-        min_volume_mm3: Smaller components are dropped.
+        config: Sliding window, threshold and smallest component.
+        pictures: Folder for an overlay of each case with a reference or a prediction.
         progress: Show a progress bar on standard error.
 
     Raises:
@@ -84,22 +77,19 @@ def evaluate_cases(
     lesion_rows: list[dict[str, Any]] = []
     bar = track(cases, "Evaluating", console=Console(stderr=True), disable=not progress)
     for prepared in bar:
-        image = torch.from_numpy(scale_hu(prepared.read("image"), window_hu))
-        probability = predict_probability(
-            model, image, window=window, overlap=overlap, batch_size=batch_size
-        )
-        prediction = to_mask(
-            probability.numpy(),
-            threshold=threshold,
-            min_volume_mm3=min_volume_mm3,
-            spacing_mm=prepared.spacing_mm,
-        )
+        hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
+        prediction = segment(model, hu, config, window_hu=window_hu, spacing_mm=spacing_mm)
         reference = _reference(prepared)
         name = {"case": prepared.case.case, "cohort": prepared.case.cohort}
-        figures = compare(prediction, reference, prepared.spacing_mm)
+        figures = compare(prediction, reference, spacing_mm)
         case_rows.append({**name, "role": prepared.case.role, **figures})
-        found = lesions(prediction, reference, prepared.spacing_mm)
+        found = lesions(prediction, reference, spacing_mm)
         lesion_rows += [{**name, **asdict(lesion)} for lesion in found]
+        if pictures is not None and (reference.any() or prediction.any()):
+            picture = overlay_planes(
+                hu, reference=reference, prediction=prediction, window_hu=window_hu
+            )
+            write_png(pictures / f"{prepared.case.case}.png", picture)
     return Report(pd.DataFrame(case_rows), pd.DataFrame(lesion_rows, columns=_LESION_COLUMNS))
 
 

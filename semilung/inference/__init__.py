@@ -1,13 +1,16 @@
 """From a trained network and a scan to a mask: sliding window, post-processing, geometry."""
 
+from semilung.inference.config import InferenceConfig
 from semilung.inference.postprocess import connected_components, to_mask
-from semilung.inference.predict import predict_scan
+from semilung.inference.predict import predict_scan, segment
 from semilung.inference.sliding_window import foreground_probability, predict_probability
 
 __all__ = [
+    "InferenceConfig",
     "connected_components",
     "foreground_probability",
     "predict_probability",
     "predict_scan",
+    "segment",
     "to_mask",
 ]

@@ -2,11 +2,10 @@
 
 from semilung.training.apply import predict_files, split_cases, with_reference
 from semilung.training.build import build_learner, load_predictor
-from semilung.training.config import InferenceConfig, OptimConfig, TrainConfig, TrainerConfig
+from semilung.training.config import OptimConfig, TrainConfig, TrainerConfig
 from semilung.training.loop import Outcome, train
 
 __all__ = [
-    "InferenceConfig",
     "OptimConfig",
     "Outcome",
     "TrainConfig",

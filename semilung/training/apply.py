@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -73,23 +74,15 @@ def predict_files(
             scans that could not be segmented (told at the end, after the others).
     """
     config = _alike(configs)
+    inference = config.inference
+    if threshold is not None:
+        inference = replace(inference, threshold=threshold)
     names = _names(scans, out, overwrite=overwrite)
     written: list[Path] = []
     failed: list[str] = []
     for scan, name in names.items():
         try:
-            mask, found = predict_scan(
-                models,
-                scan,
-                spacing_mm=config.data.spacing_mm,
-                clip_hu=config.data.clip_hu,
-                window_hu=config.data.window_hu,
-                window=config.inference.window,
-                lung_margin_mm=config.data.lung_margin_mm if config.data.crop_to_lungs else None,
-                overlap=config.inference.overlap,
-                threshold=config.inference.threshold if threshold is None else threshold,
-                min_volume_mm3=config.inference.min_volume_mm3,
-            )
+            mask, found = predict_scan(models, scan, config.data, inference)
         except UserError as error:
             failed.append(f"{scan}: {error}")
             continue

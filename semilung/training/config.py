@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semilung.data import AugmentConfig, DataConfig
+from semilung.inference import InferenceConfig
 from semilung.types import UserError
 
 
@@ -75,31 +76,6 @@ class TrainerConfig:
             _at_least(f"trainer.{name}", getattr(self, name), 1)
         _at_least("trainer.validate_every", self.validate_every, 0)
         _at_least("trainer.threads", self.threads, 0)
-
-
-@dataclass
-class InferenceConfig:
-    """Sliding-window prediction.
-
-    Attributes:
-        window: Window in voxels of the prepared grid.
-        overlap: Share of a window that the next one covers again, in [0, 1).
-        threshold: Foreground from this probability on.
-        min_volume_mm3: Smaller components are removed.
-    """
-
-    window: tuple[int, int, int] = (64, 64, 64)
-    overlap: float = 0.5
-    threshold: float = 0.5
-    min_volume_mm3: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse windows and shares that cannot be."""
-        if not 0 <= self.overlap < 1:
-            msg = f"inference.overlap is a share in [0, 1), got {self.overlap}"
-            raise UserError(msg)
-        for size in self.window:
-            _at_least("inference.window", size, 1)
 
 
 @dataclass

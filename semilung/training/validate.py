@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import nn
 
-from semilung.data import PreparedCase, scale_hu
+from semilung.data import PreparedCase
 from semilung.evaluation import dice, false_positives, overlay_planes
-from semilung.inference import predict_probability, to_mask
+from semilung.inference import segment
 from semilung.training.config import TrainConfig
 
 SCORE = "val/dice"
@@ -33,7 +32,7 @@ def validate(
     picture: np.ndarray | None = None
     for case in cases:
         hu = case.read("image")
-        mask = predict_mask(net, hu, case.spacing_mm, config)
+        mask = segment(net, hu, config.inference, window_hu=window_hu, spacing_mm=case.spacing_mm)
         if case.case.role == "healthy":
             found = false_positives(mask, case.spacing_mm)
             alarms.append((found.components, found.volume_mm3))
@@ -50,25 +49,6 @@ def validate(
         "val/healthy_fp_mm3": _mean([volume for _, volume in alarms]),
     }
     return figures, picture
-
-
-def predict_mask(
-    net: nn.Module, hu: np.ndarray, spacing_mm: tuple[float, float, float], config: TrainConfig
-) -> np.ndarray:
-    """Sliding-window mask of a prepared volume, as `semilung predict` would make it."""
-    inference = config.inference
-    probability = predict_probability(
-        net,
-        torch.from_numpy(scale_hu(hu, config.data.window_hu)),
-        window=inference.window,
-        overlap=inference.overlap,
-    )
-    return to_mask(
-        probability.numpy(),
-        threshold=inference.threshold,
-        min_volume_mm3=inference.min_volume_mm3,
-        spacing_mm=spacing_mm,
-    )
 
 
 def _mean(values: list[float]) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,12 @@ from semilung.evaluation import (
     summarise,
     write_report,
 )
+from semilung.inference import InferenceConfig
 from semilung.types import Role, UserError
 
 SHAPE, SPACING_MM = (16, 14, 12), (1.0, 1.0, 2.0)
-SETTINGS = {"window_hu": (-1000.0, 400.0), "window": (8, 8, 8)}
+WINDOW = InferenceConfig(window=(8, 8, 8))
+SETTINGS = {"window_hu": (-1000.0, 400.0), "config": WINDOW}
 BOX, SMALL, ELSEWHERE = np.s_[2:8, 2:8, 2:8], np.s_[11:13, 9:11, 9:11], np.s_[12:14, 2:5, 2:4]
 
 
@@ -140,10 +143,14 @@ def test_a_labelled_scan_without_lesions_is_a_healthy_scan(tmp_path):
 
 
 def test_small_predictions_and_threshold_are_honoured(cases):
-    report = evaluate_cases(Bright(), cases, **SETTINGS, min_volume_mm3=100)
+    report = evaluate_cases(
+        Bright(), cases, **SETTINGS | {"config": replace(WINDOW, min_volume_mm3=100)}
+    )
     assert report.cases["fp_components"].tolist() == [0, 0, 0, 0, 1]
     # The logit of the bright boxes is 50 * (1050 / 1400 - 0.5) = 12.5.
-    silent = evaluate_cases(Bright(), cases, **SETTINGS, threshold=1 - 1e-6)
+    silent = evaluate_cases(
+        Bright(), cases, **SETTINGS | {"config": replace(WINDOW, threshold=1 - 1e-6)}
+    )
     assert (silent.cases["predicted_volume_mm3"] == 0).all()
 
 

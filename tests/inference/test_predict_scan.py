@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,12 @@ from semilung.data.intensity import scale_hu
 from semilung.data.manifest import Case
 from semilung.data.prepare import prepare
 from semilung.data.volume import Volume, read_volume, write_volume
-from semilung.inference import connected_components, predict_scan
+from semilung.inference import InferenceConfig, connected_components, predict_scan
 from semilung.types import UserError
 
 CENTRE_MM, RADIUS_MM = np.array([12.0, -21.0, 33.0]), 9.0
-SETTINGS = {
-    "spacing_mm": (1.0, 1.0, 1.0),
-    "clip_hu": (-1024.0, 2000.0),
-    "window_hu": (-1000.0, 400.0),
-    "window": (32, 32, 32),
-}
+CONFIG = DataConfig(spacing_mm=(1.0, 1.0, 1.0), crop_to_lungs=False)
+WINDOW = InferenceConfig(window=(32, 32, 32))
 
 
 class Bright(nn.Module):
@@ -64,7 +61,7 @@ def ball_scan(direction: np.ndarray, spacing_mm: tuple[float, float, float]) -> 
 def test_a_ball_is_found_where_it_is(name, spacing_mm, tmp_path: Path):
     scan = ball_scan(DIRECTIONS[name], spacing_mm)
     write_volume(tmp_path / "scan.nii.gz", scan.data, scan.affine)
-    mask, probability = predict_scan(Bright(), tmp_path / "scan.nii.gz", **SETTINGS)
+    mask, probability = predict_scan(Bright(), tmp_path / "scan.nii.gz", CONFIG, WINDOW)
     for volume in (mask, probability):
         assert volume.shape == scan.shape
         np.testing.assert_array_equal(volume.affine, read_volume(tmp_path / "scan.nii.gz").affine)
@@ -81,8 +78,8 @@ def test_a_ball_is_found_where_it_is(name, spacing_mm, tmp_path: Path):
 def test_on_its_own_grid_the_answer_is_exact(tmp_path: Path):
     scan = ball_scan(DIRECTIONS["LPS"], (0.8, 0.8, 2.0))
     write_volume(tmp_path / "scan.nii", scan.data, scan.affine)
-    settings = SETTINGS | {"spacing_mm": None}
-    mask, probability = predict_scan(Bright(), tmp_path / "scan.nii", **settings)
+    config = replace(CONFIG, spacing_mm=None)
+    mask, probability = predict_scan(Bright(), tmp_path / "scan.nii", config, WINDOW)
     np.testing.assert_array_equal(mask.data, scan.data > -300)
     scaled = (np.clip(scan.data, -1000, 400) + 1000) / 1400
     expected = torch.sigmoid(50 * (torch.from_numpy(scaled) - 0.5))
@@ -92,23 +89,29 @@ def test_on_its_own_grid_the_answer_is_exact(tmp_path: Path):
 def test_the_probability_is_interpolated_between_coarse_voxels(tmp_path: Path):
     ramp = np.broadcast_to(np.linspace(-400, -200, 32)[:, None, None], (32, 8, 8))
     write_volume(tmp_path / "scan.nii", ramp.astype(np.float32), np.eye(4))
-    settings = SETTINGS | {"spacing_mm": (4.0, 4.0, 4.0), "window": (8, 2, 2)}
-    _, probability = predict_scan(Bright(), tmp_path / "scan.nii", **settings)
+    config = replace(CONFIG, spacing_mm=(4.0, 4.0, 4.0))
+    _, probability = predict_scan(
+        Bright(), tmp_path / "scan.nii", config, InferenceConfig(window=(8, 2, 2))
+    )
     assert (np.diff(probability.data[2:-2], axis=0) > 0).all()  # the nearest voxel gives steps
 
 
 def test_small_findings_are_dropped_by_their_volume_on_the_scan(tmp_path: Path):
     scan = ball_scan(DIRECTIONS["LPS"], (0.8, 0.8, 2.0))
     write_volume(tmp_path / "scan.nii", scan.data, scan.affine)
-    kept, _ = predict_scan(Bright(), tmp_path / "scan.nii", **SETTINGS, min_volume_mm3=2500)
-    none, _ = predict_scan(Bright(), tmp_path / "scan.nii", **SETTINGS, min_volume_mm3=4000)
+    kept, _ = predict_scan(
+        Bright(), tmp_path / "scan.nii", CONFIG, replace(WINDOW, min_volume_mm3=2500)
+    )
+    none, _ = predict_scan(
+        Bright(), tmp_path / "scan.nii", CONFIG, replace(WINDOW, min_volume_mm3=4000)
+    )
     assert kept.data.any()  # the ball has 3054 mm3
     assert not none.data.any()
 
 
 def test_a_missing_scan_is_named(tmp_path: Path):
     with pytest.raises(UserError, match="nowhere"):
-        predict_scan(Bright(), tmp_path / "nowhere.nii.gz", **SETTINGS)
+        predict_scan(Bright(), tmp_path / "nowhere.nii.gz", CONFIG, WINDOW)
 
 
 def test_a_real_scan_keeps_its_grid(tmp_path: Path):
@@ -116,7 +119,7 @@ def test_a_real_scan_keeps_its_grid(tmp_path: Path):
         pytest.skip("SEMILUNG_DATA is not set: no real nodule cubes")
     folder = Path(os.environ["SEMILUNG_DATA"]) / "nodule_cubes"
     scan = read_volume(folder / "cube_000_ct.nii.gz")
-    mask, _ = predict_scan(Bright(), folder / "cube_000_ct.nii.gz", **SETTINGS)
+    mask, _ = predict_scan(Bright(), folder / "cube_000_ct.nii.gz", CONFIG, WINDOW)
     np.testing.assert_array_equal(mask.affine, scan.affine)
     np.testing.assert_array_equal(mask.data, scan.data > -300)  # 1 mm already: only mirrored
 
@@ -136,8 +139,7 @@ def test_the_network_sees_what_it_was_trained_on(spacing_mm, tmp_path: Path):
     case = Case(case="a", patient="a", image=tmp_path / "scan.nii.gz", role="unlabelled")
     (prepared,) = prepare([case], config, progress=False, processes=0)
     recorder = Recorder()
-    settings = SETTINGS | {"spacing_mm": spacing_mm, "window": prepared.shape}
-    predict_scan(recorder, case.image, lung_margin_mm=config.lung_margin_mm, **settings)
+    predict_scan(recorder, case.image, config, InferenceConfig(window=prepared.shape))
     expected = scale_hu(prepared.read("image"), config.window_hu)
     np.testing.assert_array_equal(recorder.image, expected)
 
@@ -147,4 +149,4 @@ def test_voxels_that_are_not_finite_are_named(tmp_path: Path):
     data[1, 2, 3] = np.nan
     write_volume(tmp_path / "scan.nii", data, np.eye(4))
     with pytest.raises(UserError, match=r"scan\.nii"):
-        predict_scan(Bright(), tmp_path / "scan.nii", **SETTINGS)
+        predict_scan(Bright(), tmp_path / "scan.nii", CONFIG, WINDOW)

@@ -119,8 +119,10 @@ def test_dropout_is_off_in_evaluation_and_keeps_the_state() -> None:
 def test_stages_start_near_the_identity() -> None:
     x = torch.randn(1, 16, 8, 8, 8)
     stage = ReversibleUNet3d(widths=(16, 32), depth=8).encoder[0]
-    error = (stage.inverse(stage(x)) - x).norm() / x.norm()
-    assert error < 1e-6
+    with torch.no_grad():
+        y = stage(x)
+        assert 0.05 < (y - x).norm() / x.norm() < 0.7  # branches of gain 1 move it by 2.4
+        assert (stage.inverse(y) - x).norm() / x.norm() < 3e-7
 
 
 def test_channels_last_gives_the_same() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from semilung.data import DataConfig
-from semilung.training import InferenceConfig, TrainConfig, TrainerConfig
+from semilung.inference import InferenceConfig
+from semilung.training import TrainConfig, TrainerConfig
 
 
 @pytest.fixture

@@ -1,0 +1,47 @@
+"""How volumes are predicted and cut into masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semilung.types import UserError
+
+
+@dataclass
+class InferenceConfig:
+    """Sliding-window prediction and post-processing.
+
+    Attributes:
+        window: Window in voxels of the prepared grid.
+        overlap: Share of a window that the next one covers again, in [0, 1).
+        batch_size: Windows a forward pass.
+        threshold: Foreground where the probability is above it, in [0, 1].
+        min_volume_mm3: Smaller components are removed.
+
+    Raises:
+        UserError: A value out of its range.
+    """
+
+    window: tuple[int, int, int] = (64, 64, 64)
+    overlap: float = 0.5
+    batch_size: int = 4
+    threshold: float = 0.5
+    min_volume_mm3: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse windows and shares that cannot be."""
+        if len(self.window) != 3 or min(self.window) < 1:
+            msg = f"inference.window is three sizes in voxels, got {tuple(self.window)}"
+            raise UserError(msg)
+        if not 0 <= self.overlap < 1:
+            msg = f"inference.overlap is a share in [0, 1), got {self.overlap}"
+            raise UserError(msg)
+        if self.batch_size < 1:
+            msg = f"inference.batch_size must be at least 1, got {self.batch_size}"
+            raise UserError(msg)
+        if not 0 <= self.threshold <= 1 or self.min_volume_mm3 < 0:
+            msg = (
+                f"inference.threshold is a probability and min_volume_mm3 at least 0, got "
+                f"{self.threshold} and {self.min_volume_mm3}"
+            )
+            raise UserError(msg)
