@@ -102,7 +102,7 @@ class ReversibleStage(nn.Module):
     |---|---|---|---|
     | `fused` | one output a stage | 2 | the default |
     | `checkpoint` | one input a coupling | 2 | `torch.utils.checkpoint`, for comparison |
-    | `memcnn` | one input a stage, one output | 3 | memcnn's couplings; fp32, no dropout |
+    | `memcnn` | a stage's input and output | 3 | memcnn's couplings; fp32, no dropout |
     | `plain` | everything | 1 | ordinary autograd; differentiable twice |
 
     The residual stream is fp32 (or wider) also under autocast, which acts inside F and G alone:

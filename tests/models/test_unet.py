@@ -148,7 +148,8 @@ def test_export(backend: str) -> None:
     [
         ({"widths": (4, 7)}, "even"),
         ({"widths": ()}, "even"),
-        ({"depth": 0}, "depth"),
+        ({"depth": -1}, "depth"),
+        ({"depth": (1, 1)}, "depth"),
         ({"conv": "dense"}, "conv"),
         ({"prior": 0.0}, "prior"),
         ({"prior": 1.0}, "prior"),
@@ -159,3 +160,10 @@ def test_export(backend: str) -> None:
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         unet(**options)
+
+
+def test_a_level_may_go_without_a_stage() -> None:
+    net = ReversibleUNet3d(1, 1, widths=(4, 8, 8), depth=(0, 2, 1))
+    assert [len(list(stage.children())) for stage in net.encoder] == [0, 1, 1]
+    assert len(net.encoder[1].couplings) == 2
+    assert net(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 1, 8, 8, 8)
