@@ -31,8 +31,8 @@ class ReversibleUNet3d(nn.Module):
     Reversible U-Net for Memory-Efficient Volumetric Image Segmentation" (2019).
 
     Any input size will do: the volume is padded at its far ends, by repeating the border, to a
-    multiple of $2^{levels-1}$, and the output cropped back. Evaluation mode is a plain forward
-    pass, fit for export.
+    multiple of the coarsest level's stride, and the output cropped back. Evaluation mode is a
+    plain forward pass, fit for export.
 
     Args:
         in_channels: Channels of the image.
@@ -43,12 +43,15 @@ class ReversibleUNet3d(nn.Module):
         backend: How the stages train, see `ReversibleStage`.
         conv: `full` 3x3x3 convolution in F and G, or `separable`: depthwise 3x3x3, then pointwise.
         dropout: Probability to drop a channel inside F and G.
+        stride: Of the stem, 1 or 2. With 2 the finest level works at half the resolution, an eighth
+            of the voxels; the stem's 2x2x2 patches lose nothing where `widths[0]` is at least 8,
+            and a transposed convolution brings the logits back to full resolution.
         prior: Foreground probability $p$ that an untrained network predicts on average; the
             head's bias starts at $\log(p / (1 - p))$.
 
     Raises:
-        ValueError: An odd or missing width, a depth below 0 or not one a level, a prior or dropout
-            out of range.
+        ValueError: An odd or missing width, a depth below 0 or not one a level, another stride, a
+            prior or dropout out of range.
 
     Example:
         >>> import torch
@@ -67,6 +70,7 @@ class ReversibleUNet3d(nn.Module):
         *,
         conv: Conv = "full",
         dropout: float = 0.0,
+        stride: int = 1,
         prior: float = 0.01,
     ) -> None:
         super().__init__()
@@ -81,28 +85,29 @@ class ReversibleUNet3d(nn.Module):
             return ReversibleStage(pairs, backend=backend) if pairs else nn.Identity()
 
         steps = list(pairwise(widths))
-        self.stem = nn.Conv3d(in_channels, widths[0], 3, padding=1)
+        self.stride = stride
+        self.stem, last = _ends(in_channels, out_channels, widths[0], stride)
         self.encoder = nn.ModuleList(map(stage, widths, depths))
         self.down = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in steps)
         self.decoder = nn.ModuleList(map(stage, widths[:-1], depths))
-        self.head = nn.Sequential(
-            _group_norm(widths[0]),
-            nn.LeakyReLU(_NEGATIVE_SLOPE),
-            last := nn.Conv3d(widths[0], out_channels, 1),
-        )
+        self.head = nn.Sequential(_group_norm(widths[0]), nn.LeakyReLU(_NEGATIVE_SLOPE), last)
         assert last.bias is not None
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(B, out_channels, X, Y, Z)` of an image `(B, in_channels, X, Y, Z)`."""
+        *_, X, Y, Z = x.shape
         logits: Tensor = self.head(self.features(x))
-        return logits
+        return logits[..., :X, :Y, :Z]
 
     def features(self, x: Tensor) -> Tensor:
-        """The head's input, `(B, widths[0], X, Y, Z)`: what further heads read."""
+        """The head's input, `(B, widths[0], X', Y', Z')`: what further heads read.
+
+        X' is X divided by `stride`, rounded up.
+        """
         *_, X, Y, Z = x.shape
-        multiple = 2 ** len(self.down)
+        multiple = self.stride * 2 ** len(self.down)
         far_ends = [side for size in (Z, Y, X) for side in (0, -size % multiple)]
         h: Tensor = self.stem(F.pad(x, far_ends, mode="replicate"))
         skips = []
@@ -114,7 +119,21 @@ class ReversibleUNet3d(nn.Module):
         for k in reversed(range(len(skips))):
             h = F.interpolate(self.up[k](h), scale_factor=2.0, mode="trilinear")
             h = self.decoder[k](h + skips.pop())
-        return h[..., :X, :Y, :Z]
+        x_, y_, z_ = (-(-size // self.stride) for size in (X, Y, Z))
+        return h[..., :x_, :y_, :z_]
+
+
+def _ends(
+    in_channels: int, out_channels: int, width: int, stride: int
+) -> tuple[nn.Conv3d, nn.Conv3d | nn.ConvTranspose3d]:
+    """The first and the last convolution."""
+    if stride == 1:
+        return nn.Conv3d(in_channels, width, 3, padding=1), nn.Conv3d(width, out_channels, 1)
+    if stride == 2:
+        up = nn.ConvTranspose3d(width, out_channels, 2, stride=2)
+        return nn.Conv3d(in_channels, width, 2, stride=2), up
+    msg = f"stride must be 1 or 2: found {stride}"
+    raise ValueError(msg)
 
 
 def _branch(channels: int, conv: Conv, dropout: float) -> nn.Module:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from semilung.files import write_text
@@ -61,6 +63,27 @@ class MetricsLog:
         """Log an `(H, W, 3)` uint8 picture."""
         if self.enabled:
             self._board.add_image(name, rgb, step, dataformats="HWC")
+
+
+class Means:
+    """Means of figures since they were last taken; tensors stay on their device till then."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor | float] = {}
+        self._steps = 0
+
+    def add(self, figures: Mapping[str, Tensor | float]) -> None:
+        """Count one step's figures, the same names each time."""
+        for name, value in figures.items():
+            value = value.detach() if isinstance(value, Tensor) else value
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._steps += 1
+
+    def take(self) -> dict[str, float]:
+        """The means; counting begins anew."""
+        means = {name: float(total) / self._steps for name, total in self._sums.items()}
+        self._sums, self._steps = {}, 0
+        return means
 
 
 def _keep_until(path: Path, step: int) -> None:

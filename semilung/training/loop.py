@@ -6,7 +6,7 @@
         loss   = sum of weight * value
         backward, clip, optimizer step at the scheduled rate
         learner.after_step(progress)                  teacher moves, strategies' hooks
-        every log_every:        terms, weights, rate, waiting -> metrics.csv, TensorBoard
+        every log_every:        means of terms, weights, rate, waiting -> metrics.csv, TensorBoard
         every validate_every:   learner.after_validation(figures); best.pt
         every checkpoint_every: last.pt
 
@@ -35,7 +35,7 @@ from semilung.training.build import build_learner
 from semilung.training.checkpoint import load_checkpoint, save_checkpoint
 from semilung.training.config import TrainConfig
 from semilung.training.interrupt import Interrupt
-from semilung.training.logging import MetricsLog
+from semilung.training.logging import Means, MetricsLog
 from semilung.training.optim import (
     build_optimizer,
     clip_gradients,
@@ -98,14 +98,18 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
         MetricsLog(training.run, step=training.step, enabled=rank_zero) as log,
         TrainingProgress(trainer.max_steps, done=training.step, shown=rank_zero) as progress,
     ):
-        for batch, waited, started in _fed(training):
-            terms = _optimize(training, batch)
+        means = Means()
+        for batch, waited_s, asked in _fed(training):
+            figures = _optimize(training, batch)
             training.step += 1
+            step_s = time.perf_counter() - asked
+            means.add({**figures, "time/step_s": step_s, "time/waiting_share": waited_s / step_s})
             progress.advance()
             last = training.step == trainer.max_steps
             if training.step % trainer.log_every == 0 or last:
-                shown = _log(training, log, terms, waited, time.perf_counter() - started)
-                progress.report(training.step, shown)
+                taken = means.take()
+                log.scalars(training.step, taken)
+                progress.report(training.step, _brief(taken))
             if last or (trainer.validate_every and training.step % trainer.validate_every == 0):
                 _validate(training, log, progress)
             if training.step % trainer.checkpoint_every == 0 or last or interrupt.asked:
@@ -175,8 +179,8 @@ def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
         yield fabric.to_device(batch), time.perf_counter() - asked, asked
 
 
-def _optimize(training: Training, batch: Batch) -> dict[str, Term]:
-    """One optimizer step on one batch."""
+def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
+    """One optimizer step on one batch; its figures by their logged names."""
     config, fabric, optimizer = training.config, training.fabric, training.optimizer
     progress = training.step / config.trainer.max_steps
     torch.manual_seed(_step_seed(config.seed, training.step, fabric.global_rank))
@@ -187,11 +191,14 @@ def _optimize(training: Training, batch: Batch) -> dict[str, Term]:
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
     fabric.strategy.precision.unscale_gradients(optimizer)
-    clip_gradients(optimizer, config.optim.clip_norm)
-    set_learning_rate(optimizer, learning_rate(progress, config.optim))
+    norm = clip_gradients(optimizer, config.optim.clip_norm)
+    rate = learning_rate(progress, config.optim)
+    set_learning_rate(optimizer, rate)
     optimizer.step()
     training.learner.after_step((training.step + 1) / config.trainer.max_steps)
-    return terms
+    values = {f"terms/{name}": term.value for name, term in terms.items()}
+    weights = {f"weights/{name}": term.weight for name, term in terms.items()}
+    return {"loss": loss, **values, **weights, "lr": rate, "gradient_norm": norm}
 
 
 def _total(terms: dict[str, Term]) -> Tensor:
@@ -216,19 +223,10 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 
-def _log(
-    training: Training, log: MetricsLog, terms: dict[str, Term], waited: float, seconds: float
-) -> dict[str, float]:
-    figures = {"loss": float(_total(terms).detach())}
-    for name, term in terms.items():
-        figures[f"terms/{name}"] = float(term.value.detach())
-        figures[f"weights/{name}"] = float(term.weight)
-    figures["lr"] = training.optimizer.param_groups[0]["lr"]
-    figures["time/step_s"] = seconds
-    figures["time/waiting_share"] = waited / seconds
-    log.scalars(training.step, figures)
-    terse = {name.removeprefix("terms/"): figures[name] for name in figures if "terms/" in name}
-    return {"loss": figures["loss"], **terse, "waiting": figures["time/waiting_share"]}
+def _brief(figures: dict[str, float]) -> dict[str, float]:
+    """What a progress line has room for."""
+    terms = {n.removeprefix("terms/"): v for n, v in figures.items() if n.startswith("terms/")}
+    return {"loss": figures["loss"], **terms, "waiting": figures["time/waiting_share"]}
 
 
 def _validate(training: Training, log: MetricsLog, progress: TrainingProgress) -> None:

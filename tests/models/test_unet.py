@@ -167,3 +167,15 @@ def test_a_level_may_go_without_a_stage() -> None:
     assert [len(list(stage.children())) for stage in net.encoder] == [0, 1, 1]
     assert len(net.encoder[1].couplings) == 2
     assert net(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 1, 8, 8, 8)
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), (9, 7, 11)])
+def test_a_strided_stem_keeps_the_size_and_sees_every_voxel(size: tuple[int, ...]) -> None:
+    net = ReversibleUNet3d(1, 1, widths=(8, 8), depth=1, stride=2)
+    x = torch.rand(1, 1, *size, requires_grad=True)
+    logits = net(x)
+    assert logits.shape == x.shape
+    (gradient,) = torch.autograd.grad(logits.square().sum(), x)
+    assert (gradient != 0).all()
+    with pytest.raises(ValueError, match="stride"):
+        ReversibleUNet3d(1, 1, stride=3)

@@ -29,10 +29,10 @@ def at_step(monkeypatch, step, act):
     optimize = loop._optimize
 
     def optimize_then(training, batch):
-        terms = optimize(training, batch)
+        figures = optimize(training, batch)
         if training.step + 1 == step:
             act()
-        return terms
+        return figures
 
     monkeypatch.setattr(loop, "_optimize", optimize_then)
 
