@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,11 +25,15 @@ class ReversibleUNet3d(nn.Module):
     r"""A 3D U-Net whose stages are reversible, so that depth costs almost no activation memory.
 
     Every encoder and decoder level is a `ReversibleStage` of `depth` couplings at constant
-    resolution, with $F = G$ = group norm, leaky ReLU, dropout, convolution on half the channels.
-    Between them: convolution of stride 2 down; 1x1 convolution, then trilinear interpolation up;
-    skips are added. The head is norm, activation and 1x1 convolution: nothing normalises the logits
-    of a sample, so the network can call a volume empty. After Brügger et al., "A Partially
-    Reversible U-Net for Memory-Efficient Volumetric Image Segmentation" (2019).
+    resolution, with $F = G$ = leaky ReLU, dropout, convolution on half the channels. Between them:
+    convolution of stride 2 down; 1x1 convolution, then trilinear interpolation up; skips are added.
+    The head is activation and 1x1 convolution. After Brügger et al., "A Partially Reversible U-Net
+    for Memory-Efficient Volumetric Image Segmentation" (2019).
+
+    There is no normalisation. Statistics of a sample tie each voxel's logit to all else that the
+    window holds: a net that learns on small crops then errs in larger windows, and nodules that
+    fill a millesimal of a volume are not there in its statistics. Couplings that begin near the
+    identity train well without (Zhang et al., Fixup, 2019).
 
     Any input size will do: the volume is padded at its far ends, by repeating the border, to a
     multiple of the coarsest level's stride, and the output cropped back. Evaluation mode is a
@@ -91,7 +96,7 @@ class ReversibleUNet3d(nn.Module):
         self.down = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in steps)
         self.decoder = nn.ModuleList(map(stage, widths[:-1], depths))
-        self.head = nn.Sequential(_group_norm(widths[0]), nn.LeakyReLU(_NEGATIVE_SLOPE), last)
+        self.head = nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), last)
         assert last.bias is not None
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
 
@@ -112,15 +117,24 @@ class ReversibleUNet3d(nn.Module):
         h: Tensor = self.stem(F.pad(x, far_ends, mode="replicate"))
         skips = []
         for stage, down in zip(self.encoder, self.down, strict=False):  # the last has no way down
-            h = stage(h)
+            h = _run(stage, h)
             skips.append(h)
             h = down(h)
-        h = self.encoder[-1](h)
+        h = _run(self.encoder[-1], h)
         for k in reversed(range(len(skips))):
             h = F.interpolate(self.up[k](h), scale_factor=2.0, mode="trilinear")
-            h = self.decoder[k](h + skips.pop())
+            h = _run(self.decoder[k], h + skips.pop())
         x_, y_, z_ = (-(-size // self.stride) for size in (X, Y, Z))
         return h[..., :x_, :y_, :z_]
+
+
+def _run(stage: nn.Module, h: Tensor) -> Tensor:
+    # torch 2.13 computes wrong, even infinite, weight gradients of a 3x3x3 bfloat16 convolution on
+    # the CPU where its input is two voxels wide; so small an input is cheap in full precision.
+    if h.device.type == "cpu" and min(h.shape[2:]) < 3:
+        with torch.autocast("cpu", enabled=False):
+            return stage(h.float())  # type: ignore[no-any-return]
+    return stage(h)  # type: ignore[no-any-return]
 
 
 def _ends(
@@ -137,7 +151,6 @@ def _ends(
 
 
 def _branch(channels: int, conv: Conv, dropout: float) -> nn.Module:
-    norm, act = _group_norm(channels), nn.LeakyReLU(_NEGATIVE_SLOPE)
     if conv == "full":
         convs = [nn.Conv3d(channels, channels, 3, padding=1)]
     else:
@@ -146,14 +159,7 @@ def _branch(channels: int, conv: Conv, dropout: float) -> nn.Module:
     for layer in convs:
         nn.init.kaiming_normal_(layer.weight, a=_NEGATIVE_SLOPE)
     convs[-1].weight.data.mul_(_BRANCH_GAIN)
-    return nn.Sequential(norm, act, nn.Dropout3d(dropout), *convs)
-
-
-def _group_norm(channels: int) -> nn.GroupNorm:
-    # One group: a group of one value could not be normalised, and at the coarsest level of a small
-    # crop a channel is one voxel. With several, torch's CPU kernel leaves the fast path of the
-    # channels_last layout, and a whole step takes 1.4 times as long.
-    return nn.GroupNorm(1, channels)
+    return nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), nn.Dropout3d(dropout), *convs)
 
 
 def _check(widths: Sequence[int], depths: Sequence[int], conv: str, prior: float) -> None:
