@@ -209,7 +209,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.manifest:
         cases = with_reference(read_manifest(arguments.manifest), str(arguments.manifest))
     else:
-        cases = split_cases(arguments.runs[0], config, arguments.split)
+        cases = split_cases(arguments.runs, config, arguments.split)
     what = arguments.manifest.stem if arguments.manifest else arguments.split
     out = arguments.out or arguments.runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
     report = evaluate_cases(

@@ -16,19 +16,27 @@ from semilung.training.run import RunFolder
 from semilung.types import UserError
 
 
-def split_cases(run: Path, config: TrainConfig, split: str) -> list[Case]:
-    """Cases of a run's validation or test split that have a reference, as the run drew it.
+def split_cases(runs: Sequence[Path], config: TrainConfig, split: str) -> list[Case]:
+    """Cases of the first run's validation or test split that have a reference, as it drew them.
 
     Raises:
-        UserError: The manifest lacks a case that the run has split, or the split is empty.
+        UserError: The manifest lacks a case that the run has split, the split is empty, or another
+            of the runs has seen one of its cases in training.
     """
-    splits: dict[str, str] = json.loads(RunFolder(run).splits.read_text(encoding="utf-8"))
+    run, *others = runs
+    splits = _splits(run)
     cases = {case.case: case for case in read_manifest(manifest_of(config))}
     lost = sorted(set(splits) - set(cases))
     if lost:
         msg = f"{config.data.manifest} has lost cases that {run} was split by: {', '.join(lost)}"
         raise UserError(msg)
     chosen = [cases[name] for name, where in splits.items() if where == split]
+    for other in others:
+        theirs = _splits(other)
+        seen = [case.case for case in chosen if theirs.get(case.case) == "train"]
+        if seen:
+            msg = f"{other} was trained on {split} cases of {run}: {', '.join(seen)}"
+            raise UserError(msg)
     return with_reference(chosen, f"the {split} split of {run}")
 
 
@@ -104,6 +112,11 @@ def manifest_of(config: TrainConfig) -> str:
         msg = "the run's config names no manifest"
         raise UserError(msg)
     return config.data.manifest
+
+
+def _splits(run: Path) -> dict[str, str]:
+    splits: dict[str, str] = json.loads(RunFolder(run).splits.read_text(encoding="utf-8"))
+    return splits
 
 
 def _alike(configs: Sequence[TrainConfig]) -> TrainConfig:

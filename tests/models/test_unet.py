@@ -191,3 +191,15 @@ def test_bfloat16_gradients_are_right_where_the_coarsest_level_is_two_voxels_wid
             loss = net(x).square().sum()
         for one, other in zip(torch.autograd.grad(loss, coarsest), exact, strict=True):
             assert (one - other).norm() <= 0.1 * other.norm() + 1e-3
+
+
+def test_a_logit_depends_on_its_surroundings_alone() -> None:
+    """What else a window holds leaves it as it is; statistics of a sample would not."""
+    net = unet(depth=1).eval()
+    one = image(64, 8, 8)
+    other = one.clone()
+    other[:, :, 48:] += 3.0
+    with torch.no_grad():
+        a, b = net(one), net(other)
+    assert torch.equal(a[:, :, :16], b[:, :, :16])
+    assert not torch.equal(a[:, :, 48:], b[:, :, 48:])

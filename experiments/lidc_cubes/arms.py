@@ -1,0 +1,130 @@
+"""The three arms on the real cubes, several seeds, judged on the fixed validation fold.
+
+    python experiments/lidc_cubes/manifest.py OUT
+    python experiments/lidc_cubes/arms.py OUT --labelled 8 --seeds 0 1 2
+
+Trains every arm with `experiment=lidc_cubes` at equal steps, judges the last checkpoint (nothing is
+picked), and adds a row a run to OUT/results.csv. Runs that have their row are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from semilung.config import load_run_config
+from semilung.data import prepare
+from semilung.evaluation import best_ball, content_blind_ball, dice
+from semilung.training import split_cases
+
+ARMS = {
+    "supervised, no healthy": ["strategy=supervised", "data.batch.healthy=0"],
+    "supervised": ["strategy=supervised"],
+    "mean_teacher": ["strategy=mean_teacher"],
+}
+CENTRE_VOXEL = (23.5, 23.5, 23.5)
+"""Where the nodules of the cubes sit, in RAS order."""
+
+
+def semilung(*arguments: object, log: Path) -> None:
+    """Run a command on one thread, its output in a file."""
+    command = [sys.executable, "-m", "semilung", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with log.open("a") as file:
+        subprocess.run(command, check=True, env=environment, stdout=file, stderr=file)
+
+
+def run_arm(out: Path, arm: str, labelled: int, seed: int, overrides: list[str]) -> dict:
+    """Train and judge one arm; its row of results."""
+    name = f"{arm.replace(', ', '_').replace(' ', '_')}-{labelled}-s{seed}"
+    run, log = out / "runs" / name, out / f"{name}.log"
+    started = time.monotonic()
+    if not (run / "config.yaml").exists():
+        semilung(
+            "train",
+            "experiment=lidc_cubes",
+            f"data.manifest={out / 'manifest.csv'}",
+            f"data.labelled={labelled}",
+            f"seed={seed}",
+            f"runs_dir={run.parent}",
+            f"run_name={name}",
+            *ARMS[arm],
+            *overrides,
+            log=log,
+        )
+    minutes = (time.monotonic() - started) / 60
+    semilung("evaluate", run, "--split", "val", "--out", run / "val", log=log)
+    background = ["--manifest", out / "background.csv", "--out", run / "background"]
+    semilung("evaluate", run, *background, log=log)
+    row = {"arm": arm, "labelled": labelled, "seed": seed, "minutes": round(minutes, 1)}
+    cases = pd.read_csv(run / "val" / "cases.csv")
+    positive, healthy = cases[cases["role"] == "labelled"], cases[cases["role"] == "healthy"]
+    background_cases = pd.read_csv(run / "background" / "cases.csv")
+    return row | {
+        "dice": positive["dice"].mean(),
+        "surface_dice_2mm": positive["surface_dice_2mm"].mean(),
+        "missed": int((positive["predicted_volume_mm3"] == 0).sum()),
+        "healthy_fp_mm3": healthy["fp_volume_mm3"].mean(),
+        "healthy_fp_components": healthy["fp_components"].mean(),
+        "background_fp_mm3": background_cases["fp_volume_mm3"].mean(),
+        "background_fp_components": background_cases["fp_components"].mean(),
+        "ball_dice": ball_dice(run),
+    }
+
+
+def ball_dice(run: Path) -> float:
+    """Dice of the content-blind ball on the validation cubes, its radius fit on training ones."""
+    config = load_run_config(run)
+    masks = {}
+    for split in ("train", "val"):
+        cases = [c for c in split_cases([run], config, split) if c.role == "labelled"]
+        masks[split] = [item.read("mask") for item in prepare(cases, config.data, progress=False)]
+    spacing_mm = (1.0, 1.0, 1.0)
+    radii_mm = [3 + 0.25 * step for step in range(17)]
+    radius_mm = best_ball(masks["train"], spacing_mm, radii_mm, CENTRE_VOXEL).radius_mm
+    ball = content_blind_ball(masks["val"][0].shape, CENTRE_VOXEL, radius_mm, spacing_mm)
+    return sum(dice(ball, mask) for mask in masks["val"]) / len(masks["val"])
+
+
+def main() -> None:
+    """All arms and seeds that have no row yet."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--labelled", type=int, nargs="+", default=[8])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments, overrides = parser.parse_known_args()
+    out = arguments.out.resolve()
+    table = out / "results.csv"
+    done = pd.read_csv(table).to_dict("records") if table.exists() else []
+    keys = {(row["arm"], row["labelled"], row["seed"]) for row in done}
+    wanted = [
+        (arm, labelled, seed)
+        for labelled in arguments.labelled
+        for seed in arguments.seeds
+        for arm in arguments.arms
+        if (arm, labelled, seed) not in keys
+    ]
+
+    def finish(key: tuple[str, int, int]) -> None:
+        done.append(run_arm(out, *key, overrides))
+        pd.DataFrame(done).to_csv(table, index=False)
+        print(pd.DataFrame(done[-1:]).round(3).to_string(index=False, header=False), flush=True)
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(finish, wanted))
+    figures = ["dice", "healthy_fp_mm3", "background_fp_mm3", "ball_dice", "minutes"]
+    means = pd.DataFrame(done).groupby(["labelled", "arm"])[figures].agg(["mean", "std"])
+    print(means.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
