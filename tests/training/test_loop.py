@@ -6,22 +6,11 @@ import signal
 
 import pandas as pd
 import pytest
-import torch
+from same_bits import same
 
 from semilung.training import loop, train
 from semilung.training.checkpoint import load_checkpoint
 from semilung.types import UserError
-
-
-def same(one, two):
-    """Whether two checkpoints hold the same bits."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, two)
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(same(one[k], two[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(two) and all(map(same, one, two))
-    return one == two
 
 
 def at_step(monkeypatch, step, act):

@@ -1,0 +1,44 @@
+"""The wheel brings its configs and works from any folder."""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A new environment with the wheel alone installed, which sees the present packages."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    environment = folder / "env"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet", wheel]
+    subprocess.run(install, check=True)
+    (site,) = (environment / "lib").glob("python*/site-packages")
+    # A line in a .pth file adds a folder, but not that folder's own .pth files: the checkout's
+    # editable install stays unseen.
+    (site / "present.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def test_train_composes_its_config_from_another_folder(installed, tmp_path):
+    command = [installed.parent / "semilung", "train", "strategy=mean_teacher", "--cfg", "job"]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "mean_teacher:" in out
+    assert "max_steps:" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_wheel_is_what_runs(installed, tmp_path):
+    command = [installed, "-c", "import semilung, semilung.configs; print(semilung.__file__)"]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert str(installed.parents[1]) in out
