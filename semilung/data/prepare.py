@@ -40,12 +40,10 @@ class PreparedCase:
     Attributes:
         case: The manifest's row.
         files: Field (`image`, and where there are such `mask` and `anatomy`) to cache file.
-        fill_hu: What lies beyond the volume.
     """
 
     case: Case
     files: dict[str, Path]
-    fill_hu: int
 
     @property
     def shape(self) -> Shape:
@@ -79,13 +77,13 @@ class PreparedCase:
     def crop(self, field: str, start: Shape, size: Shape) -> NDArray[Any]:
         """The box of `size` voxels at `start`, which may reach beyond the volume on any side.
 
-        Images are int16 HU, padded with the low end of `clip_hu`; labels are uint8, padded with 0.
+        There the volume goes on mirrored, images (int16 HU) and labels (uint8) alike. Air instead
+        would show the net where a volume ends, and so where the nodule of a cube is.
 
         Raises:
             UserError: The cache file is missing or damaged.
         """
-        fill = self.fill_hu if field == "image" else 0
-        return read_crop(open_entry(self.files[field]), start, size, fill=fill)
+        return read_crop(open_entry(self.files[field]), start, size)
 
     def read(self, field: str) -> NDArray[Any]:
         """The whole volume of a field; errors as `crop`."""
@@ -148,7 +146,7 @@ def _prepared(case: Case, config: DataConfig) -> PreparedCase:
             keys[name] = _key([keys["image"], name, *_stamp(path)])
     root = config.cache_folder()
     files = {name: root / key[:2] / f"{key}.{name}.b2nd" for name, key in keys.items()}
-    return PreparedCase(case, files, round(config.clip_hu[0]))
+    return PreparedCase(case, files)
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -113,18 +113,19 @@ def open_entry(path: Path) -> Entry:
     return Entry(path, array, meta, np.frombuffer(meta.pop("crc32"), np.uint32))
 
 
-def read_crop(entry: Entry, start: Shape, size: Shape, *, fill: float) -> NDArray[Any]:
-    """The box of `size` voxels at `start`; what lies beyond the volume is `fill`."""
-    inner, outer = [], []
-    for low, extent, n in zip(start, size, entry.shape, strict=True):
-        first, last = max(low, 0), min(low + extent, n)
-        if first >= last:
-            return np.full(size, fill, entry.array.dtype)
-        inner.append(slice(first, last))
-        outer.append(slice(first - low, last - low))
-    data = entry.read((inner[0], inner[1], inner[2]))
-    if data.shape == tuple(size):
-        return data
-    padded = np.full(size, fill, data.dtype)
-    padded[tuple(outer)] = data
-    return padded
+def read_crop(entry: Entry, start: Shape, size: Shape) -> NDArray[Any]:
+    """The box of `size` voxels at `start`; beyond its borders the volume goes on mirrored."""
+    axes = [_mirrored(*axis) for axis in zip(start, size, entry.shape, strict=True)]
+    x, y, z = (slice(int(axis.min()), int(axis.max()) + 1) for axis in axes)
+    data = entry.read((x, y, z))
+    inside = all(
+        low >= 0 and low + extent <= n
+        for low, extent, n in zip(start, size, entry.shape, strict=True)
+    )
+    return data if inside else data[np.ix_(*(axis - axis.min() for axis in axes))]
+
+
+def _mirrored(start: int, size: int, n: int) -> NDArray[np.int64]:
+    """Where positions from `start` on lie in a line of n voxels: `1 0 | 0 1 ... n-1 | n-1 n-2`."""
+    positions = np.arange(start, start + size) % (2 * n)
+    return np.minimum(positions, 2 * n - 1 - positions)
