@@ -6,6 +6,7 @@ Torch and Hydra are imported where a command needs them, so that help comes at o
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -107,25 +108,37 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _train(overrides: list[str]) -> None:
     import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     from semilung.config import register_schema
 
     register_schema()
     sys.argv = ["semilung train", *overrides]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hands errors on instead of printing them in its own way
     wrapped = hydra.main(
         config_path="pkg://semilung.configs", config_name="train", version_base="1.3"
     )(_run_training)
     try:
         wrapped()
-    except SystemExit as error:
-        # Hydra has told what is wrong with the command line; its own code for that is 1
-        sys.exit(2 if error.code == 1 else error.code)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_of_hydra(error)) from error
+
+
+def _of_hydra(error: BaseException) -> str:
+    """What a user needs of Hydra's message, and the first line of its cause."""
+    told = str(error).partition("Config search path:")[0]
+    lines = [line.strip() for line in told.splitlines() if not line.startswith((" ", "To append"))]
+    if error.__cause__ is not None:
+        lines.append(str(error.__cause__).splitlines()[0])
+    unique = dict.fromkeys(filter(None, lines))
+    return "\n  ".join(unique) + "\n`semilung train --cfg job` shows every setting"
 
 
 def _run_training(composed: DictConfig) -> None:
     try:
         _train_composed(composed)
-    except UserError as error:
+    except UserError as error:  # here, for Hydra would tell of it in its own way
         _fail(str(error))
 
 

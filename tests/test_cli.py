@@ -142,3 +142,21 @@ def test_list_and_help(capsys):
     assert "mean_teacher" in capsys.readouterr().out
     assert run("--help") == 0
     assert run("no-such-command") == 2
+
+
+GROUPS = [
+    f"{path.parent.name}={path.stem}"
+    for path in sorted(Path(__file__).parents[1].glob("configs/*/*.yaml"))
+    if path.parent.name != "base"
+]
+
+
+@pytest.mark.parametrize("choice", GROUPS)
+def test_every_config_trains_a_step(phantom, tmp_path, choice):
+    experiment = choice.startswith("experiment=")
+    tiny = [o for o in TINY if not (choice.startswith("trainer=") and o.startswith("trainer="))]
+    tiny += ["model.depth=[0,1]"] if experiment else []
+    limits = ["trainer.max_steps=1", "trainer.validate_every=0", "trainer.precision=32-true"]
+    where = [f"data.manifest={phantom}", f"runs_dir={tmp_path}", "run_name=run"]
+    assert run("train", *where, choice, *tiny, *limits) == 0
+    assert (tmp_path / "run/last.pt").exists()

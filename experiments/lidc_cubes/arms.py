@@ -27,7 +27,7 @@ from semilung.training import split_cases
 ARMS = {
     "supervised, no healthy": ["strategy=supervised", "data.batch.healthy=0"],
     "supervised": ["strategy=supervised"],
-    "mean_teacher": ["strategy=mean_teacher"],
+    "mean_teacher": ["strategy=mean_teacher", "strategies.mean_teacher.weight=10"],
 }
 CENTRE_VOXEL = (23.5, 23.5, 23.5)
 """Where the nodules of the cubes sit, in RAS order."""

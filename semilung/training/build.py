@@ -73,5 +73,6 @@ def _load_weights(model: nn.Module, state: dict[str, Any], source: str) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        msg = f"the weights of {source} do not fit the model: {str(error).splitlines()[-1].strip()}"
+        reason = str(error).splitlines()[-1].strip()
+        msg = f"the weights of {source} do not fit the model: {reason[:200]}"
         raise UserError(msg) from error
