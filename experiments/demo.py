@@ -8,6 +8,7 @@ segments one of them; then prints where everything is. OUT is made anew.
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 import sys
@@ -48,8 +49,9 @@ def main() -> None:
     )
     evaluation = run / "evaluation"
     semilung("evaluate", run, "--out", evaluation)
-    scan = sorted((phantom / "images").glob("*.nii.gz"))[-1]
-    semilung("predict", scan, "--run", run, "--out", masks)
+    with (phantom / "manifest.csv").open(newline="") as file:
+        image = next(row["image"] for row in csv.DictReader(file) if row["split"] == "test")
+    semilung("predict", phantom / image, "--run", run, "--out", masks)
     minutes = (time.monotonic() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes.")
     print(f"report       {evaluation / 'summary.md'} (and the CSV tables and overlays beside it)")

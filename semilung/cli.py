@@ -18,6 +18,8 @@ from semilung.types import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from semilung.training import TrainConfig
+
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -79,16 +81,16 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     check.set_defaults(run=_data_check)
     prepare = commands.add_parser("prepare", help="fill the cache of resampled volumes")
     prepare.add_argument("manifest", type=Path)
-    prepare.add_argument("--spacing-mm", type=float, nargs=3, metavar=("X", "Y", "Z"))
-    prepare.add_argument("--cache", type=Path, help="default: $SEMILUNG_CACHE or ~/.cache/semilung")
+    prepare.add_argument("settings", nargs="*", help="of data, as in train: spacing_mm=[2,2,2]")
     prepare.add_argument("--verify", action="store_true", help="hash what the cache holds")
     prepare.set_defaults(run=_data_prepare)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="run folders; several are averaged")
-    parser.add_argument("--split", choices=["val", "test"], default="test")
-    parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest")
+    parser.add_argument("--split", choices=["val", "test"], help="default: test")
+    parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest; "
+                        "with --split: where the run's own manifest is now")  # fmt: skip
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
     parser.add_argument("--out", type=Path, help="default: RUN/evaluation-<what>-<checkpoint>")
     parser.set_defaults(run=_evaluate)
@@ -145,17 +147,20 @@ def _run_training(composed: DictConfig) -> None:
 def _train_composed(composed: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from semilung.config import check_resumed, load_run_config, run_name, to_command, to_training
+    from semilung.config import load_run_config, resumed, run_name, to_command, to_training
     from semilung.training import train
 
     command = to_command(composed)
+    config = to_training(command)
     if command.resume is not None:
         folder = Path(command.resume)
-        config = load_run_config(folder)
-        check_resumed(config, command, list(HydraConfig.get().overrides.task))
+        saved = load_run_config(folder)
+        config = _with_absolute_paths(config, saved.data.manifest)
+        own = ("resume", "runs_dir", "run_name")
+        task = HydraConfig.get().overrides.task
+        config = resumed(saved, config, [o for o in task if o.partition("=")[0] not in own])
     else:
-        config = to_training(command)
-        config.data.manifest = str(_manifest(config.data.manifest))
+        config = _with_absolute_paths(config, None)
         folder = Path(command.runs_dir) / (command.run_name or run_name(config))
     outcome = train(config, folder, resume=command.resume is not None)
     if not outcome.finished:
@@ -164,16 +169,20 @@ def _train_composed(composed: DictConfig) -> None:
     _say(f"trained {outcome.steps} steps: {folder}\njudge it with: semilung evaluate {folder}")
 
 
-def _manifest(named: str | None) -> Path:
-    """The manifest as an absolute path, so that a run finds it from any folder; else a phantom."""
-    from semilung.data import DataConfig
+def _with_absolute_paths(config: TrainConfig, manifest: str | None) -> TrainConfig:
+    """Paths that hold from any folder; without a manifest, the run's own or the phantom's."""
     from semilung.data.phantom import write_phantom
 
-    if named is not None:
-        return Path(named).expanduser().resolve()
-    folder = DataConfig().cache_folder() / "phantom"
-    _say(f"no data.manifest is named: training on the embedded phantom in {folder}")
-    return write_phantom(folder).resolve()
+    for owner, name in ((config, "init"), (config.data, "cache"), (config.data, "manifest")):
+        path = getattr(owner, name)
+        if path is not None:
+            setattr(owner, name, str(Path(path).expanduser().resolve()))
+    if config.data.manifest is None and manifest is None:
+        folder = config.data.cache_folder() / "phantom"
+        _say(f"no data.manifest is named: training on the embedded phantom in {folder}")
+        manifest = str(write_phantom(folder).resolve())
+    config.data.manifest = config.data.manifest or manifest
+    return config
 
 
 def _data_phantom(arguments: argparse.Namespace) -> None:
@@ -201,29 +210,28 @@ def _data_check(arguments: argparse.Namespace) -> None:
 
 
 def _data_prepare(arguments: argparse.Namespace) -> None:
-    from semilung.data import DataConfig, prepare, read_manifest
+    from semilung.config import data_config
+    from semilung.data import prepare, read_manifest
 
-    config = DataConfig(cache=None if arguments.cache is None else str(arguments.cache))
-    if arguments.spacing_mm is not None:
-        config.spacing_mm = tuple(arguments.spacing_mm)
+    config = data_config(arguments.settings)
     prepared = prepare(read_manifest(arguments.manifest), config, verify=arguments.verify)
     _say(f"{len(prepared)} cases are prepared in {config.cache_folder()}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from semilung.config import load_run_config
-    from semilung.data import prepare, read_manifest
+    from semilung.data import prepare
     from semilung.evaluation import evaluate_cases, print_table, summarise, write_report
-    from semilung.training import load_predictor, split_cases, with_reference
+    from semilung.training import alike, load_predictor, split_cases, unseen_cases
 
     configs = [load_run_config(run) for run in arguments.runs]
-    models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
-    config = configs[0]
-    if arguments.manifest:
-        cases = with_reference(read_manifest(arguments.manifest), str(arguments.manifest))
+    config = alike(configs)
+    if arguments.manifest and not arguments.split:
+        cases, what = unseen_cases(arguments.runs, configs, arguments.manifest), "manifest"
     else:
-        cases = split_cases(arguments.runs, config, arguments.split)
-    what = arguments.manifest.stem if arguments.manifest else arguments.split
+        what = arguments.split or "test"
+        cases = split_cases(arguments.runs, configs, what, manifest=arguments.manifest)
+    models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
     out = arguments.out or arguments.runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
     report = evaluate_cases(
         models,

@@ -14,15 +14,17 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from semilung.data import DataConfig
 from semilung.training import TrainConfig
 from semilung.types import UserError
 
-RESUMABLE = ("resume", "runs_dir", "run_name", "data.workers", "trainer.threads", "data.cache")
-"""Keys that may differ between a run and its continuation, for they do not change its results."""
+RESUMABLE = ("data.workers", "trainer.threads", "data.cache")
+"""Settings that may differ between a run and its continuation, for they change no result."""
 
 
 @dataclass
@@ -72,7 +74,7 @@ def load_run_config(folder: Path) -> TrainConfig:
         raise UserError(msg)
     try:
         values = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         msg = f"{path} cannot be read: {error}"
         raise UserError(msg) from error
     if not isinstance(values, dict):
@@ -89,40 +91,63 @@ def run_name(config: TrainConfig) -> str:
         'mean_teacher-s1'
     """
     extra = [name for name in config.strategies if name != "supervised"]
-    values = {name: asdict(config)[name] for name in (f.name for f in fields(TrainConfig))}
-    for key in RESUMABLE:
-        group, _, leaf = key.partition(".")
-        if leaf:
-            values[group].pop(leaf)
+    values = {k: v for k, v in _leaves(asdict(config)).items() if k not in RESUMABLE}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     return f"{'+'.join(extra) or 'supervised'}-s{config.seed}-{digest}"
 
 
-def check_resumed(saved: TrainConfig, asked: CommandConfig, overrides: list[str]) -> None:
-    """Refuse a continuation that asks for another training than the run's own.
+def resumed(saved: TrainConfig, asked: TrainConfig, overrides: list[str]) -> TrainConfig:
+    """The config of a continuation: the run's own, with what may differ as it was asked for.
 
     Args:
         saved: The run's config.
         asked: The config composed from the command line.
-        overrides: The overrides on the command line; only their keys are compared.
+        overrides: The overrides on the command line. Either they name nothing but what may differ,
+            or they compose the very training that the run is.
 
     Raises:
-        UserError: Overrides whose value differs from the run's.
+        UserError: They ask for another training; the message names the settings that differ.
     """
-    differing = []
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~").partition("@")[0]
-        if key in RESUMABLE:
-            continue
-        old, new = _lookup(asdict(saved), key), _lookup(asdict(asked), key)
-        if old is not None and old != new:
-            differing.append(f"{key} is {old!r} in the run and {new!r} on the command line")
+    given = {override.partition("=")[0].lstrip("+~").partition("@")[0] for override in overrides}
+    merged = asdict(saved)
+    for key in given & set(RESUMABLE):
+        _set(merged, key, _get(asdict(asked), key))
+    config = cast(TrainConfig, _build(TrainConfig, merged, ""))
+    if given <= set(RESUMABLE):
+        return config
+    old, new = _leaves(asdict(config)), _leaves(asdict(asked))
+    differing = [
+        f"{key} is {old.get(key)!r} in the run and {new.get(key)!r} on the command line"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key) and key not in RESUMABLE
+    ]
     if differing:
         msg = (
-            "resume goes on with the run's own config, and these differ: "
-            f"{'; '.join(differing)}. Leave them out, or begin a new run with init={asked.resume}"
+            f"resume goes on with the run's own config, and the command line asks for another: "
+            f"{'; '.join(differing[:5])}. Give resume=... alone, or begin a new run"
         )
         raise UserError(msg)
+    return config
+
+
+def data_config(overrides: list[str]) -> DataConfig:
+    """Data settings from `key=value` words, the values in YAML.
+
+    Raises:
+        UserError: A word without `=`, or a setting that is unknown or out of range.
+
+    Example:
+        >>> data_config(["spacing_mm=[2, 2, 2]"]).spacing_mm
+        (2.0, 2.0, 2.0)
+    """
+    values: dict[str, Any] = {}
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if not equals:
+            msg = f"{word!r} is no setting; write key=value, as in spacing_mm=[2,2,2]"
+            raise UserError(msg)
+        values[key.removeprefix("data.")] = yaml.safe_load(value)
+    return cast(DataConfig, _build(DataConfig, values, "data."))
 
 
 def _build(kind: type[Any], values: Mapping[str, Any], path: str) -> Any:
@@ -144,7 +169,24 @@ def _build(kind: type[Any], values: Mapping[str, Any], path: str) -> Any:
     return kind(**arguments)
 
 
-def _lookup(values: Any, key: str) -> Any:
+def _get(values: Any, key: str) -> Any:
     for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return list(values) if isinstance(values, tuple) else values
+        values = values[part]
+    return values
+
+
+def _set(values: Any, key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    for part in parents:
+        values = values[part]
+    values[leaf] = value
+
+
+def _leaves(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key to plain value, throughout; lists for tuples."""
+    if not isinstance(values, dict):
+        return {prefix: list(values) if isinstance(values, tuple) else values}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _leaves(value, f"{prefix}.{key}" if prefix else key)
+    return found

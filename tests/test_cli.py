@@ -1,5 +1,7 @@
 """The command line as users have it: what works, and what is told of mistakes."""
 
+import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -116,7 +118,9 @@ def test_the_phantom_command_and_its_check(tmp_path, capsys):
     assert run("data", "phantom", out, "--scans", 8, "--size", 32, "--spacing-mm", 4) == 0
     assert run("data", "check", out / "manifest.csv") == 0
     assert "no fault" in capsys.readouterr().out
-    assert run("data", "prepare", out / "manifest.csv", "--spacing-mm", 4, 4, 4) == 0
+    assert run("data", "prepare", out / "manifest.csv", "spacing_mm=[4,4,4]") == 0
+    assert run("data", "prepare", out / "manifest.csv", "spacing_mm=[0,4,4]") == 2
+    assert run("data", "prepare", out / "manifest.csv", "spacing=4") == 2
     assert run("data", "phantom", out, "--scans", 9, "--size", 32, "--spacing-mm", 4) == 2
 
 
@@ -160,3 +164,14 @@ def test_every_config_trains_a_step(phantom, tmp_path, choice):
     where = [f"data.manifest={phantom}", f"runs_dir={tmp_path}", "run_name=run"]
     assert run("train", *where, choice, *tiny, *limits) == 0
     assert (tmp_path / "run/last.pt").exists()
+
+
+def test_averaging_runs_that_saw_each_others_cases_is_refused(trained, phantom, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    splits = json.loads((other / "splits.json").read_text())
+    held_out = next(case for case, kept in splits.items() if kept["split"] == "test")
+    moved = {**splits[held_out], "split": "train"}
+    (other / "splits.json").write_text(json.dumps(splits | {held_out: moved}))
+    assert run("evaluate", trained, other, "--out", tmp_path / "e") == 2
+    assert held_out in capsys.readouterr().err

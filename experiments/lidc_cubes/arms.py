@@ -84,7 +84,7 @@ def ball_dice(run: Path) -> float:
     config = load_run_config(run)
     masks = {}
     for split in ("train", "val"):
-        cases = [c for c in split_cases([run], config, split) if c.role == "labelled"]
+        cases = [c for c in split_cases([run], [config], split) if c.role == "labelled"]
         masks[split] = [item.read("mask") for item in prepare(cases, config.data, progress=False)]
     spacing_mm = (1.0, 1.0, 1.0)
     radii_mm = [3 + 0.25 * step for step in range(17)]

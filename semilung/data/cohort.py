@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,36 +31,34 @@ class Cohort:
         Raises:
             UserError: There are none; the message says what there is.
         """
-        found = self._train.get(stream, [])
+        found = [c for c in self.cases if c.split == "train" and c.role == stream]
         if not found:
-            counts = ", ".join(f"{len(self._train.get(role, []))} {role}" for role in ROLES)
+            roles = Counter(case.role for case in self.cases if case.split == "train")
+            counts = ", ".join(f"{roles[role]} {role}" for role in ROLES)
             remedy = "add such rows to the manifest, change data.labelled and data.rest, or"
             msg = f"the {stream} stream is empty: the training cases are {counts}; {remedy}"
             raise UserError(f"{msg} set data.batch.{stream}=0")
-        return found
+        return prepare(found, self.config)
 
     @cached_property
     def val(self) -> list[PreparedCase]:
-        """The validation cases of all roles; may be empty."""
-        return self._prepared("val")
+        """The validation cases that can be judged on: labelled and healthy ones; may be empty."""
+        return self._judged("val")
 
     @cached_property
     def test(self) -> list[PreparedCase]:
-        """The test cases of all roles; may be empty."""
-        return self._prepared("test")
+        """The test cases that can be judged on; may be empty."""
+        return self._judged("test")
 
     @property
-    def splits(self) -> dict[str, str]:
-        """Case to split, to be saved with the run."""
-        return {case.case: str(case.split) for case in self.cases}
+    def splits(self) -> dict[str, dict[str, str]]:
+        """Case to its `split` and its `role` after the budget, to be saved with the run."""
+        return {c.case: {"split": str(c.split), "role": c.role} for c in self.cases}
 
-    @cached_property
-    def _train(self) -> dict[str, list[PreparedCase]]:
-        prepared = self._prepared("train")
-        return {role: [item for item in prepared if item.case.role == role] for role in ROLES}
-
-    def _prepared(self, split: Split) -> list[PreparedCase]:
-        return prepare([case for case in self.cases if case.split == split], self.config)
+    def _judged(self, split: Split) -> list[PreparedCase]:
+        judged = ("labelled", "healthy")
+        chosen = [c for c in self.cases if c.split == split and c.role in judged]
+        return prepare(chosen, self.config)
 
 
 def open_cohort(config: DataConfig, *, seed: int) -> Cohort:

@@ -176,11 +176,11 @@ def _require(holds: bool, name: str, value: object, rule: str) -> None:
 def _triple(value: Sequence[float], name: str) -> tuple[float, float, float]:
     _require(len(value) == 3, name, tuple(value), "have three values, for x, y and z")
     x, y, z = value
-    return (x, y, z)
+    return (float(x), float(y), float(z))
 
 
 def _range(value: Sequence[float], name: str, *, strict: bool = True) -> tuple[float, float]:
     _require(len(value) == 2, name, tuple(value), "have two values, low and high")
-    low, high = value
+    low, high = float(value[0]), float(value[1])
     _require(low < high or (low == high and not strict), name, (low, high), "run low to high")
     return (low, high)

@@ -12,7 +12,9 @@ PLAUSIBLE_HU = (-5000.0, 40000.0)
 
 
 def finite_fault(data: NDArray[Any]) -> str | None:
-    """NaN or infinity among the voxels."""
+    """Voxels that are no real number each, NaN, or infinite."""
+    if not np.issubdtype(data.dtype, np.number) or np.issubdtype(data.dtype, np.complexfloating):
+        return f"voxels are of type {data.dtype}; a volume here has one real number a voxel"
     if np.issubdtype(data.dtype, np.inexact) and not np.isfinite(data).all():
         count = int(data.size - np.isfinite(data).sum())
         return f"{count} voxels are NaN or infinite; convert the scan again"
@@ -21,8 +23,6 @@ def finite_fault(data: NDArray[Any]) -> str | None:
 
 def intensity_fault(data: NDArray[Any]) -> str | None:
     """Intensities that are no Hounsfield units of a chest, which always holds air below 0 HU."""
-    if not np.issubdtype(data.dtype, np.number) or np.issubdtype(data.dtype, np.complexfloating):
-        return f"voxels are of type {data.dtype}; a CT has one number a voxel"
     fault = finite_fault(data)
     if fault is not None:
         return fault
@@ -44,8 +44,6 @@ def label_fault(data: NDArray[Any]) -> str | None:
     fault = finite_fault(data)
     if fault is not None:
         return fault
-    if np.issubdtype(data.dtype, np.complexfloating) or not np.issubdtype(data.dtype, np.number):
-        return f"labels are of type {data.dtype}; store whole numbers"
     if np.issubdtype(data.dtype, np.floating) and (data != np.rint(data)).any():
         value = float(data[data != np.rint(data)].flat[0])
         return f"labels must be whole numbers, found {value:g}; threshold it first"

@@ -21,7 +21,7 @@ ViewsOf: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
 """Views of every stream alike, or of each stream by its name."""
 
 
-class StepDataset(Dataset[Batch]):
+class StepDataset(Dataset["Batch | UserError"]):
     """Item t is the whole batch of step t for this process: a pure function of (seed, t).
 
     Sample j of stream s at step t has the global index `t * B_s * world_size + rank * B_s + j`,
@@ -62,8 +62,12 @@ class StepDataset(Dataset[Batch]):
         for stream, cases in streams.items():
             _require_stream(stream, cases, config)
 
-    def __getitem__(self, step: int) -> Batch:
-        return {stream: self._stream(stream, step) for stream in self.streams}
+    def __getitem__(self, step: int) -> Batch | UserError:
+        try:
+            return {stream: self._stream(stream, step) for stream in self.streams}
+        except UserError as error:
+            # as a value: torch wraps what a worker raises in the worker's traceback
+            return error
 
     def _stream(self, stream: str, step: int) -> StreamBatch:
         size = self.config.batch[stream]
@@ -128,12 +132,12 @@ def build_loader(
     world_size: int = 1,
     views: ViewsOf = ("weak", "strong"),
     fields: Sequence[str] = ("mask",),
-    pin_memory: bool = False,
-) -> DataLoader[Batch]:
+) -> DataLoader[Batch | UserError]:
     """Batches of steps `start_step` to `max_steps - 1`, in order, prefetched by workers.
 
     See `StepDataset` for what a batch is. The loader has its own generator, so the global random
-    state is the same whether it is used or not.
+    state is the same whether it is used or not. A batch that cannot be read comes as the
+    `UserError` that says why.
 
     Layout of a stream's batch, `B = config.batch[stream]`:
         `weak`, `strong`: `(B, 1, X, Y, Z)` float32 in [0, 1], as asked.
@@ -159,7 +163,6 @@ def build_loader(
         num_workers=config.workers,
         generator=torch.Generator().manual_seed(seed),
         persistent_workers=config.workers > 0,
-        pin_memory=pin_memory,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -79,7 +81,7 @@ def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
         data: `(X, Y, Z)` int16 or uint8.
         meta: Plain values, lists and bytes.
     """
-    with whole_file(path, suffix=".b2nd") as temporary:
+    with whole_file(path, suffix=".b2nd") as temporary, _disk_errors():
         chunks = tuple(min(CHUNK, n) for n in data.shape)
         array = blosc2.asarray(
             np.ascontiguousarray(data),
@@ -93,6 +95,15 @@ def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
         numbers = range(array.schunk.nchunks)
         sums = np.array([zlib.crc32(array.schunk.get_chunk(i)) for i in numbers], np.uint32)
         array.schunk.vlmeta["semilung"] = {**meta, "crc32": sums.tobytes()}
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """What blosc2 makes of a disk that refuses is a RuntimeError; let it be what it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 @lru_cache(maxsize=1024)

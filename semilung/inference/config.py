@@ -15,7 +15,7 @@ class InferenceConfig:
         window: Window in voxels of the prepared grid.
         overlap: Share of a window that the next one covers again, in [0, 1).
         batch_size: Windows a forward pass.
-        threshold: Foreground where the probability is above it, in [0, 1].
+        threshold: Foreground where the probability is above it, in [0, 1).
         min_volume_mm3: Smaller components are removed.
 
     Raises:
@@ -39,9 +39,9 @@ class InferenceConfig:
         if self.batch_size < 1:
             msg = f"inference.batch_size must be at least 1, got {self.batch_size}"
             raise UserError(msg)
-        if not 0 <= self.threshold <= 1 or self.min_volume_mm3 < 0:
+        if not 0 <= self.threshold < 1 or self.min_volume_mm3 < 0:
             msg = (
-                f"inference.threshold is a probability and min_volume_mm3 at least 0, got "
+                f"inference.threshold is in [0, 1) and min_volume_mm3 at least 0, got "
                 f"{self.threshold} and {self.min_volume_mm3}"
             )
             raise UserError(msg)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ def predict_probability(
     weighs at most 1. It is also the rule by which several models are averaged, so the
     order of the two averages does not matter.
 
-    A volume smaller than the window is padded with 0, the dark end of the window. The model runs
+    A volume smaller than the window goes on mirrored, as the crops of training do. The model runs
     in eval mode, without gradients, on the device of its parameters; the modes of all its
     submodules are restored afterwards.
 
@@ -73,9 +74,12 @@ def predict_probability(
     def predictor(windows: Tensor) -> Tensor:
         return torch.stack([foreground_probability(m(windows)["logits"]) for m in models]).mean(0)
 
+    pads = [max(0, size - n) for size, n in zip(window, image.shape, strict=True)]
+    widths = [(pad // 2, pad - pad // 2) for pad in pads]
+    padded = torch.from_numpy(np.pad(image.float().cpu().numpy(), widths, mode="symmetric"))
     with _evaluating(models), torch.no_grad():
         probability: Tensor = sliding_window_inference(
-            image[None, None].float().cpu(),
+            padded[None, None],
             tuple(window),
             batch_size,
             predictor,
@@ -87,7 +91,8 @@ def predict_probability(
     if not probability.isfinite().all():
         msg = "the model's output is not finite, so its silence would be no finding"
         raise UserError(f"{msg}; has training diverged? Take an earlier checkpoint")
-    return probability[0, 0].clamp(0, 1)  # the division by the weights may round beyond 1
+    inside = tuple(slice(low, low + n) for (low, _), n in zip(widths, image.shape, strict=True))
+    return probability[0, 0][inside].clamp(0, 1)  # dividing by the weights may round beyond 1
 
 
 @contextmanager

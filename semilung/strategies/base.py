@@ -27,20 +27,18 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Needs:
-    """What a strategy must find in the data and the model before training starts.
+    """What a strategy must find in the data before training starts.
 
     Attributes:
         views: Stream to the views it reads (`weak`, `strong`); such a stream must hold cases.
         optional: The same, for streams that it uses only where the data has them.
         fields: Further fields of the samples (`mask`, `anatomy`, `bag_label`).
-        heads: Named outputs of the model besides `logits`.
         teacher: Whether it reads the EMA teacher.
     """
 
     views: Mapping[str, tuple[str, ...]]
     optional: Mapping[str, tuple[str, ...]] | None = None
     fields: tuple[str, ...] = ()
-    heads: tuple[str, ...] = ()
     teacher: bool = False
 
 

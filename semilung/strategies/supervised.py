@@ -21,6 +21,9 @@ class Supervised(Strategy):
         healthy_weight: Final weight of the healthy term.
         healthy_hardest: Share of a healthy crop's voxels that counts, the hardest ones, in (0, 1].
         healthy_rampup: Share of the training over which the healthy weight grows.
+
+    Raises:
+        ValueError: `healthy_hardest` out of range.
     """
 
     def __init__(
@@ -33,6 +36,9 @@ class Supervised(Strategy):
         healthy_rampup: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 < healthy_hardest <= 1:
+            msg = f"healthy_hardest must be in (0, 1], got {healthy_hardest}"
+            raise ValueError(msg)
         self.needs = Needs(
             views={"labelled": ("weak",)}, optional={"healthy": ("weak",)}, fields=("mask",)
         )

@@ -1,6 +1,6 @@
 """Training: the loop, its checkpoints and its log, and the use of finished runs."""
 
-from semilung.training.apply import predict_files, split_cases, with_reference
+from semilung.training.apply import alike, predict_files, split_cases, unseen_cases
 from semilung.training.build import build_learner, load_predictor
 from semilung.training.config import OptimConfig, TrainConfig, TrainerConfig
 from semilung.training.loop import Outcome, train
@@ -10,10 +10,11 @@ __all__ = [
     "Outcome",
     "TrainConfig",
     "TrainerConfig",
+    "alike",
     "build_learner",
     "load_predictor",
     "predict_files",
     "split_cases",
     "train",
-    "with_reference",
+    "unseen_cases",
 ]

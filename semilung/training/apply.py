@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,41 +15,49 @@ from semilung.training.run import RunFolder
 from semilung.types import UserError
 
 
-def split_cases(runs: Sequence[Path], config: TrainConfig, split: str) -> list[Case]:
-    """Cases of the first run's validation or test split that have a reference, as it drew them.
+def split_cases(
+    runs: Sequence[Path],
+    configs: Sequence[TrainConfig],
+    split: str,
+    *,
+    manifest: Path | None = None,
+) -> list[Case]:
+    """Cases of the first run's split that can be judged on, as the run drew them.
+
+    Args:
+        runs: Run folders.
+        configs: Their configs.
+        split: `train`, `val` or `test`.
+        manifest: Where the first run's manifest is now, if it has moved.
 
     Raises:
         UserError: The manifest lacks a case that the run has split, the split is empty, or another
-            of the runs has seen one of its cases in training.
+            of the runs has trained on a patient of it.
     """
-    run, *others = runs
-    splits = _splits(run)
-    cases = {case.case: case for case in read_manifest(manifest_of(config))}
+    run = runs[0]
+    splits = RunFolder(run).read_splits()
+    named = manifest or configs[0].data.manifest
+    cases = {case.case: case for case in read_manifest(str(named))}
     lost = sorted(set(splits) - set(cases))
     if lost:
-        msg = f"{config.data.manifest} has lost cases that {run} was split by: {', '.join(lost)}"
+        msg = f"{named} lacks cases that {run} was split by: {', '.join(lost[:5])}"
         raise UserError(msg)
-    chosen = [cases[name] for name, where in splits.items() if where == split]
-    for other in others:
-        theirs = _splits(other)
-        seen = [case.case for case in chosen if theirs.get(case.case) == "train"]
-        if seen:
-            msg = f"{other} was trained on {split} cases of {run}: {', '.join(seen)}"
-            raise UserError(msg)
-    return with_reference(chosen, f"the {split} split of {run}")
+    chosen = [cases[name] for name, kept in splits.items() if kept["split"] == split]
+    _require_unseen(chosen, runs[1:], configs[1:])
+    return _judged(chosen, f"the {split} split of {run}")
 
 
-def with_reference(cases: Sequence[Case], where: str) -> list[Case]:
-    """Those cases that a prediction can be judged on: labelled and healthy ones.
+def unseen_cases(
+    runs: Sequence[Path], configs: Sequence[TrainConfig], manifest: Path
+) -> list[Case]:
+    """All cases of another manifest that can be judged on.
 
     Raises:
-        UserError: There are none.
+        UserError: There is none, or a run has trained on a patient of them.
     """
-    judged = [case for case in cases if case.role in ("labelled", "healthy")]
-    if not judged:
-        msg = f"{where} holds no labelled and no healthy case to judge on"
-        raise UserError(msg)
-    return judged
+    cases = read_manifest(str(manifest))
+    _require_unseen(cases, runs, configs)
+    return _judged(cases, str(manifest))
 
 
 def predict_files(
@@ -81,7 +88,7 @@ def predict_files(
         UserError: Runs that prepare scans differently, two scans of one name, an existing mask, or
             scans that could not be segmented (told at the end, after the others).
     """
-    config = _alike(configs)
+    config = alike(configs)
     inference = config.inference
     if threshold is not None:
         inference = replace(inference, threshold=threshold)
@@ -101,25 +108,18 @@ def predict_files(
             write_volume(out / file, volume.data, volume.affine)
             written.append(out / file)
     if failed:
-        msg = f"{len(failed)} of {len(names)} scans could not be segmented:\n" + "\n".join(failed)
-        raise UserError(msg)
+        told = "\n".join(failed)
+        msg = f"{len(failed)} of {len(names)} scans could not be segmented:\n{told}"
+        raise UserError(f"{msg}\nThe others are in {out}" if written else msg)
     return written
 
 
-def manifest_of(config: TrainConfig) -> str:
-    """The manifest of a run, which its config names."""
-    if config.data.manifest is None:
-        msg = "the run's config names no manifest"
-        raise UserError(msg)
-    return config.data.manifest
+def alike(configs: Sequence[TrainConfig]) -> TrainConfig:
+    """The first of configs that prepare scans alike.
 
-
-def _splits(run: Path) -> dict[str, str]:
-    splits: dict[str, str] = json.loads(RunFolder(run).splits.read_text(encoding="utf-8"))
-    return splits
-
-
-def _alike(configs: Sequence[TrainConfig]) -> TrainConfig:
+    Raises:
+        UserError: They do not, so their predictions cannot be averaged.
+    """
     first = configs[0]
     for other in configs[1:]:
         for name in ("spacing_mm", "clip_hu", "window_hu", "crop_to_lungs", "lung_margin_mm"):
@@ -143,3 +143,27 @@ def _names(scans: Sequence[Path], out: Path, *, overwrite: bool) -> dict[Path, s
         msg = f"{out} has masks of {', '.join(present)} already; add --overwrite to replace them"
         raise UserError(msg)
     return names
+
+
+def _require_unseen(
+    cases: Sequence[Case], runs: Sequence[Path], configs: Sequence[TrainConfig]
+) -> None:
+    """Refuse cases of which a run has trained on the case, or on another of its patient's."""
+    for run, config in zip(runs, configs, strict=True):
+        splits = RunFolder(run).read_splits()
+        trained = {name for name, kept in splits.items() if kept["split"] == "train"}
+        theirs = str(config.data.manifest)
+        known = read_manifest(theirs) if Path(theirs).exists() else []
+        patients = {case.patient for case in known if case.case in trained}
+        seen = [case.case for case in cases if case.case in trained or case.patient in patients]
+        if seen:
+            msg = f"{run} was trained on {', '.join(seen[:5])} or their patients; judge on others"
+            raise UserError(msg)
+
+
+def _judged(cases: Sequence[Case], where: str) -> list[Case]:
+    judged = [case for case in cases if case.role in ("labelled", "healthy")]
+    if not judged:
+        msg = f"{where} holds no labelled and no healthy case to judge on"
+        raise UserError(msg)
+    return judged

@@ -21,15 +21,19 @@ def build_student(model: dict[str, Any]) -> nn.Module:
     return build_model(model["name"], options)
 
 
-def build_learner(config: TrainConfig) -> Learner:
+def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
     """The learner of a config, its weights drawn from the config's seed.
+
+    Args:
+        config: What to build.
+        start: Whether to read `config.init`; a resumed run has weights of its own.
 
     Raises:
         UserError: Unknown names or options, or an `init` that does not fit the model.
     """
     torch.manual_seed(config.seed)
     student = build_student(config.model)
-    if config.init is not None:
+    if start and config.init is not None:
         _load_weights(student, load_checkpoint(checkpoint_path(config.init)), config.init)
     if config.trainer.channels_last:
         # torch's stubs know no memory format for modules
@@ -41,7 +45,9 @@ def build_learner(config: TrainConfig) -> Learner:
 
 
 def load_predictor(run: str | Path, checkpoint: str = "last") -> nn.Module:
-    """The net that a run predicts with, in evaluation mode; its strategies are not needed.
+    """The net that a run predicts with, in evaluation mode, on the GPU where there is one.
+
+    The run's strategies are not needed for it.
 
     Args:
         run: A run's folder, or a checkpoint file.
@@ -54,7 +60,7 @@ def load_predictor(run: str | Path, checkpoint: str = "last") -> nn.Module:
     state = load_checkpoint(path)
     model = build_student(state["model"])
     _load_weights(model, state, str(path))
-    return model.eval()
+    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def checkpoint_path(run: str | Path, checkpoint: str = "last") -> Path:

@@ -39,9 +39,8 @@ class OptimConfig:
         _at_least("optim.lr", self.lr, 0)
         _at_least("optim.weight_decay", self.weight_decay, 0)
         _at_least("optim.clip_norm", self.clip_norm, 0)
-        if not 0 <= self.warmup < 1:
-            msg = f"optim.warmup is a share in [0, 1), got {self.warmup}"
-            raise UserError(msg)
+        _share("optim.warmup", self.warmup)
+        _share("optim.momentum", self.momentum)
 
 
 @dataclass
@@ -53,9 +52,9 @@ class TrainerConfig:
         log_every: Steps between two logged points.
         validate_every: Steps between two validations; 0 validates at the end alone.
         checkpoint_every: Steps between two checkpoints.
-        accelerator: Fabric's accelerator (`auto`, `cpu`, `cuda`).
-        devices: Number of processes, one a device.
-        precision: Fabric's precision (`32-true`, `bf16-mixed`, `16-mixed`).
+        accelerator: `auto`, `cpu` or `cuda`.
+        devices: Number of processes, one a device; 1 for now.
+        precision: `32-true`, `bf16-mixed` or `16-mixed`.
         channels_last: Lay 3D tensors out channels last, faster on CPUs and tensor cores.
         threads: CPU threads of torch; 0 leaves torch's own choice.
     """
@@ -74,6 +73,11 @@ class TrainerConfig:
         """Refuse counts that make no training."""
         for name in ("max_steps", "log_every", "checkpoint_every", "devices"):
             _at_least(f"trainer.{name}", getattr(self, name), 1)
+        _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "cuda"))
+        _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
+        if self.devices > 1:
+            msg = f"trainer.devices is {self.devices}: several processes are not supported yet"
+            raise UserError(msg)
         _at_least("trainer.validate_every", self.validate_every, 0)
         _at_least("trainer.threads", self.threads, 0)
 
@@ -109,13 +113,21 @@ class TrainConfig:
     init: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an unknown predictor."""
+        """Refuse what no training has."""
+        _at_least("seed", self.seed, 0)
+        _share("teacher_decay", self.teacher_decay)
         _one_of("predictor", self.predictor, ("auto", "student", "teacher"))
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         msg = f"{name} is one of {', '.join(allowed)}; got {value!r}"
+        raise UserError(msg)
+
+
+def _share(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        msg = f"{name} must be in [0, 1), got {value}"
         raise UserError(msg)
 
 

@@ -27,3 +27,4 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        print("\nstopping after this step; Ctrl-C again breaks off at once", flush=True)  # noqa: T201

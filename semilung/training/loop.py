@@ -18,32 +18,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from semilung.data import Cohort, PreparedCase, build_loader, open_cohort
-from semilung.strategies import Learner, Term
-from semilung.training.build import build_learner
-from semilung.training.checkpoint import load_checkpoint, save_checkpoint
+from semilung.data import build_loader
+from semilung.strategies import Term
+from semilung.training.checkpoint import save_checkpoint
 from semilung.training.config import TrainConfig
 from semilung.training.interrupt import Interrupt
 from semilung.training.logging import Means, MetricsLog
-from semilung.training.optim import (
-    build_optimizer,
-    clip_gradients,
-    learning_rate,
-    set_learning_rate,
-)
+from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
 from semilung.training.progress import TrainingProgress
 from semilung.training.run import RunFolder
+from semilung.training.setup import Training, set_up
 from semilung.training.validate import SCORE, validate
 from semilung.types import Batch, UserError
 
@@ -65,24 +58,6 @@ class Outcome:
     figures: dict[str, float]
 
 
-@dataclass
-class Training:
-    """Everything that the loop moves."""
-
-    config: TrainConfig
-    run: RunFolder
-    fabric: Fabric
-    module: Any  # the learner as Fabric wraps it
-    learner: Learner
-    optimizer: Any
-    streams: dict[str, list[PreparedCase]]
-    views: dict[str, tuple[str, ...]]
-    val: list[PreparedCase]
-    step: int = 0
-    best: float = -math.inf
-    figures: dict[str, float] = field(default_factory=dict)
-
-
 def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome:
     """Train what `config` says in the run's folder, or go on where the folder stopped.
 
@@ -90,7 +65,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
         UserError: Anything in config, data or checkpoint that the user can mend, or a loss that
             is not finite.
     """
-    training = _set_up(config, RunFolder(folder), resume=resume)
+    training = set_up(config, RunFolder(folder), resume=resume)
     fabric, trainer = training.fabric, config.trainer
     rank_zero = fabric.is_global_zero
     with (
@@ -119,42 +94,6 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
     return Outcome(folder, training.step, training.step == trainer.max_steps, training.figures)
 
 
-def _set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
-    trainer = config.trainer
-    if trainer.threads:
-        torch.set_num_threads(trainer.threads)
-    # Fabric's precision is a closed Literal; TrainerConfig carries the user's string
-    fabric = Fabric(
-        accelerator=trainer.accelerator,
-        devices=trainer.devices,
-        precision=trainer.precision,  # type: ignore[arg-type]
-    )
-    fabric.launch()
-    cohort = open_cohort(config.data, seed=config.seed)
-    learner = build_learner(config)
-    views = learner.views(_available(cohort))
-    if not resume and fabric.is_global_zero:
-        run.begin(config, cohort.splits)
-    streams = {stream: cohort.train(stream) for stream in views}
-    optimizer = build_optimizer(learner.param_groups(), config.optim)
-    state = load_checkpoint(run.last) if resume else None
-    if state is not None:
-        learner.load_state_dict(state["learner"])
-    module, optimizer = fabric.setup(learner, optimizer)
-    training = Training(config, run, fabric, module, learner, optimizer, streams, views, cohort.val)
-    if state is not None:
-        optimizer.load_state_dict(state["optimizer"])
-        fabric.strategy.precision.load_state_dict(state["precision"])
-        training.step, training.best = state["step"], state["best"]
-    return training
-
-
-def _available(cohort: Cohort) -> dict[str, int]:
-    """Training cases of each stream whose share is not switched off."""
-    roles = Counter(case.role for case in cohort.cases if case.split == "train")
-    return {str(s): n for s, n in roles.items() if cohort.config.batch.get(s)}
-
-
 def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
     """Batches of the steps that are left, with the seconds waited and the time of asking."""
     config, fabric = training.config, training.fabric
@@ -176,6 +115,8 @@ def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
         batch = next(batches, None)
         if batch is None:
             return
+        if isinstance(batch, UserError):
+            raise batch
         yield fabric.to_device(batch), time.perf_counter() - asked, asked
 
 
@@ -190,8 +131,11 @@ def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
     _require_finite(loss, terms, batch, training.step)
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
-    fabric.strategy.precision.unscale_gradients(optimizer)
+    unscale(fabric, optimizer)
     norm = clip_gradients(optimizer, config.optim.clip_norm)
+    scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+    if not (math.isfinite(norm) or scaled):  # a scaler skips such a step and lowers its scale
+        _refuse(f"the gradient's norm is {norm}", batch, training.step)
     rate = learning_rate(progress, config.optim)
     set_learning_rate(optimizer, rate)
     optimizer.step()
@@ -206,14 +150,18 @@ def _total(terms: dict[str, Term]) -> Tensor:
 
 
 def _require_finite(loss: Tensor, terms: dict[str, Term], batch: Batch, step: int) -> None:
-    if bool(torch.isfinite(loss)):
-        return
-    wrong = [f"{name}={t.value.item()}" for name, t in terms.items() if not t.value.isfinite()]
+    if not bool(torch.isfinite(loss)):
+        wrong = [f"{n}={t.value.item()}" for n, t in terms.items() if not t.value.isfinite()]
+        what = f"the loss is not finite ({', '.join(wrong) or 'in the sum of the terms'})"
+        _refuse(what, batch, step)
+
+
+def _refuse(what: str, batch: Batch, step: int) -> NoReturn:
+    """Stop before the weights are touched, and name what they were about to learn from."""
     cases = {stream: sorted(set(samples["case"])) for stream, samples in batch.items()}
     msg = (
-        f"the loss is not finite at step {step} ({', '.join(wrong) or 'in the sum of the terms'}) "
-        f"on the cases {cases}. The last checkpoint is untouched. Look at these cases with "
-        f"`semilung data check`, or lower optim.lr"
+        f"{what} at step {step} on the cases {cases}. The last checkpoint is untouched. Look at "
+        f"these cases with `semilung data check`, or lower optim.lr"
     )
     raise UserError(msg)
 

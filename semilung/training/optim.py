@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from semilung.training.config import OptimConfig
@@ -52,6 +53,15 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give each group the rate times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["factor"]
+
+
+def unscale(fabric: Fabric, optimizer: Any) -> None:
+    """Take the loss scale of 16-bit training out of the gradients, once.
+
+    The scaler knows an optimizer by its identity, so it must be the one inside Fabric's wrapper,
+    which is what Fabric's step hands it.
+    """
+    fabric.strategy.precision.unscale_gradients(optimizer.optimizer)
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> float:

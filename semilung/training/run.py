@@ -10,13 +10,15 @@ import sys
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from semilung.files import write_text
 from semilung.training.config import TrainConfig
 from semilung.types import UserError
+
+Splits: TypeAlias = dict[str, dict[str, str]]
 
 PACKAGES = ("semilung", "torch", "monai", "lightning-fabric", "numpy", "scipy", "nibabel", "blosc2")
 
@@ -37,11 +39,11 @@ class RunFolder:
         self.last = path / "last.pt"
         self.best = path / "best.pt"
 
-    def begin(self, config: TrainConfig, splits: dict[str, str]) -> None:
-        """Make the folder and write what the run is.
+    def require_free(self) -> None:
+        """Refuse a folder that holds a run.
 
         Raises:
-            UserError: The folder holds a run already, or cannot be written.
+            UserError: It does.
         """
         if self.config.exists():
             msg = (
@@ -49,13 +51,49 @@ class RunFolder:
                 f"this one another name with run_name=..."
             )
             raise UserError(msg)
+
+    def begin(self, config: TrainConfig, splits: Splits) -> None:
+        """Make the folder and write what the run is.
+
+        Raises:
+            UserError: It cannot be written.
+        """
         write_text(self.provenance, json.dumps(provenance(), indent=2) + "\n")
         write_text(self.splits, json.dumps(splits, indent=0, sort_keys=True) + "\n")
         write_text(self.config, yaml.safe_dump(plain(asdict(config)), sort_keys=False))
 
+    def require_same_splits(self, splits: Splits) -> None:
+        """Refuse to go on with other cases, splits or roles than the run began with.
+
+        Raises:
+            UserError: The manifest has changed since.
+        """
+        begun = self.read_splits()
+        moved = sorted(c for c in begun | splits if begun.get(c) != splits.get(c))
+        if moved:
+            msg = (
+                f"the manifest has changed since {self.path} began: other split or role, gone or "
+                f"new are {', '.join(moved[:5])}{' ...' if len(moved) > 5 else ''}. Restore the "
+                f"manifest, or begin a new run"
+            )
+            raise UserError(msg)
+
+    def read_splits(self) -> Splits:
+        """Case to its split and role, as the run began.
+
+        Raises:
+            UserError: The file is gone or damaged.
+        """
+        try:
+            splits: Splits = json.loads(self.splits.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            msg = f"{self.splits} cannot be read ({error}); the run's folder is damaged"
+            raise UserError(msg) from error
+        return splits
+
 
 def provenance() -> dict[str, Any]:
-    """Versions, machine kind, revision and command, without user names or host names."""
+    """Versions, kind of machine, revision and command line."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "git_revision": _git_revision(),

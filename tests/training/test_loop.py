@@ -7,12 +7,18 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision.amp import MixedPrecision
 from same_bits import same
 
 from semilung.data import open_cohort
 from semilung.data.loader import StepDataset
+from semilung.data.store import open_entry
+from semilung.strategies import Learner
 from semilung.training import build_learner, loop, train
 from semilung.training.checkpoint import load_checkpoint
+from semilung.training.optim import unscale
 from semilung.types import UserError
 
 
@@ -89,7 +95,7 @@ def test_every_term_and_weight_is_logged(tiny, tmp_path):
 def test_a_loss_that_is_not_finite_names_the_cases(tiny, tmp_path, monkeypatch):
     config = tiny()
     config.strategies["supervised"] = {"ce_weight": math.inf}
-    with pytest.raises(UserError, match=r"not finite at step 0.*labelled.*data check"):
+    with pytest.raises(UserError, match=r"not finite .*at step 0.*labelled.*data check"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run/last.pt").exists()
 
@@ -122,3 +128,115 @@ def test_training_lowers_the_loss_on_crops_it_has_not_seen(tiny, tmp_path):
     train(config, tmp_path / "run")
     learner.load_state_dict(load_checkpoint(tmp_path / "run/last.pt")["learner"])
     assert learner(batch, 1.0)["supervised/labelled"].value < 0.7 * before
+
+
+def test_a_gradient_that_is_not_finite_reaches_no_weight(tiny, tmp_path, monkeypatch):
+    config = tiny(max_steps=3, checkpoint_every=1)
+    after = Learner.after_step
+
+    def after_step(self, progress):
+        after(self, progress)
+        for parameter in self.student.parameters():
+            parameter.register_hook(lambda grad: grad * math.nan)
+
+    monkeypatch.setattr(Learner, "after_step", after_step)
+    with pytest.raises(UserError, match="gradient's norm is nan at step 1"):
+        train(config, tmp_path / "run")
+    state = load_checkpoint(tmp_path / "run/last.pt")
+    assert state["step"] == 1
+    assert all(v.isfinite().all() for v in state["learner"].values())
+
+
+def test_a_start_that_fails_leaves_no_run_behind(tiny, tmp_path):
+    config = tiny()
+    config.strategies["mean_teacher"] = {"wieght": 1}
+    with pytest.raises(UserError, match="wieght"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins_anew(tiny, tmp_path, monkeypatch):
+    at_step(monkeypatch, 1, fail)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(tiny(), tmp_path / "cut")
+    assert not (tmp_path / "cut/last.pt").exists()
+    monkeypatch.undo()
+    train(tiny(), tmp_path / "cut", resume=True)
+    train(tiny(), tmp_path / "whole")
+    whole, cut = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "cut"))
+    assert same(whole, cut)
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny, tmp_path):
+    train(tiny(max_steps=2), tmp_path / "run")
+    kept = load_checkpoint(tmp_path / "run/last.pt")
+    assert train(tiny(max_steps=2), tmp_path / "run", resume=True).finished
+    assert same(kept, load_checkpoint(tmp_path / "run/last.pt"))
+
+
+def test_resume_refuses_a_manifest_that_has_changed(tiny, tmp_path, phantom):
+    table = pd.read_csv(phantom)
+    for column in ("image", "mask", "anatomy"):
+        table[column] = [
+            str(phantom.parent / p) if isinstance(p, str) else p for p in table[column]
+        ]
+    manifest = tmp_path / "manifest.csv"
+    table.to_csv(manifest, index=False)
+    config = tiny(max_steps=2)
+    config.data.manifest = str(manifest)
+    train(config, tmp_path / "run")
+    moved = table.index[table["split"] == "test"][0]
+    table.loc[moved, "split"] = "train"
+    table.to_csv(manifest, index=False)
+    with pytest.raises(UserError, match=f"manifest has changed.*{table.loc[moved, 'case']}"):
+        train(config, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_vanished_cache_file_is_one_clear_error(tiny, tmp_path, monkeypatch, workers):
+    config = tiny(workers=workers)
+    config.data.cache = str(tmp_path / "cache")
+    set_up = loop.set_up
+
+    def set_up_then_lose(*arguments, **options):
+        training = set_up(*arguments, **options)
+        for file in (tmp_path / "cache").rglob("*.b2nd"):
+            file.write_bytes(b"damaged")
+        open_entry.cache_clear()
+        return training
+
+    monkeypatch.setattr(loop, "set_up", set_up_then_lose)
+    with pytest.raises(UserError, match="cached volume cannot be opened") as told:
+        train(config, tmp_path / "run")
+    assert "Traceback" not in str(told.value)
+
+
+def test_init_starts_from_another_runs_predictor(tiny, tmp_path):
+    train(tiny(max_steps=2), tmp_path / "first")
+    config = tiny(max_steps=1)
+    config.init = str(tmp_path / "first")
+    started = build_learner(config).student.state_dict()
+    teacher = load_checkpoint(tmp_path / "first/last.pt")["learner"]
+    for name, value in started.items():
+        assert torch.equal(value, teacher[f"teacher.net.{name}"])
+    config.model["widths"] = [8, 16]
+    with pytest.raises(UserError, match="do not fit"):
+        build_learner(config)
+
+
+def test_clipping_and_stepping_under_a_scaler_unscale_once(monkeypatch):
+    """With a loss scale of 1024, a gradient of 1 moves the weight by the rate, not by a 1024th."""
+    weight = torch.nn.Linear(1, 1, bias=False)
+    fabric = Fabric(accelerator="cpu")
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    fabric._strategy.precision = MixedPrecision("16-mixed", device="cpu", scaler=scaler)
+    fabric._precision = fabric._strategy.precision
+    fabric.launch()
+    inner = torch.optim.SGD(weight.parameters(), lr=1.0)
+    module, optimizer = fabric.setup(weight, inner)
+    before = weight.weight.item()
+    fabric.backward(module.module.weight.sum())
+    unscale(fabric, optimizer)
+    assert weight.weight.grad.item() == pytest.approx(1.0)
+    optimizer.step()
+    assert weight.weight.item() == pytest.approx(before - 1.0)
