@@ -13,6 +13,7 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ import pandas as pd
 from semilung.config import load_run_config
 from semilung.data import prepare
 from semilung.evaluation import best_ball, content_blind_ball, dice
+from semilung.files import write_text
 from semilung.training import split_cases
 
 ARMS = {
@@ -41,12 +43,14 @@ def semilung(*arguments: object, log: Path) -> None:
         subprocess.run(command, check=True, env=environment, stdout=file, stderr=file)
 
 
-def run_arm(out: Path, arm: str, labelled: int, seed: int, overrides: list[str]) -> dict:
+def run_arm(out: Path, arm: str, labelled: int, seed: int) -> dict[str, object]:
     """Train and judge one arm; its row of results."""
     name = f"{arm.replace(', ', '_').replace(' ', '_')}-{labelled}-s{seed}"
     run, log = out / "runs" / name, out / f"{name}.log"
     started = time.monotonic()
-    if not (run / "config.yaml").exists():
+    if (run / "config.yaml").exists():
+        semilung("train", f"resume={run}", log=log)
+    else:
         semilung(
             "train",
             "experiment=lidc_cubes",
@@ -56,7 +60,6 @@ def run_arm(out: Path, arm: str, labelled: int, seed: int, overrides: list[str])
             f"runs_dir={run.parent}",
             f"run_name={name}",
             *ARMS[arm],
-            *overrides,
             log=log,
         )
     minutes = (time.monotonic() - started) / 60
@@ -101,7 +104,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--jobs", type=int, default=2)
-    arguments, overrides = parser.parse_known_args()
+    arguments = parser.parse_args()
     out = arguments.out.resolve()
     table = out / "results.csv"
     done = pd.read_csv(table).to_dict("records") if table.exists() else []
@@ -114,10 +117,14 @@ def main() -> None:
         if (arm, labelled, seed) not in keys
     ]
 
+    lock = threading.Lock()
+
     def finish(key: tuple[str, int, int]) -> None:
-        done.append(run_arm(out, *key, overrides))
-        pd.DataFrame(done).to_csv(table, index=False)
-        print(pd.DataFrame(done[-1:]).round(3).to_string(index=False, header=False), flush=True)
+        row = run_arm(out, *key)
+        with lock:
+            done.append(row)
+            write_text(table, pd.DataFrame(done).to_csv(index=False))
+            print(pd.DataFrame([row]).round(3).to_string(index=False, header=False), flush=True)
 
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(finish, wanted))

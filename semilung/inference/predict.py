@@ -40,19 +40,7 @@ def segment(
     Returns:
         `(X, Y, Z)` uint8, 0 or 1.
     """
-    found = predict_probability(
-        model,
-        torch.from_numpy(scale_hu(hu, window_hu)),
-        window=config.window,
-        overlap=config.overlap,
-        batch_size=config.batch_size,
-    )
-    return to_mask(
-        found.numpy(),
-        threshold=config.threshold,
-        min_volume_mm3=config.min_volume_mm3,
-        spacing_mm=spacing_mm,
-    )
+    return _cut(_probability(model, hu, config, window_hu), config, spacing_mm)
 
 
 def predict_scan(
@@ -83,20 +71,36 @@ def predict_scan(
     """
     scan = read_volume(path)
     prepared = prepared_image(scan, data, name=str(path))
-    found = predict_probability(
-        model,
-        torch.from_numpy(scale_hu(prepared.data, data.window_hu)),
-        window=config.window,
-        overlap=config.overlap,
-        batch_size=config.batch_size,
-    ).numpy()
+    found = _probability(model, prepared.data, config, data.window_hu)
     probability = resample_onto(
         Volume(found, prepared.affine), scan.shape, scan.affine, order=1, fill=0.0
     )
-    mask = to_mask(
-        probability.data,
+    mask = _cut(probability.data, config, scan.spacing_mm)
+    return Volume(mask, scan.affine), Volume(probability.data, scan.affine)
+
+
+def _probability(
+    model: nn.Module | Sequence[nn.Module],
+    hu: NDArray[Any],
+    config: InferenceConfig,
+    window_hu: tuple[float, float],
+) -> NDArray[np.float32]:
+    found = predict_probability(
+        model,
+        torch.from_numpy(scale_hu(hu, window_hu)),
+        window=config.window,
+        overlap=config.overlap,
+        batch_size=config.batch_size,
+    )
+    return found.numpy()
+
+
+def _cut(
+    probability: NDArray[np.float32], config: InferenceConfig, spacing_mm: Sequence[float]
+) -> NDArray[np.uint8]:
+    return to_mask(
+        probability,
         threshold=config.threshold,
         min_volume_mm3=config.min_volume_mm3,
-        spacing_mm=scan.spacing_mm,
+        spacing_mm=spacing_mm,
     )
-    return Volume(mask, scan.affine), Volume(probability.data, scan.affine)
