@@ -118,7 +118,7 @@ class AugmentConfig:
         quarter_turns: Turn by multiples of 90 degrees in planes of equal size and spacing.
         affine_probability: Share of crops that are rotated and scaled besides.
         rotation_degrees: Largest angle of that rotation, about a random axis.
-        scale: Range of the zoom factor of that scaling.
+        scale: Range of the zoom factor of that scaling, drawn uniformly in its logarithm.
         weak_shift_hu: Weak view: largest offset added to all voxels.
         weak_contrast: Weak view: largest relative change of contrast.
         weak_noise_hu: Weak view: largest standard deviation of added Gaussian noise.

@@ -94,5 +94,6 @@ def _rotation_and_zoom(
     axis = rng.normal(size=3)
     degrees = rng.uniform(-config.rotation_degrees, config.rotation_degrees)
     turn = Rotation.from_rotvec(axis / np.linalg.norm(axis) * np.deg2rad(degrees)).as_matrix()
-    matrix: NDArray[np.float64] = turn / rng.uniform(*config.scale)
+    zoom = np.exp(rng.uniform(*np.log(config.scale)))  # half and twice are equally far from one
+    matrix: NDArray[np.float64] = turn / zoom
     return matrix * spacing_mm[None, :] / spacing_mm[:, None]
