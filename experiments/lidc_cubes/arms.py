@@ -1,15 +1,17 @@
 """The three arms on the real cubes, several seeds, judged on the fixed validation fold.
 
     python experiments/lidc_cubes/manifest.py OUT
-    python experiments/lidc_cubes/arms.py OUT --labelled 8 --seeds 0 1 2
+    python experiments/lidc_cubes/arms.py OUT --labelled 8 --seeds 0 1 2 [key=value ...]
 
-Trains every arm with `experiment=lidc_cubes` at equal steps, judges the last checkpoint (nothing is
-picked), and adds a row a run to OUT/results.csv. Runs that have their row are not repeated.
+Trains every arm with `experiment=lidc_cubes` and the overrides at equal steps, judges the last
+checkpoint (nothing is picked), and adds a row a run to OUT/results.csv. Runs that have their row
+are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import subprocess
 import sys
@@ -43,9 +45,10 @@ def semilung(*arguments: object, log: Path) -> None:
         subprocess.run(command, check=True, env=environment, stdout=file, stderr=file)
 
 
-def run_arm(out: Path, arm: str, labelled: int, seed: int) -> dict[str, object]:
+def run_arm(out: Path, arm: str, labelled: int, seed: int, overrides: str) -> dict[str, object]:
     """Train and judge one arm; its row of results."""
-    name = f"{arm.replace(', ', '_').replace(' ', '_')}-{labelled}-s{seed}"
+    digest = hashlib.sha256(overrides.encode()).hexdigest()[:6]
+    name = f"{arm.replace(', ', '_').replace(' ', '_')}-{labelled}-s{seed}-{digest}"
     run, log = out / "runs" / name, out / f"{name}.log"
     started = time.monotonic()
     if (run / "config.yaml").exists():
@@ -60,13 +63,15 @@ def run_arm(out: Path, arm: str, labelled: int, seed: int) -> dict[str, object]:
             f"runs_dir={run.parent}",
             f"run_name={name}",
             *ARMS[arm],
+            *overrides.split(),
             log=log,
         )
     minutes = (time.monotonic() - started) / 60
     semilung("evaluate", run, "--split", "val", "--out", run / "val", log=log)
     background = ["--manifest", out / "background.csv", "--out", run / "background"]
     semilung("evaluate", run, *background, log=log)
-    row = {"arm": arm, "labelled": labelled, "seed": seed, "minutes": round(minutes, 1)}
+    row = {"arm": arm, "labelled": labelled, "seed": seed, "overrides": overrides}
+    row["minutes"] = round(minutes, 1)
     cases = pd.read_csv(run / "val" / "cases.csv")
     positive, healthy = cases[cases["role"] == "labelled"], cases[cases["role"] == "healthy"]
     background_cases = pd.read_csv(run / "background" / "cases.csv")
@@ -104,22 +109,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--jobs", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments, words = parser.parse_known_args()
+    overrides = " ".join(words)
     out = arguments.out.resolve()
     table = out / "results.csv"
-    done = pd.read_csv(table).to_dict("records") if table.exists() else []
-    keys = {(row["arm"], row["labelled"], row["seed"]) for row in done}
+    done = pd.read_csv(table, keep_default_na=False).to_dict("records") if table.exists() else []
+    keys = {(row["arm"], row["labelled"], row["seed"], row["overrides"]) for row in done}
     wanted = [
-        (arm, labelled, seed)
+        (arm, labelled, seed, overrides)
         for labelled in arguments.labelled
         for seed in arguments.seeds
         for arm in arguments.arms
-        if (arm, labelled, seed) not in keys
+        if (arm, labelled, seed, overrides) not in keys
     ]
 
     lock = threading.Lock()
 
-    def finish(key: tuple[str, int, int]) -> None:
+    def finish(key: tuple[str, int, int, str]) -> None:
         row = run_arm(out, *key)
         with lock:
             done.append(row)
@@ -129,7 +135,9 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(finish, wanted))
     figures = ["dice", "healthy_fp_mm3", "background_fp_mm3", "ball_dice", "minutes"]
-    means = pd.DataFrame(done).groupby(["labelled", "arm"])[figures].agg(["mean", "std"])
+    means = (
+        pd.DataFrame(done).groupby(["labelled", "arm", "overrides"])[figures].agg(["mean", "std"])
+    )
     print(means.round(3).to_string())
 
 
