@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -65,7 +66,9 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
         table.add_column(str(column), justify="right" if column in _NUMBERS else "left")
     for row in _cells(summary):
         table.add_row(*row)
-    (console or Console()).print(table)
+    # Off a terminal rich assumes 80 columns, which would cut the names.
+    wide = None if sys.stdout.isatty() else 120
+    (console or Console(width=wide)).print(table)
 
 
 def _positive(scans: pd.DataFrame) -> Iterator[_Figure]:
