@@ -1,7 +1,7 @@
 """The three arms on the real cubes, several seeds, judged on the fixed validation fold.
 
     python experiments/lidc_cubes/manifest.py OUT
-    python experiments/lidc_cubes/arms.py OUT --labelled 8 --seeds 0 1 2 [key=value ...]
+    python experiments/lidc_cubes/arms.py OUT [key=value ...] --labelled 8 --seeds 0 1 2
 
 Trains every arm with `experiment=lidc_cubes` and the overrides at equal steps, judges the last
 checkpoint (nothing is picked), and adds a row a run to OUT/results.csv. Runs that have their row
@@ -105,12 +105,13 @@ def main() -> None:
     """All arms and seeds that have no row yet."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
+    parser.add_argument("overrides", nargs="*", help="of semilung train, before the options")
     parser.add_argument("--labelled", type=int, nargs="+", default=[8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--jobs", type=int, default=2)
-    arguments, words = parser.parse_known_args()
-    overrides = " ".join(words)
+    arguments = parser.parse_args()
+    overrides = " ".join(arguments.overrides)
     out = arguments.out.resolve()
     table = out / "results.csv"
     done = pd.read_csv(table, keep_default_na=False).to_dict("records") if table.exists() else []
