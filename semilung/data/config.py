@@ -32,6 +32,9 @@ class DataConfig:
         window_hu: Range of HU that becomes [0, 1] in batches.
         crop: Size of a training crop in voxels, (x, y, z).
         batch: Crops a step and process from each stream; 0 switches a stream off.
+        bags: Scans of each stream and step that are taken whole, as a bag of crops; only where a
+            strategy reads the view `bag`.
+        bag_size: Largest number of crops in a bag.
         foreground: Share of labelled crops that are made to hold a nodule voxel.
         overhang: How far a crop may reach beyond the volume, as a share of its size. At 0.5 every
             voxel is as likely to be a crop's centre, so nodules are met at every offset even
@@ -59,6 +62,8 @@ class DataConfig:
     batch: dict[str, int] = field(
         default_factory=lambda: {"labelled": 4, "unlabelled": 4, "healthy": 2, "weak": 0}
     )
+    bags: int = 1
+    bag_size: int = 32
     foreground: float = 0.5
     overhang: float = 0.5
     workers: int = 1
@@ -99,6 +104,8 @@ class DataConfig:
         _require(0 <= self.foreground <= 1, "foreground", self.foreground, "be in [0, 1]")
         _require(0 <= self.overhang <= 0.5, "overhang", self.overhang, "be in [0, 0.5]")
         _require(self.workers >= 0, "workers", self.workers, "be at least 0")
+        _require(self.bags >= 1, "bags", self.bags, "be at least 1")
+        _require(self.bag_size >= 1, "bag_size", self.bag_size, "be at least 1")
         for stream, size in self.batch.items():
             known = stream in ROLES and size >= 0
             _require(known, f"batch.{stream}", size, f"be >= 0, for one of {', '.join(ROLES)}")

@@ -7,14 +7,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from semilung.data.augment import Views
+from semilung.data.bags import bag_windows
 from semilung.data.config import AugmentConfig, DataConfig
-from semilung.data.geometry import random_geometry
+from semilung.data.geometry import Geometry, random_geometry
 from semilung.data.intensity import scale_hu
 from semilung.data.prepare import PreparedCase
-from semilung.data.sampling import draw, random_window, sample_rng
+from semilung.data.sampling import bag_rng, draw, random_window, sample_rng
+from semilung.data.volume import Shape
 from semilung.types import IGNORE, Batch, StreamBatch, UserError
 
 ViewsOf: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
@@ -34,7 +37,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         seed: Of the run.
         rank: Of this process.
         world_size: Number of processes.
-        views: `weak`, `strong` or both, for all streams or by stream.
+        views: Of `weak`, `strong`, `bag`, for all streams or by stream.
         fields: Of `mask`, `anatomy`, `bag_label`.
 
     Raises:
@@ -76,6 +79,9 @@ class StepDataset(Dataset["Batch | UserError"]):
         chosen = [cases[draw(self.seed, stream, first + j, len(cases))] for j in range(size)]
         samples = [self._sample(stream, first + j, item) for j, item in enumerate(chosen)]
         batch: StreamBatch = {key: torch.stack([s[key] for s in samples]) for key in samples[0]}
+        if "bag" in self.views[stream]:
+            bags = chosen[: self.config.bags]
+            batch |= self._bags([(first + j, item) for j, item in enumerate(bags)], stream)
         if "bag_label" in self.fields and stream != "unlabelled":
             batch["bag_label"] = torch.tensor([bag_label(item) for item in chosen])
         batch["case"] = [item.case.case for item in chosen]
@@ -94,13 +100,10 @@ class StepDataset(Dataset["Batch | UserError"]):
         )
         geometry = random_geometry(rng, self.augment, size, item.spacing_mm)
         seeds = dict(zip(("weak", "strong"), rng.integers(2**31, size=2).tolist(), strict=True))
-        (x, y, z), (mx, my, mz) = start, geometry.margin
-        low = (x - mx, y - my, z - mz)
-        extent = (size[0] + 2 * mx, size[1] + 2 * my, size[2] + 2 * mz)
-
-        hu = item.crop("image", low, extent).astype(np.float32)
-        image = scale_hu(geometry(hu, order=1), self.config.window_hu)
-        sample = {v: self._make.make(v, image, seed=seeds[v]) for v in self.views[stream]}
+        image = self._image(item, start, geometry)
+        views = [view for view in self.views[stream] if view != "bag"]
+        sample = {v: self._make.make(v, image, seed=seeds[v]) for v in views}
+        low, extent = _read(start, geometry)
         for name in self._label_fields(stream):
             if name in item.files:
                 labels = geometry(item.crop(name, low, extent), order=0)
@@ -110,6 +113,30 @@ class StepDataset(Dataset["Batch | UserError"]):
                 labels = np.where(labels == IGNORE, IGNORE, labels > 0).astype(np.uint8)
             sample[name] = torch.from_numpy(labels)[None]
         return sample
+
+    def _bags(self, numbered: Sequence[tuple[int, PreparedCase]], stream: str) -> StreamBatch:
+        """Bags of weak views, padded to the largest: `bag` and `bag_mask`."""
+        size, limit = self.config.crop, self.config.bag_size
+        bags = []
+        for index, item in numbered:
+            rng = bag_rng(self.seed, stream, index)
+            foreground = item.foreground if stream == "labelled" else item.foreground[:0]
+            windows = bag_windows(rng, item.shape, size, limit=limit, foreground=foreground)
+            crops = []
+            for x, y, z in windows.tolist():
+                geometry = random_geometry(rng, self.augment, size, item.spacing_mm)
+                image = self._image(item, (x, y, z), geometry)
+                crops.append(self._make.make("weak", image, seed=int(rng.integers(2**31))))
+            bags.append(torch.stack(crops))
+        lengths = torch.tensor([len(bag) for bag in bags])
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        return {"bag": torch.nn.utils.rnn.pad_sequence(bags, batch_first=True), "bag_mask": mask}
+
+    def _image(self, item: PreparedCase, start: Shape, geometry: Geometry) -> NDArray[np.float32]:
+        """A window's image in [0, 1], after its geometry."""
+        low, extent = _read(start, geometry)
+        hu = item.crop("image", low, extent).astype(np.float32)
+        return scale_hu(geometry(hu, order=1), self.config.window_hu)
 
     def _label_fields(self, stream: str) -> list[str]:
         """Which label maps a stream has; masks are known of labelled and healthy cases only."""
@@ -143,6 +170,8 @@ def build_loader(
         `weak`, `strong`: `(B, 1, X, Y, Z)` float32 in [0, 1], as asked.
         `mask`: `(B, 1, X, Y, Z)` uint8, 0, 1 or 255; labelled and healthy streams only.
         `anatomy`: `(B, 1, X, Y, Z)` uint8, where any case of the stream names it; 255 where not.
+        `bag`: `(b, N, 1, X, Y, Z)` weak views, the crops of the first b = `config.bags` scans, and
+            `bag_mask`: `(b, N)` bool, which of them are there; as asked.
         `bag_label`: `(B,)` int64 of the whole scan, 0 or 1; all streams but unlabelled.
         `case`: names.
     """
@@ -173,6 +202,12 @@ def bag_label(item: PreparedCase) -> int:
     if item.case.bag_label is not None:
         return item.case.bag_label
     return int(len(item.foreground) > 0)
+
+
+def _read(start: Shape, geometry: Geometry) -> tuple[Shape, Shape]:
+    """First voxel and size of what is read for a window, the geometry's margin included."""
+    (x, y, z), (mx, my, mz), (sx, sy, sz) = start, geometry.margin, geometry.size
+    return (x - mx, y - my, z - mz), (sx + 2 * mx, sy + 2 * my, sz + 2 * mz)
 
 
 def _require_stream(stream: str, cases: Sequence[Any], config: DataConfig) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semilung.data.volume import Shape
 
-_ORDER, _SAMPLE = 0, 1  # what a generator is for: two purposes never share their numbers
+_ORDER, _SAMPLE, _BAG = 0, 1, 2  # what a generator is for: purposes never share their numbers
 
 
 def draw(seed: int, stream: str, index: int, n_cases: int) -> int:
@@ -33,6 +33,11 @@ def draw(seed: int, stream: str, index: int, n_cases: int) -> int:
 def sample_rng(seed: int, stream: str, index: int) -> np.random.Generator:
     """The generator that decides everything random about one sample."""
     return np.random.default_rng([_SAMPLE, seed, zlib.crc32(stream.encode()), index])
+
+
+def bag_rng(seed: int, stream: str, index: int) -> np.random.Generator:
+    """The generator of the bag of a sample's scan."""
+    return np.random.default_rng([_BAG, seed, zlib.crc32(stream.encode()), index])
 
 
 def random_window(

@@ -7,36 +7,41 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from semilung.models.monai_nets import dynunet, segresnet
 from semilung.models.unet import ReversibleUNet3d
 from semilung.registry import Registry
 from semilung.types import UserError
 
 models: Registry[nn.Module] = Registry("model", group="semilung.models")
 """Segmentation backbones: name to a factory of a module `image -> logits`. One that also has
-`features(x)` and `head`, with `logits = head(features(x))`, can carry further heads."""
+`features(x)`, `head` with `logits = head(features(x))`, and `make_head(channels)`, can carry
+further heads."""
 
 models.register("reversible_unet")(ReversibleUNet3d)
+models.register("segresnet")(segresnet)
+models.register("dynunet")(dynunet)
 
 
 class Segmenter(nn.Module):
-    """A backbone with named heads on its full-resolution features.
+    """A backbone with named heads on its features.
 
     Args:
-        backbone: Maps an image to logits; with heads, it must have `features` and `head`.
-        heads: Name to a module that reads the features `(B, C, X, Y, Z)`.
+        backbone: Maps an image to logits; with heads, it must have `features`, `head` and
+            `make_head`.
+        heads: Name to the number of channels of a head.
 
     Raises:
         UserError: Heads are asked of a backbone without `features` and `head`.
         ValueError: A head is named `logits`.
     """
 
-    def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module] | None = None) -> None:
+    def __init__(self, backbone: nn.Module, heads: Mapping[str, int] | None = None) -> None:
         super().__init__()
         heads = heads or {}
         if "logits" in heads:
             msg = "a head may not be named 'logits', which is the backbone's own output"
             raise ValueError(msg)
-        if heads and not (hasattr(backbone, "features") and hasattr(backbone, "head")):
+        if heads and not all(hasattr(backbone, n) for n in ("features", "head", "make_head")):
             msg = (
                 f"the heads {', '.join(heads)} read the backbone's features, but "
                 f"{type(backbone).__name__} offers logits only: choose another model "
@@ -44,7 +49,9 @@ class Segmenter(nn.Module):
             )
             raise UserError(msg)
         self.backbone = backbone
-        self.heads = nn.ModuleDict(heads)
+        with_features: Any = backbone
+        made = {name: with_features.make_head(channels) for name, channels in heads.items()}
+        self.heads = nn.ModuleDict(made)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """`logits` and one entry a head, of an image `(B, in_channels, X, Y, Z)`."""
@@ -52,22 +59,23 @@ class Segmenter(nn.Module):
             return {"logits": self.backbone(x)}
         backbone: Any = self.backbone
         features = backbone.features(x)
-        out = {name: head(features) for name, head in self.heads.items()}
-        return {"logits": backbone.head(features)} | out
+        heads = {"logits": backbone.head, **self.heads}
+        *_, X, Y, Z = x.shape  # a strided net's heads may give a voxel more
+        return {name: head(features)[..., :X, :Y, :Z] for name, head in heads.items()}
 
 
 def build_model(
     name: str = "reversible_unet",
     options: Mapping[str, Any] | None = None,
     *,
-    heads: Mapping[str, nn.Module] | None = None,
+    heads: Mapping[str, int] | None = None,
 ) -> Segmenter:
     """Build a registered model with heads.
 
     Args:
         name: One of `list(models)`.
         options: The model's own options.
-        heads: Name to a module that reads the backbone's features.
+        heads: Name to the number of channels of a further output.
 
     Returns:
         A module whose `forward(x)` gives `{"logits": ..., <head>: ...}`.

@@ -91,14 +91,16 @@ class ReversibleUNet3d(nn.Module):
 
         steps = list(pairwise(widths))
         self.stride = stride
-        self.stem, last = _ends(in_channels, out_channels, widths[0], stride)
+        self.width = widths[0]
+        self.stem = _stem(in_channels, widths[0], stride)
+        self.head = self.make_head(out_channels)
+        last: nn.Conv3d = self.head[-1]  # type: ignore[assignment]
+        assert last.bias is not None
+        nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
         self.encoder = nn.ModuleList(map(stage, widths, depths))
         self.down = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in steps)
         self.decoder = nn.ModuleList(map(stage, widths[:-1], depths))
-        self.head = nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), last)
-        assert last.bias is not None
-        nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(B, out_channels, X, Y, Z)` of an image `(B, in_channels, X, Y, Z)`."""
@@ -106,8 +108,17 @@ class ReversibleUNet3d(nn.Module):
         logits: Tensor = self.head(self.features(x))
         return logits[..., :X, :Y, :Z]
 
+    def make_head(self, channels: int) -> nn.Sequential:
+        """A new head that reads `features` and gives `channels` maps at full resolution."""
+        last = (
+            nn.Conv3d(self.width, channels, 1)
+            if self.stride == 1
+            else nn.ConvTranspose3d(self.width, channels, 2, stride=2)
+        )
+        return nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), last)
+
     def features(self, x: Tensor) -> Tensor:
-        """The head's input, `(B, widths[0], X', Y', Z')`: what further heads read.
+        """A head's input, `(B, widths[0], X', Y', Z')`.
 
         X' is X divided by `stride`, rounded up.
         """
@@ -137,15 +148,11 @@ def _run(stage: nn.Module, h: Tensor) -> Tensor:
     return stage(h)  # type: ignore[no-any-return]
 
 
-def _ends(
-    in_channels: int, out_channels: int, width: int, stride: int
-) -> tuple[nn.Conv3d, nn.Conv3d | nn.ConvTranspose3d]:
-    """The first and the last convolution."""
+def _stem(in_channels: int, width: int, stride: int) -> nn.Conv3d:
     if stride == 1:
-        return nn.Conv3d(in_channels, width, 3, padding=1), nn.Conv3d(width, out_channels, 1)
+        return nn.Conv3d(in_channels, width, 3, padding=1)
     if stride == 2:
-        up = nn.ConvTranspose3d(width, out_channels, 2, stride=2)
-        return nn.Conv3d(in_channels, width, 2, stride=2), up
+        return nn.Conv3d(in_channels, width, 2, stride=2)
     msg = f"stride must be 1 or 2: found {stride}"
     raise ValueError(msg)
 

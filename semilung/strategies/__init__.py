@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from semilung.strategies.base import Needs, Strategy, Term, register, strategies
-from semilung.strategies.learner import Learner, Predictor, Step
+from semilung.strategies.base import Needs, Strategy, Term, figure, register, strategies
+from semilung.strategies.learner import Learner, Predictor, Step, heads_of
 from semilung.strategies.teacher import EMATeacher
 
 for _module in pkgutil.iter_modules(__path__):
@@ -42,6 +42,8 @@ __all__ = [
     "Strategy",
     "Term",
     "build_strategy",
+    "figure",
+    "heads_of",
     "list_strategies",
     "register",
 ]

@@ -6,12 +6,13 @@ student's outputs, never the optimizer, the loader, the logger, the config, devi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
 
+from semilung.data import PreparedCase
 from semilung.registry import Registry
 
 if TYPE_CHECKING:
@@ -25,20 +26,27 @@ class Term(NamedTuple):
     weight: float = 1.0
 
 
+def figure(value: Tensor) -> Term:
+    """A term that is logged and teaches nothing: a share, a threshold, an alarm's measure."""
+    return Term(value.detach().float(), 0.0)
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a strategy must find in the data before training starts.
 
     Attributes:
-        views: Stream to the views it reads (`weak`, `strong`); such a stream must hold cases.
+        views: Stream to the views it reads (`weak`, `strong`, `bag`); it must hold cases.
         optional: The same, for streams that it uses only where the data has them.
         fields: Further fields of the samples (`mask`, `anatomy`, `bag_label`).
+        heads: Further outputs of the student, name to channels, read from its features.
         teacher: Whether it reads the EMA teacher.
     """
 
     views: Mapping[str, tuple[str, ...]]
-    optional: Mapping[str, tuple[str, ...]] | None = None
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
+    heads: Mapping[str, int] = field(default_factory=dict)
     teacher: bool = False
 
 
@@ -56,11 +64,31 @@ class Strategy(nn.Module):
         """The loss terms of this step, each a mean over samples; a zero weight is allowed."""
         raise NotImplementedError
 
+    def attach(self, make_student: Callable[[], nn.Module]) -> None:
+        """Called once, when the learner is built: make what has to be like the student here.
+
+        Args:
+            make_student: Makes a net of the student's architecture with weights of its own.
+        """
+
+    def before_training(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
+        """Called before the first step of a new training, not when it resumes: learn priors here.
+
+        What is learnt belongs into buffers, so that it is saved.
+
+        Args:
+            streams: The training cases of each stream that the strategies read.
+        """
+
     def after_step(self, progress: float) -> None:
         """Called after each optimizer step; the teacher has moved already."""
 
     def after_validation(self, metrics: Mapping[str, float]) -> None:
         """Called with the validation's figures, for controllers of weights."""
+
+    def score(self, metrics: Mapping[str, float]) -> float | None:
+        """What `best.pt` is picked by, the larger the better, for a strategy with its own rule."""
+        return None
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Own parameters in groups, each with its factor on the learning rate, clipped a group."""

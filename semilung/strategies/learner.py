@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from semilung.data import PreparedCase
 from semilung.strategies.base import Strategy, Term
 from semilung.strategies.teacher import EMATeacher
 from semilung.types import Batch, StreamBatch, UserError
@@ -63,6 +64,7 @@ class Learner(nn.Module):
         teacher_decay: Decay of the teacher's average.
         predictor: Which net predicts: the student, the teacher, or (`auto`) the teacher where a
             strategy keeps one. Asking for the teacher makes one, whatever the strategies.
+        make_student: Makes another net like the student; for strategies that train two.
     """
 
     def __init__(
@@ -72,10 +74,14 @@ class Learner(nn.Module):
         *,
         teacher_decay: float = 0.99,
         predictor: Predictor = "auto",
+        make_student: Callable[[], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.strategies = nn.ModuleDict(dict(strategies))
+        self.heads = heads_of(strategies)
+        for strategy in strategies.values():
+            strategy.attach(make_student or _not_told)
         wanted = any(strategy.needs.teacher for strategy in strategies.values())
         self.teacher = (
             EMATeacher(student, decay=teacher_decay) if wanted or predictor == "teacher" else None
@@ -110,6 +116,16 @@ class Learner(nn.Module):
         for _, strategy in self._each():
             strategy.after_validation(metrics)
 
+    def before_training(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
+        """Let the strategies learn priors from the training cases, before a new training."""
+        for _, strategy in self._each():
+            strategy.before_training(streams)
+
+    def score(self, metrics: Mapping[str, float], default: str) -> float:
+        """What `best.pt` is picked by: a strategy's own rule, or the figure named `default`."""
+        own = [strategy.score(metrics) for _, strategy in self._each()]
+        return next((score for score in own if score is not None), metrics[default])
+
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Student's parameters, then each strategy's, with factors on the learning rate."""
         groups = [([p for p in self.student.parameters() if p.requires_grad], 1.0)]
@@ -136,7 +152,7 @@ class Learner(nn.Module):
                     )
                     raise UserError(msg)
                 wanted.setdefault(stream, set()).update(views)
-            for stream, views in (strategy.needs.optional or {}).items():
+            for stream, views in strategy.needs.optional.items():
                 if available.get(stream):
                     wanted.setdefault(stream, set()).update(views)
         return {stream: tuple(sorted(views)) for stream, views in sorted(wanted.items())}
@@ -145,6 +161,46 @@ class Learner(nn.Module):
         """Further sample fields that any strategy reads."""
         return tuple(sorted({f for _, strategy in self._each() for f in strategy.needs.fields}))
 
+    def require_anatomy(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
+        """Refuse a training whose strategies read anatomy labels where no case has any.
+
+        Raises:
+            UserError: A strategy reads anatomy, and none of its streams' cases names it.
+        """
+        for name, strategy in self._each():
+            read = [*strategy.needs.views, *strategy.needs.optional]
+            cases = [case for stream in read for case in streams.get(stream, ())]
+            if "anatomy" in strategy.needs.fields and not any("anatomy" in c.files for c in cases):
+                msg = (
+                    f"strategy {name!r} reads anatomy labels, and none of its "
+                    f"{' and '.join(read)} cases has them. Name them in the manifest's column "
+                    "`anatomy`, or make coarse ones with `semilung data anatomy MANIFEST`"
+                )
+                raise UserError(msg)
+
     def _each(self) -> list[tuple[str, Strategy]]:
         modules: dict[str, Any] = dict(self.strategies.items())
         return list(modules.items())
+
+
+def heads_of(strategies: Mapping[str, Strategy]) -> dict[str, int]:
+    """All heads that strategies read, name to channels.
+
+    Raises:
+        UserError: Two strategies want one head with different numbers of channels.
+    """
+    heads: dict[str, int] = {}
+    for name, strategy in strategies.items():
+        for head, channels in strategy.needs.heads.items():
+            if heads.setdefault(head, channels) != channels:
+                msg = (
+                    f"strategy {name!r} reads a head {head!r} of {channels} channels, another one "
+                    f"of {heads[head]}: give them the same number, or train them apart"
+                )
+                raise UserError(msg)
+    return heads
+
+
+def _not_told() -> nn.Module:
+    msg = "a strategy trains a second student: give the Learner its make_student"
+    raise TypeError(msg)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from semilung.models import build_model
-from semilung.strategies import Learner, Predictor, build_strategy
+from semilung.models import Segmenter, build_model
+from semilung.strategies import Learner, Predictor, build_strategy, heads_of
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.config import TrainConfig
 from semilung.types import UserError
 
 
-def build_student(model: dict[str, Any]) -> nn.Module:
-    """The model of a config: its `name`, and everything else as options."""
+def build_student(
+    model: Mapping[str, Any], heads: Mapping[str, int], *, channels_last: bool = False
+) -> Segmenter:
+    """The model of a config (its `name`, and everything else as options) with its heads."""
     options = {key: value for key, value in model.items() if key != "name"}
-    return build_model(model["name"], options)
+    student = build_model(model["name"], options, heads=heads)
+    # torch's stubs know no memory format for modules
+    layout = torch.channels_last_3d if channels_last else torch.preserve_format
+    return student.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
 def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
@@ -31,17 +38,26 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
     Raises:
         UserError: Unknown names or options, or an `init` that does not fit the model.
     """
+    named = {"supervised": {}, **config.strategies}
+    strategies = {name: build_strategy(name, options) for name, options in named.items()}
+    make_student = partial(
+        build_student,
+        config.model,
+        heads_of(strategies),
+        channels_last=config.trainer.channels_last,
+    )
     torch.manual_seed(config.seed)
-    student = build_student(config.model)
+    student = make_student()
     if start and config.init is not None:
-        _load_weights(student, load_checkpoint(checkpoint_path(config.init)), config.init)
-    if config.trainer.channels_last:
-        # torch's stubs know no memory format for modules
-        student = student.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    strategies = {"supervised": {}, **config.strategies}
-    built = {name: build_strategy(name, options) for name, options in strategies.items()}
-    decay, predictor = config.teacher_decay, cast(Predictor, config.predictor)
-    return Learner(student, built, teacher_decay=decay, predictor=predictor)
+        weights = _predictor_weights(load_checkpoint(checkpoint_path(config.init)))
+        _load(student.backbone, _below("backbone.", weights), config.init)
+    return Learner(
+        student,
+        strategies,
+        teacher_decay=config.teacher_decay,
+        predictor=cast(Predictor, config.predictor),
+        make_student=make_student,
+    )
 
 
 def load_predictor(run: str | Path, checkpoint: str = "last") -> nn.Module:
@@ -58,8 +74,8 @@ def load_predictor(run: str | Path, checkpoint: str = "last") -> nn.Module:
     """
     path = checkpoint_path(run, checkpoint)
     state = load_checkpoint(path)
-    model = build_student(state["model"])
-    _load_weights(model, state, str(path))
+    model = build_student(state["model"], state["heads"])
+    _load(model, _predictor_weights(state), str(path))
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -69,15 +85,17 @@ def checkpoint_path(run: str | Path, checkpoint: str = "last") -> Path:
     return path / f"{checkpoint}.pt" if path.is_dir() or path.suffix != ".pt" else path
 
 
-def _load_weights(model: nn.Module, state: dict[str, Any], source: str) -> None:
-    prefix = state["predictor"] + "."
-    weights = {
-        name.removeprefix(prefix): value
-        for name, value in state["learner"].items()
-        if name.startswith(prefix)
-    }
+def _predictor_weights(state: dict[str, Any]) -> dict[str, Tensor]:
+    return _below(state["predictor"] + ".", state["learner"])
+
+
+def _below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def _load(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     try:
-        model.load_state_dict(weights)
+        module.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         msg = f"the weights of {source} do not fit the model: {reason[:200]}"

@@ -186,8 +186,9 @@ def _validate(training: Training, log: MetricsLog, progress: TrainingProgress) -
         if picture is not None:
             log.image(training.step, "val/overlay", picture)
         progress.say(f"step {training.step}: " + _readable(figures))
-        if figures[SCORE] > training.best:
-            training.best = figures[SCORE]
+        score = training.learner.score(figures, SCORE)
+        if score > training.best:
+            training.best = score
             _save(training, training.run.best)
     training.figures = training.fabric.broadcast(training.figures)
     training.learner.after_validation(training.figures)
@@ -206,6 +207,7 @@ def _save(training: Training, path: Path) -> None:
         "step": training.step,
         "best": training.best,
         "model": training.config.model,
+        "heads": learner.heads,
         "predictor": "student" if learner.predictor is learner.student else "teacher.net",
         "learner": learner.state_dict(),
         "optimizer": training.optimizer.state_dict(),

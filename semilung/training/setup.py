@@ -62,6 +62,9 @@ def set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
     learner = build_learner(config, start=state is None)
     views = learner.views(_available(cohort))
     streams = {stream: cohort.train(stream) for stream in views}
+    learner.require_anatomy(streams)
+    if state is None:
+        learner.before_training(streams)
     optimizer = build_optimizer(learner.param_groups(), config.optim)
     if state is not None:
         learner.load_state_dict(state["learner"])

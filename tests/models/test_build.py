@@ -19,25 +19,64 @@ def test_without_heads_there_are_logits_alone() -> None:
 
 
 def test_heads_read_the_features() -> None:
-    heads = {"anatomy": nn.Conv3d(4, 3, 1)}
-    model, x = build_model("reversible_unet", SMALL, heads=heads).eval(), torch.randn(2, 1, 6, 7, 8)
+    model = build_model("reversible_unet", SMALL, heads={"anatomy": 3}).eval()
+    x = torch.randn(2, 1, 6, 7, 8)
     out = model(x)
     assert {name: t.shape[1] for name, t in out.items()} == {"logits": 1, "anatomy": 3}
-    assert torch.equal(out["anatomy"], heads["anatomy"](model.backbone.features(x)))
+    features = model.backbone.features(x)
+    assert torch.equal(out["anatomy"], model.heads["anatomy"](features))
     assert torch.equal(out["logits"], model.backbone(x))
-    assert "heads.anatomy.weight" in model.state_dict()
+
+
+@pytest.mark.parametrize("name", list(models))
+def test_every_model_carries_heads_at_any_size(name) -> None:
+    model = build_model(name, heads={"embedding": 5}).eval()
+    with torch.no_grad():
+        out = model(torch.randn(1, 1, 17, 18, 21))
+    assert {n: tuple(t.shape) for n, t in out.items()} == {
+        "logits": (1, 1, 17, 18, 21),
+        "embedding": (1, 5, 17, 18, 21),
+    }
+
+
+def test_heads_of_a_strided_net_are_cropped_like_its_logits() -> None:
+    model = build_model(options={**SMALL, "stride": 2}, heads={"embedding": 3}).eval()
+    out = model(torch.randn(1, 1, 9, 8, 7))
+    assert out["logits"].shape == (1, 1, 9, 8, 7)
+    assert out["embedding"].shape == (1, 3, 9, 8, 7)
+
+
+@pytest.mark.parametrize("name", list(models))
+def test_every_model_learns_to_predict_an_empty_volume(name) -> None:
+    # A norm on the logits themselves would make this impossible, whatever the weights.
+    torch.manual_seed(0)
+    model = build_model(name, {"prior": 0.3})
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        model(torch.rand(1, 1, 16, 16, 16))["logits"].sigmoid().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        logits = model.eval()(torch.rand(1, 1, 16, 16, 16))["logits"]
+    assert logits.sigmoid().max() < 0.1
+
+
+def test_the_prior_is_what_an_untrained_net_predicts() -> None:
+    for name in models:
+        logits = build_model(name, {"prior": 0.1}).eval()(torch.zeros(1, 1, 16, 16, 16))["logits"]
+        assert logits.sigmoid().mean().item() == pytest.approx(0.1, abs=0.06), name
 
 
 def test_heads_need_features() -> None:
     backbone = nn.Conv3d(1, 1, 1)
     assert list(Segmenter(backbone)(torch.zeros(1, 1, 2, 2, 2))) == ["logits"]
     with pytest.raises(UserError, match=r"heads anatomy read.*Conv3d offers logits only"):
-        Segmenter(backbone, {"anatomy": nn.Conv3d(4, 3, 1)})
+        Segmenter(backbone, {"anatomy": 3})
 
 
 def test_a_head_may_not_replace_the_logits() -> None:
     with pytest.raises(ValueError, match="logits"):
-        build_model(options=SMALL, heads={"logits": nn.Identity()})
+        build_model(options=SMALL, heads={"logits": 1})
 
 
 def test_registry_and_its_errors() -> None:

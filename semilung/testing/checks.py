@@ -1,35 +1,26 @@
-"""The conformance kit: what every strategy must do, checked on a tiny problem.
-
-`check_strategy` runs over semilung's own strategies and over anyone else's. Each check is a
-function of a factory, so that a suite can name it: `pytest.mark.parametrize("check", CHECKS)`.
-"""
+"""The checks, each a function of a factory of strategies."""
 
 from __future__ import annotations
 
 import copy
 import io
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from semilung.models import build_model
 from semilung.strategies import Learner, Strategy, Term, build_strategy
-from semilung.types import IGNORE, Batch, Role
-
-Factory = Callable[[], Strategy]
-Kind = Literal["normal", "empty", "single_voxel", "ignored"]
-
-SIZE = 16
-DECAY = 0.9
+from semilung.testing.problem import DECAY, Factory, Kind, tiny_batch, tiny_learner
+from semilung.types import Batch
 
 
-def check_strategy(strategy: str | Factory) -> None:
-    """Run every check on a registered strategy or on a factory of one.
+def check_strategy(strategy: str | Sequence[str] | Factory) -> None:
+    """Run every check on a strategy, or on a mixture of several.
 
     Args:
-        strategy: A registered name, or a function without arguments that makes the strategy.
+        strategy: A registered name, several that are mixed, or a function without arguments that
+            makes one strategy, or several by name.
 
     Raises:
         AssertionError: A check fails; the message says which contract is broken and how.
@@ -42,39 +33,13 @@ def check_strategy(strategy: str | Factory) -> None:
         check(make)
 
 
-def tiny_student(seed: int = 0) -> nn.Module:
-    """A small reversible net with confident logits, so that thresholds are crossed."""
-    torch.manual_seed(seed)
-    model = build_model("reversible_unet", {"widths": (4, 8), "depth": 1})
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data.mul_(2)
-    return model
-
-
-def tiny_batch(
-    strategy: Strategy, *, kind: Kind = "normal", batch_size: int = 2, seed: int = 0
-) -> Batch:
-    """A step's data for every stream that the strategy reads, with all fields there are.
-
-    Args:
-        strategy: Its needs say which streams.
-        kind: What the labelled masks hold: a ball, nothing, one voxel, or `ignore` everywhere.
-        batch_size: Samples a stream.
-        seed: Of images and balls.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    streams = [*strategy.needs.views, *(strategy.needs.optional or {})]
-    return {stream: _stream(stream, kind, batch_size, generator) for stream in streams}
-
-
 def check_finite(make: Factory) -> None:
     """Terms and gradients are finite on every kind of batch, at the start and at the end."""
-    kinds: Sequence[Kind] = ("normal", "empty", "single_voxel", "ignored")
+    kinds: Sequence[Kind] = ("normal", "empty", "single_voxel", "all_healthy", "ignored")
     for kind in kinds:
         for progress in (0.0, 1.0):
-            learner = _learner(make)
-            terms = learner(tiny_batch(_only(learner), kind=kind), progress)
+            learner = tiny_learner(make)
+            terms = learner(_batch(learner, kind=kind), progress)
             assert terms, "terms() gives no term"
             for name, term in terms.items():
                 assert isinstance(term, Term), f"{name} is no Term"
@@ -86,15 +51,21 @@ def check_finite(make: Factory) -> None:
 
 
 def check_every_stream_teaches(make: Factory) -> None:
-    """Each stream's images change the student's gradient; without it, a term would be for show."""
-    learner = _learner(make)
-    batch = tiny_batch(_only(learner))
-    before = _flat(_gradients(learner, _seeded(learner, batch)))
-    assert before.abs().sum() > 0, "the strategy gives the student no gradient at all"
+    """Each stream's images change the student's gradient; without it, a term would be for show.
+
+    Labelled images may teach what the strategy owns instead, as a discriminator.
+    """
+    learner = tiny_learner(make)
+    batch = _batch(learner)
+    assert _flat(_gradients(learner, _seeded(learner, batch))).abs().sum() > 0, (
+        "the strategy gives the student no gradient at all"
+    )
     for stream in batch:
-        changed = copy.deepcopy(batch)
-        changed[stream] = tiny_batch(_only(learner), seed=7)[stream]
-        after = _flat(_gradients(learner, _seeded(learner, changed)))
+        changed = {**batch, stream: _batch(learner, seed=7)[stream]}
+        before, after = (
+            _flat(_gradients(learner, _seeded(learner, b), every=stream == "labelled"))
+            for b in (batch, changed)
+        )
         assert not torch.equal(before, after), (
             f"the {stream} stream does not change the student's gradient: its loss is detached, "
             f"or its weight is 0 at the end of the training"
@@ -103,10 +74,10 @@ def check_every_stream_teaches(make: Factory) -> None:
 
 def check_every_weighted_term_teaches(make: Factory) -> None:
     """Each term with a weight has a gradient of its own, for the student or the strategy."""
-    learner = _learner(make)
-    names = _seeded(learner, tiny_batch(_only(learner)))
+    learner = tiny_learner(make)
+    names = _seeded(learner, _batch(learner))
     for name in names:
-        terms = _seeded(learner, tiny_batch(_only(learner)))
+        terms = _seeded(learner, _batch(learner))
         if terms[name].weight:
             total = _flat(_gradients(learner, {name: terms[name]}, every=True)).abs().sum()
             assert total > 0, f"the term {name} has a weight and no gradient"
@@ -114,10 +85,10 @@ def check_every_weighted_term_teaches(make: Factory) -> None:
 
 def check_teacher(make: Factory) -> None:
     """The teacher takes no gradient, and follows the student by the closed form of the average."""
-    learner = _learner(make, perturbed=False)
+    learner = tiny_learner(make, perturbed=False)
     if learner.teacher is None:
         return
-    torch.autograd.backward(_sum(learner(tiny_batch(_only(learner)), 1.0)))
+    torch.autograd.backward(_sum(learner(_batch(learner), 1.0)))
     expected = [p.detach().clone() for p in learner.student.parameters()]
     for t in range(4):
         with torch.no_grad():
@@ -135,8 +106,8 @@ def check_teacher(make: Factory) -> None:
 
 def check_hidden_masks(make: Factory) -> None:
     """Masks of cases that are not labelled are never read: poison in them changes nothing."""
-    learner = _learner(make)
-    batch = tiny_batch(_only(learner))
+    learner = tiny_learner(make)
+    batch = _batch(learner)
     poisoned = copy.deepcopy(batch)
     for stream in poisoned:
         if stream != "labelled":
@@ -148,8 +119,8 @@ def check_hidden_masks(make: Factory) -> None:
 
 def check_same_seed(make: Factory) -> None:
     """The same seed gives the same bits."""
-    learner = _learner(make)
-    batch = tiny_batch(_only(learner))
+    learner = tiny_learner(make)
+    batch = _batch(learner)
     one, two = _seeded(learner, batch), _seeded(learner, batch)
     for name in one:
         assert torch.equal(one[name].value, two[name].value), f"{name} differs with the same seed"
@@ -157,17 +128,17 @@ def check_same_seed(make: Factory) -> None:
 
 def check_resumes(make: Factory) -> None:
     """Saved, loaded into a fresh learner, the next step gives the same bits."""
-    learner = _learner(make)
+    learner = tiny_learner(make)
     optimizer = torch.optim.SGD([p for g, _ in learner.param_groups() for p in g], lr=0.1)
-    torch.autograd.backward(_sum(_seeded(learner, tiny_batch(_only(learner)))))
+    torch.autograd.backward(_sum(_seeded(learner, _batch(learner))))
     optimizer.step()
     learner.after_step(0.5)
     file = io.BytesIO()
     torch.save(learner.state_dict(), file)
     file.seek(0)
-    fresh = _learner(make, seed=1)
+    fresh = tiny_learner(make, seed=1, prior=False)
     fresh.load_state_dict(torch.load(file, weights_only=True))
-    batch = tiny_batch(_only(learner), seed=3)
+    batch = _batch(learner, seed=3)
     one, two = _seeded(learner, batch), _seeded(fresh, batch)
     for name in one:
         assert torch.equal(one[name].value, two[name].value), f"{name} differs after loading"
@@ -175,8 +146,8 @@ def check_resumes(make: Factory) -> None:
 
 def check_batch_unchanged(make: Factory) -> None:
     """The batch is read, never written: other strategies share it."""
-    learner = _learner(make)
-    batch = tiny_batch(_only(learner))
+    learner = tiny_learner(make)
+    batch = _batch(learner)
     kept = copy.deepcopy(batch)
     torch.autograd.backward(_sum(_seeded(learner, batch)))
     assert {s: set(b) for s, b in batch.items()} == {s: set(b) for s, b in kept.items()}, (
@@ -190,15 +161,15 @@ def check_batch_unchanged(make: Factory) -> None:
 
 def check_batch_of_one(make: Factory) -> None:
     """A single sample a stream is enough."""
-    learner = _learner(make)
-    terms = learner(tiny_batch(_only(learner), batch_size=1), 1.0)
+    learner = tiny_learner(make)
+    terms = learner(_batch(learner, batch_size=1), 1.0)
     assert all(g.isfinite().all() for g in _gradients(learner, terms)), "not finite at batch size 1"
 
 
 def check_bfloat16(make: Factory) -> None:
     """Forward and backward run under bf16 autocast and stay close to full precision."""
-    learner = _learner(make)
-    batch = tiny_batch(_only(learner))
+    learner = tiny_learner(make)
+    batch = _batch(learner)
     full = _sum(_seeded(learner, batch))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         terms = _seeded(learner, batch)
@@ -221,28 +192,16 @@ CHECKS: tuple[Callable[[Factory], None], ...] = (
 )
 
 
-def _factory(strategy: str | Factory) -> Factory:
-    if isinstance(strategy, str):
-        return lambda: build_strategy(strategy)
-    return strategy
+def _factory(strategy: str | Sequence[str] | Factory) -> Factory:
+    if callable(strategy):
+        return strategy
+    names = [strategy] if isinstance(strategy, str) else list(strategy)
+    return lambda: {name: build_strategy(name) for name in names}
 
 
-def _learner(make: Factory, *, seed: int = 0, perturbed: bool = True) -> Learner:
-    """A learner of the strategy alone, its teacher (if any) apart from the student."""
-    student = tiny_student(seed)
-    strategy = make()
-    learner = Learner(student, {"checked": strategy}, teacher_decay=DECAY)
-    if learner.teacher is not None and perturbed:
-        torch.manual_seed(seed + 100)
-        for p in learner.teacher.net.parameters():
-            p.add_(0.2 * p.std(correction=0) * torch.randn_like(p))
-    return learner.train()
-
-
-def _only(learner: Learner) -> Strategy:
-    strategy = learner.strategies["checked"]
-    assert isinstance(strategy, Strategy), "the factory makes no Strategy"
-    return strategy
+def _batch(learner: Learner, *, kind: Kind = "normal", batch_size: int = 2, seed: int = 0) -> Batch:
+    strategies = [cast(Strategy, strategy) for strategy in learner.strategies.values()]
+    return tiny_batch(*strategies, kind=kind, batch_size=batch_size, seed=seed)
 
 
 def _seeded(learner: Learner, batch: Batch) -> dict[str, Term]:
@@ -268,29 +227,3 @@ def _gradients(learner: Learner, terms: dict[str, Term], *, every: bool = False)
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors])
-
-
-def _stream(
-    stream: Role | str, kind: Kind, batch_size: int, generator: torch.Generator
-) -> dict[str, object]:
-    shape = (batch_size, 1, SIZE, SIZE, SIZE)
-    weak = torch.rand(shape, generator=generator)
-    mask = torch.zeros(shape, dtype=torch.uint8)
-    if stream != "healthy":
-        _paint(mask, kind, generator)
-    weak = weak.lerp((mask == 1).float(), 0.5)
-    strong = (weak + 0.1 * torch.randn(shape, generator=generator)).clamp(0, 1)
-    positive = torch.zeros(batch_size) if stream == "healthy" else torch.ones(batch_size)
-    names = [f"{stream}_{i}" for i in range(batch_size)]
-    return {"weak": weak, "strong": strong, "mask": mask, "bag_label": positive, "case": names}
-
-
-def _paint(mask: Tensor, kind: Kind, generator: torch.Generator) -> None:
-    if kind == "ignored":
-        mask.fill_(IGNORE)
-    for sample in mask:
-        x, y, z = (int(torch.randint(2, SIZE - 6, (), generator=generator)) for _ in range(3))
-        if kind == "normal":
-            sample[0, x : x + 4, y : y + 4, z : z + 4] = 1
-        elif kind == "single_voxel":
-            sample[0, x, y, z] = 1

@@ -1,0 +1,123 @@
+"""MONAI's SegResNet and DynUNet behind the interface of our own nets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from monai.networks.nets import DynUNet, SegResNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Backbone(nn.Module):
+    """A net that has been cut before its last layer, so that further heads can read its features.
+
+    Volumes are padded at their far ends, by repeating the border, to what the net can halve, and
+    the output is cropped back.
+
+    Args:
+        body: Image to features `(B, width, X, Y, Z)`, of sizes that are multiples of `multiple`.
+        head: Features to logits; the bias of its last convolution is set by `prior`.
+        width: Channels of the features.
+        multiple: What the body's input sizes must be multiples of.
+        prior: Foreground probability that an untrained net predicts on average, in (0, 1).
+
+    Raises:
+        ValueError: `prior` out of range.
+    """
+
+    def __init__(
+        self, body: nn.Module, head: nn.Module, *, width: int, multiple: int, prior: float
+    ) -> None:
+        super().__init__()
+        if not 0 < prior < 1:
+            msg = f"prior must lie between 0 and 1: found {prior}"
+            raise ValueError(msg)
+        self.body, self.head, self.width, self.multiple = body, head, width, multiple
+        last = [module for module in head.modules() if isinstance(module, nn.Conv3d)][-1]
+        assert last.bias is not None
+        nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits `(B, out_channels, X, Y, Z)` of an image `(B, in_channels, X, Y, Z)`."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """A head's input, `(B, width, X, Y, Z)`."""
+        *_, X, Y, Z = x.shape
+        far_ends = [side for size in (Z, Y, X) for side in (0, -size % self.multiple)]
+        h: Tensor = self.body(F.pad(x, far_ends, mode="replicate"))
+        return h[..., :X, :Y, :Z]
+
+    def make_head(self, channels: int) -> nn.Module:
+        """A new head that reads `features` and gives `channels` maps."""
+        return nn.Conv3d(self.width, channels, 1)
+
+
+def segresnet(
+    in_channels: int = 1,
+    out_channels: int = 1,
+    *,
+    init_filters: int = 8,
+    blocks_down: Sequence[int] = (1, 2, 2, 4),
+    blocks_up: Sequence[int] = (1, 1, 1),
+    dropout: float = 0.0,
+    prior: float = 0.01,
+) -> Backbone:
+    """Residual encoder, light decoder, group norm (Myronenko, BraTS 2018).
+
+    Args:
+        in_channels: Channels of the image.
+        out_channels: Channels of the logits.
+        init_filters: Channels at full resolution, a multiple of 8; doubled at each level.
+        blocks_down: Residual blocks of each level of the encoder.
+        blocks_up: Residual blocks of each level of the decoder.
+        dropout: Probability to drop a channel after the first convolution; 0 for none.
+        prior: Foreground probability that an untrained net predicts on average.
+    """
+    net: Any = SegResNet(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        init_filters=init_filters,
+        blocks_down=tuple(blocks_down),
+        blocks_up=tuple(blocks_up),
+        dropout_prob=dropout or None,
+    )
+    head, net.conv_final = net.conv_final, nn.Identity()
+    multiple = 2 ** (len(blocks_down) - 1)
+    return Backbone(net, head, width=init_filters, multiple=multiple, prior=prior)
+
+
+def dynunet(
+    in_channels: int = 1,
+    out_channels: int = 1,
+    *,
+    filters: Sequence[int] = (16, 32, 64, 128),
+    residual: bool = True,
+    prior: float = 0.01,
+) -> Backbone:
+    """nnU-Net's architecture with instance norm (Isensee et al., 2021), without deep supervision.
+
+    Args:
+        in_channels: Channels of the image.
+        out_channels: Channels of the logits.
+        filters: Channels of each level, from full resolution down.
+        residual: Whether blocks have a residual connection.
+        prior: Foreground probability that an untrained net predicts on average.
+    """
+    levels = len(filters)
+    net: Any = DynUNet(
+        spatial_dims=3,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        kernel_size=[3] * levels,
+        strides=[1] + [2] * (levels - 1),
+        upsample_kernel_size=[2] * (levels - 1),
+        filters=list(filters),
+        res_block=residual,
+    )
+    head, net.output_block = net.output_block, nn.Identity()
+    return Backbone(net, head, width=filters[0], multiple=2 ** (levels - 1), prior=prior)

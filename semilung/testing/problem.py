@@ -1,0 +1,174 @@
+"""The tiny problem: a small student, a step's data of every kind, cases to learn priors from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semilung.data import Case, PreparedCase
+from semilung.models import Segmenter, build_model
+from semilung.strategies import Learner, Strategy, heads_of
+from semilung.types import IGNORE, Batch, Role
+
+Strategies = Mapping[str, Strategy]
+Factory = Callable[[], Strategy | Strategies]
+Kind = Literal["normal", "empty", "single_voxel", "all_healthy", "ignored"]
+
+SIZE = 16
+INSTANCES = 3
+DECAY = 0.9
+WALL = 11
+"""From here on along the first axis there is chest wall, before it lung."""
+
+LUNG, SOFT_TISSUE, BONE = 4, 2, 3
+
+
+def tiny_student(seed: int = 0, heads: Mapping[str, int] | None = None) -> Segmenter:
+    """A small reversible net with confident logits, so that thresholds are crossed."""
+    torch.manual_seed(seed)
+    model = build_model("reversible_unet", {"widths": (4, 8), "depth": 1}, heads=heads)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(2)
+    return model
+
+
+def tiny_learner(
+    make: Factory, *, seed: int = 0, prior: bool = True, perturbed: bool = True
+) -> Learner:
+    """A learner of the strategies alone, ready for a step.
+
+    Args:
+        make: Makes one strategy, or several by name.
+        seed: Of the student's weights.
+        prior: Let the strategies learn what they learn before training, from tiny cases.
+        perturbed: Set the teacher, if there is one, apart from the student.
+    """
+    made = make()
+    strategies = {"checked": made} if isinstance(made, Strategy) else dict(made)
+    heads = heads_of(strategies)
+    other = partial(tiny_student, seed + 50, heads)
+    learner = Learner(
+        tiny_student(seed, heads), strategies, teacher_decay=DECAY, make_student=other
+    )
+    if prior:
+        learner.before_training(_cases(strategies))
+    if perturbed and learner.teacher is not None:
+        torch.manual_seed(seed + 100)
+        for p in learner.teacher.net.parameters():
+            p.add_(0.2 * p.std(correction=0) * torch.randn_like(p))
+    return learner.train()
+
+
+def tiny_batch(
+    *strategies: Strategy, kind: Kind = "normal", batch_size: int = 2, seed: int = 0
+) -> Batch:
+    """A step's data for every stream that the strategies read, with all fields there are.
+
+    Args:
+        strategies: Their needs say which streams.
+        kind: What the masks hold: a box, nothing, one voxel, or `ignore` everywhere; `all_healthy`
+            is nothing, and says so of the scans as well.
+        batch_size: Samples a stream.
+        seed: Of images and boxes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return {stream: _stream(stream, kind, batch_size, generator) for stream in _read(strategies)}
+
+
+@dataclass(frozen=True)
+class TinyCase:
+    """Stands for a prepared case: lung with a nodule in it, chest wall beside."""
+
+    case: Case
+    files: dict[str, Path]
+
+    def read(self, field: str) -> NDArray[Any]:
+        """The volume of a field, `(16, 16, 16)`."""
+        assert field in self.files, f"case {self.case.case} has no {field} to read"
+        if field == "anatomy":
+            return _anatomy().numpy()
+        if field == "mask":
+            mask = np.zeros((SIZE,) * 3, np.uint8)
+            mask[4:8, 4:8, 4:8] = 1
+            return mask
+        hu = np.where(_anatomy().numpy() == LUNG, -850, 50).astype(np.int16)
+        return np.where(self.read("mask") == 1, 20, hu) if "mask" in self.files else hu
+
+
+def _cases(strategies: Strategies) -> dict[str, list[PreparedCase]]:
+    """Six cases a stream, of two cohorts; masks of labelled ones only."""
+
+    def case(stream: str, i: int) -> PreparedCase:
+        fields = ["image", "anatomy", *(["mask"] if stream == "labelled" else [])]
+        positive = 0 if stream == "healthy" else 1
+        name = f"{stream}_{i}"
+        row = Case(
+            name, name, Path(name), cast(Role, stream), bag_label=positive, cohort=f"c{i % 2}"
+        )
+        return cast(PreparedCase, TinyCase(row, {field: Path(field) for field in fields}))
+
+    streams = _read(tuple(strategies.values()))
+    return {stream: [case(stream, i) for i in range(6)] for stream in streams}
+
+
+def _read(strategies: tuple[Strategy, ...]) -> list[str]:
+    needs = [strategy.needs for strategy in strategies]
+    return sorted({stream for need in needs for stream in [*need.views, *need.optional]})
+
+
+def _anatomy() -> Tensor:
+    anatomy = torch.full((SIZE,) * 3, LUNG, dtype=torch.uint8)
+    anatomy[WALL:] = SOFT_TISSUE
+    anatomy[WALL + 2 :] = BONE
+    return anatomy
+
+
+def _stream(
+    stream: str, kind: Kind, batch_size: int, generator: torch.Generator
+) -> dict[str, object]:
+    healthy = stream == "healthy" or kind == "all_healthy"
+    mask = torch.zeros((batch_size, 1, *(SIZE,) * 3), dtype=torch.uint8)
+    if not healthy:
+        _paint(mask, kind, generator)
+    weak = _image(mask, generator)
+    noise = 0.05 * torch.randn(weak.shape, generator=generator)
+    bag = torch.stack([_image(mask, generator) for _ in range(INSTANCES)], dim=1)
+    present = torch.ones(batch_size, INSTANCES, dtype=torch.bool)
+    present[-1, -1] = batch_size == 1
+    return {
+        "weak": weak,
+        "strong": (weak + noise).clamp(0, 1),
+        "bag": bag,
+        "bag_mask": present,
+        "mask": mask,
+        "anatomy": _anatomy().expand_as(mask).clone(),
+        "bag_label": torch.full((batch_size,), 0 if healthy else 1),
+        "case": [f"{stream}_{i}" for i in range(batch_size)],
+    }
+
+
+def _image(mask: Tensor, generator: torch.Generator) -> Tensor:
+    """Lung at about -850 HU of a window of (-1000, 400), wall and nodules near water, noise."""
+    image = torch.where(_anatomy() == LUNG, 0.11, 0.75).expand(mask.shape)
+    image = torch.where(mask == 1, 0.72, image)
+    return (image + 0.02 * torch.randn(mask.shape, generator=generator)).clamp(0, 1)
+
+
+def _paint(mask: Tensor, kind: Kind, generator: torch.Generator) -> None:
+    if kind == "ignored":
+        mask.fill_(IGNORE)
+    for sample in mask:
+        x, y, z = (int(torch.randint(2, SIZE - 6, (), generator=generator)) for _ in range(3))
+        if kind == "normal":
+            sample[0, x : x + 4, y : y + 4, z : z + 4] = 1
+        elif kind == "single_voxel":
+            sample[0, x, y, z] = 1
