@@ -62,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
     _add_predict(commands.add_parser("predict", help="write nodule masks of NIfTI scans"))
     listing = commands.add_parser("list", help="names that a config may use")
-    listing.add_argument("kind", choices=["strategies", "models"])
+    listing.add_argument("kind", choices=["strategies", "losses", "models"])
+    listing.add_argument("--markdown", action="store_true", help="as a Markdown table")
     listing.set_defaults(run=_list)
     return parser
 
@@ -266,7 +267,17 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from semilung.models import models
-    from semilung.strategies import list_strategies
+    from rich.console import Console
+    from rich.table import Table
 
-    _say("\n".join(list_strategies() if arguments.kind == "strategies" else list(models)))
+    from semilung.catalogue import catalogue, markdown
+
+    if arguments.markdown:
+        _say(markdown(arguments.kind))
+        return
+    table = Table("name", "what it does", "needs", box=None, pad_edge=False)
+    for entry in catalogue(arguments.kind):
+        table.add_row(*entry)
+    console = Console()
+    console.width = console.width if console.is_terminal else 160
+    console.print(table, markup=False)
