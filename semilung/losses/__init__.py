@@ -8,12 +8,13 @@ value, so that a loss over two processes equals the loss over one.
 from semilung.losses.activation import probabilities
 from semilung.losses.consistency import consistency_loss
 from semilung.losses.dice_ce import dice_ce_loss
-from semilung.losses.entropy import voxel_entropy
+from semilung.losses.entropy import entropy_loss, voxel_entropy
 from semilung.losses.healthy import healthy_loss
 
 __all__ = [
     "consistency_loss",
     "dice_ce_loss",
+    "entropy_loss",
     "healthy_loss",
     "probabilities",
     "voxel_entropy",
