@@ -5,17 +5,24 @@ whether it reads `logits` or `probs`, accepts 2D and 3D, and is a mean over samp
 value, so that a loss over two processes equals the loss over one.
 """
 
-from semilung.losses.activation import probabilities
+from semilung.losses.activation import hard_labels, probabilities
 from semilung.losses.consistency import consistency_loss
 from semilung.losses.dice_ce import dice_ce_loss
 from semilung.losses.entropy import entropy_loss, voxel_entropy
 from semilung.losses.healthy import healthy_loss
+from semilung.losses.pseudo_label import confident_mask, pseudo_label_loss
+from semilung.losses.thresholds import adaptive_threshold, confidence_statistics
 
 __all__ = [
+    "adaptive_threshold",
+    "confidence_statistics",
+    "confident_mask",
     "consistency_loss",
     "dice_ce_loss",
     "entropy_loss",
+    "hard_labels",
     "healthy_loss",
     "probabilities",
+    "pseudo_label_loss",
     "voxel_entropy",
 ]
