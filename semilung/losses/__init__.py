@@ -7,6 +7,7 @@ value, so that a loss over two processes equals the loss over one.
 
 from semilung.losses.activation import hard_labels, probabilities
 from semilung.losses.consistency import consistency_loss
+from semilung.losses.cross_pseudo import cross_pseudo_loss
 from semilung.losses.dice_ce import dice_ce_loss
 from semilung.losses.entropy import entropy_loss, voxel_entropy
 from semilung.losses.healthy import healthy_loss
@@ -18,6 +19,7 @@ __all__ = [
     "confidence_statistics",
     "confident_mask",
     "consistency_loss",
+    "cross_pseudo_loss",
     "dice_ce_loss",
     "entropy_loss",
     "hard_labels",
