@@ -6,11 +6,13 @@ value, so that a loss over two processes equals the loss over one.
 """
 
 from semilung.losses.activation import hard_labels, probabilities
+from semilung.losses.adjacency import soft_adjacency
 from semilung.losses.consistency import consistency_loss
 from semilung.losses.cross_pseudo import cross_pseudo_loss
 from semilung.losses.dice_ce import dice_ce_loss
 from semilung.losses.entropy import entropy_loss, voxel_entropy
 from semilung.losses.healthy import healthy_loss
+from semilung.losses.non_adjacency import non_adjacency_loss
 from semilung.losses.pseudo_label import confident_mask, pseudo_label_loss
 from semilung.losses.thresholds import adaptive_threshold, confidence_statistics
 
@@ -24,7 +26,9 @@ __all__ = [
     "entropy_loss",
     "hard_labels",
     "healthy_loss",
+    "non_adjacency_loss",
     "probabilities",
     "pseudo_label_loss",
+    "soft_adjacency",
     "voxel_entropy",
 ]
