@@ -8,6 +8,7 @@ value, so that a loss over two processes equals the loss over one.
 from semilung.losses.activation import hard_labels, probabilities
 from semilung.losses.adjacency import soft_adjacency
 from semilung.losses.consistency import consistency_loss
+from semilung.losses.contacts import count_adjacency
 from semilung.losses.cross_pseudo import cross_pseudo_loss
 from semilung.losses.dice_ce import dice_ce_loss
 from semilung.losses.entropy import entropy_loss, voxel_entropy
@@ -21,6 +22,7 @@ __all__ = [
     "confidence_statistics",
     "confident_mask",
     "consistency_loss",
+    "count_adjacency",
     "cross_pseudo_loss",
     "dice_ce_loss",
     "entropy_loss",
