@@ -7,6 +7,7 @@ value, so that a loss over two processes equals the loss over one.
 
 from semilung.losses.activation import hard_labels, probabilities
 from semilung.losses.adjacency import soft_adjacency
+from semilung.losses.bag import bag_loss
 from semilung.losses.consistency import consistency_loss
 from semilung.losses.contacts import count_adjacency
 from semilung.losses.cross_pseudo import cross_pseudo_loss
@@ -14,11 +15,13 @@ from semilung.losses.dice_ce import dice_ce_loss
 from semilung.losses.entropy import entropy_loss, voxel_entropy
 from semilung.losses.healthy import healthy_loss
 from semilung.losses.non_adjacency import non_adjacency_loss
+from semilung.losses.pooling import pool_instances
 from semilung.losses.pseudo_label import confident_mask, pseudo_label_loss
 from semilung.losses.thresholds import adaptive_threshold, confidence_statistics
 
 __all__ = [
     "adaptive_threshold",
+    "bag_loss",
     "confidence_statistics",
     "confident_mask",
     "consistency_loss",
@@ -29,6 +32,7 @@ __all__ = [
     "hard_labels",
     "healthy_loss",
     "non_adjacency_loss",
+    "pool_instances",
     "probabilities",
     "pseudo_label_loss",
     "soft_adjacency",
