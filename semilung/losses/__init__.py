@@ -13,6 +13,7 @@ from semilung.losses.contacts import count_adjacency
 from semilung.losses.cross_pseudo import cross_pseudo_loss
 from semilung.losses.dice_ce import dice_ce_loss
 from semilung.losses.entropy import entropy_loss, voxel_entropy
+from semilung.losses.gated_attention import GatedAttention
 from semilung.losses.healthy import healthy_loss
 from semilung.losses.non_adjacency import non_adjacency_loss
 from semilung.losses.pooling import pool_instances
@@ -20,6 +21,7 @@ from semilung.losses.pseudo_label import confident_mask, pseudo_label_loss
 from semilung.losses.thresholds import adaptive_threshold, confidence_statistics
 
 __all__ = [
+    "GatedAttention",
     "adaptive_threshold",
     "bag_loss",
     "confidence_statistics",
