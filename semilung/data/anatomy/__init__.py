@@ -1,0 +1,5 @@
+"""Anatomical classes."""
+
+from semilung.data.anatomy.classes import ANATOMY
+
+__all__ = ["ANATOMY"]
