@@ -24,7 +24,7 @@ def run_jobs(
     title: str,
     progress: bool = True,
     processes: int | None = None,
-) -> list[str]:
+) -> dict[str, str]:
     """Do `work` on each item of the named jobs.
 
     Args:
@@ -35,7 +35,7 @@ def run_jobs(
         processes: How many at a time; None is one a core, at most 8. 0 uses this process.
 
     Returns:
-        A message, `name: reason`, for each that failed.
+        Why it failed, under the name of each that did.
     """
     finished = track(
         _run(work, jobs, processes),
@@ -45,29 +45,31 @@ def run_jobs(
         transient=True,
         disable=not (progress and jobs),
     )
-    return [message for message in finished if message]
+    return {name: reason for name, reason in finished if reason}
 
 
-def _run(work: Callable[[T], None], jobs: Jobs[T], processes: int | None) -> Iterator[str]:
-    """A message a job, empty where it went well, in the order in which they finish."""
+def _run(
+    work: Callable[[T], None], jobs: Jobs[T], processes: int | None
+) -> Iterator[tuple[str, str]]:
+    """Each job's name and why it failed, empty where it did not, in the order of finishing."""
     count = min(os.cpu_count() or 1, 8) if processes is None else processes
     if min(count, len(jobs)) <= 1:
-        yield from (_attempt(work, name, item) for name, item in jobs)
+        yield from ((name, _attempt(work, item)) for name, item in jobs)
         return
     with ProcessPoolExecutor(min(count, len(jobs))) as pool:
         running: dict[Future[str], str] = {
-            pool.submit(_attempt, work, name, item): name for name, item in jobs
+            pool.submit(_attempt, work, item): name for name, item in jobs
         }
         for job in as_completed(running):
             try:
-                yield job.result()
+                yield running[job], job.result()
             except BrokenProcessPool:
-                yield f"{running[job]}: a worker process died, perhaps of too little memory"
+                yield running[job], "a worker process died, perhaps of too little memory"
 
 
-def _attempt(work: Callable[[T], None], name: str, item: T) -> str:
+def _attempt(work: Callable[[T], None], item: T) -> str:
     try:
         work(item)
     except (UserError, MemoryError) as error:
-        return f"{name}: {error or 'out of memory'}"
+        return str(error) or "out of memory"
     return ""

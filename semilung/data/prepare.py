@@ -115,13 +115,14 @@ def prepare(
     wanted = {case.case: _prepared(case, config) for case in cases if case.image.exists()}
     failures = [f"{c.case}: {c.image}: no such file" for c in cases if c.case not in wanted]
     todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
-    failures += run_jobs(
+    failed = run_jobs(
         partial(_bring, config=config, verify=verify),
         [(item.case.case, item) for item in todo],
         title="Preparing",
         progress=progress,
         processes=processes,
     )
+    failures.extend(f"{name}: {reason}" for name, reason in failed.items())
     open_entry.cache_clear()
     if failures:
         shown = "\n".join(f"  {message}" for message in sorted(failures))
