@@ -77,6 +77,7 @@ class _FusedChain(torch.autograd.Function):
             with run.autocast():
                 value = branch(b)
             a, b = b, a + value
+            del value  # else it would live on through the next run
             ctx.runs.append(run)
         y = torch.cat((a, b), dim=1)
         ctx.save_for_backward(y)
@@ -105,9 +106,11 @@ class _FusedChain(torch.autograd.Function):
             del value  # before the gradient's temporaries, where memory peaks
             input_grad, *grads = pull_back(grad_b)
             weight_grads = grads + weight_grads
-            # Not in place: the gradient of a weight that is merely added is `grad_b` itself.
-            grad_a, grad_b = grad_b, grad_a if input_grad is None else grad_a + input_grad
-            a, b = b, a
+            if input_grad is not None:
+                # Not in place: the gradient of a weight that is merely added is `grad_b` itself.
+                grad_a = grad_a + input_grad
+            del input_grad  # else it would live on through the next run
+            a, b, grad_a, grad_b = b, a, grad_b, grad_a
         del a, b
         skipped = [None for run in runs[:first] for _ in run.weights]
         x_grad = torch.cat((grad_a, grad_b), dim=1) if x_needs_grad else None
