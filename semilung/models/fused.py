@@ -27,7 +27,8 @@ def run_fused(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Run the chain `F1, G1, F2, G2, ...` on `x` and keep only its output for backward.
 
     Args:
-        branches: Modules that keep the shape of their input, `(B, C/2, *spatial)`.
+        branches: Modules that keep the shape of their input, `(B, C/2, *spatial)`. Backward works
+            in place: a hook that keeps a branch's input from the second run sees it overwritten.
         x: `(B, C, *spatial)`, split in two halves by channel.
 
     Returns:
