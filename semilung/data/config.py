@@ -126,6 +126,9 @@ class AugmentConfig:
         affine_probability: Share of crops that are rotated and scaled besides.
         rotation_degrees: Largest angle of that rotation, about a random axis.
         scale: Range of the zoom factor of that scaling, drawn uniformly in its logarithm.
+        nodule_mm: Range of diameters to which the nodule of a labelled crop is zoomed, as far as
+            `scale` allows, drawn uniformly in its logarithm, so that few nodules stand for all
+            sizes; None draws the zoom factor itself.
         weak_shift_hu: Weak view: largest offset added to all voxels.
         weak_contrast: Weak view: largest relative change of contrast.
         weak_noise_hu: Weak view: largest standard deviation of added Gaussian noise.
@@ -147,6 +150,7 @@ class AugmentConfig:
     affine_probability: float = 0.2
     rotation_degrees: float = 15.0
     scale: tuple[float, float] = (0.9, 1.1)
+    nodule_mm: tuple[float, float] | None = None
     weak_shift_hu: float = 20.0
     weak_contrast: float = 0.05
     weak_noise_hu: float = 10.0
@@ -162,7 +166,9 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         for name in ("affine_probability", "strong_probability"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "be in [0, 1]")
-        for name in ("scale", "strong_gamma", "strong_blur_voxels"):
+        for name in ("scale", "nodule_mm", "strong_gamma", "strong_blur_voxels"):
+            if getattr(self, name) is None:
+                continue
             bounds = _range(getattr(self, name), name, strict=False)
             _require(bounds[0] > 0, name, bounds, "be positive")
             setattr(self, name, bounds)

@@ -25,12 +25,14 @@ class Geometry:
         flips: Axes that are mirrored.
         matrix: `(3, 3)`, from voxel offsets about the crop's centre after the rotation and zoom to
             those before it; None where there is none.
+        zoom: Factor by which the matrix enlarges the content.
     """
 
     size: Shape
     turns: tuple[tuple[int, int, int], ...] = ()
     flips: tuple[int, ...] = ()
     matrix: NDArray[np.float64] | None = None
+    zoom: float = 1.0
 
     @property
     def margin(self) -> Shape:
@@ -69,17 +71,28 @@ def random_geometry(
     config: AugmentConfig,
     size: Shape,
     spacing_mm: tuple[float, float, float],
+    *,
+    diameter_mm: float | None = None,
 ) -> Geometry:
-    """Draw a transform; quarter turns only in planes whose two axes agree in size and spacing."""
+    """Draw a transform; quarter turns only in planes whose two axes agree in size and spacing.
+
+    Args:
+        rng: Source of randomness.
+        config: What is drawn, and how strongly.
+        size: Size of the crop in voxels.
+        spacing_mm: Of the volume.
+        diameter_mm: Of the nodule that the crop is cut around, where there is one.
+    """
     turns = []
     if config.quarter_turns:
         planes = [p for p in combinations(range(3), 2) if _square(p, size, spacing_mm)]
         turns = [(int(rng.integers(4)), a, b) for a, b in planes]
     flips = np.flatnonzero(rng.random(3) < 0.5).tolist() if config.flips else []
-    matrix = None
-    if rng.random() < config.affine_probability:
-        matrix = _rotation_and_zoom(rng, config, np.array(spacing_mm))
-    return Geometry(size, tuple(turns), tuple(flips), matrix)
+    if rng.random() >= config.affine_probability:
+        return Geometry(size, tuple(turns), tuple(flips))
+    zoom = _zoom(rng, config, diameter_mm)
+    matrix = _rotation_and_zoom(rng, config, np.array(spacing_mm), zoom)
+    return Geometry(size, tuple(turns), tuple(flips), matrix, zoom)
 
 
 def _square(plane: tuple[int, int], size: Shape, spacing_mm: tuple[float, float, float]) -> bool:
@@ -87,13 +100,20 @@ def _square(plane: tuple[int, int], size: Shape, spacing_mm: tuple[float, float,
     return size[a] == size[b] and abs(spacing_mm[a] / spacing_mm[b] - 1) < 0.01
 
 
+def _zoom(rng: np.random.Generator, config: AugmentConfig, diameter_mm: float | None) -> float:
+    """The factor itself is drawn, or the size that the nodule will have; half and twice alike."""
+    if diameter_mm is None or config.nodule_mm is None:
+        return float(np.exp(rng.uniform(*np.log(config.scale))))
+    wanted_mm = np.exp(rng.uniform(*np.log(config.nodule_mm)))
+    return float(np.clip(wanted_mm / diameter_mm, *config.scale))
+
+
 def _rotation_and_zoom(
-    rng: np.random.Generator, config: AugmentConfig, spacing_mm: NDArray[np.float64]
+    rng: np.random.Generator, config: AugmentConfig, spacing_mm: NDArray[np.float64], zoom: float
 ) -> NDArray[np.float64]:
     """Rotate in millimetres, so that anisotropic voxels are turned and not sheared."""
     axis = rng.normal(size=3)
     degrees = rng.uniform(-config.rotation_degrees, config.rotation_degrees)
     turn = Rotation.from_rotvec(axis / np.linalg.norm(axis) * np.deg2rad(degrees)).as_matrix()
-    zoom = np.exp(rng.uniform(*np.log(config.scale)))  # half and twice are equally far from one
     matrix: NDArray[np.float64] = turn / zoom
     return matrix * spacing_mm[None, :] / spacing_mm[:, None]

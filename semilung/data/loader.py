@@ -16,7 +16,7 @@ from semilung.data.config import AugmentConfig, DataConfig
 from semilung.data.geometry import Geometry, random_geometry
 from semilung.data.intensity import scale_hu
 from semilung.data.prepare import PreparedCase
-from semilung.data.sampling import bag_rng, draw, random_window, sample_rng
+from semilung.data.sampling import bag_rng, draw, random_nodule, random_window, sample_rng
 from semilung.data.volume import Shape
 from semilung.types import IGNORE, Batch, StreamBatch, UserError
 
@@ -90,15 +90,20 @@ class StepDataset(Dataset["Batch | UserError"]):
     def _sample(self, stream: str, index: int, item: PreparedCase) -> dict[str, torch.Tensor]:
         """One crop: its window, its geometry, then its views and labels."""
         rng, size = sample_rng(self.seed, stream, index), self.config.crop
+        share = self.config.foreground if stream == "labelled" else 0.0
+        nodule = random_nodule(rng, item.foreground, share)
+        diameter_mm = None if nodule is None else float(item.diameters_mm[nodule])
+        geometry = random_geometry(
+            rng, self.augment, size, item.spacing_mm, diameter_mm=diameter_mm
+        )
         start = random_window(
             rng,
             item.shape,
             size,
-            foreground=item.foreground,
-            probability=self.config.foreground if stream == "labelled" else 0.0,
             overhang=self.config.overhang,
+            voxel=None if nodule is None else item.foreground[nodule],
+            zoom=geometry.zoom,
         )
-        geometry = random_geometry(rng, self.augment, size, item.spacing_mm)
         seeds = dict(zip(("weak", "strong"), rng.integers(2**31, size=2).tolist(), strict=True))
         image = self._image(item, start, geometry)
         views = [view for view in self.views[stream] if view != "bag"]

@@ -23,7 +23,7 @@ from semilung.data.store import open_entry, read_crop, write_entry
 from semilung.data.volume import Affine, Header, Shape, Volume, read_volume, same_grid, to_ras
 from semilung.types import IGNORE, UserError
 
-VERSION = 1
+VERSION = 2
 """Part of every key: raised when the same parameters come to mean other voxels."""
 
 FOREGROUND_VOXELS = 256
@@ -70,6 +70,13 @@ class PreparedCase:
             return np.empty((0, 3), np.int16)
         packed = open_entry(self.files["mask"]).meta["foreground"]
         return np.frombuffer(packed, np.int16).reshape(-1, 3)
+
+    @property
+    def diameters_mm(self) -> NDArray[np.float32]:
+        """`(M,)` for each voxel of `foreground` its nodule's, as of a ball of equal volume."""
+        if "mask" not in self.files:
+            return np.empty(0, np.float32)
+        return np.frombuffer(open_entry(self.files["mask"]).meta["diameters_mm"], np.float32)
 
     def crop(self, field: str, start: Shape, size: Shape) -> NDArray[Any]:
         """The box of `size` voxels at `start`, which may reach beyond the volume on any side.
@@ -244,19 +251,26 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
     if lost:
         remedy = "raise data.lung_margin_mm or set data.crop_to_lungs=false"
         raise UserError(f"{path}: nodules {lost} lie outside the lungs' box; {remedy}")
-    write_entry(item.files[name], mask, {**meta, "foreground": _foreground(mask).tobytes()})
+    voxels, diameters_mm = _foreground(mask, float(np.prod(item.spacing_mm)))
+    meta |= {"foreground": voxels.tobytes(), "diameters_mm": diameters_mm.tobytes()}
+    write_entry(item.files[name], mask, meta)
 
 
-def _foreground(mask: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Up to `FOREGROUND_VOXELS` locations of each nodule, drawn alike on every machine."""
+def _foreground(
+    mask: NDArray[np.uint8], voxel_mm3: float
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Up to `FOREGROUND_VOXELS` places of each nodule, alike on every machine; its diameter."""
     rng = np.random.default_rng(0)
     kept = [np.empty((0, 3), np.int16)]
+    diameters_mm = [np.empty(0, np.float32)]
     for label, box in enumerate(ndimage.find_objects(mask), start=1):
         if box is not None and label != IGNORE:
             voxels = np.argwhere(mask[box] == label) + [cut.start for cut in box]
             chosen = rng.permutation(len(voxels))[:FOREGROUND_VOXELS]
             kept.append(voxels[np.sort(chosen)].astype(np.int16))
-    return np.concatenate(kept)
+            diameter_mm = np.cbrt(6 / np.pi * len(voxels) * voxel_mm3)
+            diameters_mm.append(np.full(len(chosen), diameter_mm, np.float32))
+    return np.concatenate(kept), np.concatenate(diameters_mm)
 
 
 def _source(meta: dict[str, Any]) -> Header:

@@ -40,35 +40,46 @@ def bag_rng(seed: int, stream: str, index: int) -> np.random.Generator:
     return np.random.default_rng([_BAG, seed, zlib.crc32(stream.encode()), index])
 
 
+def random_nodule(
+    rng: np.random.Generator, foreground: NDArray[np.int16], probability: float
+) -> int | None:
+    """Which of the known nodule voxels `(M, 3)` a window is to hold; None for no matter which."""
+    if rng.random() < probability and len(foreground):
+        return int(rng.integers(len(foreground)))
+    return None
+
+
 def random_window(
     rng: np.random.Generator,
     shape: Shape,
     size: Shape,
     *,
-    foreground: NDArray[np.int16],
-    probability: float,
     overhang: float,
+    voxel: NDArray[np.int16] | None = None,
+    zoom: float = 1.0,
 ) -> Shape:
     """First voxel of a window of `size` on a volume of `shape`; it may be negative.
 
-    With `probability`, where there is foreground, the window holds a random one of its voxels at a
-    uniform offset; otherwise it is uniform over the volume. On either side it reaches at most
-    `overhang * size` voxels beyond the volume, or as far as a volume smaller than it demands;
+    With a `voxel`, the window holds it at a uniform offset, also after the window's content has
+    been zoomed about its centre; otherwise it is uniform over the volume. On either side it reaches
+    `overhang * size` voxels beyond the volume at most, or as far as a smaller volume demands;
     both kinds of window obey the same rule, so that padding does not tell that there is a nodule.
 
     Args:
         rng: Source of randomness.
         shape: Size of the volume in voxels.
         size: Size of the window in voxels.
-        foreground: `(M, 3)` voxel indices; M may be 0.
-        probability: Share of windows that are placed by foreground, in [0, 1].
         overhang: In [0, 0.5].
+        voxel: `(3,)` what the window is to hold.
+        zoom: Factor by which the content will be enlarged.
     """
     low, high = window_range(shape, size, overhang)
-    if rng.random() < probability and len(foreground):
-        voxel = foreground[rng.integers(len(foreground))].astype(np.int64)
-        low = np.maximum(low, voxel - np.array(size) + 1)
-        high = np.minimum(high, voxel)
+    if voxel is not None:
+        half = (np.array(size) - 1) / 2
+        first = voxel - half - half / zoom
+        last = voxel - half + half / zoom
+        # The rule of the borders goes first: near one, a strongly zoomed voxel may be lost.
+        low, high = (np.rint(np.clip(end, low, high)).astype(np.int64) for end in (first, last))
     x, y, z = rng.integers(low, high, endpoint=True)
     return (int(x), int(y), int(z))
 

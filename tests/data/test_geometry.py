@@ -149,3 +149,31 @@ def test_views_stay_aligned():
         for seed in range(10):
             made = views.make(view, crop, seed=seed)[0].numpy()
             assert np.unravel_index(made.argmax(), made.shape) == (3, 9, 11)
+
+
+def test_a_nodule_is_zoomed_to_a_drawn_size_as_far_as_the_scale_allows():
+    config = AugmentConfig(affine_probability=1.0, scale=(0.5, 2.0), nodule_mm=(5.0, 30.0))
+
+    def zooms(diameter_mm):
+        drawn = (np.random.default_rng(i) for i in range(400))
+        return np.array(
+            [
+                random_geometry(rng, config, (8,) * 3, (1.0,) * 3, diameter_mm=diameter_mm).zoom
+                for rng in drawn
+            ]
+        )
+
+    sizes_mm = 12 * zooms(12.0)
+    assert 6 <= sizes_mm.min() < 6.5  # not 5: the scale ends at a half
+    assert 23 < sizes_mm.max() <= 24
+    assert np.median(sizes_mm) == pytest.approx(np.sqrt(5 * 30), rel=0.1)  # log-uniform
+    assert zooms(30.0).max() <= 1
+    assert zooms(5.0).min() >= 1
+    assert np.median(zooms(None)) == pytest.approx(1, abs=0.1)  # the factor itself
+
+
+def test_the_zoom_is_the_matrixs():
+    config = AugmentConfig(affine_probability=1.0, rotation_degrees=0.0, scale=(2.0, 2.0))
+    geometry = draws(config, count=1)[0]
+    assert geometry.zoom == pytest.approx(2)
+    np.testing.assert_allclose(geometry.matrix, np.eye(3) / 2)

@@ -66,6 +66,14 @@ def test_foreground_lies_on_nodules_of_every_instance_and_not_on_ignored_voxels(
     assert prepared[5].foreground.shape == (0, 3)
 
 
+def test_each_foreground_voxel_knows_its_nodules_diameter(prepared):
+    # Of a ball of 27 voxels' volume: (6 / pi * V)^(1/3).
+    volume_mm3 = 27 * np.prod(prepared[0].spacing_mm)
+    expected = (6 / np.pi * volume_mm3) ** (1 / 3)
+    np.testing.assert_allclose(prepared[0].diameters_mm, [expected] * 54, rtol=1e-5)
+    assert prepared[5].diameters_mm.shape == (0,)
+
+
 def test_only_labelled_cases_have_masks(prepared):
     # The unlabelled rows name a poisoned mask: had it been opened, preparing would have failed.
     with_mask = {item.case.role for item in prepared if "mask" in item.files}

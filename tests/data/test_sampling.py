@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semilung.data.intensity import scale_hu
-from semilung.data.sampling import draw, random_window, sample_rng
+from semilung.data.sampling import draw, random_nodule, random_window, sample_rng
 
 SIZES = st.tuples(*[st.integers(1, 60)] * 3)
 
@@ -38,30 +38,22 @@ def test_generators_are_pure_and_distinct():
 @given(shape=SIZES, size=SIZES, overhang=st.floats(0, 0.5), seed=st.integers(0, 99), data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_windows_keep_the_rules(shape, size, overhang, seed, data):
-    voxel = np.array([[data.draw(st.integers(0, n - 1)) for n in shape]], np.int16)
-    options = {"foreground": voxel, "overhang": overhang}
-    for probability in (0.0, 1.0):
+    nodule = np.array([data.draw(st.integers(0, n - 1)) for n in shape], np.int16)
+    for voxel in (None, nodule):
         rng = np.random.default_rng(seed)
-        start = np.array(random_window(rng, shape, size, probability=probability, **options))
+        start = np.array(random_window(rng, shape, size, voxel=voxel, overhang=overhang))
         stop, beyond = start + size, np.floor(overhang * np.array(size))
         holds_volume = (start <= 0) & (stop >= shape)
         within = (start >= -beyond) & (stop <= shape + beyond)
         assert (holds_volume | within).all()
-        if probability:
-            assert ((start <= voxel[0]) & (voxel[0] < stop)).all()
+        if voxel is not None:
+            assert ((start <= voxel) & (voxel < stop)).all()
 
 
 def test_a_nodule_is_met_at_every_offset():
-    voxel = np.array([[30, 30, 30]], np.int16)
+    voxel = np.array([30, 30, 30], np.int16)
     starts = [
-        random_window(
-            np.random.default_rng(i),
-            (60, 60, 60),
-            (10, 10, 10),
-            foreground=voxel,
-            probability=1.0,
-            overhang=0.0,
-        )
+        random_window(np.random.default_rng(i), (60,) * 3, (10,) * 3, voxel=voxel, overhang=0.0)
         for i in range(2000)
     ]
     counts = np.bincount(30 - np.array(starts)[:, 0], minlength=10)
@@ -70,25 +62,40 @@ def test_a_nodule_is_met_at_every_offset():
     assert counts.max() < 260
 
 
+@pytest.mark.parametrize("zoom", [0.5, 2.0, 4.0])
+def test_a_nodule_stays_in_sight_at_every_offset_when_the_content_is_zoomed(zoom):
+    voxel, size = np.array([60, 60, 60], np.int16), (21, 21, 21)
+    starts = [
+        random_window(
+            np.random.default_rng(i), (120,) * 3, size, voxel=voxel, overhang=0.0, zoom=zoom
+        )
+        for i in range(1000)
+    ]
+    offsets = zoom * (60 - (np.array(starts) + 10))  # from the centre, after the zoom
+    assert np.abs(offsets).max() <= 10 + zoom / 2  # a window starts at a whole voxel
+    assert offsets.min() <= -8
+    assert offsets.max() >= 8
+
+
+def test_windows_are_aimed_at_nodules_as_often_as_asked():
+    foreground = np.zeros((5, 3), np.int16)
+    aims = [random_nodule(np.random.default_rng(i), foreground, 0.8) for i in range(1000)]
+    assert aims.count(None) == pytest.approx(200, abs=40)
+    assert set(aims) == {None, 0, 1, 2, 3, 4}
+    assert random_nodule(np.random.default_rng(0), foreground[:0], 1.0) is None
+
+
 def test_small_volumes_meet_every_offset_in_the_window():
     starts = {
-        random_window(
-            np.random.default_rng(i),
-            (3, 3, 3),
-            (8, 8, 8),
-            foreground=np.empty((0, 3), np.int16),
-            probability=1.0,
-            overhang=0.0,
-        )[0]
+        random_window(np.random.default_rng(i), (3, 3, 3), (8, 8, 8), overhang=0.0)[0]
         for i in range(300)
     }
     assert starts == set(range(-5, 1))
 
 
 def test_at_half_overhang_every_voxel_is_equally_often_the_centre():
-    options = {"foreground": np.empty((0, 3), np.int16), "probability": 0.0, "overhang": 0.5}
     starts = [
-        random_window(np.random.default_rng(i), (10, 10, 10), (5, 5, 5), **options)
+        random_window(np.random.default_rng(i), (10, 10, 10), (5, 5, 5), overhang=0.5)
         for i in range(3000)
     ]
     centres = np.bincount(np.array(starts)[:, 1] + 2, minlength=10)
