@@ -46,4 +46,5 @@ __all__ = [
     "heads_of",
     "list_strategies",
     "register",
+    "strategies",
 ]

@@ -22,10 +22,13 @@ class Step:
         progress: Share of the training that is done, in [0, 1].
     """
 
-    def __init__(self, learner: Learner, batch: Batch, progress: float) -> None:
+    def __init__(
+        self, batch: Batch, progress: float, student: nn.Module, teacher: nn.Module | None
+    ) -> None:
         self.progress = progress
-        self._learner = learner
         self._batch = batch
+        self._student = student
+        self._teacher = teacher
         self._outputs: dict[tuple[str, str], dict[str, Tensor]] = {}
 
     def has(self, stream: str) -> bool:
@@ -45,14 +48,18 @@ class Step:
 
     def student(self, x: Tensor) -> dict[str, Tensor]:
         """The student on images that a strategy made."""
-        return self._learner.student(x)  # type: ignore[no-any-return]
+        return self._student(x)  # type: ignore[no-any-return]
 
     def teacher(self, x: Tensor) -> dict[str, Tensor]:
         """The EMA teacher on images that a strategy made; no gradient."""
-        if self._learner.teacher is None:
+        if self._teacher is None:
             msg = "a strategy that reads step.teacher must say Needs(teacher=True)"
             raise TypeError(msg)
-        return self._learner.teacher(x)  # type: ignore[no-any-return]
+        return self._teacher(x)  # type: ignore[no-any-return]
+
+    def seen_by(self, student: nn.Module) -> Step:
+        """The same step with another student, such as a strategy's own."""
+        return Step(self._batch, self.progress, student, self._teacher)
 
 
 class Learner(nn.Module):
@@ -97,7 +104,7 @@ class Learner(nn.Module):
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Term]:
         """All strategies' terms as `strategy/term`."""
-        step = Step(self, batch, progress)
+        step = Step(batch, progress, self.student, self.teacher)
         return {
             f"{name}/{term}": value
             for name, strategy in self._each()

@@ -53,17 +53,18 @@ def check_finite(make: Factory) -> None:
 def check_every_stream_teaches(make: Factory) -> None:
     """Each stream's images change the student's gradient; without it, a term would be for show.
 
-    Labelled images may teach what the strategy owns instead, as a discriminator.
+    Labelled and healthy images may teach what the strategy owns instead, as a second student.
     """
     learner = tiny_learner(make)
     batch = _batch(learner)
     assert _flat(_gradients(learner, _seeded(learner, batch))).abs().sum() > 0, (
         "the strategy gives the student no gradient at all"
     )
+    known = ("labelled", "healthy")
     for stream in batch:
         changed = {**batch, stream: _batch(learner, seed=7)[stream]}
         before, after = (
-            _flat(_gradients(learner, _seeded(learner, b), every=stream == "labelled"))
+            _flat(_gradients(learner, _seeded(learner, b), every=stream in known))
             for b in (batch, changed)
         )
         assert not torch.equal(before, after), (

@@ -1,0 +1,75 @@
+"""What there is to choose from: strategies, losses and models, one line each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from semilung import losses
+from semilung.models import models
+from semilung.strategies import Needs, build_strategy, list_strategies, strategies
+
+KINDS = ("strategies", "losses", "models")
+
+
+class Entry(NamedTuple):
+    """A name, what it does, and what it needs."""
+
+    name: str
+    summary: str
+    needs: str
+
+
+def catalogue(kind: str) -> list[Entry]:
+    """All entries of a kind, in the order of their names.
+
+    Args:
+        kind: `strategies`, `losses` or `models`.
+
+    Example:
+        >>> [entry.needs for entry in catalogue("strategies") if entry.name == "mean_teacher"]
+        ['unlabelled; teacher']
+    """
+    if kind == "strategies":
+        return [
+            Entry(name, _summary(strategies[name]), _needs(build_strategy(name).needs))
+            for name in list_strategies()
+        ]
+    if kind == "models":
+        return [Entry(name, _summary(models[name]), _options(models[name])) for name in models]
+    functions = {name: getattr(losses, name) for name in sorted(losses.__all__)}
+    return [Entry(name, _summary(f), _arguments(f)) for name, f in functions.items()]
+
+
+def markdown(kind: str) -> str:
+    """The catalogue as a Markdown table, as the README shows it."""
+    rows = [f"| `{e.name}` | {e.summary} | {e.needs} |" for e in catalogue(kind)]
+    return "\n".join(["| name | what it does | needs |", "|---|---|---|", *rows]) + "\n"
+
+
+def _summary(factory: Callable[..., Any]) -> str:
+    """The first sentence of a docstring."""
+    first = (inspect.getdoc(factory) or "").split("\n\n")[0]
+    return " ".join(first.split())
+
+
+def _needs(needs: Needs) -> str:
+    """Streams, those in brackets only where the data has them; then teacher, heads, labels."""
+    optional = [f"[{stream}]" for stream in needs.optional if stream not in needs.views]
+    parts = [", ".join([*needs.views, *optional])]
+    if needs.teacher:
+        parts.append("teacher")
+    parts += [f"head `{name}`" for name in needs.heads]
+    parts += [field for field in needs.fields if field == "anatomy"]
+    return "; ".join(parts)
+
+
+def _options(factory: Callable[..., Any]) -> str:
+    return ", ".join(inspect.signature(factory).parameters)
+
+
+def _arguments(function: Callable[..., Any]) -> str:
+    """The tensors that a loss reads."""
+    parameters = inspect.signature(function).parameters.values()
+    return ", ".join(p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)

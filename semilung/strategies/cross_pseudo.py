@@ -1,0 +1,69 @@
+"""Cross pseudo supervision: two students of different weights teach each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from semilung.losses import cross_pseudo_loss
+from semilung.strategies.base import Needs, Strategy, Term, register
+from semilung.strategies.learner import Step
+from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.supervised import Supervised
+
+
+@register("cross_pseudo")
+class CrossPseudo(Strategy):
+    r"""Each student's cross-entropy against the other's hard labels, on labelled crops too.
+
+    $$ L = w(t) \big( \mathrm{CE}(p_1, \arg\max p_2) + \mathrm{CE}(p_2, \arg\max p_1) \big) $$
+
+    The second student is of the same architecture, drawn anew. It learns the masks and the silence
+    of healthy crops by the same base terms as the first, which alone predicts.
+
+    Args:
+        weight: w, the final weight of the term, on each of the streams.
+        rampup: Share of the training over which the weight grows.
+        base: Options of `supervised` for the second student.
+
+    Source: Chen et al., Semi-supervised semantic segmentation with cross pseudo supervision,
+    CVPR 2021.
+    """
+
+    second: nn.Module
+
+    def __init__(
+        self,
+        *,
+        weight: float = 0.5,
+        rampup: float = 0.4,
+        base: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.base = Supervised(**(base or {}))
+        self.needs = Needs(
+            views={**self.base.needs.views, "unlabelled": ("weak",)},
+            optional=self.base.needs.optional,
+            fields=self.base.needs.fields,
+        )
+        self.weight = weight
+        self.rampup = rampup
+
+    def attach(self, make_student: Callable[[], nn.Module]) -> None:
+        """Make the second student."""
+        self.second = make_student()
+
+    def terms(self, step: Step) -> dict[str, Term]:
+        """`labelled` and `unlabelled`, and the second student's base terms as `second_...`."""
+        other = step.seen_by(self.second)
+        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
+        crossed = {
+            stream: Term(
+                cross_pseudo_loss(step.out(stream)["logits"], other.out(stream)["logits"]), weight
+            )
+            for stream in ("labelled", "unlabelled")
+        }
+        base = self.base.terms(other)
+        return crossed | {f"second_{name}": term for name, term in base.items()}

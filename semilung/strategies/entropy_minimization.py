@@ -1,0 +1,35 @@
+"""Entropy minimisation: the student is sure of itself on unlabelled crops."""
+
+from __future__ import annotations
+
+from semilung.losses import entropy_loss, probabilities
+from semilung.strategies.base import Needs, Strategy, Term, register
+from semilung.strategies.learner import Step
+from semilung.strategies.ramps import sigmoid_rampup
+
+
+@register("entropy_minimization")
+class EntropyMinimization(Strategy):
+    r"""Mean entropy of the student's prediction on unlabelled crops, as a share of ln C.
+
+    $$ L = w(t) \; \frac{-1}{|X| \ln C} \sum_x \sum_c p_c(x) \ln p_c(x) $$
+
+    By itself it is content with "no nodule anywhere"; it sharpens what the masks have taught.
+
+    Args:
+        weight: w, the final weight of the term.
+        rampup: Share of the training over which the weight grows.
+
+    Source: Grandvalet and Bengio, Semi-supervised learning by entropy minimization, NeurIPS 2004.
+    """
+
+    def __init__(self, *, weight: float = 0.1, rampup: float = 0.4) -> None:
+        super().__init__()
+        self.needs = Needs(views={"unlabelled": ("weak",)})
+        self.weight = weight
+        self.rampup = rampup
+
+    def terms(self, step: Step) -> dict[str, Term]:
+        """`entropy` on the unlabelled stream."""
+        entropy = entropy_loss(probabilities(step.out("unlabelled")["logits"]))
+        return {"entropy": Term(entropy, self.weight * sigmoid_rampup(step.progress, self.rampup))}

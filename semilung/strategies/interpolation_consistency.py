@@ -1,0 +1,61 @@
+"""Interpolation consistency: a prediction of mixed crops is the mix of their predictions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semilung.losses import consistency_loss, probabilities
+from semilung.strategies.base import Needs, Strategy, Term, register
+from semilung.strategies.learner import Step
+from semilung.strategies.ramps import sigmoid_rampup
+
+
+@register("interpolation_consistency")
+class InterpolationConsistency(Strategy):
+    r"""Mean squared difference of the student on a mix of two crops and the teacher's mix of both.
+
+    $$ L = w(t) \; \big( p_s(\lambda u + (1 - \lambda) v)
+           - \lambda p_t(u) - (1 - \lambda) p_t(v) \big)^2,
+       \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha) $$
+
+    u are the unlabelled crops and v the same ones moved on by one within the batch; a batch of one
+    is mixed with its own mirror image. Each sample has a λ of its own.
+
+    Args:
+        weight: w, the final weight of the term.
+        rampup: Share of the training over which the weight grows.
+        alpha: α, above 0; small values mix little.
+
+    Raises:
+        ValueError: `alpha` not above 0.
+
+    Source: Verma et al., Interpolation consistency training, IJCAI 2019.
+    """
+
+    def __init__(self, *, weight: float = 1.0, rampup: float = 0.4, alpha: float = 0.2) -> None:
+        super().__init__()
+        if alpha <= 0:
+            msg = f"alpha must be above 0, got {alpha}"
+            raise ValueError(msg)
+        self.needs = Needs(views={"unlabelled": ("weak",)}, teacher=True)
+        self.weight = weight
+        self.rampup = rampup
+        self.alpha = alpha
+
+    def terms(self, step: Step) -> dict[str, Term]:
+        """`interpolation` on the unlabelled stream."""
+        images: Tensor = step.batch("unlabelled")["weak"]
+        taught = probabilities(step.teacher(images)["logits"])
+        share = torch.distributions.Beta(self.alpha, self.alpha).sample((len(images),))
+        share = share.to(images).view(-1, *[1] * (images.ndim - 1))
+        student = probabilities(step.student(_mixed(images, share))["logits"])
+        loss = consistency_loss(student, _mixed(taught, share.to(taught)))
+        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
+        return {"interpolation": Term(loss, weight)}
+
+
+def _mixed(x: Tensor, share: Tensor) -> Tensor:
+    """`share` of each sample, the rest of the next one's; of a single sample, of its mirror."""
+    other = x.roll(1, dims=0) if len(x) > 1 else x.flip(-1)
+    return share * x + (1 - share) * other

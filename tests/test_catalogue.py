@@ -1,0 +1,33 @@
+"""What `semilung list` tells, and the README's table of strategies, which is made from it."""
+
+from pathlib import Path
+
+import pytest
+
+from semilung.catalogue import KINDS, catalogue, markdown
+from semilung.strategies import list_strategies
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_entry_says_in_one_line_what_it_does_and_needs(kind):
+    entries = catalogue(kind)
+    assert len(entries) >= 2
+    for entry in entries:
+        assert entry.summary.endswith("."), entry
+        assert 15 < len(entry.summary) < 140, entry
+        assert entry.needs, entry
+
+
+def test_needs_name_streams_teacher_and_labels():
+    needs = {entry.name: entry.needs for entry in catalogue("strategies")}
+    assert list(needs) == list_strategies()
+    assert needs["supervised"] == "labelled, [healthy]"
+    assert needs["mean_teacher"] == "unlabelled; teacher"
+
+
+def test_the_readme_shows_the_strategies_that_there_are():
+    assert markdown("strategies") in README.read_text(), (
+        "bring the README's table up to date with `semilung list strategies --markdown`"
+    )

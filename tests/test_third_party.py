@@ -1,0 +1,49 @@
+"""A strategy of another package, found by its entry point, passes the kit and trains."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+PACKAGE = Path(__file__).parent / "third_party"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> dict[str, str]:
+    """The environment of a process that sees the package, installed with its entry points."""
+    site = tmp_path_factory.mktemp("site")
+    source = shutil.copytree(PACKAGE, tmp_path_factory.mktemp("source") / "yourlab")
+    flags = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", site]
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, source], check=True)
+    return {**os.environ, "PYTHONPATH": str(site)}
+
+
+def test_it_passes_the_conformance_kit(installed):
+    code = (
+        "from semilung.testing import check_strategy as c; c('sure'); c(['sure', 'mean_teacher'])"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=installed)
+
+
+def test_it_trains_with_a_config_of_its_own(installed, phantom, tmp_path):
+    overrides = [
+        "--config-dir",
+        str(PACKAGE / "configs"),
+        "strategy=[mean_teacher,sure]",
+        "trainer=debug",
+        "trainer.accelerator=cpu",
+        f"data.manifest={phantom}",
+        "data.spacing_mm=[4,4,4]",
+        "data.crop=[16,16,16]",
+        "model.widths=[4,8]",
+        "run_name=run",
+    ]
+    command = [sys.executable, "-m", "semilung", "train", *overrides]
+    subprocess.run(command, check=True, env=installed, cwd=tmp_path, capture_output=True)
+    logged = pd.read_csv(tmp_path / "runs/run/metrics.csv").set_index("name")["value"]
+    assert (logged["terms/sure/entropy"] > 0).all()
+    assert set(logged["weights/sure/entropy"]) == {0.2}
