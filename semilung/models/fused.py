@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ def run_fused(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Run the chain `F1, G1, F2, G2, ...` on `x` and keep only its output for backward.
 
     Args:
-        branches: Modules that keep the shape of their input, `(B, C/2, *spatial)`.
+        branches: Modules that keep the shape of their input, `(B, C/2, *spatial)`. Backward works
+            in place: a hook that keeps a branch's input from the second run sees it overwritten.
         x: `(B, C, *spatial)`, split in two halves by channel.
 
     Returns:
@@ -39,20 +41,44 @@ def run_fused(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
     # Weights enter as inputs, so that autograd.grad and DDP's hooks see their gradients. A weight
     # that two branches share enters twice, and autograd adds the two gradients.
     weights = [weight for branch in branches for weight in branch.parameters()]
-    y: Tensor = _FusedChain.apply(branches, x, *weights)  # type: ignore[no-untyped-call]
+    inbox: list[Tensor] = []
+    y: Tensor = _FusedChain.apply(branches, inbox, x, *weights)  # type: ignore[no-untyped-call]
+    if y.grad_fn is not None:
+        y.grad_fn.register_prehook(partial(_take, inbox))
     return y
+
+
+def _take(inbox: list[Tensor], grads: tuple[Tensor | None]) -> tuple[Tensor] | None:
+    """Copy the halves of the gradient that comes in, and let a stand-in go on to the node.
+
+    Autograd holds what it hands to a node until the node is done: here, a gradient of the whole
+    stage beside the two halves that backward works in. Of the stand-in it holds one number.
+    """
+    (grad,) = grads
+    if grad is None:
+        return None
+    inbox[:] = _copied_halves(grad.detach())
+    # It asks for a gradient where the original does, by which autograd sees a second derivative.
+    return (grad.new_zeros(()).expand_as(grad).requires_grad_(grad.requires_grad),)
+
+
+def _copied_halves(x: Tensor) -> list[Tensor]:
+    return [half.clone() for half in x.chunk(2, dim=1)]
 
 
 class _FusedChain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, branches: Sequence[nn.Module], x: Tensor, *_: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, branches: Sequence[nn.Module], inbox: list[Tensor], x: Tensor, *_: Tensor
+    ) -> Tensor:
         a, b = x.chunk(2, dim=1)
-        ctx.runs = []
+        ctx.inbox, ctx.runs = inbox, []
         for branch in branches:
             run = _Run.begin(branch, x.device)
             with run.autocast():
                 value = branch(b)
             a, b = b, a + value
+            del value  # else it would live on through the next run
             ctx.runs.append(run)
         y = torch.cat((a, b), dim=1)
         ctx.save_for_backward(y)
@@ -63,24 +89,33 @@ class _FusedChain(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (y,) = ctx.saved_tensors
         runs: list[_Run] = ctx.runs
-        x_needs_grad = ctx.needs_input_grad[1]
+        x_needs_grad = ctx.needs_input_grad[2]
         # Below the first run that a gradient reaches there is nothing to do.
         first = 0 if x_needs_grad else next(k for k, run in enumerate(runs) if any(run.trainable))
-        a, b = y.chunk(2, dim=1)
+        # The output may be anyone's, as a skip connection: it is undone on a copy, and lives on
+        # only where someone else holds it.
+        a, b = _copied_halves(y)
         del y
-        ctx.maybe_clear_saved_tensors()  # the output lives on only until its halves are replaced
-        grad_a, grad_b = grad.chunk(2, dim=1)
+        ctx.maybe_clear_saved_tensors()
+        grad_a, grad_b = ctx.inbox or _copied_halves(grad)
+        ctx.inbox.clear()
         weight_grads: list[Tensor | None] = []
         for k in reversed(range(first, len(runs))):
             value, pull_back = runs[k].again(a, x_needs_grad or k > first)
-            a, b = b - value, a
+            if k > first:  # what would be undone last is the stage's input, which nobody reads
+                b.sub_(value)
             del value  # before the gradient's temporaries, where memory peaks
             input_grad, *grads = pull_back(grad_b)
             weight_grads = grads + weight_grads
-            grad_a, grad_b = grad_b, grad_a if input_grad is None else grad_a + input_grad
+            if input_grad is not None:
+                # Not in place: the gradient of a weight that is merely added is `grad_b` itself.
+                grad_a = grad_a + input_grad
+            del input_grad  # else it would live on through the next run
+            a, b, grad_a, grad_b = b, a, grad_b, grad_a
+        del a, b
         skipped = [None for run in runs[:first] for _ in run.weights]
         x_grad = torch.cat((grad_a, grad_b), dim=1) if x_needs_grad else None
-        return None, x_grad, *skipped, *weight_grads
+        return None, None, x_grad, *skipped, *weight_grads
 
 
 @dataclass(frozen=True)

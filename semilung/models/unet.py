@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semilung.models.conv import Conv3d
 from semilung.models.reversible import ReversibleStage
 
 Conv: TypeAlias = Literal["full", "separable"]
@@ -99,7 +100,7 @@ class ReversibleUNet3d(nn.Module):
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
         self.encoder = nn.ModuleList(map(stage, widths, depths))
         self.down = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in steps)
-        self.up = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in steps)
+        self.up = nn.ModuleList(Conv3d(coarse, fine, 1) for fine, coarse in steps)
         self.decoder = nn.ModuleList(map(stage, widths[:-1], depths))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,7 +112,7 @@ class ReversibleUNet3d(nn.Module):
     def make_head(self, channels: int) -> nn.Sequential:
         """A new head that reads `features` and gives `channels` maps at full resolution."""
         last = (
-            nn.Conv3d(self.width, channels, 1)
+            Conv3d(self.width, channels, 1)
             if self.stride == 1
             else nn.ConvTranspose3d(self.width, channels, 2, stride=2)
         )
@@ -133,18 +134,22 @@ class ReversibleUNet3d(nn.Module):
             h = down(h)
         h = _run(self.encoder[-1], h)
         for k in reversed(range(len(skips))):
-            h = F.interpolate(self.up[k](h), scale_factor=2.0, mode="trilinear")
-            h = _run(self.decoder[k], h + skips.pop())
+            # Of what is upsampled only the sum has a name: the rest need not outlive it.
+            h = F.interpolate(self.up[k](h), scale_factor=2.0, mode="trilinear") + skips.pop()
+            h = _run(self.decoder[k], h)
         x_, y_, z_ = (-(-size // self.stride) for size in (X, Y, Z))
         return h[..., :x_, :y_, :z_]
 
 
 def _run(stage: nn.Module, h: Tensor) -> Tensor:
-    # torch 2.13 computes wrong, even infinite, weight gradients of a 3x3x3 bfloat16 convolution on
-    # the CPU where its input is two voxels wide; so small an input is cheap in full precision.
-    if h.device.type == "cpu" and min(h.shape[2:]) < 3:
-        with torch.autocast("cpu", enabled=False):
-            return stage(h.float())  # type: ignore[no-any-return]
+    if h.device.type == "cpu":
+        # Else every convolution reorders its tensors to blocks of channels, padded to 16.
+        h = h.contiguous(memory_format=torch.channels_last_3d)
+        # torch 2.13 computes wrong, even infinite, weight gradients of a 3x3x3 bfloat16 convolution
+        # where its input is two voxels wide; so small an input is cheap in full precision.
+        if min(h.shape[2:]) < 3:
+            with torch.autocast("cpu", enabled=False):
+                return stage(h.float())  # type: ignore[no-any-return]
     return stage(h)  # type: ignore[no-any-return]
 
 
@@ -158,11 +163,12 @@ def _stem(in_channels: int, width: int, stride: int) -> nn.Conv3d:
 
 
 def _branch(channels: int, conv: Conv, dropout: float) -> nn.Module:
+    convs: list[nn.Conv3d]
     if conv == "full":
-        convs = [nn.Conv3d(channels, channels, 3, padding=1)]
+        convs = [Conv3d(channels, channels, 3, padding=1)]
     else:
         depthwise = nn.Conv3d(channels, channels, 3, padding=1, groups=channels)
-        convs = [depthwise, nn.Conv3d(channels, channels, 1)]
+        convs = [depthwise, Conv3d(channels, channels, 1)]
     for layer in convs:
         nn.init.kaiming_normal_(layer.weight, a=_NEGATIVE_SLOPE)
     convs[-1].weight.data.mul_(_BRANCH_GAIN)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semilung.data import Case, PreparedCase
+from semilung.data.anatomy import ANATOMY
 from semilung.models import Segmenter, build_model
 from semilung.strategies import Learner, Strategy, heads_of
 from semilung.types import IGNORE, Batch, Role
@@ -28,7 +29,7 @@ DECAY = 0.9
 WALL = 11
 """From here on along the first axis there is chest wall, before it lung."""
 
-LUNG, SOFT_TISSUE, BONE = 4, 2, 3
+LUNG, BONE, SOFT_TISSUE = (ANATOMY[name] for name in ("lung", "bone", "soft_tissue"))
 
 
 def tiny_student(seed: int = 0, heads: Mapping[str, int] | None = None) -> Segmenter:

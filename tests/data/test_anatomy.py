@@ -11,8 +11,9 @@ from small_cohort import write_table
 from semilung.cli import main
 from semilung.data.anatomy import ANATOMY, add_anatomy, label_anatomy
 from semilung.data.anatomy.bone import find_bone
+from semilung.data.anatomy.lung_region import closed_region, find_lungs
 from semilung.data.anatomy.morphology import closed, eroded, filled_slices
-from semilung.data.anatomy.vessels import compactness
+from semilung.data.anatomy.vessels import compactness, find_vessels
 from semilung.data.check import check_manifest
 from semilung.data.phantom import draw_scan
 from semilung.data.volume import Volume, read_volume, write_volume
@@ -135,7 +136,7 @@ def chest():
     hu[12:42, 20:60, 8:42] = -850
     hu[58:88, 20:60, 8:42] = -850
     hu[47:53, 38:44, 20:] = -990
-    hu[20:30, 30:40, 2:5] = -990
+    hu[44:56, 22:36, 2:16] = -990  # more than a twentieth of a lung
     hu[45:55, 10:18] = 700
     hu[47:53, 12:16] = 200
     hu[44:56, 48:60, 10:40] = 300
@@ -146,10 +147,26 @@ def test_parts_of_a_chest():
     labels = label_anatomy(Volume(chest(), np.diag([3.0, 3, 3, 1])))
     assert (labels[48:52, 39:43, 22:] == AIRWAY).all()
     assert (labels[13:41, 21:59, 9:41] == LUNG).mean() > 0.99
-    assert (labels[21:29, 31:39, 3] == ANATOMY["unlabelled"]).all()
+    assert (labels[45:55, 23:35, 3:15] == ANATOMY["unlabelled"]).all()
     assert (labels[46:54, 11:17] == BONE).all()  # its marrow, of 200 HU, too
     assert (labels[46:54, 50:58, 12:38] == SOFT).all()  # blood is no denser at its surface
     assert (labels[:4] == OUTSIDE).all()
+
+
+def test_an_airway_that_opens_into_a_dark_lung_does_not_leak_into_it():
+    hu = chest()
+    for side in (slice(12, 42), slice(58, 88)):
+        hu[side, 20:60, 8:42] -= 50
+    hu[41:48, 39:42, 25:28] = -990
+    labels = label_anatomy(Volume(hu, np.diag([3.0, 3, 3, 1])))
+    assert (labels[48:52, 39:43, 30:] == AIRWAY).all()
+    assert (labels[14:38, 22:58, 10:40] == LUNG).mean() > 0.97
+
+
+def test_the_working_grid_covers_the_scan_to_its_last_voxel():
+    # 62 x 0.7 mm = 43.4 mm: 43 voxels of 1 mm would leave the last ones without a label.
+    labels = label_anatomy(Volume(parenchyma((62, 62, 62)), np.diag([0.7, 0.7, 0.7, 1.0])))
+    assert (labels == LUNG).all()
 
 
 def test_a_scan_that_cuts_into_a_lung_keeps_it_as_lung():
@@ -161,12 +178,77 @@ def test_a_scan_that_cuts_into_a_lung_keeps_it_as_lung():
     assert not (labels[lung] == OUTSIDE).any()
 
 
+@pytest.mark.parametrize(("hu", "label"), [(40, SOFT), (-1000, OUTSIDE), (-850, LUNG)])
+def test_a_large_volume_of_one_tissue_is_of_that_class_to_its_corners(hu, label):
+    noise = np.random.default_rng(0).normal(hu, 20, (40, 40, 20))
+    assert (label_anatomy(Volume(noise, np.diag([3.0, 3, 3, 1]))) == label).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 40), (100, 100, 1), (1, 1, 1)])
+@pytest.mark.parametrize("hu", [-1000, -850, 40, 500])
+def test_flat_volumes_get_labels(shape, hu):
+    assert label_anatomy(Volume(np.full(shape, hu), np.diag([3.0, 3, 3, 1]))).shape == shape
+
+
 def test_lungs_that_are_known_are_taken():
     hu, known = chest(), np.zeros((100, 80, 50), bool)
     known[12:42, 20:60, 8:42] = True
     labels = label_anatomy(Volume(hu, np.diag([3.0, 3, 3, 1])), lungs=known)
     assert (labels[13:41, 21:59, 9:41] == LUNG).mean() > 0.99
     assert not (labels[50:] == LUNG).any()
+
+
+def region_of(lung):
+    return closed_region([lung], lung.shape, (1.0, 1.0, 1.0))
+
+
+def lung_block():
+    lung = np.zeros((60, 60, 60), bool)
+    lung[5:55, 5:55, 10:55] = True
+    return lung
+
+
+def test_a_lung_is_closed_over_nodules_and_vessels_but_not_over_a_dome_or_a_film():
+    lung, whole = lung_block(), lung_block()
+    lung[20:24, 20:24, 10:40] = False  # a vessel that leaves through the base
+    lung[ball(lung.shape, (40, 40, 40), 8.0)] = False
+    lung[5:11, 28:36, 28:36] = False  # a nodule at the wall
+    # A ball of the closing's radius dips into the base of the nodule at the wall.
+    assert not (region_of(lung) ^ whole)[7:].any()
+    dome = ball(lung.shape, (30, 30, 0), 24.0)
+    lung = lung_block() & ~dome
+    assert region_of(lung)[dome].mean() < 0.02
+    film = lung_block()
+    film[5:7, 20:40, 20:40] = False
+    np.testing.assert_array_equal(region_of(film), film)
+
+
+def test_a_hole_as_large_as_a_heart_stays():
+    heart = ball((60, 60, 60), (30, 30, 32), 21.5)
+    assert not region_of(lung_block() & ~heart)[ball((60, 60, 60), (30, 30, 32), 17.0)].any()
+
+
+def test_lungs_that_touch_are_told_apart():
+    air = np.zeros((60, 30, 30), bool)
+    air[2:28, 2:28, 2:28] = air[32:58, 2:28, 2:28] = True
+    air[28:32, 13:15, 13:15] = True
+    lungs = find_lungs(np.full(air.shape, -850.0), air, (1.0, 1.0, 1.0))
+    assert len(lungs) == 2
+    assert sorted(lung[:28].sum() for lung in lungs)[0] == 0
+    np.testing.assert_array_equal(lungs[0] ^ lungs[1], air)
+
+
+def test_a_faint_vessel_counts_on_a_coarse_grid_and_away_from_the_wall():
+    hu, region = np.full((20, 20, 20), -850.0), np.zeros((20, 20, 20), bool)
+    region[2:18, 2:18, 2:18] = True
+    deep, wall = np.zeros_like(region), np.zeros_like(region)
+    deep[3:17, 10, 10] = wall[3:17, 2, 5] = True
+    hu[deep] = hu[wall] = -450
+    assert not find_vessels(hu, region, (1.0, 1.0, 1.0)).any()
+    found = find_vessels(hu, region, (3.0, 3.0, 3.0))
+    np.testing.assert_array_equal(found, deep)
+    hu[wall] = 0
+    assert not find_vessels(hu, region, (3.0, 3.0, 3.0))[wall].any()
 
 
 def test_specks_are_no_bone():

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint
 
 from semilung.models import ReversibleStage
@@ -254,6 +257,74 @@ def test_saved_activations_do_not_grow_with_depth() -> None:
     output = image().untyped_storage().nbytes()
     assert saved_bytes("fused", 1) == saved_bytes("fused", 8) == output
     assert saved_bytes("plain", 8) > 7 * saved_bytes("plain", 1) > 14 * output
+
+
+def step_peak(depth: int) -> float:
+    """Peak of live bytes over a step, less weights and their gradients, in sizes of the stream."""
+    layout = torch.channels_last_3d  # oneDNN does not reorder it
+
+    def branch() -> nn.Module:
+        return nn.Sequential(nn.LeakyReLU(), nn.Conv3d(16, 16, 3, padding=1))
+
+    net = ReversibleStage([(branch(), branch()) for _ in range(depth)]).to(memory_format=layout)
+    x = torch.randn(2, 32, 24, 24, 24).contiguous(memory_format=layout).requires_grad_()
+    net(x)  # what is allocated once
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        net(x).sin().sum().backward()
+    events = trace.profiler.kineto_results.events()
+    memory = sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns())
+    peak = max(accumulate(event.nbytes() for event in memory))
+    return (peak - sum(p.nbytes for p in net.parameters())) / x.nbytes
+
+
+def test_memory_of_a_step_does_not_grow_with_depth() -> None:
+    """Beside the input: the stream, its gradient, and half of each while a branch runs."""
+    assert step_peak(1) < 3.1
+    assert step_peak(6) < 3.1
+
+
+def test_backward_writes_neither_output_nor_gradient() -> None:
+    """The output may be a skip connection, and the gradient may be anyone's."""
+    net, x = stage("fused", 3), image()
+    y = net(x)
+    grad = torch.randn_like(y)
+    output, gradient = y.detach().clone(), grad.clone()
+    y.backward(grad)
+    assert torch.equal(y, output)
+    assert y._version == 0
+    assert torch.equal(grad, gradient)
+    assert grad._version == 0
+
+
+@pytest.mark.parametrize("backend", ["fused", "plain"])
+def test_hooks_on_the_output_see_its_gradient(backend: str) -> None:
+    net, seen = stage(backend), []
+    y = net(image())
+    y.retain_grad()
+    y.register_hook(seen.append)
+    grad = torch.randn_like(y)
+    y.backward(grad)
+    assert torch.equal(y.grad, grad)
+    assert torch.equal(seen[0], grad)
+
+
+def test_branches_that_return_what_they_were_given() -> None:
+    """Values and gradients that share memory with the stream are not overwritten."""
+
+    class Shift(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = nn.Parameter(torch.randn(2, 4, 6, 6, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.by
+
+    def net(backend: str) -> ReversibleStage:
+        torch.manual_seed(0)
+        pairs = [(Shift(), nn.Identity()), (nn.Identity(), Shift()), (Shift(), Shift())]
+        return ReversibleStage(pairs, backend=backend)
+
+    assert_same(gradients(net("fused"), image()), gradients(net("plain"), image()), 1e-4)
 
 
 def test_second_derivative_raises() -> None:

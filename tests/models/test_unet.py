@@ -135,6 +135,29 @@ def test_channels_last_gives_the_same() -> None:
     torch.testing.assert_close(last.stem.weight.grad, net.stem.weight.grad, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_gradients_of_fused_equal_plain_also_under_autocast(bf16: bool) -> None:
+    def gradient(backend: str) -> Tensor:
+        net, x = unet(widths=(8, 16), depth=2, backend=backend, dropout=0.2), image(8, 12, 8)
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            net(x).square().mean().backward()
+        return torch.cat([p.grad.flatten() for p in net.parameters()])
+
+    got, expected = gradient("fused"), gradient("plain")
+    assert (got - expected).norm() <= (2e-3 if bf16 else 1e-4) * expected.norm()
+
+
+@pytest.mark.parametrize("backend", ["fused", "plain"])
+def test_stages_work_in_channels_last_on_the_cpu(backend: str) -> None:
+    net, seen = unet(widths=(4, 8, 16), depth=1, backend=backend), []
+    for stage in (*net.encoder, *net.decoder):
+        stage.register_forward_hook(lambda m, args, out: seen.extend((*args, out)))
+    net(image(12, 8, 16))
+    assert len(seen) == 10
+    assert all(t.is_contiguous(memory_format=torch.channels_last_3d) for t in seen)
+
+
 @pytest.mark.parametrize("backend", ["fused", "memcnn"])
 def test_export(backend: str) -> None:
     net, x = unet(backend=backend).eval(), image(8, 9, 10)

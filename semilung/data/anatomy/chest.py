@@ -46,7 +46,8 @@ def find_body(hu: NDArray[np.float32]) -> Body:
     the table's foam, and stays uncertain; but where there is more of it than air within the body,
     the scan is cut so close that it cuts into the lungs, and it belongs to the body.
     """
-    tissue = ndimage.binary_opening(hu > AIR_HU)
+    # Padded, because opening takes what lies beyond the grid for air.
+    tissue = ndimage.binary_opening(np.pad(hu > AIR_HU, 1, "edge"))[1:-1, 1:-1, 1:-1]
     labels, sizes = components(tissue)
     inside = filled_slices(picked(labels, sizes >= max(1, 0.1 * sizes.max(initial=0))))
     air = (hu <= AIR_HU) & ~inside
