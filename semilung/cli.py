@@ -111,6 +111,11 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
     parser.add_argument("--threshold", type=float, help="default: the run's")
     parser.add_argument("--probability", action="store_true", help="write probabilities too")
+    parser.add_argument("--pseudo-labels", action="store_true",
+                        help="write labels for another training too, unsure voxels set to 255, "
+                        "and OUT/manifest.csv that names them")  # fmt: skip
+    parser.add_argument("--confident", type=float, default=0.9,
+                        help="least confidence of a pseudo-label's voxel, 0.5 to 1")  # fmt: skip
     parser.add_argument("--overwrite", action="store_true")
     parser.set_defaults(run=_predict)
 
@@ -281,6 +286,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         arguments.out,
         threshold=arguments.threshold,
         probability=arguments.probability,
+        confident=arguments.confident if arguments.pseudo_labels else None,
         overwrite=arguments.overwrite,
     )
     for path in written:

@@ -16,7 +16,7 @@ from semilung.strategies.supervised import Supervised
 
 @register("cross_pseudo")
 class CrossPseudo(Strategy):
-    r"""Each student's cross-entropy against the other's hard labels, on labelled crops too.
+    r"""Each student's cross-entropy against the other's hard labels, on weak views.
 
     $$ L = w(t) \big( \mathrm{CE}(p_1, \arg\max p_2) + \mathrm{CE}(p_2, \arg\max p_1) \big) $$
 
@@ -26,6 +26,7 @@ class CrossPseudo(Strategy):
     Args:
         weight: w, the final weight of the term, on each of the streams.
         rampup: Share of the training over which the weight grows.
+        labelled: Whether they teach each other on labelled crops too.
         base: Options of `supervised` for the second student.
 
     Source: Chen et al., Semi-supervised semantic segmentation with cross pseudo supervision,
@@ -39,6 +40,7 @@ class CrossPseudo(Strategy):
         *,
         weight: float = 0.5,
         rampup: float = 0.4,
+        labelled: bool = True,
         base: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -50,20 +52,21 @@ class CrossPseudo(Strategy):
         )
         self.weight = weight
         self.rampup = rampup
+        self.crossed = ("labelled", "unlabelled") if labelled else ("unlabelled",)
 
     def attach(self, make_student: Callable[[], nn.Module]) -> None:
         """Make the second student."""
         self.second = make_student()
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`labelled` and `unlabelled`, and the second student's base terms as `second_...`."""
+        """`unlabelled` (and `labelled`), and the second student's base terms as `second_...`."""
         other = step.seen_by(self.second)
         weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
         crossed = {
             stream: Term(
                 cross_pseudo_loss(step.out(stream)["logits"], other.out(stream)["logits"]), weight
             )
-            for stream in ("labelled", "unlabelled")
+            for stream in self.crossed
         }
         base = self.base.terms(other)
         return crossed | {f"second_{name}": term for name, term in base.items()}

@@ -1,12 +1,12 @@
-"""Pseudo-labels: what the net is sure of on the weak view teaches it on the strong one."""
+"""Pseudo-labels: what a labeller is sure of on the weak view teaches the strong one."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semilung.losses import (
     adaptive_threshold,
@@ -19,133 +19,207 @@ from semilung.losses import (
 from semilung.strategies.base import Needs, Strategy, Term, figure, register
 from semilung.strategies.learner import Step
 from semilung.strategies.ramps import sigmoid_rampup
+from semilung.types import IGNORE
 
-_MEMORY = 0.99
-"""Decay of the running means, about a hundred steps long."""
+Labeller = Literal["student", "teacher"]
 
 
 @register("pseudo_label")
 class PseudoLabel(Strategy):
-    r"""Cross-entropy of the strong view against confident hard labels of the weak view.
+    r"""Cross-entropy of the strong view against the hard labels of the weak one, where sure.
 
     $$ L = w(t) \; \frac{\sum_x c(x) \, (-\log p_{k(x)}(x))}{\sum_x c(x)}, \qquad
-       k = \arg\max_c q_c, \quad c(x) = [\, q_k(x) \ge \tau_k \,] $$
+       k(x) = \arg\max_k q_k(x), \quad c(x) = [\, q_k(x) \ge \tau_k \,] $$
 
-    q is the labeller's prediction on the weak view. A voxel below the threshold is ignored and
-    never becomes background. The threshold is fixed, or follows the labeller's confidence class by
-    class, from `floor` up to `threshold`. The shares of confident voxels, and of those that are
-    called nodule, are logged. Where the latter fall to nearly nothing of what the masks hold, the
-    labels have collapsed to background, and a warning says so.
+    with p the student's probabilities on the strong view, q the labeller's on the weak one, and
+    $w(t) = w \exp(-5 (1 - t / T)^2)$. A voxel below its threshold is ignored; it never becomes
+    background. τ has one value for background and one for foreground. Adaptive ones follow what
+    the labeller is sure of, but never rise above the fixed ones $\tau^*$:
+
+    $$ \tau_k = \min\big(\tau^*_k, \max(\tau_f, \tfrac{\bar q_k}{\max_j \bar q_j} \bar q)\big)
+    $$
+
+    where $\bar q$ and $\bar q_k$ are moving averages, with decay α, of the mean confidence and of
+    the mean probability of background and foreground, up to the step before. They are buffers,
+    moved once a step; with several processes, the first one's count.
+
+    Where nodules are rare, pseudo-labels may turn into "background everywhere", and the student
+    with them. Once the weight has grown, a warning tells so when their foreground share falls below
+    a share a of the labelled masks'. Labelled crops are drawn around nodules and unlabelled ones
+    are not, so a has to be small.
 
     Args:
-        weight: w, the final weight of the term.
-        rampup: Share of the training over which the weight grows.
-        labeller: Who labels: `teacher` (the moving average) or `student`.
-        threshold: τ in [0, 1]; the largest one where it adapts.
-        adaptive: Whether τ follows the confidence, class by class.
-        floor: Smallest adaptive τ, in [0, threshold].
-        average: `confident` divides by the confident voxels, `all` by all of them.
-        alarm_below: Share of the masks' nodule voxels under which the labels count as collapsed.
-        classes: Classes that the student tells apart, background included.
+        weight: w, the final weight of the term, at least 0.
+        rampup: T in [0, 1], share of the training over which the weight grows.
+        labeller: Who labels the weak view: the `teacher` (moving average), or the `student`.
+        threshold: τ* of background, and of foreground where that has none, in [0, 1].
+        foreground_threshold: τ* of foreground, in [0, 1]; None takes the same.
+        adaptive: Whether thresholds follow the labeller's confidence.
+        floor: τ_f, the smallest adaptive threshold, in [0, 1].
+        decay: α of the adaptive thresholds, in [0, 1).
+        average: Whether the sum is divided by the number of `confident` voxels, as above, or of
+            `all` (FixMatch), so that few of them weigh little.
+        alarm_below: a, at least 0; 0 never warns.
 
     Raises:
-        ValueError: Another `labeller`, or bounds that are no bounds.
+        ValueError: Another `labeller`, a threshold or a decay out of range.
 
-    Source: Sohn et al., FixMatch, NeurIPS 2020; Wang et al., FreeMatch, ICLR 2023 (adaptive).
+    Source: Sohn et al., FixMatch, NeurIPS 2020; ignored voxels as in Yang et al., UniMatch, CVPR
+    2023; adaptive thresholds of Wang et al., FreeMatch, ICLR 2023.
     """
 
     confidence: Tensor
     class_probs: Tensor
-    shares: Tensor
 
     def __init__(
         self,
         *,
         weight: float = 0.5,
         rampup: float = 0.4,
-        labeller: Literal["teacher", "student"] = "teacher",
+        labeller: Labeller = "teacher",
         threshold: float = 0.95,
+        foreground_threshold: float | None = None,
         adaptive: bool = False,
         floor: float = 0.7,
+        decay: float = 0.99,
         average: Literal["confident", "all"] = "confident",
-        alarm_below: float = 0.02,
-        classes: int = 2,
+        alarm_below: float = 0.005,
     ) -> None:
         super().__init__()
-        if labeller not in ("teacher", "student"):
-            msg = f"labeller must be 'teacher' or 'student', got {labeller!r}"
+        if labeller not in get_args(Labeller):
+            msg = f"labeller must be one of {', '.join(get_args(Labeller))}, got {labeller!r}"
             raise ValueError(msg)
-        if not 0 <= floor <= threshold <= 1:
-            msg = f"0 <= floor <= threshold <= 1 must hold, got {floor} and {threshold}"
+        both = (threshold, threshold if foreground_threshold is None else foreground_threshold)
+        if not all(0 <= share <= 1 for share in (*both, floor)) or not 0 <= decay < 1:
+            msg = (
+                "thresholds and floor must be in [0, 1] and decay in [0, 1), got "
+                f"{both}, {floor} and {decay}"
+            )
             raise ValueError(msg)
         self.needs = Needs(
             views={"unlabelled": ("strong", "weak")},
+            optional={"labelled": ()},  # its masks alone, for the alarm
             fields=("mask",),
             teacher=labeller == "teacher",
         )
         self.weight = weight
         self.rampup = rampup
-        self.threshold = threshold
+        self.labeller = labeller
+        self.fixed = both
         self.adaptive = adaptive
         self.floor = floor
+        self.decay = decay
         self.average = average
-        self.alarm_below = alarm_below
-        self.register_buffer("confidence", torch.tensor(1 / classes))
-        self.register_buffer("class_probs", torch.full((classes,), 1 / classes))
-        self.register_buffer("shares", torch.zeros(2))  # nodule voxels: of labels, of masks
-        self._seen: tuple[Tensor, Tensor, Tensor] | None = None
-        self._alarmed = False
+        self.alarm = CollapseAlarm(below=alarm_below)
+        self.register_buffer("confidence", torch.tensor(0.5))
+        self.register_buffer("class_probs", torch.full((2,), 0.5))
+        self._seen: tuple[Tensor, Tensor] | None = None
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`pseudo_label` on the unlabelled stream, and the shares of its labels."""
-        taught = self._label(step)
-        threshold = self._threshold()
-        loss = pseudo_label_loss(
-            step.out("unlabelled", "strong")["logits"],
-            taught,
-            threshold=threshold,
-            average=self.average,
-        )
-        confident = confident_mask(taught, threshold)
-        nodule = (confident & (hard_labels(taught) > 0)).float().mean()
-        held = (step.batch("labelled")["mask"] == 1).float().mean() if step.has("labelled") else 0.0
-        shares = torch.stack([nodule, torch.as_tensor(held).to(nodule)])
-        self._seen = (*confidence_statistics(taught), shares)
-        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
-        return {
-            "pseudo_label": Term(loss, weight),
-            "confident_share": figure(confident.float().mean()),
-            "nodule_share": figure(nodule),
-            "nodule_threshold": figure(torch.as_tensor(threshold).reshape(-1)[-1]),
+        """`pseudo_label` on the unlabelled stream; shares and adaptive thresholds for the log."""
+        target = self._label(step)
+        thresholds = self.thresholds()
+        per_class = _of_classes(thresholds, max(target.shape[1], 2))
+        confident = confident_mask(target, per_class)
+        student = step.out("unlabelled", "strong")["logits"]
+        loss = pseudo_label_loss(student, target, threshold=per_class, average=self.average)
+        shares = torch.stack([confident, confident & (hard_labels(target) > 0)])
+        confident_share, foreground = shares.float().flatten(1).mean(1)
+
+        self._seen = confidence_statistics(_foreground(target))
+        if step.has("labelled"):
+            self.alarm.see(confident_share, foreground, step.batch("labelled")["mask"])
+        terms = {
+            "pseudo_label": Term(loss, self.weight * sigmoid_rampup(step.progress, self.rampup)),
+            "confident_share": figure(confident_share),
+            "foreground_share": figure(foreground / confident_share.clamp(min=1e-12)),
         }
+        if self.adaptive:
+            terms["threshold_background"] = figure(thresholds[0])
+            terms["threshold_foreground"] = figure(thresholds[1])
+        return terms
+
+    def thresholds(self) -> Tensor:
+        """Thresholds of background and of foreground `(2,)` at this step."""
+        fixed = torch.tensor(self.fixed, device=self.class_probs.device)
+        if not self.adaptive:
+            return fixed
+        now = adaptive_threshold(self.confidence, self.class_probs, bounds=(self.floor, 1.0))
+        return torch.minimum(now, fixed)
 
     def after_step(self, progress: float) -> None:
-        """Move the running means by this step's labels; warn where these have collapsed."""
-        if self._seen is None:
-            return
-        for mean, now in zip(
-            (self.confidence, self.class_probs, self.shares), self._seen, strict=True
-        ):
-            mean.lerp_(now.to(mean), 1 - _MEMORY)
-        labels, masks = self.shares.tolist()
-        if progress > self.rampup and labels < self.alarm_below * masks and not self._alarmed:
-            self._alarmed = True
-            warnings.warn(
-                f"pseudo-labels have collapsed to background: {labels:.1e} of their voxels are "
-                f"nodule, {masks:.1e} of the labelled masks' voxels. Lower "
-                "strategies.pseudo_label.threshold, lengthen its rampup, or lower its weight",
-                stacklevel=2,
-            )
+        """Move the averages by what this step saw, and look whether the labels have collapsed."""
+        if self._seen is not None:
+            for average, seen in zip((self.confidence, self.class_probs), self._seen, strict=True):
+                average.lerp_(seen.to(average), 1 - self.decay)
+            self._seen = None
+        self.alarm.after_step(watch=progress >= self.rampup)
 
     def _label(self, step: Step) -> Tensor:
-        weak: Tensor = step.batch("unlabelled")["weak"]
-        with torch.no_grad():
-            out = step.teacher(weak) if self.needs.teacher else step.student(weak)
-        return probabilities(out["logits"])
+        """The labeller's probabilities on the weak view, without gradient."""
+        if self.labeller == "teacher":
+            return probabilities(step.teacher(step.batch("unlabelled")["weak"])["logits"])
+        return probabilities(step.out("unlabelled")["logits"].detach())
 
-    def _threshold(self) -> float | Tensor:
-        if not self.adaptive:
-            return self.threshold
-        return adaptive_threshold(
-            self.confidence, self.class_probs, bounds=(self.floor, self.threshold)
+
+class CollapseAlarm(nn.Module):
+    """Warns once when pseudo-labels have next to no foreground where the masks have some.
+
+    Its buffers are running means over about the last `horizon` steps: of the confident voxels'
+    share, of the confident foreground's, and of the labelled masks' foreground.
+
+    Args:
+        below: The alarming ratio of the two foreground shares.
+        horizon: Steps of the running means, and before the first warning.
+    """
+
+    means: Tensor
+    steps: Tensor
+
+    def __init__(self, *, below: float, horizon: int = 100) -> None:
+        super().__init__()
+        self.below = below
+        self.horizon = horizon
+        self.register_buffer("means", torch.zeros(3))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self._seen: Tensor | None = None
+        self._warned = False
+
+    def see(self, confident: Tensor, foreground: Tensor, masks: Tensor) -> None:
+        """Note one step's shares of all unlabelled voxels, and its labelled masks."""
+        valid = (masks != IGNORE).sum().clamp(min=1)
+        labelled = ((masks > 0) & (masks != IGNORE)).sum() / valid
+        self._seen = torch.stack([confident, foreground, labelled]).float()
+
+    def after_step(self, *, watch: bool) -> None:
+        """Move the means; warn where `watch` says that it is time to."""
+        if self._seen is None:
+            return
+        self.steps.add_(1)
+        steps = int(self.steps)
+        self.means.lerp_(self._seen.to(self.means), 1 / min(steps, self.horizon))
+        self._seen = None
+        if watch and steps >= self.horizon and not self._warned:
+            confident, foreground, labelled = self.means.tolist()
+            if confident > 0 and foreground / confident < self.below * labelled:
+                self._warned = True
+                self._warn(foreground / confident, labelled)
+
+    def _warn(self, pseudo: float, labelled: float) -> None:
+        warnings.warn(
+            f"pseudo-labels are collapsing to background: over the last {self.horizon} steps "
+            f"{pseudo:.4%} of the confident voxels are nodule, and {labelled:.4%} of the labelled "
+            "masks. Lower strategies.pseudo_label.foreground_threshold or its weight, or lengthen "
+            "its rampup; if the unlabelled scans do hold so few nodules, lower its alarm_below",
+            stacklevel=2,
         )
+
+
+def _of_classes(thresholds: Tensor, classes: int) -> Tensor:
+    """Thresholds of all classes: the first is background's, the others share foreground's."""
+    return torch.cat([thresholds[:1], thresholds[1:].expand(classes - 1)])
+
+
+def _foreground(probs: Tensor) -> Tensor:
+    """All foreground classes as one channel."""
+    return probs if probs.shape[1] == 1 else 1 - probs[:, :1]

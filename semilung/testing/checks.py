@@ -61,7 +61,10 @@ def check_every_stream_teaches(make: Factory) -> None:
         "the strategy gives the student no gradient at all"
     )
     known = ("labelled", "healthy")
+    needs = [strategy.needs for strategy in _strategies(learner)]
     for stream in batch:
+        if not any(need.views.get(stream) or need.optional.get(stream) for need in needs):
+            continue
         changed = {**batch, stream: _batch(learner, seed=7)[stream]}
         before, after = (
             _flat(_gradients(learner, _seeded(learner, b), every=stream in known))
@@ -167,6 +170,26 @@ def check_batch_of_one(make: Factory) -> None:
     assert all(g.isfinite().all() for g in _gradients(learner, terms)), "not finite at batch size 1"
 
 
+def check_unequal_batches(make: Factory) -> None:
+    """Streams may have any number of samples each, whichever of them is the longest."""
+    learner = tiny_learner(make)
+    streams = sorted(_batch(learner))
+    for sizes in (range(1, len(streams) + 1), range(len(streams), 0, -1)):
+        batch = {s: _batch(learner, batch_size=n)[s] for s, n in zip(streams, sizes, strict=True)}
+        gradients = _gradients(learner, learner(batch, 1.0))
+        assert all(g.isfinite().all() for g in gradients), f"not finite with {list(sizes)} samples"
+
+
+def check_param_groups(make: Factory) -> None:
+    """Every parameter that can learn is in one group, and in one only."""
+    learner = tiny_learner(make)
+    grouped = [id(p) for group, _ in learner.param_groups() for p in group]
+    assert len(grouped) == len(set(grouped)), "a parameter is in two groups"
+    for name, p in learner.named_parameters():
+        known = id(p) in grouped
+        assert known == p.requires_grad, f"{name}: requires_grad {p.requires_grad}, group {known}"
+
+
 def check_bfloat16(make: Factory) -> None:
     """Forward and backward run under bf16 autocast and stay close to full precision."""
     learner = tiny_learner(make)
@@ -189,6 +212,8 @@ CHECKS: tuple[Callable[[Factory], None], ...] = (
     check_resumes,
     check_batch_unchanged,
     check_batch_of_one,
+    check_unequal_batches,
+    check_param_groups,
     check_bfloat16,
 )
 
@@ -201,8 +226,11 @@ def _factory(strategy: str | Sequence[str] | Factory) -> Factory:
 
 
 def _batch(learner: Learner, *, kind: Kind = "normal", batch_size: int = 2, seed: int = 0) -> Batch:
-    strategies = [cast(Strategy, strategy) for strategy in learner.strategies.values()]
-    return tiny_batch(*strategies, kind=kind, batch_size=batch_size, seed=seed)
+    return tiny_batch(*_strategies(learner), kind=kind, batch_size=batch_size, seed=seed)
+
+
+def _strategies(learner: Learner) -> list[Strategy]:
+    return [cast(Strategy, strategy) for strategy in learner.strategies.values()]
 
 
 def _seeded(learner: Learner, batch: Batch) -> dict[str, Term]:

@@ -11,6 +11,12 @@ from torch import nn
 from semilung.data import Case, read_manifest, write_volume
 from semilung.inference import predict_scan
 from semilung.training.config import TrainConfig
+from semilung.training.pseudo_labels import (
+    PSEUDO,
+    confident_labels,
+    require_pseudo_labels,
+    write_manifest,
+)
 from semilung.training.run import RunFolder
 from semilung.types import UserError
 
@@ -68,6 +74,7 @@ def predict_files(
     *,
     threshold: float | None = None,
     probability: bool = False,
+    confident: float | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write `<scan>_nodules.nii.gz` into `out` for every scan, in the scan's own geometry.
@@ -79,21 +86,27 @@ def predict_files(
         out: Folder of the masks.
         threshold: Foreground from this probability on; the first run's by default.
         probability: Write `<scan>_probability.nii.gz` too.
+        confident: Write `<scan>_pseudo.nii.gz` too, the mask with voxels below this confidence set
+            to 255, and a `manifest.csv` by which another run can train on them.
         overwrite: Whether masks that exist are written anew.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: Runs that prepare scans differently, two scans of one name, an existing mask, or
-            scans that could not be segmented (told at the end, after the others).
+        UserError: Runs that prepare scans differently, two scans of one name, an existing mask or
+            manifest, a confidence out of range, or scans that could not be segmented (told at the
+            end, after the others).
     """
     config = alike(configs)
     inference = config.inference
     if threshold is not None:
         inference = replace(inference, threshold=threshold)
     names = _names(scans, out, overwrite=overwrite)
+    if confident is not None:
+        require_pseudo_labels(out, confident, overwrite=overwrite)
     written: list[Path] = []
+    done: dict[str, Path] = {}
     failed: list[str] = []
     for scan, name in names.items():
         try:
@@ -101,12 +114,17 @@ def predict_files(
         except UserError as error:
             failed.append(f"{scan}: {error}")
             continue
-        volumes = {f"{name}_nodules.nii.gz": mask}
+        volumes = {"nodules": mask}
         if probability:
-            volumes[f"{name}_probability.nii.gz"] = found
-        for file, volume in volumes.items():
-            write_volume(out / file, volume.data, volume.affine)
-            written.append(out / file)
+            volumes["probability"] = found
+        if confident is not None:
+            volumes[PSEUDO] = confident_labels(mask, found, confident)
+        for what, volume in volumes.items():
+            written.append(out / f"{name}_{what}.nii.gz")
+            write_volume(written[-1], volume.data, volume.affine)
+        done[name] = scan
+    if confident is not None and done:
+        written.append(write_manifest(out, done))
     if failed:
         told = "\n".join(failed)
         msg = f"{len(failed)} of {len(names)} scans could not be segmented:\n{told}"

@@ -1,0 +1,89 @@
+"""Predictions as labels for another training: unsure voxels are ignored, a manifest names them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from semilung.data import Volume
+from semilung.files import write_text
+from semilung.types import IGNORE, UserError
+
+PSEUDO = "pseudo"
+"""What the file of a scan's pseudo-label is called: `<scan>_pseudo.nii.gz`."""
+
+MANIFEST = "manifest.csv"
+
+
+def require_pseudo_labels(out: Path, confident: float, *, overwrite: bool) -> None:
+    """Refuse, before anything is predicted, what could not be written at the end.
+
+    Raises:
+        UserError: `confident` is outside [0.5, 1], or `out` has a manifest that must stay.
+    """
+    if not 0.5 <= confident <= 1:
+        msg = f"--confident is a probability in [0.5, 1], got {confident}; 0.9 is the usual choice"
+        raise UserError(msg)
+    if (out / MANIFEST).exists() and not overwrite:
+        msg = f"{out} has a {MANIFEST} already; add --overwrite to replace it, or another --out"
+        raise UserError(msg)
+
+
+def confident_labels(mask: Volume, probability: Volume, confident: float) -> Volume:
+    """The mask where the probability agrees with it and is sure, `ignore` elsewhere.
+
+    Foreground stays where `p >= confident` and background where `p <= 1 - confident`. A voxel that
+    is sure by itself and was cut from the mask all the same (a component that is too small, another
+    threshold) is ignored too.
+
+    Args:
+        mask: 0 or 1.
+        probability: Of foreground.
+        confident: In [0.5, 1].
+
+    Returns:
+        uint8: 0, 1, or 255 for unsure.
+
+    Example:
+        >>> p = np.array([0.02, 0.3, 0.7, 0.95, 0.99]).reshape(5, 1, 1)
+        >>> mask = np.array([0, 0, 1, 1, 0]).reshape(5, 1, 1)
+        >>> labels = confident_labels(Volume(mask, np.eye(4)), Volume(p, np.eye(4)), 0.9)
+        >>> labels.data.ravel().tolist()
+        [0, 255, 255, 1, 255]
+    """
+    found, p = mask.data > 0, probability.data
+    labels = np.full(mask.shape, IGNORE, np.uint8)
+    labels[found & (p >= confident)] = 1
+    labels[~found & (p <= 1 - confident)] = 0
+    return Volume(labels, mask.affine)
+
+
+def write_manifest(out: Path, scans: Mapping[str, Path]) -> Path:
+    """Write `manifest.csv`: each scan a labelled training case of a patient of its own.
+
+    Args:
+        out: The manifest's folder, where the pseudo-labels lie.
+        scans: Scan's name to its image.
+
+    Returns:
+        The file written.
+    """
+    rows = [
+        {
+            "case": name,
+            "patient": name,
+            "image": str(image.expanduser().resolve()),
+            "role": "labelled",
+            "mask": f"{name}_{PSEUDO}.nii.gz",
+            "split": "train",
+        }
+        for name, image in scans.items()
+    ]
+    text = io.StringIO()
+    pd.DataFrame(rows).to_csv(text, index=False)
+    write_text(out / MANIFEST, text.getvalue())
+    return out / MANIFEST
