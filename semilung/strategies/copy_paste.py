@@ -43,7 +43,7 @@ class CopyPaste(Strategy):
         weight: float = 1.0,
         rampup: float = 0.4,
         unlabelled_weight: float = 0.5,
-        box: float = 2 / 3,
+        box: float = 0.667,
     ) -> None:
         super().__init__()
         if not 0 < box < 1:
