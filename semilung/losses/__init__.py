@@ -5,16 +5,41 @@ whether it reads `logits` or `probs`, accepts 2D and 3D, and is a mean over samp
 value, so that a loss over two processes equals the loss over one.
 """
 
-from semilung.losses.activation import probabilities
+from semilung.losses.activation import hard_labels, probabilities
+from semilung.losses.adjacency import soft_adjacency
+from semilung.losses.bag import bag_loss
 from semilung.losses.consistency import consistency_loss
+from semilung.losses.contacts import count_adjacency
+from semilung.losses.cross_pseudo import cross_pseudo_loss
 from semilung.losses.dice_ce import dice_ce_loss
-from semilung.losses.entropy import voxel_entropy
+from semilung.losses.entropy import entropy_loss, voxel_entropy
+from semilung.losses.gated_attention import GatedAttention
 from semilung.losses.healthy import healthy_loss
+from semilung.losses.hinge import hinge_discriminator_loss, hinge_generator_loss
+from semilung.losses.non_adjacency import non_adjacency_loss
+from semilung.losses.pooling import pool_instances
+from semilung.losses.pseudo_label import confident_mask, pseudo_label_loss
+from semilung.losses.thresholds import adaptive_threshold, confidence_statistics
 
 __all__ = [
+    "GatedAttention",
+    "adaptive_threshold",
+    "bag_loss",
+    "confidence_statistics",
+    "confident_mask",
     "consistency_loss",
+    "count_adjacency",
+    "cross_pseudo_loss",
     "dice_ce_loss",
+    "entropy_loss",
+    "hard_labels",
     "healthy_loss",
+    "hinge_discriminator_loss",
+    "hinge_generator_loss",
+    "non_adjacency_loss",
+    "pool_instances",
     "probabilities",
+    "pseudo_label_loss",
+    "soft_adjacency",
     "voxel_entropy",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from semilung.losses.activation import masked_mean
+from semilung.losses.activation import masked_mean, voxel_mask
 
 
 def consistency_loss(probs: Tensor, target_probs: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -21,6 +21,9 @@ def consistency_loss(probs: Tensor, target_probs: Tensor, *, mask: Tensor | None
     Returns:
         A scalar in [0, 1].
 
+    Raises:
+        ValueError: Shapes that do not fit.
+
     Source: Tarvainen and Valpola, Mean teachers, NeurIPS 2017; masked as in Yu et al., UA-MT,
     MICCAI 2019.
 
@@ -33,4 +36,4 @@ def consistency_loss(probs: Tensor, target_probs: Tensor, *, mask: Tensor | None
         msg = f"probs {tuple(probs.shape)} and target_probs {tuple(target_probs.shape)} differ"
         raise ValueError(msg)
     squared = (probs - target_probs.detach()).square().mean(dim=1)
-    return masked_mean(squared, None if mask is None else mask[:, 0]).mean()
+    return masked_mean(squared, voxel_mask(mask, probs)).mean()

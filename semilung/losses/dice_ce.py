@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semilung.losses.activation import cross_entropy, probabilities
+from semilung.losses.activation import cross_entropy, masked_mean, probabilities, wide
 
 
 def dice_ce_loss(
@@ -55,8 +55,7 @@ def dice_ce_loss(
     if int(labels.max()) >= max(logits.shape[1], 2):
         msg = f"target holds class {int(labels.max())}, logits have {logits.shape[1]} channels"
         raise ValueError(msg)
-    voxels = valid[:, 0].flatten(1)
-    ce = (cross_entropy(logits, labels).flatten(1) * voxels).sum(1) / voxels.sum(1).clamp(min=1)
+    ce = masked_mean(cross_entropy(logits, labels), valid[:, 0])
     per_sample = ce_weight * ce
     if dice_weight:
         per_sample = per_sample + dice_weight * _dice(logits, labels, valid, smooth)
@@ -65,7 +64,7 @@ def dice_ce_loss(
 
 def _dice(logits: Tensor, labels: Tensor, valid: Tensor, smooth: float) -> Tensor:
     """Soft Dice loss of each sample over the classes it holds `(B,)`; 0 where it holds none."""
-    probs = probabilities(logits)
+    probs = probabilities(logits).to(wide(logits))
     probs = probs if logits.shape[1] == 1 else probs[:, 1:]
     classes = torch.arange(1, probs.shape[1] + 1, device=labels.device)
     target = (labels == classes.view(1, -1, *[1] * (labels.ndim - 2))).to(probs.dtype)

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from semilung.losses.activation import distribution, masked_mean, voxel_mask
+
 
 def voxel_entropy(probs: Tensor) -> Tensor:
     r"""Entropy of each voxel's class distribution, as a share of its largest value.
@@ -14,7 +16,8 @@ def voxel_entropy(probs: Tensor) -> Tensor:
     $$ H(x) = -\frac{1}{\ln C} \sum_c p_c(x) \ln p_c(x) $$
 
     One channel is a binary distribution `(1 - p, p)` and divides by ln 2, several divide by ln C,
-    so a threshold means the same for every number of classes.
+    so a threshold means the same for every number of classes. The logarithm stops at the smallest
+    normal number, so the gradient is finite where p is exactly 0.
 
     Args:
         probs: `(B, C, *spatial)` in [0, 1].
@@ -26,6 +29,33 @@ def voxel_entropy(probs: Tensor) -> Tensor:
         >>> voxel_entropy(torch.full((1, 4, 1, 1), 0.25)).item()
         1.0
     """
-    full = torch.cat([1 - probs, probs], dim=1) if probs.shape[1] == 1 else probs
-    entropy: Tensor = -torch.special.xlogy(full, full).sum(dim=1, keepdim=True)
-    return entropy / math.log(full.shape[1])
+    full = distribution(probs)
+    logarithm = full.clamp(min=torch.finfo(full.dtype).tiny).log()
+    return -(full * logarithm).sum(dim=1, keepdim=True) / math.log(full.shape[1])
+
+
+def entropy_loss(probs: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    r"""Mean entropy of the voxels, as a share of its largest value; a mean over samples.
+
+    $$ L = \frac{1}{B} \sum_b \frac{\sum_x m(x) H(x)}{\max(1, \sum_x m(x))} $$
+
+    Minimised on unlabelled crops, it moves the decision boundary out of the dense regions. By
+    itself it is content with any certain answer, "background everywhere" included.
+
+    Args:
+        probs: p, `(B, C, *spatial)` in [0, 1]; H is `voxel_entropy` of it.
+        mask: m, `(B, 1, *spatial)` bool, the voxels that count; None counts all.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Raises:
+        ValueError: A mask that does not fit.
+
+    Source: Grandvalet and Bengio, Semi-supervised learning by entropy minimization, NeurIPS 2004.
+
+    Example:
+        >>> float(entropy_loss(torch.tensor([0.5, 1.0]).view(1, 1, 2, 1)))
+        0.5
+    """
+    return masked_mean(voxel_entropy(probs)[:, 0], voxel_mask(mask, probs)).mean()

@@ -1,0 +1,105 @@
+"""Hard labels of a confident teacher as the student's target."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semilung.losses.activation import (
+    cross_entropy,
+    distribution,
+    hard_labels,
+    masked_mean,
+    voxel_mask,
+)
+
+
+def confident_mask(target_probs: Tensor, threshold: float | Tensor) -> Tensor:
+    r"""The voxels whose likeliest class reaches its threshold.
+
+    $$ m(x) = [\, q_k(x) \ge \tau_k \,], \qquad k = \arg\max_c q_c(x) $$
+
+    Args:
+        target_probs: q, `(B, C, *spatial)` in [0, 1]; one channel stands for `(1 - q, q)`.
+        threshold: τ, one number in [0, 1], or a tensor of one number a class, `(max(C, 2),)`.
+
+    Returns:
+        `(B, 1, *spatial)` bool; its mean is the confident share.
+
+    Raises:
+        ValueError: A threshold outside [0, 1], or not one for each class.
+
+    Example:
+        >>> q = torch.tensor([0.02, 0.6, 0.97]).view(1, 1, 3, 1)
+        >>> confident_mask(q, 0.95).flatten().tolist()
+        [True, False, True]
+        >>> confident_mask(q, torch.tensor([0.99, 0.5])).flatten().tolist()
+        [False, True, True]
+    """
+    confidence = distribution(target_probs.detach()).amax(dim=1, keepdim=True)
+    if not isinstance(threshold, Tensor) or threshold.ndim == 0:
+        if not 0 <= threshold <= 1:
+            msg = f"threshold must lie in [0, 1], got {threshold}"
+            raise ValueError(msg)
+        return confidence >= threshold
+    classes = max(target_probs.shape[1], 2)
+    if threshold.shape != (classes,):
+        msg = f"threshold {tuple(threshold.shape)} does not hold one number for {classes} classes"
+        raise ValueError(msg)
+    return confidence >= threshold.to(confidence.device)[hard_labels(target_probs.detach())]
+
+
+def pseudo_label_loss(
+    logits: Tensor,
+    target_probs: Tensor,
+    *,
+    threshold: float | Tensor = 0.95,
+    mask: Tensor | None = None,
+    average: Literal["confident", "all"] = "confident",
+) -> Tensor:
+    r"""Cross-entropy against the teacher's hard labels where it is confident.
+
+    $$ L = \frac{1}{B} \sum_b \frac{1}{n} \sum_x m(x) \, c(x) \, (-\log p_{k(x)}(x)), \qquad
+       k(x) = \arg\max_c q_c(x), \quad c(x) = [\, q_k(x) \ge \tau_k \,] $$
+
+    A voxel below the threshold is ignored; it never becomes background. With
+    `average="confident"`, n is the number of confident voxels of the sample, `sum_x m c`, so a
+    confident voxel weighs the more the fewer there are, and the term keeps its scale whatever the
+    threshold. With `average="all"`, n is `sum_x m`, as in FixMatch: the term grows by itself with
+    the teacher's confidence, and one lonely confident voxel cannot carry a whole sample.
+
+    Args:
+        logits: `(B, C, *spatial)`, the student's; p are their probabilities.
+        target_probs: q, the teacher's, of the same shape, in [0, 1]; no gradient flows into it.
+        threshold: τ, one number in [0, 1], or one a class, `(max(C, 2),)`; 0 takes every voxel.
+        mask: m, `(B, 1, *spatial)` bool, the voxels that may count; None allows all.
+        average: What the sum of a sample is divided by, `confident` or `all` voxels.
+
+    Returns:
+        A scalar, at least 0; a sample without a confident voxel adds 0.
+
+    Raises:
+        ValueError: Shapes that do not fit, a threshold outside [0, 1], another `average`.
+
+    Source: Sohn et al., FixMatch, NeurIPS 2020; low confidence ignored for each voxel as in
+    Yang et al., UniMatch, CVPR 2023.
+
+    Example:
+        >>> teacher = torch.tensor([0.99, 0.6]).view(1, 1, 2, 1)
+        >>> round(float(pseudo_label_loss(torch.zeros(1, 1, 2, 1), teacher)), 4)
+        0.6931
+    """
+    if logits.shape != target_probs.shape:
+        msg = f"logits {tuple(logits.shape)} and target_probs {tuple(target_probs.shape)} differ"
+        raise ValueError(msg)
+    if average not in ("confident", "all"):
+        msg = f"average must be 'confident' or 'all', got {average!r}"
+        raise ValueError(msg)
+    allowed = voxel_mask(mask, logits)
+    confident = confident_mask(target_probs, threshold)[:, 0]
+    values = cross_entropy(logits, hard_labels(target_probs.detach()))
+    if average == "all":
+        return masked_mean(torch.where(confident, values, 0.0), allowed).mean()
+    return masked_mean(values, confident if allowed is None else confident & allowed).mean()
