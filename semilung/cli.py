@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"semilung {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser("train", help="train: semilung train strategy=mean_teacher [key=value ...]")
-    _add_data(commands.add_parser("data", help="phantom, check, prepare"))
+    _add_data(commands.add_parser("data", help="phantom, check, prepare, anatomy"))
     _add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
     _add_predict(commands.add_parser("predict", help="write nodule masks of NIfTI scans"))
     listing = commands.add_parser("list", help="names that a config may use")
@@ -84,6 +84,12 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("settings", nargs="*", help="of data, as in train: spacing_mm=[2,2,2]")
     prepare.add_argument("--verify", action="store_true", help="hash what the cache holds")
     prepare.set_defaults(run=_data_prepare)
+    anatomy = commands.add_parser("anatomy", help="label coarse anatomy where a manifest has none")
+    anatomy.add_argument("manifest", type=Path)
+    anatomy.add_argument("--out", type=Path, help="default: anatomy, beside the manifest")
+    anatomy.add_argument("--lungs", choices=["classical", "lungmask"], default="classical")
+    anatomy.add_argument("--overwrite", action="store_true", help="make all anatomy anew")
+    anatomy.set_defaults(run=_data_anatomy)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -216,6 +222,21 @@ def _data_prepare(arguments: argparse.Namespace) -> None:
     config = data_config(arguments.settings)
     prepared = prepare(read_manifest(arguments.manifest), config, verify=arguments.verify)
     _say(f"{len(prepared)} cases are prepared in {config.cache_folder()}")
+
+
+def _data_anatomy(arguments: argparse.Namespace) -> None:
+    from semilung.data.anatomy import add_anatomy
+
+    outcome = add_anatomy(
+        arguments.manifest,
+        out=arguments.out,
+        overwrite=arguments.overwrite,
+        lungs=arguments.lungs,
+    )
+    _say(f"{outcome.written} cases labelled; manifest: {outcome.manifest}")
+    if outcome.failures:
+        shown = "\n".join(f"  {message}" for message in outcome.failures)
+        raise UserError(f"{len(outcome.failures)} cases cannot be labelled:\n{shown}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -83,7 +83,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Case]:
 def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], list[Fault]]:
     """The cases that could be made, each with its row, and every fault of the table."""
     path = Path(path)
-    table = _load(path)
+    table = load_table(path)
     root, columns = path.parent, [str(column) for column in table.columns]
     faults = list(_column_faults(columns))
     if any(fault.field in REQUIRED for fault in faults):
@@ -115,7 +115,8 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _load(path: Path) -> pd.DataFrame:
+def load_table(path: Path) -> pd.DataFrame:
+    """A manifest's cells as text, blanks around them cut off; nothing else is checked."""
     if not path.is_file():
         raise UserError(f"{path}: there is no such manifest; give the path of a CSV file")
     try:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from scipy import ndimage
 
 from semilung.data.config import DataConfig
@@ -22,6 +18,7 @@ from semilung.data.faults import finite_fault, label_fault
 from semilung.data.grids import at_spacing, boxed, classes_onto, image_onto, instances_onto
 from semilung.data.lungs import lung_box
 from semilung.data.manifest import Case
+from semilung.data.parallel import run_jobs
 from semilung.data.store import open_entry, read_crop, write_entry
 from semilung.data.volume import Affine, Header, Shape, Volume, read_volume, same_grid, to_ras
 from semilung.types import IGNORE, UserError
@@ -118,15 +115,14 @@ def prepare(
     wanted = {case.case: _prepared(case, config) for case in cases if case.image.exists()}
     failures = [f"{c.case}: {c.image}: no such file" for c in cases if c.case not in wanted]
     todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
-    finished = track(
-        _run(todo, config, verify, processes),
-        "Preparing",
-        total=len(todo),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not (progress and todo),
+    failed = run_jobs(
+        partial(_bring, config=config, verify=verify),
+        [(item.case.case, item) for item in todo],
+        title="Preparing",
+        progress=progress,
+        processes=processes,
     )
-    failures.extend(message for message in finished if message)
+    failures.extend(f"{name}: {reason}" for name, reason in failed.items())
     open_entry.cache_clear()
     if failures:
         shown = "\n".join(f"  {message}" for message in sorted(failures))
@@ -161,37 +157,15 @@ def _key(parts: Sequence[object]) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def _run(
-    todo: Sequence[PreparedCase], config: DataConfig, verify: bool, processes: int | None
-) -> Iterator[str]:
-    """A message a case, empty where it went well, in the order in which they finish."""
-    count = min(os.cpu_count() or 1, 8) if processes is None else processes
-    if min(count, len(todo)) <= 1:
-        yield from (_attempt(item, config, verify) for item in todo)
-        return
-    with ProcessPoolExecutor(min(count, len(todo))) as pool:
-        jobs: dict[Future[str], str] = {
-            pool.submit(_attempt, item, config, verify): item.case.case for item in todo
-        }
-        for job in as_completed(jobs):
-            try:
-                yield job.result()
-            except BrokenProcessPool:
-                yield f"{jobs[job]}: a worker process died, perhaps of too little memory"
-
-
-def _attempt(item: PreparedCase, config: DataConfig, verify: bool) -> str:
-    try:
-        fresh = {name for name, file in item.files.items() if file.exists()}
-        if verify and not all(_sound(item, name) for name in fresh):
-            fresh = set()
-        if "image" not in fresh:
-            _prepare_image(item, config)
-        for name in set(item.files) - {"image"} - fresh:
-            _prepare_labels(item, name)
-    except (UserError, MemoryError) as error:
-        return f"{item.case.case}: {error or 'out of memory'}"
-    return ""
+def _bring(item: PreparedCase, *, config: DataConfig, verify: bool) -> None:
+    """Prepare what the cache lacks of one case."""
+    fresh = {name for name, file in item.files.items() if file.exists()}
+    if verify and not all(_sound(item, name) for name in fresh):
+        fresh = set()
+    if "image" not in fresh:
+        _prepare_image(item, config)
+    for name in set(item.files) - {"image"} - fresh:
+        _prepare_labels(item, name)
 
 
 def _sound(item: PreparedCase, name: str) -> bool:

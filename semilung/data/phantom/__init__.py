@@ -4,8 +4,8 @@ Everything is drawn; no patient's data is in it. For trying, teaching and testin
 nothing about real scans.
 """
 
+from semilung.data.anatomy.classes import ANATOMY
 from semilung.data.phantom.cohort import write_phantom
-from semilung.data.phantom.geometry import ANATOMY
 from semilung.data.phantom.nodules import Nodule, sample_diameters_mm
 from semilung.data.phantom.scan import Scan, draw_scan
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from semilung.data.anatomy.classes import ANATOMY
 
 Floats: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.uint8]
@@ -16,11 +17,6 @@ Point: TypeAlias = NDArray[np.float64]
 
 REFERENCE_FOV_MM = 192.0
 """Field of view at which the anatomy has the sizes written in the code; others scale it."""
-
-ANATOMY = MappingProxyType(
-    {"background": 0, "lung": 1, "airway": 2, "vessel": 3, "bone": 4, "soft_tissue": 5}
-)
-"""Labels of the anatomy volumes; nodules are in the masks, never here."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ class Canvas:
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.hu: Floats = np.full(shape, -1000, np.float32)
-        self.anatomy: Labels = np.zeros(shape, np.uint8)
+        self.anatomy: Labels = np.full(shape, ANATOMY["outside_air"], np.uint8)
 
     def paint(self, share: Floats, hu: float | Floats, tissue: str) -> None:
         """Mix in `share` of a tissue of `hu`; a voxel takes its label from one half on."""

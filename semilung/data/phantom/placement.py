@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from semilung.data.anatomy.classes import ANATOMY
 from semilung.data.phantom.anatomy import Chest
-from semilung.data.phantom.geometry import ANATOMY, Floats, Grid, Point
+from semilung.data.phantom.geometry import Floats, Grid, Point
 from semilung.data.phantom.nodules import Finding, Nodule, Site
 
 

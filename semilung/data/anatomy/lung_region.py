@@ -1,0 +1,101 @@
+"""The lungs with all that lies in them and at their wall: air, closed over vessels and nodules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from semilung.data.anatomy.chest import AIR_HU, GAS_HU
+from semilung.data.anatomy.morphology import (
+    AXIAL,
+    Mask,
+    Spacing,
+    closed,
+    components,
+    eroded,
+    filled_slices,
+    medians,
+    opened,
+    picked,
+)
+
+CLOSING_MM, DOME_MM = 12.0, 8.0
+FILM_MM = 1.5
+"""What closing adds is kept where it is thicker than twice this: no film along smooth walls."""
+SECOND = 0.2
+"""Share of the one lung that the other at least is."""
+HOLE_MM3 = 40_000.0
+"""Holes up to this volume, a ball of 42 mm, are filled: large nodules, but not the heart."""
+
+
+def find_lungs(hu: NDArray[Any], air: Mask, spacing_mm: Spacing) -> list[Mask]:
+    """Aerated lungs, left and right apart where they can be told apart.
+
+    Of the air's components those of at least a twentieth of the largest, and whose median is not
+    of pure gas.
+    """
+    labels, sizes = components(air)
+    large = np.flatnonzero(sizes >= max(1.0, 0.02 * sizes.max(initial=0)))
+    aerated = [
+        (int(sizes[k]), int(k))
+        for k, hu_k in zip(large, medians(hu, labels, large), strict=True)
+        if hu_k > GAS_HU
+    ]
+    if not aerated:
+        return []
+    most = max(aerated)[0]
+    lungs = [labels == k for size, k in aerated if size >= 0.05 * most]
+    if sum(size >= SECOND * most for size, _ in aerated) > 1:
+        return lungs
+    return [half for lung in lungs for half in _halves(lung, spacing_mm)]
+
+
+def _halves(lung: Mask, spacing_mm: Spacing) -> list[Mask]:
+    """Both lungs of a mask in which they touch, or the mask alone."""
+    for radius_mm in (1.0, 2.0, 4.0):
+        core = eroded(lung, radius_mm * max(1.0, min(spacing_mm)), spacing_mm)
+        labels, sizes = components(core)
+        order = np.argsort(sizes)[::-1]
+        if len(order) > 1 and sizes[order[1]] >= SECOND * sizes[order[0]] > 0:
+            marks = np.where(labels == order[0], 1, np.where(labels == order[1], 2, 0))
+            at = ndimage.distance_transform_edt(
+                marks == 0, spacing_mm, return_distances=False, return_indices=True
+            )
+            nearest = marks[tuple(at)]
+            return [lung & (nearest == side) for side in (1, 2)]
+    return [lung]
+
+
+def closed_region(lungs: list[Mask], shape: tuple[int, ...], spacing_mm: Spacing) -> Mask:
+    """The lungs with their holes and the gaps in their walls filled, as large as nodules are."""
+    region = np.zeros(shape, bool)
+    for lung in lungs:
+        filled = _holes_filled(lung, spacing_mm)
+        gaps = closed(filled, CLOSING_MM, spacing_mm) & ~filled
+        region |= _holes_filled(filled | opened(gaps, FILM_MM, spacing_mm), spacing_mm)
+    return region
+
+
+def _holes_filled(mask: Mask, spacing_mm: Spacing) -> Mask:
+    """Holes of the axial slices filled: vessels and nodules, but not the heart or a liver's dome.
+
+    A hole too many is large, or stands wide on tissue in the slice below or above.
+    """
+    filled = filled_slices(mask)
+    holes = filled & ~mask
+    labels, sizes = components(holes)
+    chosen = sizes * np.prod(spacing_mm) <= HOLE_MM3
+    beyond = np.pad(~filled, ((0, 0), (0, 0), (1, 1)))
+    standing = holes & (beyond[..., :-2] | beyond[..., 2:])
+    steps = max(1, round(DOME_MM / max(spacing_mm[:2])))
+    wide = ndimage.binary_erosion(standing, AXIAL, iterations=steps)
+    chosen[np.unique(labels[wide])] = False
+    return mask | picked(labels, chosen)
+
+
+def air_of(hu: NDArray[Any]) -> Mask:
+    """Voxels that are more air than tissue."""
+    return np.asarray(hu <= AIR_HU)

@@ -1,0 +1,38 @@
+"""Lungs by the network of the package lungmask, where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semilung.data.volume import Volume, resample_onto, to_ras
+from semilung.types import UserError
+
+
+def lungmask_lungs() -> Callable[[Volume], NDArray[np.bool_]]:
+    """The function that finds the lungs; the package downloads its weights when first used.
+
+    Raises:
+        UserError: The package is not installed.
+    """
+    if find_spec("lungmask") is None:
+        raise UserError("lungmask is not installed; install it: pip install 'semilung[lungs]'")
+    from lungmask import LMInferer
+
+    return partial(_lungs, LMInferer())
+
+
+def _lungs(inferer: Any, volume: Volume) -> NDArray[np.bool_]:
+    """Both lungs, on the volume's own grid."""
+    ras = to_ras(volume)
+    # lungmask wants slices first, then rows from front to back, then columns from right to left.
+    found = inferer.apply(np.ascontiguousarray(ras.data[::-1, ::-1].T))
+    mask = (found.T[::-1, ::-1] > 0).astype(np.uint8)
+    back = resample_onto(Volume(mask, ras.affine), volume.shape, volume.affine, order=0, fill=0)
+    lungs: NDArray[np.bool_] = back.data.astype(bool)
+    return lungs
