@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from semilung.losses.activation import wide
+
 
 class Instances(NamedTuple):
     """The described instances of B bags, padded to the largest bag's N.
@@ -52,7 +54,8 @@ def describe_bags(
 
     def describe(crops: Tensor) -> tuple[Tensor, Tensor]:
         out = student(crops)
-        maps = out["embedding"].flatten(2).float()
+        maps = out["embedding"].flatten(2)
+        maps = maps.to(wide(maps))
         embeddings = torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
         return embeddings, top_voxels(out["logits"], voxel_share)
 
@@ -63,7 +66,9 @@ def describe_bags(
     if len(crops) <= chunk:
         embeddings, scores = describe(crops)
     else:
-        parts = [checkpoint(describe, part, use_reentrant=False) for part in crops.split(chunk)]
+        parts = [
+            checkpoint(describe, part, use_reentrant=False) for part in torch.split(crops, chunk)
+        ]
         embeddings, scores = (torch.cat(each) for each in zip(*parts, strict=True))
     largest = max(real.shape[1] for _, real in bags)
     mask = torch.cat([F.pad(real, (0, largest - real.shape[1])) for _, real in bags])
@@ -88,7 +93,7 @@ def top_voxels(logits: Tensor, share: float) -> Tensor:
         logits = logits[:, 1:].logsumexp(dim=1, keepdim=True) - logits[:, :1]
     voxels = logits.flatten(1)
     count = math.ceil(share * voxels.shape[1])
-    return voxels.topk(count, dim=1).values.float().mean(dim=1)
+    return voxels.topk(count, dim=1).values.mean(dim=1, dtype=wide(voxels))
 
 
 def _at(mask: Tensor, values: Tensor) -> Tensor:
