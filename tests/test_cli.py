@@ -74,6 +74,24 @@ def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tm
     assert run("predict", scan, "--run", trained, "--out", tmp_path, "--overwrite") == 0
 
 
+def test_predictions_become_labels_of_another_training(trained, phantom, tmp_path, capsys):
+    table = pd.read_csv(phantom)
+    scans = [phantom.parent / image for image in table["image"][:3]]
+    told = ["--run", trained, "--out", tmp_path / "p", "--pseudo-labels", "--confident", "0.55"]
+    assert run("predict", *scans, *told) == 0
+    written = pd.read_csv(tmp_path / "p/manifest.csv")
+    assert set(written["role"]) == {"labelled"}
+    labels = nib.load(tmp_path / "p" / written["mask"][0])
+    assert set(np.unique(labels.get_fdata())) <= {0, 1, 255}
+    assert labels.shape == nib.load(scans[0]).shape
+    assert run("data", "check", tmp_path / "p/manifest.csv") == 0
+    where = [f"runs_dir={tmp_path}", "run_name=second", "trainer.max_steps=1"]
+    assert train(tmp_path / "p/manifest.csv", *where) == 0
+    capsys.readouterr()
+    assert run("predict", *scans, *told) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
 def test_one_bad_scan_does_not_stop_the_others(trained, phantom, tmp_path, capsys):
     good = phantom.parent / pd.read_csv(phantom).loc[0, "image"]
     bad = tmp_path / "bad.nii.gz"

@@ -36,7 +36,7 @@ def require_pseudo_labels(out: Path, confident: float, *, overwrite: bool) -> No
 def confident_labels(mask: Volume, probability: Volume, confident: float) -> Volume:
     """The mask where the probability agrees with it and is sure, `ignore` elsewhere.
 
-    Foreground stays where `p >= confident` and background where `p <= 1 - confident`. A voxel that
+    Foreground stays where `p >= confident` and background where `1 - p >= confident`. A voxel that
     is sure by itself and was cut from the mask all the same (a component that is too small, another
     threshold) is ignored too.
 
@@ -58,7 +58,7 @@ def confident_labels(mask: Volume, probability: Volume, confident: float) -> Vol
     found, p = mask.data > 0, probability.data
     labels = np.full(mask.shape, IGNORE, np.uint8)
     labels[found & (p >= confident)] = 1
-    labels[~found & (p <= 1 - confident)] = 0
+    labels[~found & (1 - p >= confident)] = 0
     return Volume(labels, mask.affine)
 
 
