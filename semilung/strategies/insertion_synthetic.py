@@ -17,7 +17,7 @@ KIND_SHARES = (0.65, 0.15, 0.2)
 """Solid, part-solid, ground glass."""
 
 SOLID_HU, GLASS_HU, LEAST_CONTRAST_HU = (-30.0, 70.0), (-680.0, -480.0), 120.0
-EDGE_MM = (0.4, 0.9)
+EDGE_MM = (0.6, 1.1)
 FINEST = 0.02
 """Smaller shares of a voxel are none."""
 
