@@ -111,7 +111,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of semilung train, before the options")
     parser.add_argument("--labelled", type=int, nargs="+", default=[8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=list(THREE), choices=list(ARMS))
+    parser.add_argument("--arms", nargs="+", default=list(THREE), choices=list(ARMS),
+                        metavar="ARM", help="one of: " + "; ".join(ARMS))  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     overrides = " ".join(arguments.overrides)
