@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["third_party"]
+"""A package of its own: importing it here would register its strategy among ours."""
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -1,7 +1,8 @@
-"""The three arms on the real cubes, several seeds, judged on the fixed validation fold.
+"""The three arms on the real cubes, or any strategy, judged on the fixed validation fold.
 
     python experiments/lidc_cubes/manifest.py OUT
     python experiments/lidc_cubes/arms.py OUT [key=value ...] --labelled 8 --seeds 0 1 2
+    python experiments/lidc_cubes/arms.py OUT --arms pseudo_label nodule_insertion --seeds 0
 
 Trains every arm with `experiment=lidc_cubes` and the overrides at equal steps, judges the last
 checkpoint (nothing is picked), and adds a row a run to OUT/results.csv. Runs that have their row
@@ -26,12 +27,14 @@ from semilung.config import load_run_config
 from semilung.data import prepare
 from semilung.evaluation import best_ball, content_blind_ball, dice
 from semilung.files import write_text
+from semilung.strategies import list_strategies
 from semilung.training import split_cases
 
+THREE = ("supervised, no healthy", "supervised", "mean_teacher")
+OWN = {"mean_teacher": ["strategies.mean_teacher.weight=10"]}
 ARMS = {
     "supervised, no healthy": ["strategy=supervised", "data.batch.healthy=0"],
-    "supervised": ["strategy=supervised"],
-    "mean_teacher": ["strategy=mean_teacher", "strategies.mean_teacher.weight=10"],
+    **{name: [f"strategy={name}", *OWN.get(name, [])] for name in list_strategies()},
 }
 CENTRE_VOXEL = (23.5, 23.5, 23.5)
 """Where the nodules of the cubes sit, in RAS order."""
@@ -108,7 +111,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of semilung train, before the options")
     parser.add_argument("--labelled", type=int, nargs="+", default=[8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--arms", nargs="+", default=list(THREE), choices=list(ARMS),
+                        metavar="ARM", help="one of: " + "; ".join(ARMS))  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     overrides = " ".join(arguments.overrides)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -38,6 +38,7 @@ def predict_probability(
     window: Sequence[int],
     overlap: float = 0.5,
     batch_size: int = 4,
+    head: str = "logits",
 ) -> Tensor:
     """Foreground probability of a whole volume, from windows blended with Gaussian weights.
 
@@ -51,18 +52,19 @@ def predict_probability(
     submodules are restored afterwards.
 
     Args:
-        model: `model(x)` maps `(B, 1, X, Y, Z)` to a dict with "logits" `(B, C, X, Y, Z)`. Of
+        model: `model(x)` maps `(B, 1, X, Y, Z)` to a dict with `head` in it, `(B, C, X, Y, Z)`. Of
             several models (all on one device) the probabilities are averaged.
         image: `(X, Y, Z)`, scaled to [0, 1].
         window: Size of a window in voxels along X, Y, Z.
         overlap: Share of a window that its neighbour covers too, in [0, 1).
         batch_size: Windows a forward pass.
+        head: The output that is read, such as `anomaly`.
 
     Returns:
         `(X, Y, Z)` float32 in [0, 1], on CPU.
 
     Raises:
-        UserError: The model's output is not finite.
+        UserError: The model's output is not finite, or it has no such head.
         ValueError: The image is not 3D, the overlap is outside [0, 1), or no model is given.
     """
     models = [model] if isinstance(model, nn.Module) else list(model)
@@ -72,7 +74,9 @@ def predict_probability(
     parameter = next((p for m in models for p in m.parameters()), None)
 
     def predictor(windows: Tensor) -> Tensor:
-        return torch.stack([foreground_probability(m(windows)["logits"]) for m in models]).mean(0)
+        return torch.stack(
+            [foreground_probability(_output(m(windows), head)) for m in models]
+        ).mean(0)
 
     pads = [max(0, size - n) for size, n in zip(window, image.shape, strict=True)]
     widths = [(pad // 2, pad - pad // 2) for pad in pads]
@@ -93,6 +97,13 @@ def predict_probability(
         raise UserError(f"{msg}; has training diverged? Take an earlier checkpoint")
     inside = tuple(slice(low, low + n) for (low, _), n in zip(widths, image.shape, strict=True))
     return probability[0, 0][inside].clamp(0, 1)  # dividing by the weights may round beyond 1
+
+
+def _output(outputs: Mapping[str, Tensor], head: str) -> Tensor:
+    if head not in outputs:
+        msg = f"the model has no head {head!r}, it has {', '.join(outputs)}"
+        raise UserError(f"{msg}; name one of these, or train a strategy that asks for the head")
+    return outputs[head]
 
 
 @contextmanager

@@ -39,6 +39,7 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
         UserError: Unknown names or options, or an `init` that does not fit the model.
     """
     named = {"supervised": {}, **config.strategies}
+    torch.manual_seed(config.seed)  # a strategy may have weights of its own
     strategies = {name: build_strategy(name, options) for name, options in named.items()}
     make_student = partial(
         build_student,
@@ -46,7 +47,7 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
         heads_of(strategies),
         channels_last=config.trainer.channels_last,
     )
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # so that arms of a comparison start from one student
     student = make_student()
     if start and config.init is not None:
         weights = _predictor_weights(load_checkpoint(checkpoint_path(config.init)))

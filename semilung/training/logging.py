@@ -64,19 +64,19 @@ class Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor | float] = {}
-        self._steps = 0
+        self._counts: dict[str, int] = {}
 
     def add(self, figures: Mapping[str, Tensor | float]) -> None:
-        """Count one step's figures, the same names each time."""
+        """Count one step's figures; one that not every step has is a mean of those that do."""
         for name, value in figures.items():
             value = value.detach() if isinstance(value, Tensor) else value
             self._sums[name] = self._sums.get(name, 0.0) + value
-        self._steps += 1
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
         """The means; counting begins anew."""
-        means = {name: float(total) / self._steps for name, total in self._sums.items()}
-        self._sums, self._steps = {}, 0
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
         return means
 
 

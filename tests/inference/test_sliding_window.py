@@ -102,3 +102,15 @@ def test_wrong_arguments_are_named():
 def test_a_diverged_model_is_not_taken_for_a_silent_one():
     with pytest.raises(UserError, match="not finite"):
         predict_probability(Constant(float("nan")), torch.rand(4, 4, 4), window=(4, 4, 4))
+
+
+def test_a_heads_own_map_is_blended_alike():
+    class TwoHeads(Bright):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {**super().forward(x), "anomaly": 4 * x}
+
+    image = torch.rand(9, 8, 7, generator=torch.Generator().manual_seed(0))
+    found = predict_probability(TwoHeads(), image, window=(6, 6, 6), head="anomaly")
+    torch.testing.assert_close(found, torch.sigmoid(4 * image), atol=1e-5, rtol=0)
+    with pytest.raises(UserError, match="no head 'other', it has logits, anomaly"):
+        predict_probability(TwoHeads(), image, window=(6, 6, 6), head="other")

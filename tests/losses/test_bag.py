@@ -213,6 +213,14 @@ class TestBagLoss:
         assert gradient(nobody, logits).abs().sum() == 0
 
     @every_pooling
+    def test_an_empty_bag_passes_anomaly_detection(self, options):
+        logits, mask = random_bags().requires_grad_(), torch.zeros(3, 7, dtype=torch.bool)
+        mask[0, :2] = True
+        with torch.autograd.set_detect_anomaly(True):
+            loss = bag_loss(logits, torch.ones(3), mask=mask, **options)
+            assert gradient(loss, logits).isfinite().all()
+
+    @every_pooling
     @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float16])
     def test_labels_of_any_type(self, options, dtype):
         logits, label = random_bags(bags=2).float(), torch.tensor([1, 0])

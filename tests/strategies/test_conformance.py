@@ -16,6 +16,18 @@ def test_conformance(name, check):
     check(lambda: build_strategy(name))
 
 
+MIXTURES = [
+    ("mean_teacher", "mil", "non_adjacency"),
+    ("supervised", "mean_teacher", "nodule_insertion"),
+    ("pseudo_label", "copy_paste", "entropy_minimization", "anomaly"),
+]
+
+
+@pytest.mark.parametrize("names", MIXTURES, ids="+".join)
+def test_mixtures_conform(names):
+    check_strategy(names)
+
+
 def test_uncertainty_mask_conforms():
     check_strategy(lambda: MeanTeacher(uncertainty_passes=2))
 

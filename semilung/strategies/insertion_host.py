@@ -1,0 +1,243 @@
+"""What a crop offers to an inserted nodule: where lung is, its noise, a place, the blending."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PARENCHYMA_HU = (-950.0, -600.0)
+WALL_HU = -400.0
+"""Half-way from lung to soft tissue: the lung's surface."""
+
+AIR_HU = -955.0
+AIR_MARGIN_MM = 3.0
+STRUCTURE_MM = 1.0
+"""Blur by which noise is told from structure."""
+
+LARGEST_CORRELATION = 0.75
+"""Of neighbouring voxels' noise; beyond it, structure is taken for noise."""
+
+
+class Noise(NamedTuple):
+    """Standard deviation in HU, and along each axis the Gaussian grain in voxels."""
+
+    std_hu: float
+    grain: tuple[float, float, float]
+
+    def draw(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A field of this noise, `shape`, in HU."""
+        reach = [_reach(grain) for grain in self.grain]
+        padded = [n + 2 * r for n, r in zip(shape, reach, strict=True)]
+        x = torch.randn(padded, device=like.device)
+        for axis, grain in enumerate(self.grain):
+            weights = _gaussian(grain)
+            power = math.sqrt(sum(w * w for w in weights))
+            x = _convolved(x, [w / power for w in weights], axis)
+        return self.std_hu * x
+
+
+@dataclass(frozen=True)
+class Host:
+    """A healthy crop as an insertion sees it, all fields `(X, Y, Z)`.
+
+    Attributes:
+        hu: Intensities.
+        structure: The same without noise.
+        parenchyma: Where the structure lies in the band of aerated lung, away from free air.
+        lung: Parenchyma and its border up to half-way to the wall, what may be painted.
+        air: Free air and what is close to it, in the body or outside.
+        noise: Measured in the parenchyma.
+        level_hu: The parenchyma's median.
+    """
+
+    hu: Tensor
+    structure: Tensor
+    parenchyma: Tensor
+    lung: Tensor
+    air: Tensor
+    noise: Noise
+    level_hu: float
+
+
+class Insert(NamedTuple):
+    """A nodule on a grid of its own, odd sizes, its centre in the middle, all `(K, L, M)`.
+
+    Attributes:
+        fraction: Share of the voxel that is nodule; from 1/2 on it is labelled.
+        alpha: Weight of the nodule's intensities against the host's, at least 0, soft at the edge.
+        hu: Intensities without noise.
+        grain_hu: What is added to them besides, in place of the host's noise.
+    """
+
+    fraction: Tensor
+    alpha: Tensor
+    hu: Tensor
+    grain_hu: Tensor
+
+
+def smoothed(x: Tensor, sigma: tuple[float, ...]) -> Tensor:
+    """Gaussian blur of `(X, Y, Z)`, its border repeated; `sigma` in voxels, one an axis."""
+    reach = [_reach(s) for s in sigma]
+    pads = [r for r in reversed(reach) for _ in range(2)]
+    x = F.pad(x[None, None], pads, mode="replicate")[0, 0]
+    for axis, s in enumerate(sigma):
+        x = _convolved(x, _gaussian(s), axis)
+    return x
+
+
+def dilated(x: Tensor, reach: tuple[int, ...]) -> Tensor:
+    """Every voxel of a bool `(X, Y, Z)` with its box of `reach` voxels around it."""
+    y = x[None, None].float()
+    for axis, r in enumerate(reach):
+        size, pad = [1, 1, 1], [0, 0, 0]
+        size[axis], pad[axis] = 2 * r + 1, r
+        y = F.max_pool3d(y, size, stride=1, padding=pad)
+    return y[0, 0] > 0
+
+
+def study(
+    hu: Tensor, spacing_mm: tuple[float, float, float], *, taken: Tensor | None = None
+) -> Host:
+    """What a crop `(X, Y, Z)` in HU offers; what is `taken` (bool) is no place, nor next to it."""
+    structure = smoothed(hu, tuple(max(STRUCTURE_MM / s, 0.6) for s in spacing_mm))
+    reach = tuple(math.ceil(AIR_MARGIN_MM / s) for s in spacing_mm)
+    air = dilated(structure < AIR_HU, reach)
+    low, high = PARENCHYMA_HU
+    parenchyma = (structure > low) & (structure < high) & ~air
+    lung = (structure < WALL_HU) & ~air
+    if taken is not None and bool(taken.any()):
+        free = ~dilated(taken, (2, 2, 2))
+        parenchyma, lung = parenchyma & free, lung & free
+    level = float(hu[parenchyma].median()) if bool(parenchyma.any()) else sum(PARENCHYMA_HU) / 2
+    return Host(hu, structure, parenchyma, lung, air, measure_noise(hu, parenchyma), level)
+
+
+def measure_noise(hu: Tensor, where: Tensor) -> Noise:
+    r"""Noise of `where` by differences of voxels one and two apart, robust against vessels.
+
+    Noise of Gaussian grain s has the correlation $ \rho = \exp(-1 / 4 s^2) $ at a distance of one
+    voxel and $ \rho^4 $ at two, so the variances of the differences, $ 2 \sigma^2 (1 - \rho) $ and
+    $ 2 \sigma^2 (1 - \rho^4) $, have the ratio $ 1 + \rho + \rho^2 + \rho^3 $.
+    """
+    variances, grains = [], []
+    for axis in range(3):
+        one, two = (_variance_of_differences(hu, where, axis, lag) for lag in (1, 2))
+        correlation = _correlation(two / one) if one > 0 else 0.0
+        variances.append(one / 2 / (1 - correlation))
+        grains.append(math.sqrt(-0.25 / math.log(correlation)) if correlation > 0.02 else 0.0)
+    return Noise(math.sqrt(sorted(variances)[1]), (grains[0], grains[1], grains[2]))
+
+
+def find_place(host: Host, insert: Insert, *, touching: bool) -> tuple[int, int, int] | None:
+    """A random voxel to put the middle of an insert on, or None where there is none.
+
+    All places are tried, by correlation: the insert lies wholly in parenchyma, or (`touching`) a
+    part of it lies on a wall or vessel. A nodule may be cut by the crop's border, its middle not.
+
+    Args:
+        host: The crop.
+        insert: The nodule.
+        touching: Look for a wall or vessel; where none is in reach, stay clear of it.
+    """
+    centre = host.parenchyma
+    if not bool(centre.any()):
+        return None
+    label = (insert.fraction >= 0.5).float()
+    if touching:
+        share = _overlap(~host.lung, label) / label.sum()
+        leaning = (share > 0.03) & (share < 0.35) & (_overlap(host.air, label) < 0.5)
+        place = _any_of(centre & leaning)
+        if place is not None:
+            return place
+    clear = _overlap(~host.parenchyma, (insert.alpha > 0.05).float()) < 0.5
+    return _any_of(centre & clear)
+
+
+def blended(host: Host, insert: Insert, place: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """The host with the insert at a place, and where it is nodule.
+
+    A nodule never darkens: structures of the host that are brighter show through. Where host and
+    nodule mix, their independent noise is mixed to keep its standard deviation.
+
+    Returns:
+        HU and label (bool), `(X, Y, Z)`; outside the lung, HU are the host's own.
+    """
+    half = [n // 2 for n in insert.alpha.shape]
+    low = [p - h for p, h in zip(place, half, strict=True)]
+    box, part = [], []
+    for start, size, n in zip(low, insert.alpha.shape, host.hu.shape, strict=True):
+        stop = min(n, start + size)
+        box.append(slice(max(0, start), stop))
+        part.append(slice(max(0, -start), stop - start))
+    b, p = tuple(box), tuple(part)
+    hu, lung = host.hu[b], host.lung[b]
+    alpha, inner = insert.alpha[p], insert.hu[p]
+    mixed = hu + alpha * (inner - hu) + (alpha * (2 - alpha)).sqrt() * insert.grain_hu[p]
+    painted = (alpha > 0) & lung & (host.structure[b] < inner)
+    image = host.hu.clone()
+    image[b] = torch.where(painted, mixed, hu)
+    label = torch.zeros_like(host.lung)
+    label[b] = (insert.fraction[p] >= 0.5) & lung
+    return image, label
+
+
+def _overlap(region: Tensor, label: Tensor) -> Tensor:
+    """Voxels of `region` under `label`, for every voxel that its middle may lie on."""
+    half = [n // 2 for n in label.shape]
+    size = [4 * math.ceil((n + h) / 4) for n, h in zip(region.shape, half, strict=True)]
+    spectrum = torch.fft.rfftn(region.float(), s=size) * torch.fft.rfftn(label, s=size).conj()
+    found: Tensor = torch.fft.irfftn(spectrum, s=size).roll(half, dims=(0, 1, 2))
+    X, Y, Z = region.shape
+    return found[:X, :Y, :Z]
+
+
+def _any_of(places: Tensor) -> tuple[int, int, int] | None:
+    found = places.nonzero()
+    if not len(found):
+        return None
+    x, y, z = found[int(torch.randint(len(found), ()))].tolist()
+    return (x, y, z)
+
+
+def _variance_of_differences(hu: Tensor, where: Tensor, axis: int, lag: int) -> float:
+    size = hu.shape[axis] - lag
+    if size < 1:
+        return 0.0
+    inside = where.narrow(axis, 0, size) & where.narrow(axis, lag, size)
+    difference = (hu.narrow(axis, lag, size) - hu.narrow(axis, 0, size))[inside].abs()
+    return (1.4826 * float(difference.median())) ** 2 if len(difference) else 0.0
+
+
+def _correlation(ratio: float) -> float:
+    """The root ρ of 1 + ρ + ρ² + ρ³ = ratio, kept within [0, `LARGEST_CORRELATION`]."""
+    low, high = 0.0, LARGEST_CORRELATION
+    for _ in range(20):
+        middle = (low + high) / 2
+        above = 1 + middle + middle**2 + middle**3 > ratio
+        low, high = (low, middle) if above else (middle, high)
+    return low
+
+
+def _reach(sigma: float) -> int:
+    return math.ceil(3 * sigma) if sigma > 0.2 else 0
+
+
+def _gaussian(sigma: float) -> list[float]:
+    reach = _reach(sigma)
+    if not reach:
+        return [1.0]
+    weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(-reach, reach + 1)]
+    return [w / sum(weights) for w in weights]
+
+
+def _convolved(x: Tensor, weights: list[float], axis: int) -> Tensor:
+    size = x.shape[axis] - len(weights) + 1
+    out = weights[0] * x.narrow(axis, 0, size)
+    for shift, weight in enumerate(weights[1:], start=1):
+        out = out.add(x.narrow(axis, shift, size), alpha=weight)
+    return out
