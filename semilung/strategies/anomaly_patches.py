@@ -78,7 +78,7 @@ def poisson(images: Tensor, other: Tensor, target: Tensor, *, iterations: int = 
         solved = _solved(
             images[i, 0][box], other[i, 0][box], target[i, 0][box] > 0, float(alpha), iterations
         )
-        out[(i, 0, *box)] = solved
+        out[i, 0][box] = solved
     return out
 
 

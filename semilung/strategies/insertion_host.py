@@ -191,7 +191,7 @@ def _overlap(region: Tensor, label: Tensor) -> Tensor:
     half = [n // 2 for n in label.shape]
     size = [4 * math.ceil((n + h) / 4) for n, h in zip(region.shape, half, strict=True)]
     spectrum = torch.fft.rfftn(region.float(), s=size) * torch.fft.rfftn(label, s=size).conj()
-    found = torch.fft.irfftn(spectrum, s=size).roll(half, dims=(0, 1, 2))
+    found: Tensor = torch.fft.irfftn(spectrum, s=size).roll(half, dims=(0, 1, 2))
     X, Y, Z = region.shape
     return found[:X, :Y, :Z]
 
