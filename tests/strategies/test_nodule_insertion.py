@@ -160,6 +160,17 @@ def test_noise_within_is_the_hosts(std, grain):
     assert float(inside / around) == pytest.approx(1, abs=0.25)
 
 
+def test_a_vessel_shows_through_ground_glass():
+    hu = torch.full((SIZE,) * 3, LUNG)
+    hu[15:18, 15:18] = 30.0
+    glass = _ball(7.0)
+    glass = glass._replace(hu=torch.full_like(glass.hu, -600.0))
+    image, label = blended(study(hu, MM), glass, (16, 16, 16))
+    assert bool(label[12, 16, 16])
+    assert (image >= hu).all()
+    assert torch.equal(image[16, 16], hu[16, 16])
+
+
 def test_a_real_nodule_takes_the_noise_of_its_new_host():
     for theirs, ours in ((60.0, 15.0), (15.0, 60.0)):
         torch.manual_seed(0)
