@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -26,6 +27,7 @@ Command = Callable[[argparse.Namespace], None]
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 done, 1 a fault of semilung, 2 a mistake, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    warnings.formatwarning = _plain_warning
     try:
         if arguments[:1] == ["train"]:
             _train(arguments[1:])
@@ -38,6 +40,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print("interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     sys.exit(0)
+
+
+def _plain_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning as a user needs it, without the line of code that gave it."""
+    return f"semilung: warning: {message}\n"
 
 
 def _fail(message: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -199,3 +200,10 @@ def test_averaging_runs_that_saw_each_others_cases_is_refused(trained, phantom, 
     (other / "splits.json").write_text(json.dumps(splits | {held_out: moved}))
     assert run("evaluate", trained, other, "--out", tmp_path / "e") == 2
     assert held_out in capsys.readouterr().err
+
+
+def test_a_warning_is_told_without_code(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    assert run("list", "models") == 0
+    told = warnings.formatwarning("the scanner gives it away", UserWarning, "mil.py", 7)
+    assert told == "semilung: warning: the scanner gives it away\n"
