@@ -2,7 +2,7 @@
 
     python experiments/lidc_cubes/manifest.py OUT
     python experiments/lidc_cubes/arms.py OUT [key=value ...] --labelled 8 --seeds 0 1 2
-    python experiments/lidc_cubes/arms.py OUT --arms pseudo_label nodule_insertion --seeds 0
+    python experiments/lidc_cubes/arms.py OUT --arms mil mean_teacher+nodule_insertion
 
 Trains every arm with `experiment=lidc_cubes` and the overrides at equal steps, judges the last
 checkpoint (nothing is picked), and adds a row a run to OUT/results.csv. Runs that have their row
@@ -31,13 +31,22 @@ from semilung.strategies import list_strategies
 from semilung.training import split_cases
 
 THREE = ("supervised, no healthy", "supervised", "mean_teacher")
-OWN = {"mean_teacher": ["strategies.mean_teacher.weight=10"]}
-ARMS = {
-    "supervised, no healthy": ["strategy=supervised", "data.batch.healthy=0"],
-    **{name: [f"strategy={name}", *OWN.get(name, [])] for name in list_strategies()},
+OWN = {
+    "mean_teacher": ["strategies.mean_teacher.weight=10"],
+    "mil": ["data.rest=weak", "data.batch.weak=1", "data.batch.unlabelled=0", "data.bag_size=8"],
 }
 CENTRE_VOXEL = (23.5, 23.5, 23.5)
 """Where the nodules of the cubes sit, in RAS order."""
+
+
+def arm_overrides(arm: str) -> list[str]:
+    """What an arm sets: `a+b` is a mixture."""
+    if arm == THREE[0]:
+        return ["strategy=supervised", "data.batch.healthy=0"]
+    names = arm.split("+")
+    if unknown := set(names) - set(list_strategies()):
+        raise SystemExit(f"unknown strategies in --arms: {', '.join(sorted(unknown))}")
+    return [f"strategy=[{','.join(names)}]", *(o for name in names for o in OWN.get(name, []))]
 
 
 def semilung(*arguments: object, log: Path) -> None:
@@ -65,7 +74,7 @@ def run_arm(out: Path, arm: str, labelled: int, seed: int, overrides: str) -> di
             f"seed={seed}",
             f"runs_dir={run.parent}",
             f"run_name={name}",
-            *ARMS[arm],
+            *arm_overrides(arm),
             *overrides.split(),
             log=log,
         )
@@ -111,8 +120,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of semilung train, before the options")
     parser.add_argument("--labelled", type=int, nargs="+", default=[8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=list(THREE), choices=list(ARMS),
-                        metavar="ARM", help="one of: " + "; ".join(ARMS))  # fmt: skip
+    parser.add_argument("--arms", nargs="+", default=list(THREE), metavar="ARM",
+                        help="strategies; a+b is a mixture")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     overrides = " ".join(arguments.overrides)
