@@ -178,6 +178,16 @@ def test_values_by_hand():
     assert "p_positive" not in terms
 
 
+def test_an_embedding_is_mean_and_maximum_over_space():
+    def student(crops):
+        return {"logits": crops, "embedding": crops}
+
+    crop = torch.tensor([5.0, 1, 1, 1, 0, 0, 0, 0]).view(1, 1, 1, 2, 2, 2)
+    here = torch.ones(1, 1, dtype=torch.bool)
+    found = describe_bags(student, [(crop, here)], chunk=8, voxel_share=0.1)
+    assert found.embeddings.tolist() == [[[1.0, 5.0]]]
+
+
 def test_padding_is_not_pooled():
     strategy = MIL(width=1, pooling="top_k", k=2, rampup=0)
     logits = torch.tensor([-3.0, -1])
