@@ -19,7 +19,23 @@ from semilung.types import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from semilung.training import TrainConfig
+
+ABLATE = """\
+Train every combination of the swept settings, judge all runs on the same cases, keep the table.
+
+  semilung ablate strategy=mean_teacher,'[mean_teacher,mil]' seed=0,1,2 data.labelled=8,16
+
+Any setting of `semilung train` may be swept; strategies.X.* concerns the arms that hold X. The arm
+`supervised`, and where there is a healthy stream the same without it, are always among them.
+
+  split=val|test           what runs are judged on; val unless asked
+  equal=steps|compute      what arms get the same of
+  baselines=false          only the strategies that are named
+  sweep_dir=DIR            default: sweeps/<strategies>-<hash of what all runs share>
+  hydra/launcher=parallel  side by side (extra `parallel`); slurm, slurm_local (extra `cluster`)
+  --config-dir DIR         further configs, of strategies from elsewhere
+
+The same command goes on where it was interrupted and repeats nothing that is finished."""
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -31,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         if arguments[:1] == ["train"]:
             _train(arguments[1:])
+        elif arguments[:1] == ["ablate"] and not {"-h", "--help"} & set(arguments):
+            _ablate(arguments[1:])
         else:
             parsed = _parser().parse_args(arguments)
             parsed.run(parsed)
@@ -71,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"semilung {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser("train", help="train: semilung train strategy=mean_teacher [key=value ...]")
+    commands.add_parser(
+        "ablate",
+        help="train and compare: semilung ablate strategy=a,b seed=0,1,2 [key=value,value ...]",
+        description=ABLATE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     _add_data(commands.add_parser("data", help="phantom, check, prepare, anatomy"))
     _add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
     _add_predict(commands.add_parser("predict", help="write nodule masks of NIfTI scans"))
@@ -172,7 +196,14 @@ def _run_training(composed: DictConfig) -> None:
 def _train_composed(composed: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from semilung.config import load_run_config, resumed, run_name, to_command, to_training
+    from semilung.config import (
+        load_run_config,
+        resumed,
+        run_name,
+        to_command,
+        to_training,
+        with_absolute_paths,
+    )
     from semilung.training import train
 
     command = to_command(composed)
@@ -180,12 +211,12 @@ def _train_composed(composed: DictConfig) -> None:
     if command.resume is not None:
         folder = Path(command.resume)
         saved = load_run_config(folder)
-        config = _with_absolute_paths(config, saved.data.manifest)
+        config = with_absolute_paths(config, saved.data.manifest)
         own = ("resume", "runs_dir", "run_name")
         task = HydraConfig.get().overrides.task
         config = resumed(saved, config, [o for o in task if o.partition("=")[0] not in own])
     else:
-        config = _with_absolute_paths(config, None)
+        config = with_absolute_paths(config, None)
         folder = Path(command.runs_dir) / (command.run_name or run_name(config))
     outcome = train(config, folder, resume=command.resume is not None)
     if not outcome.finished:
@@ -194,20 +225,18 @@ def _train_composed(composed: DictConfig) -> None:
     _say(f"trained {outcome.steps} steps: {folder}\njudge it with: semilung evaluate {folder}")
 
 
-def _with_absolute_paths(config: TrainConfig, manifest: str | None) -> TrainConfig:
-    """Paths that hold from any folder; without a manifest, the run's own or the phantom's."""
-    from semilung.data.phantom import write_phantom
+def _ablate(words: list[str]) -> None:
+    from semilung.ablation import ablate
 
-    for owner, name in ((config, "init"), (config.data, "cache"), (config.data, "manifest")):
-        path = getattr(owner, name)
-        if path is not None:
-            setattr(owner, name, str(Path(path).expanduser().resolve()))
-    if config.data.manifest is None and manifest is None:
-        folder = config.data.cache_folder() / "phantom"
-        _say(f"no data.manifest is named: training on the embedded phantom in {folder}")
-        manifest = str(write_phantom(folder).resolve())
-    config.data.manifest = config.data.manifest or manifest
-    return config
+    config_dir = None
+    if "--config-dir" in words:
+        at = words.index("--config-dir")
+        if at + 1 == len(words):
+            raise UserError("--config-dir wants a folder")
+        config_dir = Path(words[at + 1])
+        del words[at : at + 2]
+    folder = ablate(words, config_dir=config_dir)
+    _say(f"results: {folder / 'results.csv'}\nreport: semilung report {folder}")
 
 
 def _data_phantom(arguments: argparse.Namespace) -> None:

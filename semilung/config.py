@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semilung.data import DataConfig
+from semilung.data.phantom import write_phantom
 from semilung.training import TrainConfig
 from semilung.types import UserError
 
@@ -60,6 +61,26 @@ def to_command(config: DictConfig) -> CommandConfig:
 def to_training(command: CommandConfig) -> TrainConfig:
     """The training alone, without where it is kept."""
     return TrainConfig(**{f.name: getattr(command, f.name) for f in fields(TrainConfig)})
+
+
+def with_absolute_paths(config: TrainConfig, manifest: str | None) -> TrainConfig:
+    """The config with paths that hold from any folder.
+
+    Args:
+        config: Is changed in place.
+        manifest: What a run names already; without it, a config that names no manifest gets the
+            embedded phantom's, which is made where it is not there yet.
+    """
+    for owner, name in ((config, "init"), (config.data, "cache"), (config.data, "manifest")):
+        path = getattr(owner, name)
+        if path is not None:
+            setattr(owner, name, str(Path(path).expanduser().resolve()))
+    if config.data.manifest is None and manifest is None:
+        folder = config.data.cache_folder() / "phantom"
+        print(f"no data.manifest is named: the embedded phantom in {folder} is used")  # noqa: T201
+        manifest = str(write_phantom(folder).resolve())
+    config.data.manifest = config.data.manifest or manifest
+    return config
 
 
 def load_run_config(folder: Path) -> TrainConfig:

@@ -8,7 +8,7 @@
         learner.after_step(progress)                  teacher moves, strategies' hooks
         every log_every:        means of terms, weights, rate, waiting -> metrics.csv, TensorBoard
         every validate_every:   learner.after_validation(figures); best.pt
-        every checkpoint_every: last.pt
+        every checkpoint_every: last.pt, cost.json
 
 A step's data is a pure function of (seed, step), and so is its noise: torch's generator is seeded
 anew at each step. Resuming therefore needs no state of any generator.
@@ -31,6 +31,7 @@ from semilung.data import build_loader
 from semilung.strategies import Term
 from semilung.training.checkpoint import save_checkpoint
 from semilung.training.config import TrainConfig
+from semilung.training.cost import CostMeter
 from semilung.training.interrupt import Interrupt
 from semilung.training.logging import Means, MetricsLog
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
@@ -73,7 +74,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
         MetricsLog(training.run, step=training.step, enabled=rank_zero) as log,
         TrainingProgress(trainer.max_steps, done=training.step, shown=rank_zero) as progress,
     ):
-        means = Means()
+        means, cost = Means(), CostMeter(training.run.cost)
         for batch, waited_s, asked in _fed(training):
             figures = _optimize(training, batch)
             training.step += 1
@@ -89,6 +90,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
                 _validate(training, log, progress)
             if training.step % trainer.checkpoint_every == 0 or last or interrupt.asked:
                 _save(training, training.run.last)
+                if rank_zero:
+                    cost.write(training.step)
             if interrupt.asked:
                 break
     return Outcome(folder, training.step, training.step == trainer.max_steps, training.figures)
