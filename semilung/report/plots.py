@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from semilung.evaluation import DETECTION_IOU
 from semilung.report.figures import FIGURES, Figure, long_table, seed_means
 from semilung.report.study import Group
 from semilung.report.style import INK, MUTED, Look, canvas, label_ends, spread, svg
@@ -218,28 +219,37 @@ def trade_off(dice: pd.DataFrame, alarms: pd.DataFrame, seen: dict[str, Look]) -
 
 def sizes(rows: pd.DataFrame, seen: dict[str, Look]) -> Plot:
     """Share of lesions found in each bin of diameter, arms side by side, with intervals."""
-    bins = list(dict.fromkeys(rows["bin"]))
-    names = list(dict.fromkeys(rows["arm"]))
-    with canvas(WIDTH, 3.2) as drawn:
+    rows = rows[rows["n_lesions"] > 0]
+    bins, names = (list(dict.fromkeys(rows[column])) for column in ("size", "arm"))
+    with canvas(WIDTH, 3.3) as drawn:
         axes = drawn.subplots()
         step = min(0.14, 0.8 / len(names))
         for i, name in enumerate(names):
             own, look = rows[rows["arm"] == name], seen[name]
-            at = [bins.index(b) + step * (i - (len(names) - 1) / 2) for b in own["bin"]]
+            at = [bins.index(b) + step * (i - (len(names) - 1) / 2) for b in own["size"]]
             axes.errorbar(
                 at, own["sensitivity"], _bars(own, "sensitivity"), color=look.colour,
                 marker=look.marker, linestyle="none", elinewidth=1.2, markersize=6.5, label=name,
             )  # fmt: skip
-        counts = rows.drop_duplicates("bin").set_index("bin")["n"]
-        axes.set_xticks(range(len(bins)), [f"{b}\n{counted(int(counts[b]), 'lesion')}" for b in bins])
+        counts = rows.drop_duplicates("size").set_index("size")["n_lesions"]
+        ticks = [f"{_size(b)}\n{counted(int(counts[b]), 'lesion')}" for b in bins]
+        axes.set_xticks(range(len(bins)), ticks)
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_ylim(-0.03, 1.03)
         axes.grid(visible=False, axis="x")
         axes.set_ylabel("share of lesions found")
         drawn.legend(loc="outside upper left", ncols=3, frameon=False, handletextpad=0.3)
         picture = svg(drawn)
-    alt = f"Share of lesions found by size: {listed(bins)}, for {listed(names)}."
-    return Plot("sizes", picture, alt, "Found: the components that touch a lesion reach an intersection over union of 0.1 with it. Bars are 95 % intervals.")
+    alt = f"Share of lesions found by size: {listed(map(_size, bins))}, for {listed(names)}."
+    caption = (
+        f"Found: the components that touch a lesion reach an intersection over union of "
+        f"{DETECTION_IOU:g} with it. Bars are 95 % intervals."
+    )
+    return Plot("sizes", picture, alt, caption)
+
+
+def _size(name: str) -> str:
+    return name.replace(">=", "≥").replace("-", " to ")
 
 
 def _limits(set_limits: Any, figure: Figure, rows: pd.DataFrame) -> None:

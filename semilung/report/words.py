@@ -1,0 +1,130 @@
+"""What was found, in sentences that say no more than the figures do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from semilung.report.figures import FIGURES, Figure
+from semilung.report.study import Study
+from semilung.report.text import between, counted, listed, number, p_value, signed
+
+SIGNIFICANT = 0.05
+
+
+def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, Any]:
+    """The row of the best mean; of equals the first."""
+    return (max if figure.more_is_better else min)(rows, key=lambda row: row["mean"])
+
+
+def headline(found: pd.DataFrame, figure: Figure, ball: Mapping[str, float]) -> list[str]:
+    """A sentence a setting on who is ahead, and whether the data show it.
+
+    An arm is called better only where the whole paired interval is on the better side of zero; the
+    corrected p-value is told beside it, and told to disagree where it does.
+
+    Args:
+        found: What `compared` returns.
+        figure: What it was compared by.
+        ball: Setting to the mean Dice of the content-blind ball.
+    """
+    told = []
+    for setting, rows in found.groupby("setting", sort=False):
+        records = rows.to_dict("records")
+        sentence = _ahead(records, figure)
+        if str(setting) in ball:
+            sentence += " " + _against_ball(best_arm(records, figure), ball[str(setting)], figure)
+        told.append(f"{setting}: {sentence}" if setting else sentence)
+    return told
+
+
+def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
+    best, d = best_arm(rows, figure), figure.digits
+    value = f"{figure.label} of {number(best['mean'], d)}"
+    interval = between(best["low"], best["high"], d)
+    value += f" (95 % interval {interval})" if interval else ""
+    if len(rows) == 1:
+        return f"{best['arm']} reaches a {value}; there is no other arm to hold it against."
+    reference = next(row for row in rows if row["difference"] != row["difference"])
+    if best is reference:
+        return f"No arm is ahead of {best['arm']}, which reaches a {value}."
+    low, high = best["difference_low"], best["difference_high"]
+    shown = low > 0 if figure.more_is_better else high < 0
+    sentence = (
+        f"{best['arm']} has the best mean, a {value}, {signed(best['difference'], d)} against "
+        f"{reference['arm']}; its paired interval, {between(low, high, d)}, "
+    )
+    if not shown:
+        return sentence + "includes zero, so no arm is shown to be better."
+    side = "above" if figure.more_is_better else "below"
+    agrees = best["p_holm"] < SIGNIFICANT
+    also = "and" if agrees else "but the data are few:"
+    return sentence + f"is {side} zero, {also} p is {p_value(best['p_holm'])} after Holm's correction."
+
+
+def _against_ball(best: Mapping[str, Any], ball: float, figure: Figure) -> str:
+    name = f"the content-blind ball ({number(ball, figure.digits)})"
+    if best["low"] > ball:
+        return f"It stands above {name}, which never looks at the image."
+    if best["mean"] > ball:
+        return f"It is not clearly above {name}, which never looks at the image."
+    return f"It does not reach {name}, which never looks at the image."
+
+
+def silence(alarms: pd.DataFrame, dice: pd.DataFrame) -> list[str]:
+    """A sentence a setting on the false positives of the arm that is best by Dice.
+
+    Args:
+        alarms: What `compared` returns of `healthy_fp_mm3`.
+        dice: What it returns of the report's figure's `dice`.
+    """
+    told = []
+    figure = FIGURES["healthy_fp_mm3"]
+    for setting, rows in alarms.groupby("setting", sort=False):
+        own = dice[dice["setting"] == setting].to_dict("records")
+        best = best_arm(own, FIGURES["dice"])["arm"]
+        means = dict(zip(rows["arm"], rows["mean"], strict=True))
+        others = [f"{n} {number(v, figure.digits)}" for n, v in means.items() if n != best]
+        beside = f" ({listed(others)})" if others else ""
+        scans = counted(int(rows["n_cases"].iloc[0]), "healthy scan")
+        sentence = f"On {scans}, {best} marks {number(means[best], figure.digits)} mm³ a scan{beside}."
+        told.append(f"{setting}: {sentence}" if setting else sentence)
+    return told
+
+
+def caveats(study: Study) -> list[str]:
+    """What a reader must know before believing the figures."""
+    told = []
+    alone = sorted({n for g in study.groups for n, runs in g.contenders.items() if _seeds(runs) < 2})
+    if alone:
+        told.append(
+            f"One seed alone of {listed(alone)}: intervals hold the scatter of cases, not that of "
+            f"training."
+        )
+    if study.split == "val":
+        told.append(
+            "These are validation cases, by which arms and checkpoints may have been picked; the "
+            "test split has the last word."
+        )
+    if any(run.best is None for run in study.runs):
+        told.append("The best checkpoint was not judged for every run: add --checkpoint best.")
+    if not study.failures.empty:
+        told.append(f"{counted(len(study.failures), 'run')} failed and took no part.")
+    return told
+
+
+def _seeds(runs: Sequence[Any]) -> int:
+    return len({run.seed for run in runs})
+
+
+def commands(study: Study) -> list[str]:
+    """How the runs were made, one command a line."""
+    lines = [" ".join(map(_quoted, r.provenance.get("command") or [])) for r in study.runs]
+    return [line for line in dict.fromkeys(lines) if line]
+
+
+def _quoted(word: str) -> str:
+    """A word of a command, in quotes where a shell would take it apart."""
+    return f"'{word}'" if any(c in word for c in " []{}()*?;&|<>$") else word
