@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data import Case, Volume, read_header, read_manifest, read_volume
+from semilung.data import Case, Volume, read_header, read_manifest, read_volume, to_ras
 from semilung.evaluation import best_ball, content_blind_ball, dice
 from semilung.report.study import Group, Run
-from semilung.types import UserError
+from semilung.types import IGNORE, UserError
 
 STEP_MM = 0.25
 
@@ -21,8 +21,8 @@ STEP_MM = 0.25
 def ball_dice(group: Group) -> float | None:
     """Mean Dice, over judged cases, of the ball that fits the labelled training cases best.
 
-    It is centred in the cube, and its radius is fitted on what the group's first contender
-    trained on with its first seed, fold by fold.
+    Its centre is the mean centroid of the masks that the group's first contender trained on with
+    its first seed, and its radius is fitted on them, fold by fold.
 
     Returns:
         None where a manifest, its splits or masks are not at hand, or cases are no cubes of one
@@ -54,9 +54,8 @@ def _of_run(run: Run) -> list[float] | None:
     judged = [cases[name] for name in positive if name in cases]
     if not train or len(judged) < len(positive) or not _cubes([*train, *judged]):
         return None
-    volumes = [read_volume(case.mask) for case in judged if case.mask]
-    fitted = _fit([read_volume(case.mask) for case in train if case.mask])
-    return [dice(fitted, volume.data) for volume in volumes]
+    fitted = _fit(_masks(train))
+    return [dice(fitted, volume.data) for volume in _masks(judged)]
 
 
 def _cubes(cases: Sequence[Case]) -> bool:
@@ -69,9 +68,14 @@ def _cubes(cases: Sequence[Case]) -> bool:
     return len(shapes) == len(spacings) == 1 and len(set(shapes.pop())) == 1
 
 
+def _masks(cases: Sequence[Case]) -> list[Volume]:
+    return [to_ras(read_volume(case.mask)) for case in cases if case.mask]
+
+
 def _fit(volumes: Sequence[Volume]) -> NDArray[Any]:
     spacing_mm, shape = volumes[0].spacing_mm, volumes[0].shape
-    centre = [(size - 1) / 2 for size in shape]
+    lesions = [(volume.data > 0) & (volume.data != IGNORE) for volume in volumes]
+    centre = np.mean([np.argwhere(lesion).mean(axis=0) for lesion in lesions], axis=0)
     radii = np.arange(STEP_MM, min(spacing_mm) * shape[0] / 2, STEP_MM)
     ball = best_ball([volume.data for volume in volumes], spacing_mm, radii, centre)
-    return content_blind_ball(shape, centre, ball.radius_mm, spacing_mm)
+    return content_blind_ball(shape, ball.centre_voxel, ball.radius_mm, spacing_mm)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from semilung.report.figures import FIGURES, Figure, compared, known
 from semilung.report.plots import Plot
 from semilung.report.read import read_study
 from semilung.report.refuse import require_fair
-from semilung.report.study import Group, Study
+from semilung.report.study import Group, Run, Study
 from semilung.report.style import Look, looks
 from semilung.report.tables import Table
 from semilung.report.text import without_folders
@@ -91,6 +93,7 @@ def _context(study: Study, figure: Figure, found: dict[Figure, pd.DataFrame]) ->
         tables.settings_table(groups),
         tables.versions_table(study),
         tables.failures_table(study),
+        *_figures_elsewhere(study),
     ]
     overall = list(_overall(study, found, seen, made[2]))
     return {
@@ -99,8 +102,8 @@ def _context(study: Study, figure: Figure, found: dict[Figure, pd.DataFrame]) ->
         "figure": figure,
         "cases": int(main["n_cases"].max()),
         "healthy": 0 if alarms is None else int(alarms["n_cases"].max()),
-        "headline": words.headline(main, figure, ball),
-        "silence": [] if alarms is None or dice is None else words.silence(alarms, dice),
+        "headline": words.headline(study, main, figure, ball),
+        "silence": [] if alarms is None or dice is None else words.silence(study, alarms, dice),
         "tables": {table.name: table for table in made if table is not None},
         "plots": {plot.name: plot for plot in overall},
         "sections": [_section(g, figure, main, seen, ball.get(g.label)) for g in groups],
@@ -111,6 +114,39 @@ def _context(study: Study, figure: Figure, found: dict[Figure, pd.DataFrame]) ->
         "commands": [without_folders(line) for line in words.commands(study)],
         "asked": yaml.safe_dump(without_folders(study.asked), sort_keys=False) if study.asked else "",
     }
+
+
+def _figures_elsewhere(study: Study) -> Iterator[Table]:
+    """A table for each cohort of healthy scans, and for each other set that all were judged on."""
+    sets: dict[str, tuple[str, Study]] = {}
+    for cohort in _healthy_cohorts(study):
+        where = f"the healthy scans of cohort {cohort}"
+        sets[f"healthy-{cohort}"] = (where, study.on(partial(_of_cohort, cohort=cohort)))
+    for name in study.runs[0].elsewhere:
+        if all(name in run.elsewhere for run in study.runs):
+            sets[name] = (f"the scans of {name}", study.on(partial(_judged_on, name=name)))
+    for name, (where, other) in sets.items():
+        require_fair(other)
+        found = {figure: compared(other, figure) for figure in known(other.runs)}
+        if found:
+            safe = re.sub(r"[^\w.-]+", "_", name)
+            caption = f"On {where}, with 95 % intervals"
+            yield tables.figures_table(found, f"figures-{safe}", caption)
+
+
+def _healthy_cohorts(study: Study) -> list[str]:
+    """Cohorts of the healthy scans, where there are several."""
+    cases = study.runs[0].cases
+    names = sorted(cases.loc[cases["reference_volume_mm3"] == 0, "cohort"].dropna().unique())
+    return names if len(names) > 1 else []
+
+
+def _of_cohort(run: Run, *, cohort: str) -> pd.DataFrame:
+    return run.cases[(run.cases["cohort"] == cohort) & (run.cases["reference_volume_mm3"] == 0)]
+
+
+def _judged_on(run: Run, *, name: str) -> pd.DataFrame:
+    return run.elsewhere[name]
 
 
 def _first_configs(groups: Sequence[Group]) -> dict[str, list[Any]]:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from semilung.evaluation import DETECTION_IOU
 from semilung.report.figures import FIGURES, Figure, long_table, seed_means
 from semilung.report.study import Group
 from semilung.report.style import INK, MUTED, Look, canvas, label_ends, spread, svg
-from semilung.report.text import counted, listed, number
+from semilung.report.text import counted, listed, number, size
 
 WIDTH = 7.6
 
@@ -108,14 +109,14 @@ def learning(group: Group, seen: dict[str, Look]) -> Plot | None:
     if not panels:
         return None
     with canvas(WIDTH, 2.7 * len(panels)) as drawn:
-        for axes, (label, curves) in zip(
-            drawn.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True
-        ):
+        every = drawn.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+        for axes, (label, curves) in zip(every, panels, strict=True):
             _draw_curves(axes, curves, seen)
             axes.set_ylabel(label)
-            if label == "validation Dice":
-                axes.set_ylim(0, 1)
-            axes.set_xlabel("step")
+            axes.set_ylim(0, 1 if label == "validation Dice" else None)
+        every[0].set_xlim(0, None)
+        every[-1].set_xlabel("step")
+        for axes, (_, curves) in zip(every, panels, strict=True):
             means = {name: runs.mean(axis=1).dropna() for name, runs in curves.items()}
             ends = {n: (float(m.index[-1]), float(m.iloc[-1])) for n, m in means.items()}
             label_ends(axes, ends, seen)
@@ -187,34 +188,47 @@ def along(axis: str, rows: dict[str, pd.DataFrame], seen: dict[str, Look]) -> Pl
 def trade_off(dice: pd.DataFrame, alarms: pd.DataFrame, seen: dict[str, Look]) -> Plot:
     """A dot an arm: false-positive volume on healthy scans, and Dice; both intervals as a cross."""
     figure = FIGURES["healthy_fp_mm3"]
-    with canvas(WIDTH, 4.0) as drawn:
+    pairs = list(zip(dice.to_dict("records"), alarms.to_dict("records"), strict=True))
+    with canvas(WIDTH, 4.2) as drawn:
         axes = drawn.subplots()
         axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-        low = min(0.0, float(dice["low"].min()) - 0.05)
-        axes.set_ylim(low, 1)
-        for d, f in zip(dice.to_dict("records"), alarms.to_dict("records"), strict=True):
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.set_ylim(0, 1)
+        axes.set_xlim(0, max(10.0, float(alarms[["mean", "high"]].max().max()) * 1.5))
+        for d, f in pairs:
             look = seen[d["arm"]]
-            axes.plot([f["low"], f["high"]], [d["mean"]] * 2, color=look.colour, linewidth=1, alpha=0.6)
-            axes.plot([f["mean"]] * 2, [d["low"], d["high"]], color=look.colour, linewidth=1, alpha=0.6)
+            cross = {"color": look.colour, "linewidth": 1, "alpha": 0.55}
+            axes.plot([f["low"], f["high"]], [d["mean"]] * 2, **cross)
+            axes.plot([f["mean"]] * 2, [d["low"], d["high"]], **cross)
             axes.plot(f["mean"], d["mean"], look.marker, color=look.colour, markersize=8, zorder=3)
-        axes.set_xlim(0, max(10.0, float(alarms["high"].fillna(alarms["mean"]).max()) * 1.4))
-        places = spread(list(dice["mean"]), 12 / (4.0 * 72 * 0.8) * (1 - low))
-        for d, f, place in zip(dice.to_dict("records"), alarms.to_dict("records"), places, strict=True):
-            name = d["arm"] if not d["setting"] else f"{d['arm']} ({d['setting']})"
-            tie = {"arrowstyle": "-", "color": seen[d["arm"]].colour, "linewidth": 0.6, "alpha": 0.6}
-            axes.annotate(
-                name, (f["mean"], d["mean"]), (1.03, (place - low) / (1 - low)),
-                textcoords="axes fraction", va="center", arrowprops=tie, annotation_clip=False,
-            )  # fmt: skip
-        axes.set_xlabel(f"{figure.title}  (logarithmic beyond 1)")
+        _label_dots(axes, pairs, seen)
+        axes.set_xlabel(f"{figure.title}, logarithmic beyond 1")
         axes.set_ylabel("Dice")
         picture = svg(drawn)
     told = "; ".join(
-        f"{d.arm} Dice {number(d.mean)} at {number(f.mean, 1)} mm³"
-        for d, f in zip(dice.itertuples(), alarms.itertuples(), strict=True)
+        f"{d['arm']} Dice {number(d['mean'])} at {number(f['mean'], 1)} mm³" for d, f in pairs
     )
-    return Plot("trade-off", picture, f"Dice against false positives on healthy scans: {told}.",
-                "Up is more overlap, left is more silence on healthy scans; crosses are 95 % intervals.")  # fmt: skip
+    alt = f"Dice against false positives on healthy scans: {told}."
+    caption = "Up is more overlap, left is more silence on healthy scans; crosses are 95 % intervals."
+    return Plot("trade-off", picture, alt, caption)
+
+
+def _label_dots(axes: Axes, pairs: Sequence[tuple[Any, Any]], seen: dict[str, Look]) -> None:
+    """Names beside their dots, on the side with more room, moved apart up and down."""
+    middle = axes.transLimits.transform(axes.transScale.transform([(f["mean"], 0) for _, f in pairs]))
+    for on_left in (False, True):
+        side = [p for p, (x, _) in zip(pairs, middle, strict=True) if (x > 0.6) == on_left]
+        places = spread([d["mean"] + 0.03 for d, _ in side], 0.045)
+        for (d, f), place in zip(side, places, strict=True):
+            name = d["arm"] if not d["setting"] else f"{d['arm']} ({d['setting']})"
+            far = abs(place - d["mean"]) > 0.05
+            axes.annotate(
+                name, (f["mean"], d["mean"]), (-11 if on_left else 11, (place - d["mean"]) * 230),
+                textcoords="offset points", va="center", ha="right" if on_left else "left",
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+                arrowprops={"arrowstyle": "-", "color": seen[d["arm"]].colour, "linewidth": 0.7}
+                if far else None,
+            )  # fmt: skip
 
 
 def sizes(rows: pd.DataFrame, seen: dict[str, Look]) -> Plot:
@@ -232,7 +246,7 @@ def sizes(rows: pd.DataFrame, seen: dict[str, Look]) -> Plot:
                 marker=look.marker, linestyle="none", elinewidth=1.2, markersize=6.5, label=name,
             )  # fmt: skip
         counts = rows.drop_duplicates("size").set_index("size")["n_lesions"]
-        ticks = [f"{_size(b)}\n{counted(int(counts[b]), 'lesion')}" for b in bins]
+        ticks = [f"{size(b)}\n{counted(int(counts[b]), 'lesion')}" for b in bins]
         axes.set_xticks(range(len(bins)), ticks)
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_ylim(-0.03, 1.03)
@@ -240,16 +254,12 @@ def sizes(rows: pd.DataFrame, seen: dict[str, Look]) -> Plot:
         axes.set_ylabel("share of lesions found")
         drawn.legend(loc="outside upper left", ncols=3, frameon=False, handletextpad=0.3)
         picture = svg(drawn)
-    alt = f"Share of lesions found by size: {listed(map(_size, bins))}, for {listed(names)}."
+    alt = f"Share of lesions found by size: {listed(map(size, bins))}, for {listed(names)}."
     caption = (
         f"Found: the components that touch a lesion reach an intersection over union of "
         f"{DETECTION_IOU:g} with it. Bars are 95 % intervals."
     )
     return Plot("sizes", picture, alt, caption)
-
-
-def _size(name: str) -> str:
-    return name.replace(">=", "≥").replace("-", " to ")
 
 
 def _limits(set_limits: Any, figure: Figure, rows: pd.DataFrame) -> None:

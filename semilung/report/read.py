@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from semilung.report.study import Run, Study
-from semilung.types import UserError
+from semilung.types import SPLITS, UserError
 
 FOLDS = ("data.folds", "data.fold")
 """Folds of one cross-validation are parts of one figure, not settings to compare."""
@@ -165,7 +165,19 @@ def _read_run(folder: Path, split: str) -> Run:
         audits=_json(folder / "audits.json"),
         provenance=_json(folder / "provenance.json"),
         overlays=last / "overlays",
+        elsewhere=_elsewhere(folder),
     )
+
+
+def _elsewhere(folder: Path) -> dict[str, pd.DataFrame]:
+    """Judged sets of scans that are no split of the run, such as another manifest."""
+    found = {}
+    for place in sorted(folder.glob("evaluation-*-last")):
+        name = place.name.removeprefix("evaluation-").removesuffix("-last")
+        cases = None if name in SPLITS else _table(place / "cases.csv")
+        if cases is not None and len(cases):
+            found[name] = cases
+    return found
 
 
 def arm_name(config: dict[str, Any]) -> str:

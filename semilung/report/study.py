@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Run:
         audits: Audit to its `status`, `summary`, `advice` and `figures`.
         provenance: Command, versions and revision.
         overlays: Folder of pictures, `<case>.png`.
+        elsewhere: As `cases`, of other sets of scans that the run was judged on, by their name.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Run:
     audits: dict[str, Any]
     provenance: dict[str, Any]
     overlays: Path
+    elsewhere: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ class Study:
     failures: pd.DataFrame = field(default_factory=pd.DataFrame)
     asked: dict[str, Any] = field(default_factory=dict)
     sweep: bool = False
+
+    def on(self, cases: Callable[[Run], pd.DataFrame]) -> Study:
+        """The same runs, judged on other cases of theirs; the best checkpoint is left out."""
+        runs = [replace(run, cases=cases(run), best=None) for run in self.runs]
+        return replace(self, runs=runs)
 
     @property
     def arms(self) -> list[str]:

@@ -121,8 +121,9 @@ def label_ends(axes: Axes, ends: dict[str, tuple[float, float]], seen: dict[str,
     """Names right of where lines end, moved apart where they would overlap, tied to their line."""
     low, high = axes.get_ylim()
     left, right = axes.get_xlim()
-    height_pt = cast(Canvas, axes.get_figure()).get_size_inches()[1] * 72 * 0.8
-    places = spread([y for _, y in ends.values()], (high - low) * 12 / height_pt)
+    drawn = cast(Canvas, axes.get_figure())
+    panel_pt = drawn.get_size_inches()[1] * 72 / len(drawn.axes) - 45
+    places = spread([y for _, y in ends.values()], (high - low) * 12.5 / panel_pt)
     for (name, end), place in zip(ends.items(), places, strict=True):
         tie = {"arrowstyle": "-", "color": seen[name].colour, "linewidth": 0.8, "shrinkA": 1}
         axes.annotate(

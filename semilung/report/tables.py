@@ -22,6 +22,7 @@ from semilung.report.text import (
     number,
     p_value,
     signed,
+    size,
     without_folders,
 )
 
@@ -95,7 +96,7 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
     rows += _ball_row(ball, str(last), grouped, d)
     header = [
         "arm", "seeds", "cases", figure.title, "95 % interval", "difference", "95 % interval",
-        "p", "p (Holm)", "best checkpoint",
+        "p", "p (Holm)", f"{figure.label}, best checkpoint",
     ]  # fmt: skip
     note = (
         "Last checkpoint, but for the last column. Seeds are averaged within a case before arms "
@@ -120,8 +121,12 @@ def _ball_row(ball: dict[str, float], setting: str, grouped: bool, digits: int) 
     return [[setting, *cells] if grouped else cells]
 
 
-def figures_table(found: dict[Figure, pd.DataFrame]) -> Table:
-    """The mean of each figure of each arm, its interval below."""
+def figures_table(
+    found: dict[Figure, pd.DataFrame],
+    name: str = "figures",
+    caption: str = "All figures of each arm, with 95 % intervals",
+) -> Table:
+    """The mean of each figure of each arm with its interval."""
     first = next(iter(found.values()))
     grouped = first["setting"].any()
     rows = []
@@ -135,8 +140,8 @@ def figures_table(found: dict[Figure, pd.DataFrame]) -> Table:
     data = pd.concat([table.assign(figure=f.name) for f, table in found.items()])
     header = [figure.title for figure in found]
     return Table(
-        "figures",
-        "All figures of each arm, with 95 % intervals",
+        name,
+        caption,
         ["setting", "arm", *header] if grouped else ["arm", *header],
         rows,
         data,
@@ -171,7 +176,7 @@ def sizes_table(groups: Sequence[Group]) -> Table | None:
     return Table(
         "sizes",
         "Share of lesions found, by diameter, with 95 % intervals",
-        [*(["setting"] if grouped else []), "arm", *(f"{s} (n={n})" for s, n in counts.items())],
+        [*(["setting"] if grouped else []), "arm", *(f"{size(s)} (n={n})" for s, n in counts.items())],
         [[*(key if grouped else key[1:]), *cells] for key, cells in wide.items()],
         data,
         words=2 if grouped else 1,
@@ -242,7 +247,15 @@ def audits_table(study: Study) -> Table | None:
 
 
 def _runs(names: Sequence[str], study: Study) -> str:
-    return "all" if len(names) == len(study.runs) else listed(names, most=4)
+    """Which runs: all, whole arms by their name, others by their own."""
+    if len(names) == len(study.runs):
+        return "all"
+    told = []
+    for arm in study.arms:
+        own = [run.name for run in study.runs if run.arm == arm]
+        hit = [name for name in own if name in names]
+        told += [arm] if len(hit) == len(own) else hit
+    return "; ".join(told)
 
 
 def settings_table(groups: Sequence[Group]) -> Table | None:

@@ -102,3 +102,13 @@ def without_folders(value: Any) -> Any:
         return f"{key}={_WHOLE_PATH.sub('…/', path)}"
     whole = _WHOLE_PATH.sub("…/", value) if "\n" not in value and ": " not in value else value
     return _PATH.sub("…/", whole)
+
+
+def size(name: str) -> str:
+    """A bin of diameters as a reader has it.
+
+    Example:
+        >>> size(">= 20 mm"), size("6-10 mm")
+        ('≥ 20 mm', '6 to 10 mm')
+    """
+    return name.replace(">=", "≥").replace("-", " to ")

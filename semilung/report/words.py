@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from semilung.report.figures import FIGURES, Figure
-from semilung.report.study import Study
+from semilung.evaluation import relative_reduction
+from semilung.report.figures import FIGURES, Figure, long_table
+from semilung.report.study import Group, Study
 from semilung.report.text import between, counted, listed, number, p_value, signed
 
 SIGNIFICANT = 0.05
+WITHOUT_HEALTHY = "supervised, no healthy"
 
 
 def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, Any]:
@@ -19,24 +21,33 @@ def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, 
     return (max if figure.more_is_better else min)(rows, key=lambda row: row["mean"])
 
 
-def headline(found: pd.DataFrame, figure: Figure, ball: Mapping[str, float]) -> list[str]:
+def headline(
+    study: Study, found: pd.DataFrame, figure: Figure, ball: Mapping[str, float]
+) -> list[str]:
     """A sentence a setting on who is ahead, and whether the data show it.
 
     An arm is called better only where the whole paired interval is on the better side of zero; the
     corrected p-value is told beside it, and told to disagree where it does.
 
     Args:
+        study: What was compared.
         found: What `compared` returns.
         figure: What it was compared by.
         ball: Setting to the mean Dice of the content-blind ball.
     """
     told = []
+    split = {"val": "validation", "test": "test"}[study.split]
+    scans = "healthy scan" if figure.healthy else "case"
     for setting, rows in found.groupby("setting", sort=False):
         records = rows.to_dict("records")
-        sentence = _ahead(records, figure)
+        cases = int(rows["n_cases"].max() + rows["n_undefined"].max())
+        on = f"On {counted(cases, f'{split} {scans}')}{'' if figure.healthy else ' with nodules'}"
+        seeds = counted(int(rows["n_seeds"].max()), "seed")
+        sentence = f"{on} and {seeds}{f', at {setting}' if setting else ''}, "
+        sentence += _ahead(records, figure)
         if str(setting) in ball:
             sentence += " " + _against_ball(best_arm(records, figure), ball[str(setting)], figure)
-        told.append(f"{setting}: {sentence}" if setting else sentence)
+        told.append(sentence)
     return told
 
 
@@ -49,19 +60,19 @@ def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
         return f"{best['arm']} reaches a {value}; there is no other arm to hold it against."
     reference = next(row for row in rows if row["difference"] != row["difference"])
     if best is reference:
-        return f"No arm is ahead of {best['arm']}, which reaches a {value}."
+        return f"none of {len(rows)} arms is ahead of {best['arm']}, which reaches a {value}."
     low, high = best["difference_low"], best["difference_high"]
     shown = low > 0 if figure.more_is_better else high < 0
     sentence = (
-        f"{best['arm']} has the best mean, a {value}, {signed(best['difference'], d)} against "
-        f"{reference['arm']}; its paired interval, {between(low, high, d)}, "
+        f"{best['arm']} has the best mean of {len(rows)} arms, a {value}: "
+        f"{signed(best['difference'], d)} against {reference['arm']}. The paired interval, "
+        f"{between(low, high, d)}, "
     )
     if not shown:
-        return sentence + "includes zero, so no arm is shown to be better."
+        return sentence + "includes zero: no arm is shown to be better."
     side = "above" if figure.more_is_better else "below"
-    agrees = best["p_holm"] < SIGNIFICANT
-    also = "and" if agrees else "but the data are few:"
-    return sentence + f"is {side} zero, {also} p is {p_value(best['p_holm'])} after Holm's correction."
+    link = "and" if best["p_holm"] < SIGNIFICANT else "but"
+    return f"{sentence}is {side} zero, {link} p is {p_value(best['p_holm'])} after Holm's correction."
 
 
 def _against_ball(best: Mapping[str, Any], ball: float, figure: Figure) -> str:
@@ -73,25 +84,43 @@ def _against_ball(best: Mapping[str, Any], ball: float, figure: Figure) -> str:
     return f"It does not reach {name}, which never looks at the image."
 
 
-def silence(alarms: pd.DataFrame, dice: pd.DataFrame) -> list[str]:
-    """A sentence a setting on the false positives of the arm that is best by Dice.
+def silence(study: Study, alarms: pd.DataFrame, dice: pd.DataFrame) -> list[str]:
+    """A sentence a setting on the healthy scans, of the arm that is best by Dice.
 
     Args:
+        study: What was compared.
         alarms: What `compared` returns of `healthy_fp_mm3`.
-        dice: What it returns of the report's figure's `dice`.
+        dice: What it returns of `dice`.
     """
     told = []
     figure = FIGURES["healthy_fp_mm3"]
-    for setting, rows in alarms.groupby("setting", sort=False):
-        own = dice[dice["setting"] == setting].to_dict("records")
-        best = best_arm(own, FIGURES["dice"])["arm"]
+    for group in study.groups:
+        rows = alarms[alarms["setting"] == group.label]
+        records = dice[dice["setting"] == group.label].to_dict("records")
+        best = best_arm(records, FIGURES["dice"])["arm"]
         means = dict(zip(rows["arm"], rows["mean"], strict=True))
-        others = [f"{n} {number(v, figure.digits)}" for n, v in means.items() if n != best]
-        beside = f" ({listed(others)})" if others else ""
         scans = counted(int(rows["n_cases"].iloc[0]), "healthy scan")
-        sentence = f"On {scans}, {best} marks {number(means[best], figure.digits)} mm³ a scan{beside}."
-        told.append(f"{setting}: {sentence}" if setting else sentence)
+        at = f", at {group.label}" if group.label else ""
+        sentence = f"On {scans}{at}, {best} marks {number(means[best], figure.digits)} mm³ a scan"
+        if group.reference != best:
+            sentence += f", {group.reference} {number(means[group.reference], figure.digits)}"
+        told.append(f"{sentence}.{_taken_off(group, best)}")
     return told
+
+
+def _taken_off(group: Group, best: str) -> str:
+    """How much of the false positives of training without healthy scans is gone."""
+    if WITHOUT_HEALTHY not in group.contenders or best == WITHOUT_HEALTHY:
+        return ""
+    figure = FIGURES["healthy_fp_mm3"]
+    cases = long_table(group, figure)
+    found = relative_reduction(cases, figure=figure.column, reference=WITHOUT_HEALTHY)
+    row = found.set_index("arm").loc[best]
+    percent = number(100 * row["reduction"], 1)
+    return (
+        f" That is {percent} % less (95 % interval "
+        f"{between(100 * row['low'], 100 * row['high'], 1)}) than training without healthy scans."
+    )
 
 
 def caveats(study: Study) -> list[str]:
@@ -121,7 +150,10 @@ def _seeds(runs: Sequence[Any]) -> int:
 
 def commands(study: Study) -> list[str]:
     """How the runs were made, one command a line."""
-    lines = [" ".join(map(_quoted, r.provenance.get("command") or [])) for r in study.runs]
+    lines = []
+    for run in study.runs:
+        program, *rest = run.provenance.get("command") or [""]
+        lines.append(" ".join([program, *map(_quoted, rest)]))
     return [line for line in dict.fromkeys(lines) if line]
 
 
