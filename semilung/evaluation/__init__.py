@@ -1,7 +1,7 @@
 """Figures that a reviewer believes: per case, per lesion, and on healthy scans."""
 
 from semilung.evaluation.baseline import Ball, best_ball, content_blind_ball
-from semilung.evaluation.comparison import compare_arms, holm, relative_reduction
+from semilung.evaluation.comparison import compare_arms, relative_reduction
 from semilung.evaluation.conventions import POLICIES, apply_empty_policy
 from semilung.evaluation.evaluate import Report, compare, evaluate_cases
 from semilung.evaluation.healthy import FalsePositives, false_positives
@@ -16,7 +16,7 @@ from semilung.evaluation.segmentation import (
     surface_dice,
 )
 from semilung.evaluation.sizes import size_bins
-from semilung.evaluation.statistics import Interval, bootstrap_mean
+from semilung.evaluation.statistics import Interval, bootstrap_mean, holm, wilson
 from semilung.evaluation.summary import print_table, summarise, write_report
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "size_bins",
     "summarise",
     "surface_dice",
+    "wilson",
     "write_png",
     "write_report",
 ]

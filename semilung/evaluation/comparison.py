@@ -1,27 +1,22 @@
-"""Are two strategies different? Seeds averaged within a case, then paired over cases."""
+"""Is one strategy better than another? Seeds averaged within a case, then paired over cases."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import math
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from semilung.evaluation.arms import Arm, read_arms, resampled_means
+from semilung.evaluation.statistics import holm
 from semilung.types import UserError
 
-Figures = NDArray[np.float64]
-Counts = NDArray[np.int64]
-
-
-class _Arm(NamedTuple):
-    """Figures of an arm `(S, U)`, seeds by units; its seeds, and whose case each unit is of."""
-
-    values: Figures
-    seeds: tuple[Any, ...]
-    case_of_unit: NDArray[np.intp]
+_COLUMNS = [
+    *("arm", "n_cases", "n_undefined", "n_seeds", "mean", "low", "high"),
+    *("n_pairs", "difference", "difference_low", "difference_high", "p"),
+]
 
 
 def compare_arms(
@@ -32,38 +27,59 @@ def compare_arms(
     bootstrap: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Means of arms, and their differences from a reference arm.
+    """Means of arms, and how far each is from a reference arm on the same cases.
+
+    The figures of a case are averaged over the seeds that define it, and these averages over cases.
+    A difference is taken case by case, over the cases that both arms define.
+
+    - `low` to `high` and `difference_low` to `difference_high` are 95 % percentile intervals of the
+      hierarchical bootstrap over seeds and cases, `resampled_means`. Of an arm with one seed
+      (`n_seeds`) they cover the choice of cases alone, not the luck of its training.
+    - `p` is the two-sided Wilcoxon signed-rank test (Biometrics Bulletin 1945) on the differences
+      by case, cases without a difference left out; 1 where no case differs. It speaks of the
+      trainings at hand: seeds are no part of it, so where the interval holds 0, believe the
+      interval.
+    - `p_holm` is `p` corrected by `holm` for the number of arms held against the reference.
+
+    Any figure of `cases.csv` can be compared. Choose the cases first: false positives are to be
+    read on healthy scans (`cases[cases.reference_volume_mm3 == 0]`). Rows of `lesions.csv`, with
+    their column `instance`, are compared lesion by lesion: a lesion is averaged over seeds, means
+    run over lesions, the bootstrap draws whole cases, and the test pairs the means of cases.
 
     Args:
-        cases: A row for every arm, seed and case (and instance, where there is such a column: then
-            lesions are compared), in columns of these names, and the figure. NaN is undefined.
+        cases: A row for every arm, seed and case (and instance), in columns of these names, and the
+            figure; NaN is undefined.
         figure: The column that is compared.
-        reference: The arm that others are compared with.
-        bootstrap: Number of bootstrap samples.
+        reference: The arm that others are held against.
+        bootstrap: Number of resamples.
         seed: Same seed, same intervals.
 
     Returns:
-        A row an arm, in the order in which they come: arm, n_cases, n_undefined, n_seeds, mean,
-        low, high, n_pairs, difference, difference_low, difference_high, p, p_holm. The
-        reference's own difference and p are NaN.
+        A row an arm, in the table's order. Columns: arm; n_cases (or lesions) that the arm
+        defines; n_undefined, those that it does not and another arm does, so that they are in no
+        pair; n_seeds; mean, low, high; n_pairs; difference (arm less reference), difference_low,
+        difference_high; p; p_holm. The reference's own n_pairs is 0, its difference and p NaN. An
+        interval over less than two cases is NaN.
 
     Raises:
-        UserError: The reference is missing, an arm or a seed was judged on other cases than the
-            rest, or a case comes twice.
+        UserError: The reference is no arm, a column is missing, a case comes twice, or arms (or
+            seeds of one arm) were judged on different cases.
+
+    Example:
+        >>> cases = pd.DataFrame({"arm": ["supervised"] * 3 + ["mil"] * 3, "seed": 0,
+        ...                       "case": [*"abc"] * 2, "dice": [0.2, 0.4, 0.6, 0.3, 0.6, 0.9]})
+        >>> compare_arms(cases)[["arm", "mean", "difference", "p"]].round(2).values.tolist()
+        [['supervised', 0.4, nan, nan], ['mil', 0.6, 0.2, 0.25]]
     """
-    arms = _arms(cases, figure, reference)
-    draws = _Draws(bootstrap, seed)
-    rows = [
-        {
-            "arm": name,
-            **_of_arm(arm, draws),
-            **(_of_pair(arm, arms[reference], draws) if name != reference else {}),
-        }
-        for name, arm in arms.items()
-    ]
-    columns = ["arm", *_ARM_COLUMNS, *_PAIR_COLUMNS]
-    table = pd.DataFrame(rows, columns=columns)
-    table["n_pairs"] = table["n_pairs"].fillna(0).astype(int)
+    arms = read_arms(cases, figure)
+    _require(reference, arms)
+    rows = []
+    for name, arm in arms.items():
+        row = {"arm": name, **_alone(arm, bootstrap, seed), "n_pairs": 0}
+        if name != reference:
+            row |= _difference(*_paired(arm, arms[reference]), bootstrap, seed)
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=_COLUMNS)
     return table.assign(p_holm=holm(table["p"]))
 
 
@@ -75,126 +91,101 @@ def relative_reduction(
     bootstrap: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Share of a figure that each arm takes off the reference's, `1 - mean(arm) / mean(reference)`.
+    """Share of the reference's figure that an arm takes off, such as of its false positives.
+
+        1 - mean(arm) / mean(reference)
+
+    Both means run over the cases that both arms define, seeds averaged within a case first. It is
+    a ratio of means and not a mean of ratios: scans on which the reference is silent have no ratio.
+    Claim "at least 90 % less" where `low` is 0.9 or more.
+
+    Args:
+        cases: As in `compare_arms`; for false positives give it healthy scans alone.
+        figure: A column of amounts, 0 or more.
+        reference: The arm that others are held against.
+        bootstrap: Number of resamples.
+        seed: Same seed, same intervals.
 
     Returns:
-        A row for every arm but the reference: arm, n_pairs, n_seeds, reduction, low, high. 1 takes
-        all off, negative adds; NaN where the reference's mean is 0.
-    """
-    arms = _arms(cases, figure, reference)
-    draws = _Draws(bootstrap, seed)
-    rows = []
-    for name, arm in arms.items():
-        if name == reference:
-            continue
-        a, r = _paired(arm, arms[reference])
-        found = np.array([np.nan if y == 0 else 1 - x / y for x, y in [(_mean(a), _mean(r))]])
-        x, y = draws.means(a), draws.means(r)
-        off = 1 - np.divide(x, y, out=np.full_like(x, np.nan), where=y != 0)
-        low, high = _interval(off, a)
-        rows.append(
-            {
-                "arm": name,
-                "n_pairs": int(_defined(a).sum()),
-                "n_seeds": len(arm.seeds),
-                "reduction": float(found[0]),
-                "low": low,
-                "high": high,
-            }
-        )
-    return pd.DataFrame(rows)
+        A row for every other arm: arm, n_pairs, n_seeds, reduction, low, high. 1 takes everything
+        off, 0 nothing, and a negative share adds. NaN where the reference's mean is 0; resamples in
+        which it is 0 are left out of the 95 % interval.
 
-
-def holm(p: Sequence[float] | pd.Series[float]) -> NDArray[np.float64]:
-    """p-values corrected for being many, by Holm's step-down rule (Scand. J. Statist. 1979).
+    Raises:
+        UserError: As in `compare_arms`.
 
     Example:
-        >>> holm([0.01, 0.04, 0.03]).tolist()
-        [0.03, 0.06, 0.06]
+        >>> cases = pd.DataFrame({"arm": ["old"] * 2 + ["new"] * 2, "seed": 0,
+        ...                       "case": [*"ab"] * 2, "fp_volume_mm3": [300.0, 100.0, 0.0, 40.0]})
+        >>> relative_reduction(cases, reference="old")[["arm", "reduction"]].values.tolist()
+        [['new', 0.9]]
     """
-    values = np.asarray(p, dtype=float)
-    tested = np.flatnonzero(~np.isnan(values))
-    order = tested[np.argsort(values[tested], kind="stable")]
-    corrected = np.full_like(values, np.nan)
-    factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(factors * values[order]), 1)
-    return corrected
+    arms = read_arms(cases, figure)
+    _require(reference, arms)
+    rows = []
+    for name in [name for name in arms if name != reference]:
+        a, r = _paired(arms[name], arms[reference])
+        ours, theirs = resampled_means([a, r], bootstrap=bootstrap, seed=seed)
+        low, high = _interval(_share_off(ours, theirs), a)
+        whole = _share_off(a.of_units().sum(keepdims=True), r.of_units().sum(keepdims=True))
+        counts = {"arm": name, "n_pairs": len(a.case_of_unit), "n_seeds": len(a.seeds)}
+        rows.append({**counts, "reduction": float(whole[0]), "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["arm", "n_pairs", "n_seeds", "reduction", "low", "high"])
 
 
-_ARM_COLUMNS = ["n_cases", "n_undefined", "n_seeds", "mean", "low", "high"]
-_PAIR_COLUMNS = ["n_pairs", "difference", "difference_low", "difference_high", "p"]
+def _require(reference: str, arms: dict[str, Arm]) -> None:
+    if reference not in arms:
+        msg = f"the reference arm {reference!r} is not among the arms: {', '.join(arms)}"
+        raise UserError(f"{msg}; name one of these")
 
 
-def _of_arm(arm: _Arm, draws: _Draws) -> dict[str, float]:
-    defined = int(_defined(arm).sum())
-    low, high = _interval(draws.means(arm), arm)
-    counts = (defined, arm.values.shape[1] - defined, len(arm.seeds))
-    return dict(zip(_ARM_COLUMNS, (*counts, _mean(arm), low, high), strict=True))
+def _alone(arm: Arm, bootstrap: int, seed: int) -> dict[str, float]:
+    own = arm.only(arm.defined())
+    (means,) = resampled_means([own], bootstrap=bootstrap, seed=seed)
+    n = len(own.case_of_unit)
+    counts = {"n_cases": n, "n_undefined": len(arm.case_of_unit) - n, "n_seeds": len(arm.seeds)}
+    mean = float(own.of_units().mean()) if n else math.nan
+    return {
+        **counts,
+        "mean": mean,
+        **dict(zip(("low", "high"), _interval(means, own), strict=True)),
+    }
 
 
-def _of_pair(arm: _Arm, reference: _Arm, draws: _Draws) -> dict[str, float]:
-    a, r = _paired(arm, reference)
-    low, high = _interval(draws.means(a) - draws.means(r), a)
-    difference = np.nanmean(a.values, axis=0) - np.nanmean(r.values, axis=0)
-    p = _wilcoxon(difference)
-    figures = (a.values.shape[1], float(difference.mean()), low, high, p)
-    return dict(zip(_PAIR_COLUMNS, figures, strict=True))
+def _paired(arm: Arm, reference: Arm) -> tuple[Arm, Arm]:
+    both = arm.defined() & reference.defined()
+    return arm.only(both), reference.only(both)
 
 
-def _wilcoxon(difference: Figures) -> float:
-    if not difference.any():
-        return 1.0
-    return float(stats.wilcoxon(difference).pvalue)
+def _difference(arm: Arm, reference: Arm, bootstrap: int, seed: int) -> dict[str, float]:
+    n = len(arm.case_of_unit)
+    ours, theirs = resampled_means([arm, reference], bootstrap=bootstrap, seed=seed)
+    low, high = _interval(ours - theirs, arm)
+    return {
+        "n_pairs": n,
+        "difference": float((arm.of_units() - reference.of_units()).mean()) if n else math.nan,
+        "difference_low": low,
+        "difference_high": high,
+        "p": _wilcoxon(arm.of_cases() - reference.of_cases()),
+    }
 
 
-class _Draws:
-    def __init__(self, bootstrap: int, seed: int) -> None:
-        self._bootstrap, self._seed = bootstrap, seed
-
-    def means(self, arm: _Arm) -> Figures:
-        rng = np.random.default_rng(self._seed)
-        n = int(arm.case_of_unit.max(initial=-1)) + 1
-        if n == 0:
-            return np.full(self._bootstrap, np.nan)
-        cases = rng.multinomial(n, [1 / n] * n, size=self._bootstrap)[:, arm.case_of_unit]
-        s = len(arm.seeds)
-        seeds = rng.multinomial(max(s - 1, 1), [1 / s] * s, size=self._bootstrap)
-        known = ~np.isnan(arm.values)
-        total, count = seeds @ np.where(known, arm.values, 0), seeds @ known
-        weight = cases * (count > 0)
-        return np.asarray((weight * total / np.maximum(count, 1)).sum(axis=1) / weight.sum(axis=1))
+def _wilcoxon(differences: NDArray[np.float64]) -> float:
+    """The p-value of the signed-rank test, NaN without a pair."""
+    rounded = differences.round(9)  # or the rounding of averages would break ties between ranks
+    nonzero = rounded[rounded != 0]
+    if not len(nonzero):
+        return 1.0 if len(differences) else math.nan
+    return float(stats.wilcoxon(nonzero).pvalue)
 
 
-def _mean(arm: _Arm) -> float:
-    defined = arm.values[:, _defined(arm)]
-    return float(np.nanmean(defined, axis=0).mean()) if defined.size else float("nan")
+def _share_off(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
+    ratio = np.divide(ours, theirs, out=np.full_like(ours, np.nan), where=theirs != 0)
+    return np.asarray(1 - ratio)
 
 
-def _defined(arm: _Arm) -> NDArray[np.bool_]:
-    return np.asarray(~np.isnan(arm.values).all(axis=0))
-
-
-def _paired(a: _Arm, b: _Arm) -> tuple[_Arm, _Arm]:
-    both = _defined(a) & _defined(b)
-    codes = np.unique(a.case_of_unit[both], return_inverse=True)[1]
-    return tuple(arm._replace(values=arm.values[:, both], case_of_unit=codes) for arm in (a, b))  # type: ignore[return-value]
-
-
-def _interval(means: Figures, arm: _Arm) -> tuple[float, float]:
-    if len(np.unique(arm.case_of_unit)) < 2:
-        return float("nan"), float("nan")
+def _interval(means: NDArray[np.float64], arm: Arm) -> tuple[float, float]:
+    if arm.case_of_unit.max(initial=0) < 1 or np.isnan(means).all():
+        return math.nan, math.nan
     low, high = np.nanquantile(means, (0.025, 0.975))
     return float(low), float(high)
-
-
-def _arms(cases: pd.DataFrame, figure: str, reference: str) -> dict[str, _Arm]:
-    unit = [name for name in ("case", "instance") if name in cases.columns]
-    if reference not in set(cases["arm"]):
-        raise UserError(f"the reference arm {reference!r} is not among {sorted(set(cases['arm']))}")
-    arms = {}
-    for name in cases["arm"].unique():
-        table = cases[cases["arm"] == name].pivot(index="seed", columns=unit, values=figure)
-        table = table.sort_index(axis=1)
-        codes = np.unique(table.columns.get_level_values("case"), return_inverse=True)[1]
-        arms[str(name)] = _Arm(table.to_numpy(float), tuple(table.index), codes)
-    return arms
