@@ -19,10 +19,11 @@ STEP_MM = 0.25
 
 
 def ball_dice(group: Group) -> float | None:
-    """Mean Dice, over judged cases, of the ball that fits the labelled training cases best.
+    """Mean Dice, over judged cases, of the ball that fits the training cases best.
 
-    Its centre is the mean centroid of the masks that the group's first contender trained on with
-    its first seed, and its radius is fitted on them, fold by fold.
+    Its centre is the mean centroid, and its radius is fitted, on every training mask that the
+    manifest names, beyond the label budget too, which makes it the harder to beat; fold by fold,
+    by the splits of the group's first contender with its first seed.
 
     Returns:
         None where a manifest, its splits or masks are not at hand, or cases are no cubes of one
@@ -48,8 +49,8 @@ def _of_run(run: Run) -> list[float] | None:
         return None
     cases = {case.case: case for case in read_manifest(manifest)}
     splits = json.loads(path.read_text(encoding="utf-8"))
-    labelled = {"role": "labelled", "split": "train"}
-    train = [cases[name] for name, kept in splits.items() if kept == labelled and name in cases]
+    trained = [cases[c] for c, kept in splits.items() if kept["split"] == "train" and c in cases]
+    train = [case for case in trained if case.role == "labelled"]
     positive = run.cases[run.cases["reference_volume_mm3"] > 0]["case"]
     judged = [cases[name] for name in positive if name in cases]
     if not train or len(judged) < len(positive) or not _cubes([*train, *judged]):

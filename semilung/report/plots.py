@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 from matplotlib.patheffects import withStroke
 
 from semilung.evaluation import DETECTION_IOU
 from semilung.report.figures import FIGURES, Figure, long_table, seed_means
 from semilung.report.study import Group
-from semilung.report.style import INK, MUTED, Look, canvas, label_ends, spread, svg
+from semilung.report.style import INK, MUTED, Look, canvas, label_ends, place_labels, svg
 from semilung.report.text import counted, listed, number, size
 
 WIDTH = 7.6
@@ -201,9 +202,10 @@ def trade_off(dice: pd.DataFrame, alarms: pd.DataFrame, seen: dict[str, Look]) -
             axes.plot([f["low"], f["high"]], [d["mean"]] * 2, **cross)
             axes.plot([f["mean"]] * 2, [d["low"], d["high"]], **cross)
             axes.plot(f["mean"], d["mean"], look.marker, color=look.colour, markersize=8, zorder=3)
-        _label_dots(axes, pairs, seen)
         axes.set_xlabel(f"{figure.title}, logarithmic beyond 1")
         axes.set_ylabel("Dice")
+        drawn.draw_without_rendering()  # settles the layout, which labels are placed in
+        _label_dots(axes, pairs, seen)
         picture = svg(drawn)
     told = "; ".join(
         f"{d['arm']} Dice {number(d['mean'])} at {number(f['mean'], 1)} mm³" for d, f in pairs
@@ -214,21 +216,20 @@ def trade_off(dice: pd.DataFrame, alarms: pd.DataFrame, seen: dict[str, Look]) -
 
 
 def _label_dots(axes: Axes, pairs: Sequence[tuple[Any, Any]], seen: dict[str, Look]) -> None:
-    """Names beside their dots, on the side with more room, moved apart up and down."""
-    middle = axes.transLimits.transform(axes.transScale.transform([(f["mean"], 0) for _, f in pairs]))
-    for on_left in (False, True):
-        side = [p for p, (x, _) in zip(pairs, middle, strict=True) if (x > 0.6) == on_left]
-        places = spread([d["mean"] + 0.03 for d, _ in side], 0.045)
-        for (d, f), place in zip(side, places, strict=True):
-            name = d["arm"] if not d["setting"] else f"{d['arm']} ({d['setting']})"
-            far = abs(place - d["mean"]) > 0.05
-            axes.annotate(
-                name, (f["mean"], d["mean"]), (-11 if on_left else 11, (place - d["mean"]) * 230),
-                textcoords="offset points", va="center", ha="right" if on_left else "left",
-                path_effects=[withStroke(linewidth=2.5, foreground="white")],
-                arrowprops={"arrowstyle": "-", "color": seen[d["arm"]].colour, "linewidth": 0.7}
-                if far else None,
-            )  # fmt: skip
+    """Names near their dots, tied to them where the neighbourhood is crowded."""
+    points = 72 / cast(Canvas, axes.get_figure()).dpi
+    dots = axes.transData.transform([(f["mean"], d["mean"]) for d, f in pairs]) * points
+    names = [d["arm"] if not d["setting"] else f"{d['arm']} ({d['setting']})" for d, _ in pairs]
+    left, bottom, right, top = (axes.bbox.extents * points).tolist()
+    sizes = [(5.3 * len(name) + 2, 11.0) for name in names]
+    places = place_labels([(x, y) for x, y in dots.tolist()], sizes, (left, bottom, right, top))
+    for (d, f), name, (x, y), (at_x, at_y) in zip(pairs, names, dots, places, strict=True):
+        tie = {"arrowstyle": "-", "color": seen[d["arm"]].colour, "linewidth": 0.7, "shrinkB": 5}
+        axes.annotate(
+            name, (f["mean"], d["mean"]), (at_x - x, at_y - y), textcoords="offset points",
+            va="center", ha="center", path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            arrowprops=tie if abs(at_y - y) > 12 else None,
+        )  # fmt: skip
 
 
 def sizes(rows: pd.DataFrame, seen: dict[str, Look]) -> Plot:

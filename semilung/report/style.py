@@ -134,3 +134,57 @@ def label_ends(axes: Axes, ends: dict[str, tuple[float, float]], seen: dict[str,
             annotation_clip=False,
             va="center",
         )
+
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
+
+
+def place_labels(
+    dots: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], bounds: Box
+) -> list[tuple[float, float]]:
+    """Centres of labels near their dots that cover neither a dot, nor each other, nor the rim.
+
+    Each label in turn takes the nearest free of eight directions, the diagonals first. Where all
+    are taken it stays beside its dot and overlaps.
+
+    Args:
+        dots: Positions in points.
+        sizes: Width and height of each label.
+        bounds: Where labels may be.
+
+    Example:
+        >>> place_labels([(50, 50), (52, 40)], [(30, 10), (30, 10)], (0, 0, 100, 100))
+        [(73.0, 58.0), (75.0, 32.0)]
+    """
+    taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in dots]
+    centres = []
+    for (x, y), (width, height) in zip(dots, sizes, strict=True):
+        free = [(x + 8 + width / 2, y)]
+        for far in (8, 16, 26, 38, 52, 70):
+            for right, up in _DIRECTIONS:
+                at = (x + right * (far + width / 2), y + up * far)
+                box = _around(at, width, height)
+                inside = all(a >= b for a, b in zip(box[:2], bounds[:2], strict=True)) and all(
+                    a <= b for a, b in zip(box[2:], bounds[2:], strict=True)
+                )
+                if inside and not any(_overlap(box, other) for other in taken):
+                    free.append(at)
+            if len(free) > 1:
+                break
+        chosen = free[min(1, len(free) - 1)]
+        centres.append(chosen)
+        taken.append(_around(chosen, width, height))
+    return centres
+
+
+_DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1.5), (0, -1.5))
+
+
+def _around(centre: tuple[float, float], width: float, height: float) -> Box:
+    x, y = centre
+    return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from semilung.evaluation import size_bins
 from semilung.files import write_text
-from semilung.report.figures import Figure
+from semilung.report.figures import FIGURES, Figure
 from semilung.report.read import leaves
 from semilung.report.study import Group, Run, Study
 from semilung.report.text import (
@@ -93,7 +93,7 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
             number(row["best_mean"], d),
         ]
         rows.append([row["setting"], *cells] if grouped else cells)
-    rows += _ball_row(ball, str(last), grouped, d)
+    rows += _ball_row(ball, last, grouped, d)
     header = [
         "arm", "seeds", "cases", figure.title, "95 % interval", "difference", "95 % interval",
         "p", "p (Holm)", f"{figure.label}, best checkpoint",
@@ -103,6 +103,11 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
         "are paired by case. Intervals: hierarchical bootstrap over seeds and cases. p: Wilcoxon "
         "signed rank, then Holm's correction over the arms of a setting."
     )
+    if ball:
+        note += (
+            " The content-blind ball never looks at the image: one ball, its place and size fitted "
+            "on every training mask of the manifest."
+        )
     return Table(
         "arms",
         f"{figure.label} of each arm, and its paired difference from the reference arm",
@@ -146,8 +151,9 @@ def figures_table(
         rows,
         data,
         words=2 if grouped else 1,
-        note="HD95 is undefined where nothing was predicted: read it beside the Dice. Scans "
-        "without a nodule have false positives and no Dice.",
+        note="HD95 is undefined where nothing was predicted: read it beside the Dice."
+        if FIGURES["hd95_mm"] in found
+        else "",
     )
 
 

@@ -102,9 +102,11 @@ def silence(study: Study, alarms: pd.DataFrame, dice: pd.DataFrame) -> list[str]
         scans = counted(int(rows["n_cases"].iloc[0]), "healthy scan")
         at = f", at {group.label}" if group.label else ""
         sentence = f"On {scans}{at}, {best} marks {number(means[best], figure.digits)} mm³ a scan"
+        sentence += _taken_off(group, best)
         if group.reference != best:
-            sentence += f", {group.reference} {number(means[group.reference], figure.digits)}"
-        told.append(f"{sentence}.{_taken_off(group, best)}")
+            held = number(means[group.reference], figure.digits)
+            sentence += f"; {group.reference} marks {held} mm³"
+        told.append(f"{sentence}.")
     return told
 
 
@@ -118,8 +120,8 @@ def _taken_off(group: Group, best: str) -> str:
     row = found.set_index("arm").loc[best]
     percent = number(100 * row["reduction"], 1)
     return (
-        f" That is {percent} % less (95 % interval "
-        f"{between(100 * row['low'], 100 * row['high'], 1)}) than training without healthy scans."
+        f", {percent} % less (95 % interval {between(100 * row['low'], 100 * row['high'], 1)}) "
+        f"than training without healthy scans"
     )
 
 
