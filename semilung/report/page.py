@@ -32,7 +32,7 @@ class _Section(NamedTuple):
     """The visual parts of one setting."""
 
     label: str
-    plots: list[Plot]
+    plots: dict[str, Plot]
     segmented: list[pictures.Row]
     alarms: list[pictures.Row]
 
@@ -102,17 +102,20 @@ def _context(study: Study, figure: Figure, found: dict[Figure, pd.DataFrame]) ->
         "figure": figure,
         "cases": int(main["n_cases"].max()),
         "healthy": 0 if alarms is None else int(alarms["n_cases"].max()),
+        "lead": words.lead(main, figure),
         "headline": words.headline(study, main, figure, ball),
         "silence": [] if alarms is None or dice is None else words.silence(study, alarms, dice),
         "tables": {table.name: table for table in made if table is not None},
         "plots": {plot.name: plot for plot in overall},
-        "sections": [_section(g, figure, main, seen, ball.get(g.label)) for g in groups],
+        "sections": [_section(g, figure, found, seen, ball.get(g.label)) for g in groups],
         "configs": {
             name: yaml.safe_dump(without_folders(runs[0].config), sort_keys=False)
             for name, runs in _first_configs(groups).items()
         },
         "commands": [without_folders(line) for line in words.commands(study)],
-        "asked": yaml.safe_dump(without_folders(study.asked), sort_keys=False) if study.asked else "",
+        "asked": yaml.safe_dump(without_folders(study.asked), sort_keys=False)
+        if study.asked
+        else "",
     }
 
 
@@ -158,17 +161,26 @@ def _first_configs(groups: Sequence[Group]) -> dict[str, list[Any]]:
 
 
 def _section(
-    group: Group, figure: Figure, main: pd.DataFrame, seen: dict[str, Look], ball: float | None
+    group: Group,
+    figure: Figure,
+    found: dict[Figure, pd.DataFrame],
+    seen: dict[str, Look],
+    ball: float | None,
 ) -> _Section:
-    rows = main[main["setting"] == group.label]
-    drawn = [plots.forest(group, figure, rows, seen, float("nan") if ball is None else ball)]
-    drawn.append(plots.strips(group, figure, seen))
-    curves = plots.learning(group, seen)
-    best = str(words.best_arm(rows.to_dict("records"), figure)["arm"])
+    own = {f.name: rows[rows["setting"] == group.label] for f, rows in found.items()}
+    main = own[figure.name]
+    drawn = [
+        plots.forest(group, figure, main, seen, float("nan") if ball is None else ball),
+        plots.strips(group, figure, seen),
+        plots.learning(group, seen),
+    ]
+    if {"dice", "healthy_fp_mm3"} <= set(own):
+        drawn.append(plots.trade_off(own["dice"], own["healthy_fp_mm3"], seen))
+    best = str(words.best_arm(main.to_dict("records"), figure)["arm"])
     arms = list(dict.fromkeys([group.reference, best]))
     return _Section(
         group.label,
-        [*drawn, *([curves] if curves else [])],
+        {plot.name: plot for plot in drawn if plot is not None},
         pictures.segmented(group, arms),
         pictures.alarms(group, arms),
     )
@@ -177,11 +189,8 @@ def _section(
 def _overall(
     study: Study, found: dict[Figure, pd.DataFrame], seen: dict[str, Look], sizes: Table | None
 ) -> list[Plot]:
-    """Plots across settings: against each swept count, false positives against Dice, sizes."""
-    dice, alarms = (found.get(FIGURES[name]) for name in ("dice", "healthy_fp_mm3"))
+    """Plots across settings: against each swept count, and lesions found by size."""
     drawn = [_against(axis, study, found) for axis in study.axes if _is_count(axis, study)]
-    if dice is not None and alarms is not None:
-        drawn.append(plots.trade_off(dice, alarms, seen))
     if sizes is not None and not sizes.data["setting"].any():
         drawn.append(plots.sizes(sizes.data, seen))
     return drawn

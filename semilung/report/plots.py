@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patheffects import withStroke
 
@@ -97,7 +98,12 @@ def strips(group: Group, figure: Figure, seen: dict[str, Look]) -> Plot:
         axes.set_ylabel(figure.title)
         picture = svg(drawn)
     alt = f"{figure.label} of {counted(len(wide), 'case')} in {listed(wide.columns)}, paired."
-    return Plot("strips", picture, alt, "A dot is a case (mean over seeds), a line joins the same case, a bar is the mean.")
+    return Plot(
+        "strips",
+        picture,
+        alt,
+        "A dot is a case (mean over seeds), a line joins the same case, a bar is the mean.",
+    )
 
 
 def learning(group: Group, seen: dict[str, Look]) -> Plot | None:
@@ -123,7 +129,12 @@ def learning(group: Group, seen: dict[str, Look]) -> Plot | None:
             label_ends(axes, ends, seen)
         picture = svg(drawn)
     alt = f"Over the steps of training: {listed(label for label, _ in panels)} of {listed(group.contenders)}."
-    return Plot("learning", picture, alt, "Thick: mean over runs. Thin: each run. The loss is that of labelled crops, which all arms share.")
+    return Plot(
+        "learning",
+        picture,
+        alt,
+        "Thick: mean over runs. Thin: each run. The loss is that of labelled crops, which all arms share.",
+    )
 
 
 def _curve(group: Group, names: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -162,7 +173,7 @@ def along(axis: str, rows: dict[str, pd.DataFrame], seen: dict[str, Look]) -> Pl
         rows: Figure name to the rows of its comparison with the columns `line` and `axis`.
         seen: Look of each line.
     """
-    with canvas(WIDTH, 2.9 * len(rows)) as drawn:
+    with canvas(WIDTH, 3.2 * len(rows)) as drawn:
         every = drawn.subplots(len(rows), 1, squeeze=False)[:, 0]
         for axes, (name, found) in zip(every, rows.items(), strict=True):
             ends = {}
@@ -178,12 +189,26 @@ def along(axis: str, rows: dict[str, pd.DataFrame], seen: dict[str, Look]) -> Pl
             axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
             axes.set_xlim(-0.3, len(levels) - 0.7)
             axes.set_xlabel(axis)
-            axes.set_ylabel(FIGURES[name].title)
-            _limits(axes.set_ylim, FIGURES[name], found)
+            figure = FIGURES[name]
+            axes.set_ylabel(figure.title.replace(" (", "\n("))
+            if figure.healthy:
+                _symlog(axes.yaxis)
+            _limits(axes.set_ylim, figure, found)
             label_ends(axes, ends, seen)
         picture = svg(drawn)
-    alt = f"{listed(FIGURES[name].label for name in rows)} against {axis}, a line an arm, with 95 % intervals."
-    return Plot(f"along-{axis}", picture, alt, "Bars are 95 % intervals. Steps along the axis are drawn equally far apart.")
+    told = listed(FIGURES[name].label for name in rows)
+    alt = f"{told} against {axis}, a line an arm, with 95 % intervals."
+    caption = "Bars are 95 % intervals. Values of the axis are drawn equally far apart."
+    if "healthy_fp_mm3" in rows:
+        caption += " False positives are logarithmic beyond 1 mm³."
+    return Plot(f"along-{axis}", picture, alt, caption)
+
+
+def _symlog(axis: Axis) -> None:
+    """Linear to 1, logarithmic beyond: zero false positives must have a place."""
+    set_scale = {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]
+    set_scale("symlog", linthresh=1, linscale=0.5)
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
 
 
 def trade_off(dice: pd.DataFrame, alarms: pd.DataFrame, seen: dict[str, Look]) -> Plot:
@@ -192,8 +217,7 @@ def trade_off(dice: pd.DataFrame, alarms: pd.DataFrame, seen: dict[str, Look]) -
     pairs = list(zip(dice.to_dict("records"), alarms.to_dict("records"), strict=True))
     with canvas(WIDTH, 4.2) as drawn:
         axes = drawn.subplots()
-        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        _symlog(axes.xaxis)
         axes.set_ylim(0, 1)
         axes.set_xlim(0, max(10.0, float(alarms[["mean", "high"]].max().max()) * 1.5))
         for d, f in pairs:
@@ -211,7 +235,9 @@ def trade_off(dice: pd.DataFrame, alarms: pd.DataFrame, seen: dict[str, Look]) -
         f"{d['arm']} Dice {number(d['mean'])} at {number(f['mean'], 1)} mm³" for d, f in pairs
     )
     alt = f"Dice against false positives on healthy scans: {told}."
-    caption = "Up is more overlap, left is more silence on healthy scans; crosses are 95 % intervals."
+    caption = (
+        "Up is more overlap, left is more silence on healthy scans; crosses are 95 % intervals."
+    )
     return Plot("trade-off", picture, alt, caption)
 
 
@@ -219,16 +245,17 @@ def _label_dots(axes: Axes, pairs: Sequence[tuple[Any, Any]], seen: dict[str, Lo
     """Names near their dots, tied to them where the neighbourhood is crowded."""
     points = 72 / cast(Canvas, axes.get_figure()).dpi
     dots = axes.transData.transform([(f["mean"], d["mean"]) for d, f in pairs]) * points
-    names = [d["arm"] if not d["setting"] else f"{d['arm']} ({d['setting']})" for d, _ in pairs]
+    names = [str(d["arm"]) for d, _ in pairs]
     left, bottom, right, top = (axes.bbox.extents * points).tolist()
     sizes = [(5.3 * len(name) + 2, 11.0) for name in names]
     places = place_labels([(x, y) for x, y in dots.tolist()], sizes, (left, bottom, right, top))
     for (d, f), name, (x, y), (at_x, at_y) in zip(pairs, names, dots, places, strict=True):
-        tie = {"arrowstyle": "-", "color": seen[d["arm"]].colour, "linewidth": 0.7, "shrinkB": 5}
+        side = ((at_x < x) * 1.0, 0.5) if abs(at_x - x) > 1 else (0.5, (at_y < y) * 1.0)
+        tie = {"arrowstyle": "-", "color": seen[d["arm"]].colour, "linewidth": 0.8}
         axes.annotate(
             name, (f["mean"], d["mean"]), (at_x - x, at_y - y), textcoords="offset points",
             va="center", ha="center", path_effects=[withStroke(linewidth=2.5, foreground="white")],
-            arrowprops=tie if abs(at_y - y) > 12 else None,
+            arrowprops=tie | {"relpos": side, "shrinkA": 0, "shrinkB": 4},
         )  # fmt: skip
 
 

@@ -130,7 +130,9 @@ def _own_options(runs: Sequence[Run]) -> list[Run]:
     renamed = []
     for run in runs:
         own = [k for k in keys if k not in shared and not _blank(run.values[k])]
-        arm = ", ".join([run.arm, *(f"{k.removeprefix('strategies.')}={run.values[k]}" for k in own)])
+        arm = ", ".join(
+            [run.arm, *(f"{k.removeprefix('strategies.')}={run.values[k]}" for k in own)]
+        )
         renamed.append(replace(run, arm=arm, values={key: run.values[key] for key in shared}))
     return renamed
 

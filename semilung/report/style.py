@@ -119,18 +119,21 @@ def _half(block: Sequence[int], gap: float) -> float:
 
 def label_ends(axes: Axes, ends: dict[str, tuple[float, float]], seen: dict[str, Look]) -> None:
     """Names right of where lines end, moved apart where they would overlap, tied to their line."""
-    low, high = axes.get_ylim()
-    left, right = axes.get_xlim()
     drawn = cast(Canvas, axes.get_figure())
-    panel_pt = drawn.get_size_inches()[1] * 72 / len(drawn.axes) - 45
-    places = spread([y for _, y in ends.values()], (high - low) * 12.5 / panel_pt)
+    gap = 12.5 / (drawn.get_size_inches()[1] * 72 / len(drawn.axes) - 45)
+    heights = [
+        axes.transAxes.inverted().transform(axes.transData.transform(e))[1] for e in ends.values()
+    ]
+    places = spread(heights, gap)
+    lifted = max(0.0, gap / 2 - min(places))
     for (name, end), place in zip(ends.items(), places, strict=True):
-        tie = {"arrowstyle": "-", "color": seen[name].colour, "linewidth": 0.8, "shrinkA": 1}
+        tie = {"arrowstyle": "-", "color": seen[name].colour, "linewidth": 0.8, "relpos": (0, 0.5)}
         axes.annotate(
             name,
             xy=end,
-            xytext=(right + 0.03 * (right - left), place),
-            arrowprops=tie | {"shrinkB": 2},
+            xytext=(1.03, place + lifted),
+            textcoords="axes fraction",
+            arrowprops=tie | {"shrinkA": 1, "shrinkB": 2},
             annotation_clip=False,
             va="center",
         )

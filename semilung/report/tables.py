@@ -140,7 +140,9 @@ def figures_table(
         for figure, table in found.items():
             own = table.iloc[position]
             low_high = between(own["low"], own["high"], figure.digits)
-            cells.append(number(own["mean"], figure.digits) + (f" ({low_high})" if low_high else ""))
+            cells.append(
+                number(own["mean"], figure.digits) + (f" ({low_high})" if low_high else "")
+            )
         rows.append([row["setting"], row["arm"], *cells] if grouped else [row["arm"], *cells])
     data = pd.concat([table.assign(figure=f.name) for f, table in found.items()])
     header = [figure.title for figure in found]
@@ -182,7 +184,11 @@ def sizes_table(groups: Sequence[Group]) -> Table | None:
     return Table(
         "sizes",
         "Share of lesions found, by diameter, with 95 % intervals",
-        [*(["setting"] if grouped else []), "arm", *(f"{size(s)} (n={n})" for s, n in counts.items())],
+        [
+            *(["setting"] if grouped else []),
+            "arm",
+            *(f"{size(s)} (n={n})" for s, n in counts.items()),
+        ],
         [[*(key if grouped else key[1:]), *cells] for key, cells in wide.items()],
         data,
         words=2 if grouped else 1,
@@ -326,6 +332,6 @@ def failures_table(study: Study) -> Table | None:
 
 def _escaped(cell: str) -> str:
     """A cell that cannot break out of a Markdown table, nor be read as HTML."""
-    for bad, good in (("|", "\\|"), ("\n", " "), ("<", "&lt;"), (">", "&gt;")):
+    for bad, good in (("|", "\\|"), ("\n", " "), ("\xa0", " "), ("<", "&lt;"), (">", "&gt;")):
         cell = cell.replace(bad, good)
     return cell

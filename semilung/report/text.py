@@ -29,12 +29,12 @@ def between(low: float, high: float, digits: int = 3) -> str:
     """An interval, or nothing where it is undefined.
 
     Example:
-        >>> between(-0.1, 0.25, 2)
-        '−0.10 to 0.25'
+        >>> between(-0.1, 0.25, 2)  # its spaces do not break
+        '−0.10\\xa0to\\xa00.25'
     """
     if math.isnan(low) or math.isnan(high):
         return ""
-    return f"{number(low, digits)} to {number(high, digits)}"
+    return f"{number(low, digits)}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{number(high, digits)}"
 
 
 def signed(value: float, digits: int = 3) -> str:

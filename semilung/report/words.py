@@ -21,6 +21,34 @@ def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, 
     return (max if figure.more_is_better else min)(rows, key=lambda row: row["mean"])
 
 
+def lead(found: pd.DataFrame, figure: Figure) -> str:
+    """One sentence over several settings; empty where there is one.
+
+    Args:
+        found: What `compared` returns.
+        figure: What it was compared by.
+    """
+    settings = [rows.to_dict("records") for _, rows in found.groupby("setting", sort=False)]
+    if len(settings) < 2 or len(settings[0]) < 2:
+        return ""
+    ahead = sum(_is_ahead(best_arm(rows, figure), figure) for rows in settings)
+    times = "every setting" if ahead == len(settings) else counted(ahead, "setting")
+    of = "" if ahead == len(settings) else f" of {len(settings)}"
+    if not ahead:
+        return f"In none of {len(settings)} settings is an arm shown to be ahead of its reference."
+    return (
+        f"In {times}{of}, the best arm is ahead of its reference by a paired interval of the mean "
+        f"{figure.label} that leaves out zero."
+    )
+
+
+def _is_ahead(row: Mapping[str, Any], figure: Figure) -> bool:
+    """Whether the whole paired interval is on the better side of zero; NaN never is."""
+    if figure.more_is_better:
+        return bool(row["difference_low"] > 0)
+    return bool(row["difference_high"] < 0)
+
+
 def headline(
     study: Study, found: pd.DataFrame, figure: Figure, ball: Mapping[str, float]
 ) -> list[str]:
@@ -62,17 +90,21 @@ def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
     if best is reference:
         return f"none of {len(rows)} arms is ahead of {best['arm']}, which reaches a {value}."
     low, high = best["difference_low"], best["difference_high"]
-    shown = low > 0 if figure.more_is_better else high < 0
     sentence = (
         f"{best['arm']} has the best mean of {len(rows)} arms, a {value}: "
         f"{signed(best['difference'], d)} against {reference['arm']}. The paired interval, "
         f"{between(low, high, d)}, "
     )
-    if not shown:
+    if not _is_ahead(best, figure):
         return sentence + "includes zero: no arm is shown to be better."
     side = "above" if figure.more_is_better else "below"
     link = "and" if best["p_holm"] < SIGNIFICANT else "but"
-    return f"{sentence}is {side} zero, {link} p is {p_value(best['p_holm'])} after Holm's correction."
+    return f"{sentence}is {side} zero, {link} {_p(best['p_holm'])} after Holm's correction."
+
+
+def _p(value: float) -> str:
+    told = p_value(value)
+    return f"p {told if told.startswith('<') else '= ' + told}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _against_ball(best: Mapping[str, Any], ball: float, figure: Figure) -> str:
@@ -128,7 +160,9 @@ def _taken_off(group: Group, best: str) -> str:
 def caveats(study: Study) -> list[str]:
     """What a reader must know before believing the figures."""
     told = []
-    alone = sorted({n for g in study.groups for n, runs in g.contenders.items() if _seeds(runs) < 2})
+    alone = sorted(
+        {n for g in study.groups for n, runs in g.contenders.items() if _seeds(runs) < 2}
+    )
     if alone:
         told.append(
             f"One seed alone of {listed(alone)}: intervals hold the scatter of cases, not that of "
