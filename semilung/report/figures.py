@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,11 @@ def long_table(group: Group, figure: Figure, *, best: bool = False) -> pd.DataFr
 def seed_means(cases: pd.DataFrame, figure: Figure) -> pd.DataFrame:
     """Columns arm, case and the figure: the mean over seeds of each case."""
     return cases.groupby(["arm", "case"], sort=False)[figure.column].mean().reset_index()
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows by column name."""
+    return cast("list[dict[str, Any]]", table.to_dict("records"))
 
 
 def compared(study: Study, figure: Figure) -> pd.DataFrame:

@@ -15,9 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from semilung import __version__
 from semilung.files import write_text
-from semilung.report import pictures, plots, tables, words
+from semilung.report import curves, ledger, pictures, plots, tables, words
 from semilung.report.ball import ball_dice
-from semilung.report.figures import FIGURES, Figure, compared, known
+from semilung.report.figures import FIGURES, Figure, compared, known, records
 from semilung.report.plots import Plot
 from semilung.report.read import read_study
 from semilung.report.refuse import require_fair
@@ -88,11 +88,11 @@ def _context(study: Study, figure: Figure, found: dict[Figure, pd.DataFrame]) ->
         tables.arms_table(main, figure, ball),
         tables.figures_table(found),
         tables.sizes_table(groups),
-        tables.cost_table(study),
-        tables.audits_table(study),
-        tables.settings_table(groups),
-        tables.versions_table(study),
-        tables.failures_table(study),
+        ledger.cost_table(study),
+        ledger.audits_table(study),
+        ledger.settings_table(groups),
+        ledger.versions_table(study),
+        ledger.failures_table(study),
         *_figures_elsewhere(study),
     ]
     overall = list(_overall(study, found, seen, made[2]))
@@ -172,11 +172,11 @@ def _section(
     drawn = [
         plots.forest(group, figure, main, seen, float("nan") if ball is None else ball),
         plots.strips(group, figure, seen),
-        plots.learning(group, seen),
+        curves.learning(group, seen),
     ]
     if {"dice", "healthy_fp_mm3"} <= set(own):
         drawn.append(plots.trade_off(own["dice"], own["healthy_fp_mm3"], seen))
-    best = str(words.best_arm(main.to_dict("records"), figure)["arm"])
+    best = str(words.best_arm(records(main), figure)["arm"])
     arms = list(dict.fromkeys([group.reference, best]))
     return _Section(
         group.label,
@@ -219,7 +219,7 @@ def _against(axis: str, study: Study, found: dict[Figure, pd.DataFrame]) -> Plot
             rows[name] = own
     names = list(dict.fromkeys(line for line, _ in lines.values()))
     reference = "supervised" if "supervised" in names else names[0]
-    return plots.along(axis, rows, looks(names, reference))
+    return curves.along(axis, rows, looks(names, reference))
 
 
 def _environment() -> Environment:

@@ -67,7 +67,7 @@ def _row(title: str, group: Group, arms: list[str], case: str, figure: Figure) -
 
 def _picture(run: Run, arm: str, case: str, figure: Figure) -> Picture:
     cases = run.cases.set_index("case")
-    value = float(cases.loc[case, figure.column])
+    value = float(cases[figure.column][case])
     told = f"{figure.label} {number(value, figure.digits)}"
     if figure.healthy:
         told = f"{number(value, figure.digits)} mm³ marked"

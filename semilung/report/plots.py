@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure as Canvas
-from matplotlib.patheffects import withStroke
 
 from semilung.evaluation import DETECTION_IOU
-from semilung.report.figures import FIGURES, Figure, long_table, seed_means
+from semilung.report.figures import FIGURES, Figure, long_table, records, seed_means
+from semilung.report.labels import label_dots
 from semilung.report.study import Group
-from semilung.report.style import INK, MUTED, Look, canvas, label_ends, place_labels, svg
+from semilung.report.style import INK, MUTED, Look, canvas, svg
 from semilung.report.text import counted, listed, number, size
 
 WIDTH = 7.6
@@ -43,7 +41,7 @@ def forest(
     names = list(rows["arm"])
     with canvas(WIDTH, 0.8 + 0.42 * len(names)) as drawn:
         axes = drawn.subplots()
-        for y, row in enumerate(rows.to_dict("records")):
+        for y, row in enumerate(records(rows)):
             look = seen[row["arm"]]
             axes.plot([row["low"], row["high"]], [y, y], color=look.colour, linewidth=2.2)
             axes.plot(row["mean"], y, look.marker, color=look.colour, markersize=7, zorder=3)
@@ -53,7 +51,7 @@ def forest(
         axes.set_ylim(len(names) - 0.5, -0.7)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
-        _limits(axes.set_xlim, figure, rows)
+        set_limits(axes.set_xlim, figure, rows)
         axes.set_xlabel(f"{figure.title}, mean and 95 % interval")
         if not math.isnan(ball):
             axes.axvline(ball, color=MUTED, linestyle=(0, (2, 2)), linewidth=1.2)
@@ -62,8 +60,11 @@ def forest(
                 color=MUTED, va="bottom", fontsize=8,
             )  # fmt: skip
         picture = svg(drawn)
-    told = "; ".join(f"{r.arm} {number(r.mean, figure.digits)}" for r in rows.itertuples())
-    caption = "Mean over cases with its hierarchical bootstrap interval over seeds and cases; a tick is a seed."
+    told = "; ".join(f"{r['arm']} {number(r['mean'], figure.digits)}" for r in records(rows))
+    caption = (
+        "Mean over cases with its hierarchical bootstrap interval over seeds and cases; a tick is "
+        "a seed."
+    )
     return Plot("forest", picture, f"{figure.label} of each arm: {told}.", caption)
 
 
@@ -75,8 +76,8 @@ def strips(group: Group, figure: Figure, seen: dict[str, Look]) -> Plot:
     with canvas(WIDTH, 3.6) as drawn:
         axes = drawn.subplots()
         places = np.arange(wide.shape[1])
-        for values in wide.to_numpy():
-            axes.plot(places, values, color=MUTED, linewidth=0.6, alpha=0.45, zorder=1)
+        for case in wide.to_numpy():
+            axes.plot(places, case, color=MUTED, linewidth=0.6, alpha=0.45, zorder=1)
         for place, name in zip(places, wide.columns, strict=True):
             values, look = wide[name].dropna(), seen[name]
             axes.plot(
@@ -106,130 +107,26 @@ def strips(group: Group, figure: Figure, seen: dict[str, Look]) -> Plot:
     )
 
 
-def learning(group: Group, seen: dict[str, Look]) -> Plot | None:
-    """Labelled loss and validation Dice over steps; None where nothing was logged."""
-    panels = [
-        ("labelled loss", _curve(group, ("terms/supervised/labelled", "loss"))),
-        ("validation Dice", _curve(group, ("val/dice",))),
-    ]
-    panels = [(label, curves) for label, curves in panels if curves]
-    if not panels:
-        return None
-    with canvas(WIDTH, 2.7 * len(panels)) as drawn:
-        every = drawn.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
-        for axes, (label, curves) in zip(every, panels, strict=True):
-            _draw_curves(axes, curves, seen)
-            axes.set_ylabel(label)
-            axes.set_ylim(0, 1 if label == "validation Dice" else None)
-        every[0].set_xlim(0, None)
-        every[-1].set_xlabel("step")
-        for axes, (_, curves) in zip(every, panels, strict=True):
-            means = {name: runs.mean(axis=1).dropna() for name, runs in curves.items()}
-            ends = {n: (float(m.index[-1]), float(m.iloc[-1])) for n, m in means.items()}
-            label_ends(axes, ends, seen)
-        picture = svg(drawn)
-    alt = f"Over the steps of training: {listed(label for label, _ in panels)} of {listed(group.contenders)}."
-    return Plot(
-        "learning",
-        picture,
-        alt,
-        "Thick: mean over runs. Thin: each run. The loss is that of labelled crops, which all arms share.",
-    )
-
-
-def _curve(group: Group, names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Contender to a table of steps by runs, of the first of the names that all have."""
-    for name in names:
-        found = {}
-        for contender, runs in group.contenders.items():
-            own = [r.curves[r.curves["name"] == name].dropna(subset="value") for r in runs]
-            columns = [c.drop_duplicates("step").set_index("step")["value"] for c in own if len(c)]
-            if columns:
-                found[contender] = pd.concat(columns, axis=1).sort_index()
-        if found:
-            return found
-    return {}
-
-
-def _draw_curves(axes: Axes, curves: dict[str, pd.DataFrame], seen: dict[str, Look]) -> None:
-    for name, runs in curves.items():
-        look, mean = seen[name], runs.mean(axis=1)
-        smooth = 5 if len(mean) > 30 else 1
-        if runs.shape[1] > 1:
-            lines = runs.rolling(smooth, min_periods=1).mean()
-            axes.plot(lines.index, lines, color=look.colour, linewidth=0.6, alpha=0.35)
-        axes.plot(
-            mean.index, mean.rolling(smooth, min_periods=1).mean(), color=look.colour,
-            linestyle=look.dashes, linewidth=1.8, marker=look.marker, markersize=5,
-            markevery=max(1, len(mean) // 6),
-        )  # fmt: skip
-
-
-def along(axis: str, rows: dict[str, pd.DataFrame], seen: dict[str, Look]) -> Plot:
-    """Figures against a swept count, such as the label budget.
-
-    Args:
-        axis: The swept key.
-        rows: Figure name to the rows of its comparison with the columns `line` and `axis`.
-        seen: Look of each line.
-    """
-    with canvas(WIDTH, 3.2 * len(rows)) as drawn:
-        every = drawn.subplots(len(rows), 1, squeeze=False)[:, 0]
-        for axes, (name, found) in zip(every, rows.items(), strict=True):
-            ends = {}
-            levels = sorted(found[axis].unique())
-            for shift, (line, own) in enumerate(found.groupby("line", sort=False)):
-                own, look = own.sort_values(axis), seen[str(line)]
-                at = [levels.index(v) + 0.04 * (shift - len(seen) / 2) for v in own[axis]]
-                axes.errorbar(
-                    at, own["mean"], _bars(own), color=look.colour, marker=look.marker,
-                    linestyle=look.dashes, linewidth=1.6, elinewidth=1, markersize=5.5,
-                )  # fmt: skip
-                ends[str(line)] = (at[-1], float(own["mean"].iloc[-1]))
-            axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
-            axes.set_xlim(-0.3, len(levels) - 0.7)
-            axes.set_xlabel(axis)
-            figure = FIGURES[name]
-            axes.set_ylabel(figure.title.replace(" (", "\n("))
-            if figure.healthy:
-                _symlog(axes.yaxis)
-            _limits(axes.set_ylim, figure, found)
-            label_ends(axes, ends, seen)
-        picture = svg(drawn)
-    told = listed(FIGURES[name].label for name in rows)
-    alt = f"{told} against {axis}, a line an arm, with 95 % intervals."
-    caption = "Bars are 95 % intervals. Values of the axis are drawn equally far apart."
-    if "healthy_fp_mm3" in rows:
-        caption += " False positives are logarithmic beyond 1 mm³."
-    return Plot(f"along-{axis}", picture, alt, caption)
-
-
-def _symlog(axis: Axis) -> None:
-    """Linear to 1, logarithmic beyond: zero false positives must have a place."""
-    set_scale = {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]
-    set_scale("symlog", linthresh=1, linscale=0.5)
-    axis.set_major_formatter(lambda value, _: f"{value:,g}")
-
-
 def trade_off(dice: pd.DataFrame, alarms: pd.DataFrame, seen: dict[str, Look]) -> Plot:
     """A dot an arm: false-positive volume on healthy scans, and Dice; both intervals as a cross."""
     figure = FIGURES["healthy_fp_mm3"]
-    pairs = list(zip(dice.to_dict("records"), alarms.to_dict("records"), strict=True))
+    pairs = list(zip(records(dice), records(alarms), strict=True))
     with canvas(WIDTH, 4.2) as drawn:
         axes = drawn.subplots()
-        _symlog(axes.xaxis)
+        symlog(axes.xaxis, axes.set_xscale)
         axes.set_ylim(0, 1)
         axes.set_xlim(0, max(10.0, float(alarms[["mean", "high"]].max().max()) * 1.5))
         for d, f in pairs:
             look = seen[d["arm"]]
-            cross = {"color": look.colour, "linewidth": 1, "alpha": 0.55}
+            cross: Any = {"color": look.colour, "linewidth": 1, "alpha": 0.55}
             axes.plot([f["low"], f["high"]], [d["mean"]] * 2, **cross)
             axes.plot([f["mean"]] * 2, [d["low"], d["high"]], **cross)
             axes.plot(f["mean"], d["mean"], look.marker, color=look.colour, markersize=8, zorder=3)
         axes.set_xlabel(f"{figure.title}, logarithmic beyond 1")
         axes.set_ylabel("Dice")
+        dots, names = [(f["mean"], d["mean"]) for d, f in pairs], [str(d["arm"]) for d, _ in pairs]
         drawn.draw_without_rendering()  # settles the layout, which labels are placed in
-        _label_dots(axes, pairs, seen)
+        label_dots(axes, dots, names, seen)
         picture = svg(drawn)
     told = "; ".join(
         f"{d['arm']} Dice {number(d['mean'])} at {number(f['mean'], 1)} mm³" for d, f in pairs
@@ -239,24 +136,6 @@ def trade_off(dice: pd.DataFrame, alarms: pd.DataFrame, seen: dict[str, Look]) -
         "Up is more overlap, left is more silence on healthy scans; crosses are 95 % intervals."
     )
     return Plot("trade-off", picture, alt, caption)
-
-
-def _label_dots(axes: Axes, pairs: Sequence[tuple[Any, Any]], seen: dict[str, Look]) -> None:
-    """Names near their dots, tied to them where the neighbourhood is crowded."""
-    points = 72 / cast(Canvas, axes.get_figure()).dpi
-    dots = axes.transData.transform([(f["mean"], d["mean"]) for d, f in pairs]) * points
-    names = [str(d["arm"]) for d, _ in pairs]
-    left, bottom, right, top = (axes.bbox.extents * points).tolist()
-    sizes = [(5.3 * len(name) + 2, 11.0) for name in names]
-    places = place_labels([(x, y) for x, y in dots.tolist()], sizes, (left, bottom, right, top))
-    for (d, f), name, (x, y), (at_x, at_y) in zip(pairs, names, dots, places, strict=True):
-        side = ((at_x < x) * 1.0, 0.5) if abs(at_x - x) > 1 else (0.5, (at_y < y) * 1.0)
-        tie = {"arrowstyle": "-", "color": seen[d["arm"]].colour, "linewidth": 0.8}
-        axes.annotate(
-            name, (f["mean"], d["mean"]), (at_x - x, at_y - y), textcoords="offset points",
-            va="center", ha="center", path_effects=[withStroke(linewidth=2.5, foreground="white")],
-            arrowprops=tie | {"relpos": side, "shrinkA": 0, "shrinkB": 4},
-        )  # fmt: skip
 
 
 def sizes(rows: pd.DataFrame, seen: dict[str, Look]) -> Plot:
@@ -270,7 +149,7 @@ def sizes(rows: pd.DataFrame, seen: dict[str, Look]) -> Plot:
             own, look = rows[rows["arm"] == name], seen[name]
             at = [bins.index(b) + step * (i - (len(names) - 1) / 2) for b in own["size"]]
             axes.errorbar(
-                at, own["sensitivity"], _bars(own, "sensitivity"), color=look.colour,
+                at, own["sensitivity"], bars(own, "sensitivity"), color=look.colour,
                 marker=look.marker, linestyle="none", elinewidth=1.2, markersize=6.5, label=name,
             )  # fmt: skip
         counts = rows.drop_duplicates("size").set_index("size")["n_lesions"]
@@ -290,16 +169,22 @@ def sizes(rows: pd.DataFrame, seen: dict[str, Look]) -> Plot:
     return Plot("sizes", picture, alt, caption)
 
 
-def _limits(set_limits: Any, figure: Figure, rows: pd.DataFrame) -> None:
+def symlog(axis: Axis, set_scale: Callable[..., None]) -> None:
+    """Linear to 1, logarithmic beyond: zero false positives must have a place."""
+    set_scale("symlog", linthresh=1, linscale=0.5)
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
+
+
+def set_limits(apply: Callable[..., Any], figure: Figure, rows: pd.DataFrame) -> None:
     """From zero; to one where the figure has that ceiling, else to the highest interval."""
     top = 1.0 if figure.more_is_better else float(rows[["mean", "high"]].max().max()) * 1.08
-    set_limits(0, top if top > 0 else 1.0)
+    apply(0, top if top > 0 else 1.0)
 
 
-def _bars(rows: pd.DataFrame, figure: str = "mean") -> np.ndarray:
+def bars(rows: pd.DataFrame, figure: str = "mean") -> np.ndarray:
     """Lengths below and above; undefined intervals have none."""
-    bars = np.stack([rows[figure] - rows["low"], rows["high"] - rows[figure]]).astype(float)
-    return np.nan_to_num(bars).clip(min=0)
+    lengths = np.stack([rows[figure] - rows["low"], rows["high"] - rows[figure]])
+    return np.asarray(np.nan_to_num(lengths.astype(float)).clip(min=0))
 
 
 def _wrapped(name: str) -> str:

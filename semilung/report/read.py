@@ -72,7 +72,9 @@ def _read_sweep(folder: Path, split: str | None) -> Study:
     runs = []
     for row, place in zip(rows.to_dict("records"), folders, strict=True):
         run = _read_run(place, split)
-        known = {k: row[k] for k in ("steps", "seconds", "peak_memory_mib") if k in row}
+        known: dict[str, Any] = {
+            k: row[k] for k in ("steps", "seconds", "peak_memory_mib") if k in row
+        }
         values = {axis: _whole(row[axis]) for axis in axes}
         runs.append(
             replace(

@@ -1,33 +1,18 @@
-"""Every table of a report: as text for the page and Markdown, as figures for the CSV."""
+"""Tables of figures: as text for the page and Markdown, as numbers for the CSV."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from semilung.evaluation import size_bins
 from semilung.files import write_text
-from semilung.report.figures import FIGURES, Figure
-from semilung.report.read import leaves
-from semilung.report.study import Group, Run, Study
-from semilung.report.text import (
-    between,
-    counted,
-    listed,
-    number,
-    p_value,
-    signed,
-    size,
-    without_folders,
-)
-
-STATUSES = {"warning": "▲ warning", "ok": "● ok", "not applicable": "○ not applicable"}
-"""Status of an audit by word and shape, the worst first."""
+from semilung.report.figures import FIGURES, Figure, records
+from semilung.report.study import Group
+from semilung.report.text import NONE, between, number, p_value, signed, size
 
 
 @dataclass(frozen=True)
@@ -74,10 +59,11 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
         figure: What it was compared by.
         ball: Setting to the mean of the content-blind ball; empty where there is none.
     """
-    d, grouped = figure.digits, found["setting"].any()
-    rows, last = [], None
-    for row in found.to_dict("records"):
-        if last is not None and row["setting"] != last:
+    d, grouped = figure.digits, bool(found["setting"].any())
+    rows: list[list[str]] = []
+    last = str(found["setting"].iloc[0])
+    for row in records(found):
+        if row["setting"] != last:
             rows += _ball_row(ball, last, grouped, d)
         last = row["setting"]
         cells = [
@@ -122,7 +108,7 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
 def _ball_row(ball: dict[str, float], setting: str, grouped: bool, digits: int) -> list[list[str]]:
     if setting not in ball:
         return []
-    cells = ["content-blind ball", "–", "–", number(ball[setting], digits), *[""] * 6]
+    cells = ["content-blind ball", NONE, NONE, number(ball[setting], digits), *[""] * 6]
     return [[setting, *cells] if grouped else cells]
 
 
@@ -133,9 +119,9 @@ def figures_table(
 ) -> Table:
     """The mean of each figure of each arm with its interval."""
     first = next(iter(found.values()))
-    grouped = first["setting"].any()
+    grouped = bool(first["setting"].any())
     rows = []
-    for position, row in enumerate(first.to_dict("records")):
+    for position, row in enumerate(records(first)):
         cells = []
         for figure, table in found.items():
             own = table.iloc[position]
@@ -176,7 +162,7 @@ def sizes_table(groups: Sequence[Group]) -> Table | None:
     data = pd.concat(parts, ignore_index=True)
     data = data[data["n_lesions"] > 0]
     wide: dict[tuple[str, str], list[str]] = {}
-    for row in data.to_dict("records"):
+    for row in records(data):
         text = f"{number(row['sensitivity'], 2)} ({between(row['low'], row['high'], 2)})"
         wide.setdefault((row["setting"], row["arm"]), []).append(text)
     counts = data.drop_duplicates("size").set_index("size")["n_lesions"]
@@ -187,147 +173,12 @@ def sizes_table(groups: Sequence[Group]) -> Table | None:
         [
             *(["setting"] if grouped else []),
             "arm",
-            *(f"{size(s)} (n={n})" for s, n in counts.items()),
+            *(f"{size(str(s))} (n={n})" for s, n in counts.items()),
         ],
         [[*(key if grouped else key[1:]), *cells] for key, cells in wide.items()],
         data,
         words=2 if grouped else 1,
     )
-
-
-def cost_table(study: Study) -> Table | None:
-    """Time and memory of each run; None where nothing is known."""
-    keys = ("steps", "seconds", "peak_memory_mib", "threads")
-    data = pd.DataFrame(
-        [
-            {"run": run.name, "arm": run.arm, "seed": run.seed, **run.values}
-            | {key: float(run.cost.get(key, "nan")) for key in keys}
-            for run in study.runs
-        ]
-    )
-    if not data["seconds"].notna().any():
-        return None
-    by = ["arm", *study.axes]
-    rows = []
-    for key, own in data.groupby(by, sort=False):
-        means = own[["steps", "seconds", "peak_memory_mib"]].mean()
-        rows.append(
-            [*map(str, key), str(len(own)), number(means["steps"], 0),
-             number(means["seconds"] / 60, 1), number(means["seconds"] / means["steps"], 2),
-             number(own["peak_memory_mib"].max(), 0)]
-        )  # fmt: skip
-    total = data["seconds"].sum() / 3600
-    return Table(
-        "cost",
-        "What training took: means over runs, the largest peak of memory",
-        [*by, "runs", "steps", "minutes", "seconds a step", "peak memory (MiB)"],
-        rows,
-        data,
-        words=len(by),
-        note=f"All runs together: {number(total, 2)} hours.",
-    )
-
-
-def audits_table(study: Study) -> Table | None:
-    """What the audits found, warnings first; None where none was made."""
-    found: dict[tuple[str, str, str, str], list[str]] = {}
-    data = []
-    for run in study.runs:
-        for audit, told in without_folders(run.audits).items():
-            status = str(told.get("status", ""))
-            text = (str(told.get("summary") or ""), str(told.get("advice") or ""))
-            found.setdefault((status, audit, *text), []).append(run.name)
-            figures = json.dumps(told.get("figures"), sort_keys=True)
-            data.append([run.name, run.arm, audit, status, *text, figures])
-    if not found:
-        return None
-    order = list(STATUSES)
-    keys = sorted(found, key=lambda k: (order.index(k[0]) if k[0] in order else -1, k[1]))
-    rows = [
-        [STATUSES.get(key[0], key[0]), key[1].replace("_", " "), *key[2:], _runs(found[key], study)]
-        for key in keys
-    ]
-    columns = ["run", "arm", "audit", "status", "summary", "advice", "figures"]
-    return Table(
-        "audits",
-        "Audits, warnings first",
-        ["status", "audit", "found", "advice", "runs"],
-        rows,
-        pd.DataFrame(data, columns=columns),
-        words=5,
-    )
-
-
-def _runs(names: Sequence[str], study: Study) -> str:
-    """Which runs: all, whole arms by their name, others by their own."""
-    if len(names) == len(study.runs):
-        return "all"
-    told = []
-    for arm in study.arms:
-        own = [run.name for run in study.runs if run.arm == arm]
-        hit = [name for name in own if name in names]
-        told += [arm] if len(hit) == len(own) else hit
-    return "; ".join(told)
-
-
-def settings_table(groups: Sequence[Group]) -> Table | None:
-    """Settings that differ between contenders; None where none does."""
-    first: dict[str, Run] = {}
-    for group in groups:
-        for name, runs in group.contenders.items():
-            label = ", ".join(filter(None, [name, group.label]))
-            first.setdefault(label, runs[0])
-    flat = {label: leaves(without_folders(run.config)) for label, run in first.items()}
-    keys = list(dict.fromkeys(key for values in flat.values() for key in values))
-    differing = [
-        key
-        for key in keys
-        if key != "seed" and len({repr(values.get(key)) for values in flat.values()}) > 1
-    ]
-    if not differing:
-        return None
-    rows = [[key, *(_value(values, key) for values in flat.values())] for key in differing]
-    header = ["setting", *flat]
-    return Table(
-        "settings",
-        "Settings that differ between arms",
-        header,
-        rows,
-        pd.DataFrame(rows, columns=header),
-        words=len(header),
-    )
-
-
-def _value(values: dict[str, Any], key: str) -> str:
-    return str(values[key]) if key in values else "–"
-
-
-def versions_table(study: Study) -> Table | None:
-    """Versions and revision behind the runs, one column where all agree."""
-    found: dict[str, list[str]] = {}
-    for run in study.runs:
-        told = run.provenance
-        if told:
-            pairs = {"git revision": told.get("git_revision"), "python": told.get("python")}
-            pairs |= told.get("versions") or {}
-            pairs |= {"machine": told.get("machine"), "CPU cores": told.get("cpu_count")}
-            for key, value in pairs.items():
-                found.setdefault(key, []).append("unknown" if value is None else str(value))
-    if not found:
-        return None
-    rows = [[key, listed(dict.fromkeys(values))] for key, values in found.items()]
-    data = pd.DataFrame(rows, columns=["what", "version"])
-    return Table("versions", "Versions behind the runs", ["what", "version"], rows, data, words=2)
-
-
-def failures_table(study: Study) -> Table | None:
-    """Runs that failed; None where none did."""
-    if study.failures.empty:
-        return None
-    data = study.failures.map(without_folders)
-    rows = [[str(cell) for cell in row] for row in data.itertuples(index=False)]
-    caption = f"{counted(len(rows), 'run')} failed and took no part"
-    return Table("failures", caption, list(data.columns), rows, data, words=len(data.columns))
 
 
 def _escaped(cell: str) -> str:

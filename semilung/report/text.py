@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+NONE = "\N{EN DASH}"
+"""Stands where a figure is undefined or a setting absent."""
+
 _PATH = re.compile(r"(?<![\w.~…/])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:()]+[/\\])+")
 """The folders of an absolute path, wherever it stands in a text."""
 
@@ -21,16 +24,16 @@ def number(value: float, digits: int = 3) -> str:
         ('−0.043', '1,104.2', '–')
     """
     if math.isnan(value):
-        return "–"
-    return f"{value:,.{digits}f}".replace("-", "−")
+        return NONE
+    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def between(low: float, high: float, digits: int = 3) -> str:
     """An interval, or nothing where it is undefined.
 
     Example:
-        >>> between(-0.1, 0.25, 2)  # its spaces do not break
-        '−0.10\\xa0to\\xa00.25'
+        >>> between(-0.1, 0.25, 2).split()  # its spaces do not break
+        ['−0.10', 'to', '0.25']
     """
     if math.isnan(low) or math.isnan(high):
         return ""

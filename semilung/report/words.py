@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from semilung.evaluation import relative_reduction
-from semilung.report.figures import FIGURES, Figure, long_table
+from semilung.report.figures import FIGURES, Figure, long_table, records
 from semilung.report.study import Group, Study
 from semilung.report.text import between, counted, listed, number, p_value, signed
 
@@ -28,7 +28,7 @@ def lead(found: pd.DataFrame, figure: Figure) -> str:
         found: What `compared` returns.
         figure: What it was compared by.
     """
-    settings = [rows.to_dict("records") for _, rows in found.groupby("setting", sort=False)]
+    settings = [records(rows) for _, rows in found.groupby("setting", sort=False)]
     if len(settings) < 2 or len(settings[0]) < 2:
         return ""
     ahead = sum(_is_ahead(best_arm(rows, figure), figure) for rows in settings)
@@ -66,15 +66,16 @@ def headline(
     told = []
     split = {"val": "validation", "test": "test"}[study.split]
     scans = "healthy scan" if figure.healthy else "case"
-    for setting, rows in found.groupby("setting", sort=False):
-        records = rows.to_dict("records")
+    for name, rows in found.groupby("setting", sort=False):
+        setting = str(name)
+        arms = records(rows)
         cases = int(rows["n_cases"].max() + rows["n_undefined"].max())
         on = f"On {counted(cases, f'{split} {scans}')}{'' if figure.healthy else ' with nodules'}"
         seeds = counted(int(rows["n_seeds"].max()), "seed")
         sentence = f"{on} and {seeds}{f', at {setting}' if setting else ''}, "
-        sentence += _ahead(records, figure)
-        if str(setting) in ball:
-            sentence += " " + _against_ball(best_arm(records, figure), ball[str(setting)], figure)
+        sentence += _ahead(arms, figure)
+        if setting in ball:
+            sentence += " " + _against_ball(best_arm(arms, figure), ball[setting], figure)
         told.append(sentence)
     return told
 
@@ -128,16 +129,16 @@ def silence(study: Study, alarms: pd.DataFrame, dice: pd.DataFrame) -> list[str]
     figure = FIGURES["healthy_fp_mm3"]
     for group in study.groups:
         rows = alarms[alarms["setting"] == group.label]
-        records = dice[dice["setting"] == group.label].to_dict("records")
-        best = best_arm(records, FIGURES["dice"])["arm"]
+        held = records(dice[dice["setting"] == group.label])
+        best = best_arm(held, FIGURES["dice"])["arm"]
         means = dict(zip(rows["arm"], rows["mean"], strict=True))
         scans = counted(int(rows["n_cases"].iloc[0]), "healthy scan")
         at = f", at {group.label}" if group.label else ""
         sentence = f"On {scans}{at}, {best} marks {number(means[best], figure.digits)} mm³ a scan"
         sentence += _taken_off(group, best)
         if group.reference != best:
-            held = number(means[group.reference], figure.digits)
-            sentence += f"; {group.reference} marks {held} mm³"
+            reference = number(means[group.reference], figure.digits)
+            sentence += f"; {group.reference} marks {reference} mm³"
         told.append(f"{sentence}.")
     return told
 
@@ -149,7 +150,7 @@ def _taken_off(group: Group, best: str) -> str:
     figure = FIGURES["healthy_fp_mm3"]
     cases = long_table(group, figure)
     found = relative_reduction(cases, figure=figure.column, reference=WITHOUT_HEALTHY)
-    row = found.set_index("arm").loc[best]
+    row = next(row for row in records(found) if row["arm"] == best)
     percent = number(100 * row["reduction"], 1)
     return (
         f", {percent} % less (95 % interval {between(100 * row['low'], 100 * row['high'], 1)}) "
