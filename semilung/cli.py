@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if arguments[:1] == ["train"]:
             _train(arguments[1:])
         else:
-            parsed = _parser().parse_args(arguments)
+            parsed = _parser().parse_args(_settings_first(arguments))
             parsed.run(parsed)
     except UserError as error:
         _fail(str(error))
@@ -40,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print("interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     sys.exit(0)
+
+
+def _settings_first(arguments: list[str]) -> list[str]:
+    """`evaluation.key=value` behind the command: argparse wants words without dashes together."""
+    settings = [word for word in arguments if word.startswith("evaluation.")]
+    others = [word for word in arguments if word not in settings]
+    return [*others[:1], *settings, *others[1:]]
 
 
 def _plain_warning(
