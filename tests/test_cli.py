@@ -59,6 +59,7 @@ def test_evaluate_writes_tables(trained, tmp_path, capsys):
     assert cases["fp_volume_mm3"].notna().all()
     assert cases[["ece", "brier"]].notna().all(axis=None)
     assert "dice" in (tmp_path / "e/summary.md").read_text()
+    assert "fp_volume_mm3" in capsys.readouterr().out
 
 
 def test_evaluate_shows_another_convention_for_empty_masks(trained, tmp_path, capsys):
@@ -77,7 +78,6 @@ def test_evaluate_shows_another_convention_for_empty_masks(trained, tmp_path, ca
         assert told in capsys.readouterr().err
     assert run("evaluate", "evaluation.empty=pymic") == 2
     assert "needs a run folder" in capsys.readouterr().err
-    assert "fp_volume_mm3" in capsys.readouterr().out
 
 
 def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tmp_path):
