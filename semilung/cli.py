@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if arguments[:1] == ["train"]:
             _train(arguments[1:])
         else:
-            parsed = _parser().parse_args(arguments)
+            parsed = _parser().parse_args(_settings_first(arguments))
             parsed.run(parsed)
     except UserError as error:
         _fail(str(error))
@@ -40,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print("interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     sys.exit(0)
+
+
+def _settings_first(arguments: list[str]) -> list[str]:
+    """`evaluation.key=value` behind the command: argparse wants words without dashes together."""
+    settings = [word for word in arguments if word.startswith("evaluation.")]
+    others = [word for word in arguments if word not in settings]
+    return [*others[:1], *settings, *others[1:]]
 
 
 def _plain_warning(
@@ -107,7 +114,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, nargs="+", help="run folders; several are averaged")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, several are averaged; "
+                        "and settings: evaluation.empty=nnunet|monai|pymic shows the figures "
+                        "of another convention for empty masks too")  # fmt: skip
     parser.add_argument("--split", choices=["val", "test"], help="default: test")
     parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest; "
                         "with --split: where the run's own manifest is now")  # fmt: skip
@@ -259,20 +268,25 @@ def _data_anatomy(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from semilung.config import load_run_config
+    from semilung.config import evaluation_config, load_run_config
     from semilung.data import prepare
     from semilung.evaluation import evaluate_cases, print_table, summarise, write_report
     from semilung.training import alike, load_predictor, split_cases, unseen_cases
 
-    configs = [load_run_config(run) for run in arguments.runs]
+    settings = [word for word in arguments.runs if word.startswith("evaluation.")]
+    runs = [Path(word) for word in arguments.runs if word not in settings]
+    if not runs:
+        raise UserError("evaluate needs a run folder: semilung evaluate RUN [evaluation.empty=...]")
+    configs = [load_run_config(run) for run in runs]
     config = alike(configs)
+    empty = evaluation_config(config.evaluation, settings).empty
     if arguments.manifest and not arguments.split:
-        cases, what = unseen_cases(arguments.runs, configs, arguments.manifest), "manifest"
+        cases, what = unseen_cases(runs, configs, arguments.manifest), "manifest"
     else:
         what = arguments.split or "test"
-        cases = split_cases(arguments.runs, configs, what, manifest=arguments.manifest)
-    models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
-    out = arguments.out or arguments.runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
+        cases = split_cases(runs, configs, what, manifest=arguments.manifest)
+    models = [load_predictor(run, arguments.checkpoint) for run in runs]
+    out = arguments.out or runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
     report = evaluate_cases(
         models,
         prepare(cases, config.data),
@@ -281,8 +295,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         pictures=out / "overlays",
         progress=True,
     )
-    write_report(report, out)
-    print_table(summarise(report))
+    write_report(report, out, empty=empty)
+    print_table(summarise(report, empty=empty))
     _say(f"tables: {out}")
 
 

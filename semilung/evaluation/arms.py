@@ -146,7 +146,8 @@ def _means(
 ) -> NDArray[np.float64]:
     """Means `(B,)` of `(S, U)` values, with how often each seed `(B, S)` and unit `(B, U)` came."""
     known = ~np.isnan(values)
-    total, count = seeds @ np.where(known, values, 0.0), seeds @ known
+    drawn = seeds.astype(float)  # a product of integers would not run on BLAS
+    total, count = drawn @ np.where(known, values, 0.0), drawn @ known.astype(float)
     of_unit = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     weight = units * (count > 0)
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: nothing drawn is defined
