@@ -49,6 +49,7 @@ _FIGURES = (
            "components a scan", 2, False),
     Figure("healthy_fp_mm3", "fp_volume_mm3", True, "Healthy false positives",
            "mm³ a scan", 1, False),
+    Figure("foreground_ece", "foreground_ece", False, "Foreground ECE", "", 3, False),
     Figure("ece", "ece", False, "ECE", "", 4, False),
     Figure("brier", "brier", False, "Brier score", "", 4, False),
 )  # fmt: skip

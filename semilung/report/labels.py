@@ -112,8 +112,8 @@ def place_labels(
         bounds: Where labels may be.
 
     Example:
-        >>> place_labels([(50, 50), (52, 40)], [(30, 10), (30, 10)], (0, 0, 100, 100))
-        [(73.0, 58.0), (75.0, 32.0)]
+        >>> place_labels([(50, 50), (52, 44)], [(30, 10), (30, 10)], (0, 0, 100, 100))
+        [(73.0, 58), (75.0, 36)]
     """
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in dots]
     centres = []

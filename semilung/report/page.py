@@ -112,7 +112,7 @@ def _context(study: Study, figure: Figure, found: dict[Figure, pd.DataFrame]) ->
             name: yaml.safe_dump(without_folders(runs[0].config), sort_keys=False)
             for name, runs in _first_configs(groups).items()
         },
-        "commands": [without_folders(line) for line in words.commands(study)],
+        "commands": words.commands(study),
         "asked": yaml.safe_dump(without_folders(study.asked), sort_keys=False)
         if study.asked
         else "",

@@ -10,9 +10,10 @@ import pandas as pd
 from semilung.evaluation import relative_reduction
 from semilung.report.figures import FIGURES, Figure, long_table, records
 from semilung.report.study import Group, Study
-from semilung.report.text import between, counted, listed, number, p_value, signed
+from semilung.report.text import between, counted, listed, number, p_value, signed, without_folders
 
 SIGNIFICANT = 0.05
+FEWEST_SEEDS = 3
 WITHOUT_HEALTHY = "supervised, no healthy"
 
 
@@ -161,13 +162,13 @@ def _taken_off(group: Group, best: str) -> str:
 def caveats(study: Study) -> list[str]:
     """What a reader must know before believing the figures."""
     told = []
-    alone = sorted(
-        {n for g in study.groups for n, runs in g.contenders.items() if _seeds(runs) < 2}
-    )
-    if alone:
+    seeds = {n: _seeds(runs) for g in study.groups for n, runs in g.contenders.items()}
+    few = sorted(name for name, count in seeds.items() if count < FEWEST_SEEDS)
+    if min(seeds.values()) == 1:
+        told.append("One seed: the intervals hold the scatter of cases, not that of training.")
+    elif few:
         told.append(
-            f"One seed alone of {listed(alone)}: intervals hold the scatter of cases, not that of "
-            f"training."
+            f"Fewer than {FEWEST_SEEDS} seeds of {listed(few)}: the intervals are too narrow."
         )
     if study.split == "val":
         told.append(
@@ -186,10 +187,10 @@ def _seeds(runs: Sequence[Any]) -> int:
 
 
 def commands(study: Study) -> list[str]:
-    """How the runs were made, one command a line."""
+    """How the runs were made, one command a line; folders of the machine are left out."""
     lines = []
     for run in study.runs:
-        program, *rest = run.provenance.get("command") or [""]
+        program, *rest = without_folders(run.provenance.get("command") or [""])
         lines.append(" ".join([program, *map(_quoted, rest)]))
     return [line for line in dict.fromkeys(lines) if line]
 
