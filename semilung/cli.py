@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("train", help="train: semilung train strategy=mean_teacher [key=value ...]")
     _add_data(commands.add_parser("data", help="phantom, check, prepare, anatomy"))
     _add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
+    _add_report(commands.add_parser("report", help="one page on a sweep, or on one or more runs"))
     _add_predict(commands.add_parser("predict", help="write nodule masks of NIfTI scans"))
     listing = commands.add_parser("list", help="names that a config may use")
     listing.add_argument("kind", choices=["strategies", "losses", "models"])
@@ -123,6 +124,16 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
     parser.add_argument("--out", type=Path, help="default: RUN/evaluation-<what>-<checkpoint>")
     parser.set_defaults(run=_evaluate)
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN_OR_SWEEP",
+                        help="a sweep's folder, or run folders, all evaluated")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="default: report, in the first folder")
+    parser.add_argument("--split", choices=["val", "test"], help="default: the sweep's; of runs "
+                        "test where all were judged on it, else val")  # fmt: skip
+    parser.add_argument("--figure", default="dice", help="what arms are compared by")
+    parser.set_defaults(run=_report)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
@@ -298,6 +309,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     write_report(report, out, empty=empty)
     print_table(summarise(report, empty=empty))
     _say(f"tables: {out}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from semilung.report import write_html
+
+    page = write_html(
+        arguments.folders, arguments.out, split=arguments.split, figure=arguments.figure
+    )
+    _say(f"report: {page}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
