@@ -51,45 +51,40 @@ def cost_table(study: Study) -> Table | None:
 
 
 def audits_table(study: Study) -> Table | None:
-    """What the audits found, warnings first; None where none was made."""
-    found: dict[tuple[str, str, str, str], list[str]] = {}
-    data = []
-    for run in study.runs:
-        for audit, told in without_folders(run.audits).items():
-            status = str(told.get("status", ""))
-            text = (str(told.get("summary") or ""), str(told.get("advice") or ""))
-            found.setdefault((status, audit, *text), []).append(run.name)
-            figures = json.dumps(told.get("figures"), sort_keys=True)
-            data.append([run.name, run.arm, audit, status, *text, figures])
-    if not found:
+    """What the audits found, warnings first; None where none was made.
+
+    Runs of an arm whose sentences differ, in a number mostly, share a line with the first one's.
+    """
+    data = pd.DataFrame(
+        [
+            [run.name, run.arm, audit, told.get("status", ""), told.get("summary") or "",
+             told.get("advice") or "", json.dumps(told.get("figures") or {}, sort_keys=True)]
+            for run in study.runs
+            for audit, told in without_folders(run.audits).items()
+        ],
+        columns=["run", "arm", "audit", "status", "summary", "advice", "figures"],
+    )  # fmt: skip
+    if data.empty:
         return None
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for key, own in data.groupby(["status", "audit", "arm"], sort=False):
+        status, audit, arm = map(str, key)
+        summary, others = own["summary"].iloc[0], len(own["summary"].unique()) - 1
+        if others:
+            summary += f" ({own['run'].iloc[0]}; the others are in audits.csv)"
+        whole = sum(run.arm == arm for run in study.runs)
+        name = arm if len(own) == whole else f"{arm} ({len(own)} of {whole} runs)"
+        lines.setdefault((status, audit, summary, own["advice"].iloc[0]), []).append(name)
     order = list(STATUSES)
-    keys = sorted(found, key=lambda k: (order.index(k[0]) if k[0] in order else -1, k[1]))
+    keys = sorted(lines, key=lambda k: (order.index(k[0]) if k[0] in order else -1, k[1]))
     rows = [
-        [STATUSES.get(key[0], key[0]), key[1].replace("_", " "), *key[2:], _runs(found[key], study)]
+        [STATUSES.get(status, status), audit.replace("_", " "), summary, advice,
+         "all" if lines[key] == study.arms else "; ".join(lines[key])]
         for key in keys
-    ]
-    columns = ["run", "arm", "audit", "status", "summary", "advice", "figures"]
-    return Table(
-        "audits",
-        "Audits, warnings first",
-        ["status", "audit", "found", "advice", "runs"],
-        rows,
-        pd.DataFrame(data, columns=columns),
-        words=5,
-    )
-
-
-def _runs(names: Sequence[str], study: Study) -> str:
-    """Which runs: all, whole arms by their name, others by their own."""
-    if len(names) == len(study.runs):
-        return "all"
-    told = []
-    for arm in study.arms:
-        own = [run.name for run in study.runs if run.arm == arm]
-        hit = [name for name in own if name in names]
-        told += [arm] if len(hit) == len(own) else hit
-    return "; ".join(told)
+        for status, audit, summary, advice in [key]
+    ]  # fmt: skip
+    header = ["status", "audit", "found", "advice", "arms"]
+    return Table("audits", "Audits, warnings first", header, rows, data, words=5)
 
 
 def settings_table(groups: Sequence[Group]) -> Table | None:

@@ -70,10 +70,10 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
             row["arm"],
             str(row["n_seeds"]),
             str(row["n_cases"]),
-            number(row["mean"], d),
-            between(row["low"], row["high"], d),
-            signed(row["difference"], d),
-            between(row["difference_low"], row["difference_high"], d),
+            _with_interval(number(row["mean"], d), row["low"], row["high"], d),
+            _with_interval(
+                signed(row["difference"], d), row["difference_low"], row["difference_high"], d
+            ),
             p_value(row["p"]),
             p_value(row["p_holm"]),
             number(row["best_mean"], d),
@@ -81,7 +81,7 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
         rows.append([row["setting"], *cells] if grouped else cells)
     rows += _ball_row(ball, last, grouped, d)
     header = [
-        "arm", "seeds", "cases", figure.title, "95 % interval", "difference", "95 % interval",
+        "arm", "seeds", "cases", f"{figure.title} (95 % interval)", "difference (95 % interval)",
         "p", "p (Holm)", f"{figure.label}, best checkpoint",
     ]  # fmt: skip
     note = (
@@ -108,8 +108,13 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
 def _ball_row(ball: dict[str, float], setting: str, grouped: bool, digits: int) -> list[list[str]]:
     if setting not in ball:
         return []
-    cells = ["content-blind ball", NONE, NONE, number(ball[setting], digits), *[""] * 6]
+    cells = ["content-blind ball", NONE, NONE, number(ball[setting], digits), *[""] * 4]
     return [[setting, *cells] if grouped else cells]
+
+
+def _with_interval(value: str, low: float, high: float, digits: int) -> str:
+    interval = between(low, high, digits)
+    return f"{value} ({interval})" if interval else value
 
 
 def figures_table(
@@ -125,10 +130,8 @@ def figures_table(
         cells = []
         for figure, table in found.items():
             own = table.iloc[position]
-            low_high = between(own["low"], own["high"], figure.digits)
-            cells.append(
-                number(own["mean"], figure.digits) + (f" ({low_high})" if low_high else "")
-            )
+            mean = number(own["mean"], figure.digits)
+            cells.append(_with_interval(mean, own["low"], own["high"], figure.digits))
         rows.append([row["setting"], row["arm"], *cells] if grouped else [row["arm"], *cells])
     data = pd.concat([table.assign(figure=f.name) for f, table in found.items()])
     header = [figure.title for figure in found]

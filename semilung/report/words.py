@@ -127,7 +127,6 @@ def silence(study: Study, alarms: pd.DataFrame, dice: pd.DataFrame) -> list[str]
         dice: What it returns of `dice`.
     """
     told = []
-    figure = FIGURES["healthy_fp_mm3"]
     for group in study.groups:
         rows = alarms[alarms["setting"] == group.label]
         held = records(dice[dice["setting"] == group.label])
@@ -135,13 +134,16 @@ def silence(study: Study, alarms: pd.DataFrame, dice: pd.DataFrame) -> list[str]
         means = dict(zip(rows["arm"], rows["mean"], strict=True))
         scans = counted(int(rows["n_cases"].iloc[0]), "healthy scan")
         at = f", at {group.label}" if group.label else ""
-        sentence = f"On {scans}{at}, {best} marks {number(means[best], figure.digits)} mm³ a scan"
+        sentence = f"On {scans}{at}, {best} marks {_mm3(means[best])} a scan"
         sentence += _taken_off(group, best)
         if group.reference != best:
-            reference = number(means[group.reference], figure.digits)
-            sentence += f"; {group.reference} marks {reference} mm³"
+            sentence += f"; {group.reference} marks {_mm3(means[group.reference])}"
         told.append(f"{sentence}.")
     return told
+
+
+def _mm3(volume: float) -> str:
+    return f"{number(volume, FIGURES['healthy_fp_mm3'].digits)}\N{NO-BREAK SPACE}mm³"
 
 
 def _taken_off(group: Group, best: str) -> str:

@@ -246,6 +246,21 @@ def test_audits_tell_their_status_by_word_and_shape_the_worst_first(tmp_path):
     assert rows[2].startswith("| ○ not applicable | pseudo labels")
 
 
+def test_runs_whose_audits_differ_in_a_number_share_a_line(tmp_path):
+    sweep = write_sweep(tmp_path / "s", arms={"mil": ARMS["mean_teacher"]})
+    for place, run in enumerate(sorted((sweep / "runs").iterdir())):
+        status = "ok" if place < 2 else "warning"
+        note = {"probe": {"status": status, "summary": f"AUC 0.{place}.", "figures": {"auc": 0.5}}}
+        (run / "audits.json").write_text(json.dumps(note))
+    page = write_html([sweep])
+    rows = (page.parent / "tables/audits.md").read_text().splitlines()[2:]
+    assert rows == [
+        "| ▲ warning | probe | AUC 0.2. |  | mil (1 of 3 runs) |",
+        "| ● ok | probe | AUC 0.0. (r0; the others are in audits.csv) |  | mil (2 of 3 runs) |",
+    ]
+    assert len(pd.read_csv(page.parent / "tables/audits.csv")) == 3
+
+
 def test_the_same_folders_give_the_same_bytes(sweep, page, tmp_path):
     assert write_html([sweep], tmp_path).read_bytes() == page.read_bytes()
 
