@@ -129,11 +129,9 @@ def resampled_means(arms: Sequence[Arm], *, bootstrap: int, seed: int) -> list[N
     found: list[list[NDArray[np.float64]]] = [[] for _ in arms]
     for start in range(0, bootstrap if n_cases else 0, _BLOCK):
         size = min(_BLOCK, bootstrap - start)
-        drawn = rng.multinomial(n_cases, np.full(n_cases, 1 / n_cases), size)[:, case_of_unit]
+        drawn = _draw(rng, n_cases, n_cases, size)[:, case_of_unit]
         seeds = {
-            names: rng.multinomial(
-                max(len(names) - 1, 1), np.full(len(names), 1 / len(names)), size
-            )
+            names: _draw(rng, len(names), max(len(names) - 1, 1), size)
             for names in dict.fromkeys(arm.seeds for arm in arms)
         }
         for arm, means in zip(arms, found, strict=True):
@@ -141,13 +139,18 @@ def resampled_means(arms: Sequence[Arm], *, bootstrap: int, seed: int) -> list[N
     return [np.concatenate(means) if means else np.full(bootstrap, np.nan) for means in found]
 
 
+def _draw(rng: np.random.Generator, n: int, draws: int, size: int) -> NDArray[np.float64]:
+    """`(size, n)`: how often each of n comes in `draws` draws with replacement."""
+    drawn = rng.integers(n, size=(size, draws)) + n * np.arange(size)[:, None]
+    return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)
+
+
 def _means(
-    values: NDArray[np.float64], seeds: NDArray[np.int64], units: NDArray[np.int64]
+    values: NDArray[np.float64], seeds: NDArray[np.float64], units: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Means `(B,)` of `(S, U)` values, with how often each seed `(B, S)` and unit `(B, U)` came."""
     known = ~np.isnan(values)
-    drawn = seeds.astype(float)  # a product of integers would not run on BLAS
-    total, count = drawn @ np.where(known, values, 0.0), drawn @ known.astype(float)
+    total, count = seeds @ np.where(known, values, 0.0), seeds @ known.astype(float)
     of_unit = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     weight = units * (count > 0)
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: nothing drawn is defined

@@ -113,8 +113,13 @@ def test_the_test_has_two_sides():
 
 
 def test_equal_differences_are_ties_whatever_the_rounding():
-    # 0.3 - 0.2 and 0.2 - 0.1 differ in their last bits: unlike ranks would tell 0.1 from -0.1.
-    arms = {"supervised": {0: [0.2, 0.1, 0.9, 0.8]}, "x": {0: [0.3, 0.2, 0.8, 0.7]}}
+    # As floats, each of the three rises is a little more than each of the two falls.
+    arms = {
+        "supervised": {0: [0.1, 0.3, 0.7, 0.3, 0.9]},
+        "x": {0: [0.2, 0.4, 0.8, 0.2, 0.8]},
+    }
+    assert 0.2 - 0.1 > 0.3 - 0.2
+    # Five ties have the rank 3 each; three of five signs up is as even as it can be.
     assert row(compare_arms(long_table(arms)), "x")["p"] == 1
 
 
@@ -126,6 +131,11 @@ def test_intervals_by_hand():
     arms = {"supervised": {0: [0.2] * 3, 1: [0.4] * 3}}
     two = row(compare_arms(long_table(arms)), "supervised")
     assert (two["mean"], two["low"], two["high"]) == pytest.approx((0.3, 0.2, 0.4))
+    # Three of four seeds are drawn, of which one has 1: all three with chance 1/64, less than
+    # 2.5 %, two or more with 10/64. Of four draws three would be 1 with chance 13/256, 5 %.
+    arms = {"supervised": {seed: [float(seed == 0)] * 3 for seed in range(4)}}
+    four = row(compare_arms(long_table(arms)), "supervised")
+    assert (four["mean"], four["low"], four["high"]) == pytest.approx((1 / 4, 0, 2 / 3))
 
 
 def test_arms_with_the_same_seeds_share_their_draws():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric
 
+from semilung.config import run_name
 from semilung.evaluation import (
     EMPTY_POLICIES,
     EvaluationConfig,
@@ -19,6 +20,7 @@ from semilung.evaluation import (
     compare,
     summarise,
 )
+from semilung.training import TrainConfig
 from semilung.types import UserError
 
 SHAPE = (9, 8, 7)
@@ -117,3 +119,8 @@ def test_no_such_convention(wrong):
         EvaluationConfig(empty=wrong)
     with pytest.raises(UserError, match="got"):
         apply_empty_policy(CASES, wrong)
+
+
+def test_the_convention_is_no_part_of_a_training():
+    asked = TrainConfig(evaluation=EvaluationConfig("nnunet"))
+    assert run_name(asked) == run_name(TrainConfig())

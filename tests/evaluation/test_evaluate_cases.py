@@ -35,8 +35,12 @@ BOX, SMALL, ELSEWHERE = np.s_[2:8, 2:8, 2:8], np.s_[11:13, 9:11, 9:11], np.s_[12
 class Bright(nn.Module):
     """A nodule is what is brighter than -300 HU."""
 
+    def __init__(self, gain: float = 50):
+        super().__init__()
+        self.gain = gain
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"logits": 50 * (x - 0.5)}
+        return {"logits": self.gain * (x - 0.5)}
 
 
 def prepared(
@@ -114,6 +118,17 @@ def test_calibration_is_that_of_the_probabilities_behind_the_mask(report):
     confident = {"both": 0, "one": 12 / 228, "none": math.nan, "calm": math.nan, "loud": 1}
     found = by_case["foreground_ece"].to_dict()
     assert found == pytest.approx(confident, abs=1e-5, nan_ok=True)
+
+
+def test_an_unsure_network_is_judged_by_its_probabilities_and_not_by_its_mask(cases):
+    figures = evaluate_cases(Bright(gain=5), cases[:1], **SETTINGS).cases.iloc[0]
+    assert figures["dice"] == 1
+    # Of 2688 voxels 224 are bright. Logits 5 (1050 / 1400 - 0.5) and 5 (150 / 1400 - 0.5).
+    bright, dark = 1 / (1 + math.exp(-1.25)), 1 / (1 + math.exp(5 * 550 / 1400))
+    error = (224 * (1 - bright) + 2464 * dark) / 2688
+    assert figures[["ece", "foreground_ece"]].tolist() == pytest.approx([error] * 2, abs=1e-5)
+    brier = (224 * (1 - bright) ** 2 + 2464 * dark**2) / 2688
+    assert figures["brier"] == pytest.approx(brier, abs=1e-5)
 
 
 def test_summary_keeps_positive_and_healthy_scans_apart(report):
