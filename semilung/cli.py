@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         elif arguments[:1] == ["ablate"] and not {"-h", "--help"} & set(arguments):
             _ablate(arguments[1:])
         else:
-            parsed = _parser().parse_args(arguments)
+            parsed = _parser().parse_args(_settings_first(arguments))
             parsed.run(parsed)
     except UserError as error:
         _fail(str(error))
@@ -58,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print("interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     sys.exit(0)
+
+
+def _settings_first(arguments: list[str]) -> list[str]:
+    """`evaluation.key=value` behind the command: argparse wants words without dashes together."""
+    settings = [word for word in arguments if word.startswith("evaluation.")]
+    others = [word for word in arguments if word not in settings]
+    return [*others[:1], *settings, *others[1:]]
 
 
 def _plain_warning(
@@ -97,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_data(commands.add_parser("data", help="phantom, check, prepare, anatomy"))
     _add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
+    _add_report(commands.add_parser("report", help="one page on a sweep, or on one or more runs"))
     _add_predict(commands.add_parser("predict", help="write nodule masks of NIfTI scans"))
     listing = commands.add_parser("list", help="names that a config may use")
     listing.add_argument("kind", choices=["strategies", "losses", "models"])
@@ -131,13 +139,25 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, nargs="+", help="run folders; several are averaged")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, several are averaged; "
+                        "and settings: evaluation.empty=nnunet|monai|pymic shows the figures "
+                        "of another convention for empty masks too")  # fmt: skip
     parser.add_argument("--split", choices=["val", "test"], help="default: test")
     parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest; "
                         "with --split: where the run's own manifest is now")  # fmt: skip
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
     parser.add_argument("--out", type=Path, help="default: RUN/evaluation-<what>-<checkpoint>")
     parser.set_defaults(run=_evaluate)
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN_OR_SWEEP",
+                        help="a sweep's folder, or run folders, all evaluated")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="default: report, in the first folder")
+    parser.add_argument("--split", choices=["val", "test"], help="default: the sweep's; of runs "
+                        "test where all were judged on it, else val")  # fmt: skip
+    parser.add_argument("--figure", default="dice", help="what arms are compared by")
+    parser.set_defaults(run=_report)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
@@ -288,20 +308,25 @@ def _data_anatomy(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from semilung.config import load_run_config
+    from semilung.config import evaluation_config, load_run_config
     from semilung.data import prepare
     from semilung.evaluation import evaluate_cases, print_table, summarise, write_report
     from semilung.training import alike, load_predictor, split_cases, unseen_cases
 
-    configs = [load_run_config(run) for run in arguments.runs]
+    settings = [word for word in arguments.runs if word.startswith("evaluation.")]
+    runs = [Path(word) for word in arguments.runs if word not in settings]
+    if not runs:
+        raise UserError("evaluate needs a run folder: semilung evaluate RUN [evaluation.empty=...]")
+    configs = [load_run_config(run) for run in runs]
     config = alike(configs)
+    empty = evaluation_config(config.evaluation, settings).empty
     if arguments.manifest and not arguments.split:
-        cases, what = unseen_cases(arguments.runs, configs, arguments.manifest), "manifest"
+        cases, what = unseen_cases(runs, configs, arguments.manifest), "manifest"
     else:
         what = arguments.split or "test"
-        cases = split_cases(arguments.runs, configs, what, manifest=arguments.manifest)
-    models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
-    out = arguments.out or arguments.runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
+        cases = split_cases(runs, configs, what, manifest=arguments.manifest)
+    models = [load_predictor(run, arguments.checkpoint) for run in runs]
+    out = arguments.out or runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
     report = evaluate_cases(
         models,
         prepare(cases, config.data),
@@ -310,9 +335,18 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         pictures=out / "overlays",
         progress=True,
     )
-    write_report(report, out)
-    print_table(summarise(report))
+    write_report(report, out, empty=empty)
+    print_table(summarise(report, empty=empty))
     _say(f"tables: {out}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from semilung.report import write_html
+
+    page = write_html(
+        arguments.folders, arguments.out, split=arguments.split, figure=arguments.figure
+    )
+    _say(f"report: {page}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -21,10 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semilung.data import DataConfig
 from semilung.data.phantom import write_phantom
+from semilung.evaluation import EvaluationConfig
 from semilung.training import TrainConfig
 from semilung.types import UserError
 
-RESUMABLE = ("data.workers", "trainer.threads", "data.cache")
+RESUMABLE = ("data.workers", "trainer.threads", "data.cache", "evaluation.empty")
 """Settings that may differ between a run and its continuation, for they change no result."""
 
 
@@ -161,14 +162,32 @@ def data_config(overrides: list[str]) -> DataConfig:
         >>> data_config(["spacing_mm=[2, 2, 2]"]).spacing_mm
         (2.0, 2.0, 2.0)
     """
+    return cast(DataConfig, _build(DataConfig, _settings(overrides, "data."), "data."))
+
+
+def evaluation_config(saved: EvaluationConfig, overrides: list[str]) -> EvaluationConfig:
+    """A run's evaluation settings, with `evaluation.key=value` words in place of some.
+
+    Raises:
+        UserError: As in `data_config`.
+
+    Example:
+        >>> evaluation_config(EvaluationConfig(), ["evaluation.empty=nnunet"]).empty
+        'nnunet'
+    """
+    values = asdict(saved) | _settings(overrides, "evaluation.")
+    return cast(EvaluationConfig, _build(EvaluationConfig, values, "evaluation."))
+
+
+def _settings(overrides: list[str], prefix: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for word in overrides:
         key, equals, value = word.partition("=")
         if not equals:
             msg = f"{word!r} is no setting; write key=value, as in spacing_mm=[2,2,2]"
             raise UserError(msg)
-        values[key.removeprefix("data.")] = yaml.safe_load(value)
-    return cast(DataConfig, _build(DataConfig, values, "data."))
+        values[key.removeprefix(prefix)] = yaml.safe_load(value)
+    return values
 
 
 def _build(kind: type[Any], values: Mapping[str, Any], path: str) -> Any:

@@ -91,7 +91,7 @@ def judge(run: Path, config: TrainConfig, split: str, checkpoint: str) -> Report
         config=config.inference,
         pictures=out / "overlays",
     )
-    write_report(report, out)
+    write_report(report, out, empty=config.evaluation.empty)
     return report
 
 
