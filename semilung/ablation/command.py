@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
@@ -19,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
-from semilung.ablation.cells import BASELINE, NO_HEALTHY, Cell, cells_of
+from semilung.ablation.cells import Cell, cells_of
 from semilung.ablation.compute import equal_compute
 from semilung.ablation.folder import SweepFolder
 from semilung.ablation.job import Job
@@ -45,38 +47,42 @@ def ablate(words: Sequence[str], *, config_dir: Path | None = None) -> Path:
             failed (the others have their rows).
     """
     request = read_request(words)
-    hydra = _hydra(config_dir)
-    healthy = _has_healthy(_compose(hydra, request.common))
-    cells = cells_of(request, healthy=healthy)
-    configs = {cell.name: _compose(hydra, cell.overrides) for cell in cells}
-    _require_same_cases(request, cells, configs)
-    sweep = SweepFolder(request.folder.resolve())
-    kept = sweep.begin(request)
-    if request.equal == "compute":
-        cells = equal_compute(cells, configs, sweep, kept)
-    waiting = {cell.name: cell for cell in cells if not sweep.finished(cell)}
-    Console(soft_wrap=True).print(
-        f"{len(cells)} runs, {len(cells) - len(waiting)} finished before: {sweep.path}"
-    )
-    if waiting:
-        _launch(hydra, request, sweep, waiting)
-    results, failures = sweep.collect()
+    with _hydra(config_dir) as hydra:
+        cells = cells_of(request, healthy=_has_healthy(_compose(hydra, request.common)))
+        configs = {cell.name: _compose(hydra, cell.overrides) for cell in cells}
+        _require_same_cases(request, cells, configs)
+        sweep = SweepFolder(request.folder.resolve())
+        kept = sweep.begin(request)
+        if request.equal == "compute":
+            cells = equal_compute(cells, configs, sweep, kept)
+        waiting = {cell.name: cell for cell in cells if not sweep.finished(cell)}
+        before = len(cells) - len(waiting)
+        print(f"{len(cells)} runs, {before} finished before: {sweep.path}")  # noqa: T201
+        try:
+            if waiting:
+                _launch(hydra, request, sweep, waiting)
+        finally:
+            results, failures = sweep.collect()
     _show(results, cells, request)
-    lacking = [name for name in waiting if not sweep.finished(waiting[name])]
+    lacking = [cell.name for cell in cells if not sweep.finished(cell)]
     if lacking:
-        told = "\n".join(f"  {row.run}: {row.message}" for row in failures.itertuples())
-        msg = f"{len(lacking)} of {len(cells)} runs have no result:\n{told}\n"
+        told = "".join(f"  {row.run}: {row.message}\n" for row in failures.itertuples())
+        msg = f"{len(lacking)} of {len(cells)} runs have no result:\n{told}"
         raise UserError(f"{msg}the same command tries them again; the others are in {sweep.path}")
     return sweep.path
 
 
-def _hydra(config_dir: Path | None) -> Hydra:
+@contextmanager
+def _hydra(config_dir: Path | None) -> Iterator[Hydra]:
     """Hydra over semilung's configs; of its internals, which `hydra-core<1.4` keeps."""
     register_schema()
     search_path = create_config_search_path("pkg://semilung.configs")
     if config_dir is not None:
         search_path.append("command-line", f"file://{config_dir.resolve()}")
-    return Hydra.create_main_hydra2("semilung ablate", search_path)
+    try:
+        yield Hydra.create_main_hydra2("semilung ablate", search_path)
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def _compose(hydra: Hydra, overrides: Sequence[str]) -> TrainConfig:
@@ -168,6 +174,3 @@ def _show(results: pd.DataFrame, cells: Sequence[Cell], request: Request) -> Non
     console.print(table, markup=False)
     hours = mine["seconds"].sum() / 3600
     console.print(f"all {len(mine)} trainings took {hours:.2f} hours; judged on {request.split}")
-
-
-__all__ = ["BASELINE", "NO_HEALTHY", "ablate"]

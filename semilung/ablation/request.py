@@ -61,7 +61,7 @@ def read_request(words: Sequence[str]) -> Request:
         >>> request.axes
         {'strategy': ['supervised', '[mil,anomaly]'], 'seed': ['0']}
         >>> request.common
-        ['optim.lr=1e-3']
+        ['data.split_seed=0', 'optim.lr=1e-3']
     """
     values = _parsed([word for word in words if not word.startswith("hydra")])
     own = {key: values.pop(key, [default])[-1].strip("'\"") for key, default in _OWN.items()}
