@@ -255,7 +255,11 @@ def _ablate(words: list[str]) -> None:
             raise UserError("--config-dir wants a folder")
         config_dir = Path(words[at + 1])
         del words[at : at + 2]
-    folder = ablate(words, config_dir=config_dir)
+    try:
+        folder = ablate(words, config_dir=config_dir)
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on from here")
+        sys.exit(130)
     _say(f"results: {folder / 'results.csv'}\nreport: semilung report {folder}")
 
 

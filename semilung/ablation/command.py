@@ -48,7 +48,9 @@ def ablate(words: Sequence[str], *, config_dir: Path | None = None) -> Path:
     """
     request = read_request(words)
     with _hydra(config_dir) as hydra:
-        cells = cells_of(request, healthy=_has_healthy(_compose(hydra, request.common)))
+        first = cells_of(request, healthy=False)[0]
+        healthy = _has_healthy(_compose(hydra, first.overrides))
+        cells = cells_of(request, healthy=healthy)
         configs = {cell.name: _compose(hydra, cell.overrides) for cell in cells}
         _require_same_cases(request, cells, configs)
         sweep = SweepFolder(request.folder.resolve())

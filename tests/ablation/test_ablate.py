@@ -148,6 +148,7 @@ def test_equal_compute_gives_a_slower_arm_fewer_steps(words, monkeypatch):
 
     monkeypatch.setattr(compute, "_step_seconds", seconds)
     asked = ["strategy=mean_teacher", "equal=compute", "trainer.max_steps=6"]
+    asked += ["strategies.mean_teacher.weight=2"]  # of this arm alone
     folder = ablate([*asked, *words])
     assert rows(folder).set_index("arm")["steps"].to_dict() == {
         "supervised": 6,
