@@ -6,7 +6,7 @@
 
 Trains every arm with `experiment=lidc_cubes` and the overrides at equal steps, judges the last
 checkpoint (nothing is picked), and adds a row a run to OUT/results.csv. Runs that have their row
-are not repeated.
+are not repeated. `non_adjacency` wants `semilung data anatomy OUT/manifest.csv` before.
 """
 
 from __future__ import annotations
@@ -33,20 +33,22 @@ from semilung.training import split_cases
 THREE = ("supervised, no healthy", "supervised", "mean_teacher")
 OWN = {
     "mean_teacher": ["strategies.mean_teacher.weight=10"],
-    "mil": ["data.rest=weak", "data.batch.weak=1", "data.batch.unlabelled=0", "data.bag_size=8"],
+    "non_adjacency": ["data.manifest={out}/manifest_anatomy.csv"],
+    "mil": ["data.rest=weak", "data.batch.weak=1", "data.bag_size=8"],
 }
 CENTRE_VOXEL = (23.5, 23.5, 23.5)
 """Where the nodules of the cubes sit, in RAS order."""
 
 
-def arm_overrides(arm: str) -> list[str]:
+def arm_overrides(arm: str, out: Path) -> list[str]:
     """What an arm sets: `a+b` is a mixture."""
     if arm == THREE[0]:
         return ["strategy=supervised", "data.batch.healthy=0"]
     names = arm.split("+")
     if unknown := set(names) - set(list_strategies()):
         raise SystemExit(f"unknown strategies in --arms: {', '.join(sorted(unknown))}")
-    return [f"strategy=[{','.join(names)}]", *(o for name in names for o in OWN.get(name, []))]
+    own = [setting.format(out=out) for name in names for setting in OWN.get(name, [])]
+    return [f"strategy=[{','.join(names)}]", *own]
 
 
 def semilung(*arguments: object, log: Path) -> None:
@@ -74,7 +76,7 @@ def run_arm(out: Path, arm: str, labelled: int, seed: int, overrides: str) -> di
             f"seed={seed}",
             f"runs_dir={run.parent}",
             f"run_name={name}",
-            *arm_overrides(arm),
+            *arm_overrides(arm, out),
             *overrides.split(),
             log=log,
         )

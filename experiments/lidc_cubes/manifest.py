@@ -38,6 +38,7 @@ def nodules(data: Path) -> pd.DataFrame:
             "image": [str(folder / f"{case}_ct.nii.gz") for case in index["case"]],
             "role": "labelled",
             "mask": [str(folder / f"{case}_mask.nii.gz") for case in index["case"]],
+            "bag_label": "1",
             "split": split,
             "cohort": "lidc",
         }

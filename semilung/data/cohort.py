@@ -12,6 +12,9 @@ from semilung.data.prepare import PreparedCase, prepare
 from semilung.data.splits import apply_label_budget, assign_splits
 from semilung.types import ROLES, Split, UserError
 
+UNLABELLED_ROLES = ("unlabelled", "weak")
+"""What the unlabelled stream draws from: a weak scan's label says nothing of its voxels."""
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -31,14 +34,21 @@ class Cohort:
         Raises:
             UserError: There are none; the message says what there is.
         """
-        found = [c for c in self.cases if c.split == "train" and c.role == stream]
+        roles = UNLABELLED_ROLES if stream == "unlabelled" else (stream,)
+        found = [c for c in self.cases if c.split == "train" and c.role in roles]
         if not found:
-            roles = Counter(case.role for case in self.cases if case.split == "train")
-            counts = ", ".join(f"{roles[role]} {role}" for role in ROLES)
+            counts = ", ".join(f"{self._train_roles[role]} {role}" for role in ROLES)
             remedy = "add such rows to the manifest, change data.labelled and data.rest, or"
             msg = f"the {stream} stream is empty: the training cases are {counts}; {remedy}"
             raise UserError(f"{msg} set data.batch.{stream}=0")
         return prepare(found, self.config)
+
+    @property
+    def available(self) -> dict[str, int]:
+        """Training cases of each stream whose share of a step is not switched off."""
+        sizes: dict[str, int] = {**self._train_roles}
+        sizes["unlabelled"] = sum(sizes.get(role, 0) for role in UNLABELLED_ROLES)
+        return {stream: n for stream, n in sizes.items() if n and self.config.batch.get(stream)}
 
     @cached_property
     def val(self) -> list[PreparedCase]:
@@ -54,6 +64,10 @@ class Cohort:
     def splits(self) -> dict[str, dict[str, str]]:
         """Case to its `split` and its `role` after the budget, to be saved with the run."""
         return {c.case: {"split": str(c.split), "role": c.role} for c in self.cases}
+
+    @property
+    def _train_roles(self) -> Counter[str]:
+        return Counter(case.role for case in self.cases if case.split == "train")
 
     def _judged(self, split: Split) -> list[PreparedCase]:
         judged = ("labelled", "healthy")

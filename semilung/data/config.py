@@ -31,7 +31,8 @@ class DataConfig:
         lung_margin_mm: How much is kept around that box.
         window_hu: Range of HU that becomes [0, 1] in batches.
         crop: Size of a training crop in voxels, (x, y, z).
-        batch: Crops a step and process from each stream; 0 switches a stream off.
+        batch: Crops a step and process from each stream; 0 switches a stream off. The unlabelled
+            stream draws from weak scans too, whose voxels are as unknown.
         bags: Scans of each stream and step that are taken whole, as a bag of crops; only where a
             strategy reads the view `bag`.
         bag_size: Largest number of crops in a bag.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
-from semilung.data import Cohort, PreparedCase, open_cohort
+from semilung.data import PreparedCase, open_cohort
 from semilung.strategies import Learner
 from semilung.training.build import build_learner
 from semilung.training.checkpoint import load_checkpoint
@@ -60,7 +59,7 @@ def set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
     else:
         run.require_free()
     learner = build_learner(config, start=state is None)
-    views = learner.views(_available(cohort))
+    views = learner.views(cohort.available)
     streams = {stream: cohort.train(stream) for stream in views}
     learner.require_anatomy(streams)
     if state is None:
@@ -90,9 +89,3 @@ def _fabric(trainer: TrainerConfig) -> Fabric:
     except (RuntimeError, ValueError) as error:
         msg = f"trainer.accelerator={trainer.accelerator} is not to be had here: {error}"
         raise UserError(msg) from error
-
-
-def _available(cohort: Cohort) -> dict[str, int]:
-    """Training cases of each stream whose share is not switched off."""
-    roles = Counter(case.role for case in cohort.cases if case.split == "train")
-    return {str(s): n for s, n in roles.items() if cohort.config.batch.get(s)}

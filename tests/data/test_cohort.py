@@ -15,11 +15,21 @@ from semilung.types import UserError
 def test_streams_splits_and_budget(data_config):
     cohort = open_cohort(replace(data_config, labelled=1), seed=0)
     sizes = {role: len(cohort.train(role)) for role in ("labelled", "unlabelled", "healthy")}
-    assert sizes == {"labelled": 1, "unlabelled": 6, "healthy": 2}
+    assert sizes == {"labelled": 1, "unlabelled": 7, "healthy": 2}
     assert {kept["split"] for kept in cohort.splits.values()} == {"train"}
     assert len(cohort.splits) == 10
     assert cohort.val == cohort.test == []
     assert all("mask" not in item.files for item in cohort.train("unlabelled"))
+
+
+def test_weak_scans_are_unlabelled_scans_too(data_config):
+    off = {"labelled": 2, "unlabelled": 2, "healthy": 0, "weak": 1}
+    cohort = open_cohort(replace(data_config, labelled=1, batch=off), seed=0)
+    weak = {item.case.case for item in cohort.train("weak")}
+    unlabelled = {item.case.case for item in cohort.train("unlabelled")}
+    assert weak < unlabelled
+    assert (len(weak), len(unlabelled)) == (1, 7)
+    assert cohort.available == {"labelled": 1, "unlabelled": 7, "weak": 1}
 
 
 def test_folds_give_validation_cases_with_masks(data_config):

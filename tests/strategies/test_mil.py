@@ -178,6 +178,28 @@ def test_values_by_hand():
     assert "p_positive" not in terms
 
 
+def test_an_embedding_is_mean_and_maximum_over_space():
+    def student(crops):
+        return {"logits": crops, "embedding": crops}
+
+    crop = torch.tensor([5.0, 1, 1, 1, 0, 0, 0, 0]).view(1, 1, 1, 2, 2, 2)
+    here = torch.ones(1, 1, dtype=torch.bool)
+    found = describe_bags(student, [(crop, here)], chunk=8, voxel_share=0.1)
+    assert found.embeddings.tolist() == [[[1.0, 5.0]]]
+
+
+def test_padding_is_not_pooled():
+    strategy = MIL(width=1, pooling="top_k", k=2, rampup=0)
+    logits = torch.tensor([-3.0, -1])
+    learner = Learner(scripted(logits, torch.zeros(2)), {"checked": strategy})
+    crops = torch.tensor([0.0, 1, 0]).view(1, 3, 1, 1, 1, 1).expand(1, 3, 1, 2, 2, 2)
+    here = torch.tensor([[True, True, False]])
+    batch = {"weak": {"bag": crops, "bag_mask": here, "bag_label": torch.tensor([1])}}
+    # -2 is the mean of the two crops there are; a zero for the third would be the largest
+    expected = math.log1p(math.exp(2))
+    assert bags(learner, batch)["voxels"].value.item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_the_voxel_term_teaches_the_voxel_head_and_can_be_switched_off():
     on, off = learner_of(voxel_weight=0.5), learner_of(voxel_weight=0.0)
     batch = tiny_batch(on.strategies["checked"])
