@@ -29,7 +29,7 @@ class Audit:
     status: Status
     summary: str
     advice: str = ""
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def attempt(audit: Callable[[], Audit]) -> Audit:

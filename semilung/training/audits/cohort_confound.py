@@ -64,14 +64,14 @@ def audit_cohort_confound(
     if not all(cases.values()):
         return Audit("not applicable", "the training has no healthy cases beside labelled ones")
     stored, seen = (draw_crops(cases, data, a, seed=seed) for a in (PLAIN, augment))
-    for n_healthy, n_labelled in (stored.count(), seen.count()):
+    for n_healthy, n_labelled in (stored.n_patients(), seen.n_patients()):
         if not tells_anything(n_healthy, n_labelled):
             summary = (
                 f"{n_healthy} healthy and {n_labelled} labelled patients have crops of lung "
                 "without a nodule: too few to judge a probe on patients that it has not seen"
             )
             return Audit("not applicable", summary)
-    return _finding(_judge(stored, seed), _judge(seen, seed), stored.count())
+    return _finding(_judge(stored, seed), _judge(seen, seed), stored.n_patients())
 
 
 def _judge(crops: Crops, seed: int) -> AUC:

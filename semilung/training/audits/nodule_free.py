@@ -21,10 +21,10 @@ EDGE, SMALLEST_EDGE = 16, 8
 LUNG_HU, LUNG_SHARE = (-980.0, -600.0), 0.5
 """What counts as lung, and its least share of a crop, so that noise is compared in like tissue."""
 
-MOST_CASES = 48
+MOST_CASES = 32
 """Cases of each role that are looked at."""
 
-TRIES, KEPT = 8, 3
+TRIES, KEPT = 6, 3
 """Windows that are drawn of each case, and that are kept of it at most."""
 
 Cases = Mapping[str, Sequence[PreparedCase]]
@@ -37,14 +37,14 @@ class Crops(NamedTuple):
     healthy: NDArray[np.bool_]
     patients: list[str]
 
-    def count(self) -> tuple[int, int]:
-        """Healthy patients, and the others."""
+    def n_patients(self) -> tuple[int, int]:
+        """Healthy ones, and labelled ones."""
         sides = dict(zip(self.patients, self.healthy.tolist(), strict=True))
         return sum(sides.values()), len(sides) - sum(sides.values())
 
 
 def choose_cases(cases: Cases, *, seed: int) -> Cases:
-    """At most `MOST_CASES` a role by seed, patients in turn; patients of both roles are left out."""
+    """At most `MOST_CASES` a role by seed, patients in turn; none of a patient of both roles."""
     patients = [{item.case.patient for item in items} for items in cases.values()]
     both = set.intersection(*patients)
     return {
@@ -91,7 +91,7 @@ def draw_crops(cases: Cases, data: DataConfig, augment: AugmentConfig, *, seed: 
 
 def _in_hu(view: Tensor, window_hu: tuple[float, float]) -> NDArray[np.float32]:
     low, high = window_hu
-    hu: NDArray[np.float32] = view[0].numpy() * (high - low) + low
+    hu: NDArray[np.float32] = (view[0] * (high - low) + low).numpy()
     return hu
 
 

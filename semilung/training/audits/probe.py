@@ -53,6 +53,9 @@ def grouped_scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Out-of-fold scores of a logistic regression, one a group.
 
+    It reads the features, their squares and products: one scanner in the midst of many is told by
+    an interval, not by a bound.
+
     Each class's groups are dealt out to up to five folds by seed, so that a group is judged by a
     fit that has not seen it, and every fit sees both classes. Groups of a class weigh alike,
     however many rows they have, and so do the two classes.
@@ -68,7 +71,7 @@ def grouped_scores(
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
     _, first, group, rows = np.unique(
         list(groups), return_index=True, return_inverse=True, return_counts=True
@@ -80,7 +83,9 @@ def grouped_scores(
     for held in np.unique(fold):
         out, kept = fold == held, fold != held
         weight = weights[kept] / weights[kept].mean()
-        fit = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        fit = make_pipeline(
+            StandardScaler(), PolynomialFeatures(2), LogisticRegression(max_iter=1000)
+        )
         fit.fit(features[kept], positive[kept], logisticregression__sample_weight=weight)
         scores[out] = fit.decision_function(features[out])
     return np.bincount(group, scores) / rows, classes
