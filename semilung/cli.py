@@ -263,6 +263,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from semilung.data import prepare
     from semilung.evaluation import evaluate_cases, print_table, summarise, write_report
     from semilung.training import alike, load_predictor, split_cases, unseen_cases
+    from semilung.training.audits import audit_evaluation
 
     configs = [load_run_config(run) for run in arguments.runs]
     config = alike(configs)
@@ -273,9 +274,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         cases = split_cases(arguments.runs, configs, what, manifest=arguments.manifest)
     models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
     out = arguments.out or arguments.runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
+    judged = prepare(cases, config.data)
     report = evaluate_cases(
         models,
-        prepare(cases, config.data),
+        judged,
         window_hu=config.data.window_hu,
         config=config.inference,
         pictures=out / "overlays",
@@ -283,6 +285,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     write_report(report, out)
     print_table(summarise(report))
+    for run, own in zip(arguments.runs, configs, strict=True):
+        moved = arguments.manifest if arguments.split and run == arguments.runs[0] else None
+        audit_evaluation(run, own, judged, what=what, manifest=moved)
     _say(f"tables: {out}")
 
 
