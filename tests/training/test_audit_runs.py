@@ -6,7 +6,6 @@ import warnings
 
 import pandas as pd
 import pytest
-import torch
 from same_bits import same
 
 from semilung.data import open_cohort, prepare, read_manifest
@@ -176,7 +175,4 @@ def test_a_strategy_that_cannot_be_copied_is_trained_all_the_same(tiny, tmp_path
     config.strategies = {"supervised": {}, detached: {}}
     with pytest.warns(UserWarning, match="no gradients could be measured"):
         assert train(config, tmp_path / "run").finished
-    assert torch.is_tensor(
-        next(iter(load_checkpoint(tmp_path / "run/last.pt")["learner"].values()))
-    )
     assert statuses(tmp_path / "run")["term_effect"] == "not applicable"
