@@ -29,6 +29,14 @@ def test_one_voxel_of_difference_is_another_volume(tmp_path):
     assert audit_split_leakage({"train": train}, judged, what="test").status == "ok"
 
 
+def test_equal_checksums_alone_are_no_leak(tmp_path):
+    """Constant volumes of as many voxels are stored as the same bytes, whatever their shape."""
+    train = prepared(tmp_path, "long", np.full((32, 12, 12), -900), "healthy")
+    judged = prepared(tmp_path, "wide", np.full((12, 32, 12), -900), "healthy")
+    assert train.checksums == judged.checksums
+    assert audit_split_leakage({"train": [train]}, [judged], what="test").status == "ok"
+
+
 def test_a_patient_and_a_case_on_both_sides_are_found(tmp_path):
     train = [prepared(tmp_path, "a", volume(1), "healthy", patient="p")]
     val = [prepared(tmp_path, "b", volume(2), "healthy", patient="q")]

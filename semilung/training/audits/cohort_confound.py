@@ -71,7 +71,7 @@ def audit_cohort_confound(
                 "without a nodule: too few to judge a probe on patients that it has not seen"
             )
             return Audit("not applicable", summary)
-    return _finding(_judge(stored, seed), _judge(seen, seed), stored.n_patients())
+    return confound_finding(_judge(stored, seed), _judge(seen, seed), stored.n_patients())
 
 
 def _judge(crops: Crops, seed: int) -> AUC:
@@ -79,7 +79,14 @@ def _judge(crops: Crops, seed: int) -> AUC:
     return auc_with_interval(*scores)
 
 
-def _finding(stored: AUC, seen: AUC, patients: tuple[int, int]) -> Audit:
+def confound_finding(stored: AUC, seen: AUC, patients: tuple[int, int]) -> Audit:
+    """What the two areas mean: of crops as stored, and as the training sees them.
+
+    Args:
+        stored: Area of crops as they are stored.
+        seen: Area of augmented crops, by which the warning goes.
+        patients: How many healthy and labelled ones.
+    """
     summary = (
         "Noise, sharpness and intensity of lung without nodules tell healthy from labelled "
         f"patients with an AUC of {_shown(stored)} as stored and {_shown(seen)} as the training "

@@ -105,9 +105,7 @@ def audit_term_effect(rows: pd.DataFrame) -> Audit:
     names = [n.removeprefix(STUDENT) for n in table.columns if n.startswith(STUDENT)]
     names = [name for name in names if name != REFERENCE]
     if not names:
-        return Audit(
-            "not applicable", "No gradient of a term beside the supervised one was measured"
-        )
+        return Audit("not applicable", "No gradient beside the supervised one was measured")
     shares = {name: _share(table, name) for name in names}
     players = {n for n in names if shares[n] == 0 and table.get(OWN + n, pd.Series()).max() > 0}
     faults = [_fault(name, table, shares[name]) for name in names if name not in players]
