@@ -19,7 +19,23 @@ from semilung.types import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from semilung.training import TrainConfig
+
+ABLATE = """\
+Train every combination of the swept settings, judge all runs on the same cases, keep the table.
+
+  semilung ablate strategy=mean_teacher,'[mean_teacher,mil]' seed=0,1,2 data.labelled=8,16
+
+Any setting of `semilung train` may be swept; strategies.X.* concerns the arms that hold X. The arm
+`supervised`, and where there is a healthy stream the same without it, are always among them.
+
+  split=val|test           what runs are judged on; val unless asked
+  equal=steps|compute      what arms get the same of
+  baselines=false          only the strategies that are named
+  sweep_dir=DIR            default: sweeps/<strategies>-<hash of what all runs share>
+  hydra/launcher=parallel  side by side (extra `parallel`); slurm, slurm_local (extra `cluster`)
+  --config-dir DIR         further configs, of strategies from elsewhere
+
+The same command goes on where it was interrupted and repeats nothing that is finished."""
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -31,8 +47,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         if arguments[:1] == ["train"]:
             _train(arguments[1:])
+        elif arguments[:1] == ["ablate"] and not {"-h", "--help"} & set(arguments):
+            _ablate(arguments[1:])
         else:
-            parsed = _parser().parse_args(arguments)
+            parsed = _parser().parse_args(_settings_first(arguments))
             parsed.run(parsed)
     except UserError as error:
         _fail(str(error))
@@ -40,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print("interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     sys.exit(0)
+
+
+def _settings_first(arguments: list[str]) -> list[str]:
+    """`evaluation.key=value` behind the command: argparse wants words without dashes together."""
+    settings = [word for word in arguments if word.startswith("evaluation.")]
+    others = [word for word in arguments if word not in settings]
+    return [*others[:1], *settings, *others[1:]]
 
 
 def _plain_warning(
@@ -71,8 +96,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"semilung {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser("train", help="train: semilung train strategy=mean_teacher [key=value ...]")
+    commands.add_parser(
+        "ablate",
+        help="train and compare: semilung ablate strategy=a,b seed=0,1,2 [key=value,value ...]",
+        description=ABLATE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     _add_data(commands.add_parser("data", help="phantom, check, prepare, anatomy"))
     _add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
+    _add_report(commands.add_parser("report", help="one page on a sweep, or on one or more runs"))
     _add_predict(commands.add_parser("predict", help="write nodule masks of NIfTI scans"))
     listing = commands.add_parser("list", help="names that a config may use")
     listing.add_argument("kind", choices=["strategies", "losses", "models"])
@@ -107,13 +139,25 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, nargs="+", help="run folders; several are averaged")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, several are averaged; "
+                        "and settings: evaluation.empty=nnunet|monai|pymic shows the figures "
+                        "of another convention for empty masks too")  # fmt: skip
     parser.add_argument("--split", choices=["val", "test"], help="default: test")
     parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest; "
                         "with --split: where the run's own manifest is now")  # fmt: skip
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
     parser.add_argument("--out", type=Path, help="default: RUN/evaluation-<what>-<checkpoint>")
     parser.set_defaults(run=_evaluate)
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN_OR_SWEEP",
+                        help="a sweep's folder, or run folders, all evaluated")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="default: report, in the first folder")
+    parser.add_argument("--split", choices=["val", "test"], help="default: the sweep's; of runs "
+                        "test where all were judged on it, else val")  # fmt: skip
+    parser.add_argument("--figure", default="dice", help="what arms are compared by")
+    parser.set_defaults(run=_report)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +216,14 @@ def _run_training(composed: DictConfig) -> None:
 def _train_composed(composed: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from semilung.config import load_run_config, resumed, run_name, to_command, to_training
+    from semilung.config import (
+        load_run_config,
+        resumed,
+        run_name,
+        to_command,
+        to_training,
+        with_absolute_paths,
+    )
     from semilung.training import train
 
     command = to_command(composed)
@@ -180,12 +231,12 @@ def _train_composed(composed: DictConfig) -> None:
     if command.resume is not None:
         folder = Path(command.resume)
         saved = load_run_config(folder)
-        config = _with_absolute_paths(config, saved.data.manifest)
+        config = with_absolute_paths(config, saved.data.manifest)
         own = ("resume", "runs_dir", "run_name")
         task = HydraConfig.get().overrides.task
         config = resumed(saved, config, [o for o in task if o.partition("=")[0] not in own])
     else:
-        config = _with_absolute_paths(config, None)
+        config = with_absolute_paths(config, None)
         folder = Path(command.runs_dir) / (command.run_name or run_name(config))
     outcome = train(config, folder, resume=command.resume is not None)
     if not outcome.finished:
@@ -194,20 +245,22 @@ def _train_composed(composed: DictConfig) -> None:
     _say(f"trained {outcome.steps} steps: {folder}\njudge it with: semilung evaluate {folder}")
 
 
-def _with_absolute_paths(config: TrainConfig, manifest: str | None) -> TrainConfig:
-    """Paths that hold from any folder; without a manifest, the run's own or the phantom's."""
-    from semilung.data.phantom import write_phantom
+def _ablate(words: list[str]) -> None:
+    from semilung.ablation import ablate
 
-    for owner, name in ((config, "init"), (config.data, "cache"), (config.data, "manifest")):
-        path = getattr(owner, name)
-        if path is not None:
-            setattr(owner, name, str(Path(path).expanduser().resolve()))
-    if config.data.manifest is None and manifest is None:
-        folder = config.data.cache_folder() / "phantom"
-        _say(f"no data.manifest is named: training on the embedded phantom in {folder}")
-        manifest = str(write_phantom(folder).resolve())
-    config.data.manifest = config.data.manifest or manifest
-    return config
+    config_dir = None
+    if "--config-dir" in words:
+        at = words.index("--config-dir")
+        if at + 1 == len(words):
+            raise UserError("--config-dir wants a folder")
+        config_dir = Path(words[at + 1])
+        del words[at : at + 2]
+    try:
+        folder = ablate(words, config_dir=config_dir)
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on from here")
+        sys.exit(130)
+    _say(f"results: {folder / 'results.csv'}\nreport: semilung report {folder}")
 
 
 def _data_phantom(arguments: argparse.Namespace) -> None:
@@ -259,21 +312,26 @@ def _data_anatomy(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from semilung.config import load_run_config
+    from semilung.config import evaluation_config, load_run_config
     from semilung.data import prepare
     from semilung.evaluation import evaluate_cases, print_table, summarise, write_report
     from semilung.training import alike, load_predictor, split_cases, unseen_cases
     from semilung.training.audits import audit_evaluation
 
-    configs = [load_run_config(run) for run in arguments.runs]
+    settings = [word for word in arguments.runs if word.startswith("evaluation.")]
+    runs = [Path(word) for word in arguments.runs if word not in settings]
+    if not runs:
+        raise UserError("evaluate needs a run folder: semilung evaluate RUN [evaluation.empty=...]")
+    configs = [load_run_config(run) for run in runs]
     config = alike(configs)
+    empty = evaluation_config(config.evaluation, settings).empty
     if arguments.manifest and not arguments.split:
-        cases, what = unseen_cases(arguments.runs, configs, arguments.manifest), "manifest"
+        cases, what = unseen_cases(runs, configs, arguments.manifest), "manifest"
     else:
         what = arguments.split or "test"
-        cases = split_cases(arguments.runs, configs, what, manifest=arguments.manifest)
-    models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
-    out = arguments.out or arguments.runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
+        cases = split_cases(runs, configs, what, manifest=arguments.manifest)
+    models = [load_predictor(run, arguments.checkpoint) for run in runs]
+    out = arguments.out or runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
     judged = prepare(cases, config.data)
     report = evaluate_cases(
         models,
@@ -283,12 +341,21 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         pictures=out / "overlays",
         progress=True,
     )
-    write_report(report, out)
-    print_table(summarise(report))
-    for run, own in zip(arguments.runs, configs, strict=True):
-        moved = arguments.manifest if arguments.split and run == arguments.runs[0] else None
+    write_report(report, out, empty=empty)
+    print_table(summarise(report, empty=empty))
+    for run, own in zip(runs, configs, strict=True):
+        moved = arguments.manifest if arguments.split and run == runs[0] else None
         audit_evaluation(run, own, judged, what=what, manifest=moved)
     _say(f"tables: {out}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from semilung.report import write_html
+
+    page = write_html(
+        arguments.folders, arguments.out, split=arguments.split, figure=arguments.figure
+    )
+    _say(f"report: {page}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -20,10 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semilung.data import DataConfig
+from semilung.data.phantom import write_phantom
+from semilung.evaluation import EvaluationConfig
 from semilung.training import TrainConfig
 from semilung.types import UserError
 
-RESUMABLE = ("data.workers", "trainer.threads", "data.cache")
+RESUMABLE = ("data.workers", "trainer.threads", "data.cache", "evaluation.empty")
 """Settings that may differ between a run and its continuation, for they change no result."""
 
 
@@ -60,6 +62,26 @@ def to_command(config: DictConfig) -> CommandConfig:
 def to_training(command: CommandConfig) -> TrainConfig:
     """The training alone, without where it is kept."""
     return TrainConfig(**{f.name: getattr(command, f.name) for f in fields(TrainConfig)})
+
+
+def with_absolute_paths(config: TrainConfig, manifest: str | None) -> TrainConfig:
+    """The config with paths that hold from any folder.
+
+    Args:
+        config: Is changed in place.
+        manifest: What a run names already; without it, a config that names no manifest gets the
+            embedded phantom's, which is made where it is not there yet.
+    """
+    for owner, name in ((config, "init"), (config.data, "cache"), (config.data, "manifest")):
+        path = getattr(owner, name)
+        if path is not None:
+            setattr(owner, name, str(Path(path).expanduser().resolve()))
+    if config.data.manifest is None and manifest is None:
+        folder = config.data.cache_folder() / "phantom"
+        print(f"no data.manifest is named: the embedded phantom in {folder} is used")  # noqa: T201
+        manifest = str(write_phantom(folder).resolve())
+    config.data.manifest = config.data.manifest or manifest
+    return config
 
 
 def load_run_config(folder: Path) -> TrainConfig:
@@ -140,14 +162,32 @@ def data_config(overrides: list[str]) -> DataConfig:
         >>> data_config(["spacing_mm=[2, 2, 2]"]).spacing_mm
         (2.0, 2.0, 2.0)
     """
+    return cast(DataConfig, _build(DataConfig, _settings(overrides, "data."), "data."))
+
+
+def evaluation_config(saved: EvaluationConfig, overrides: list[str]) -> EvaluationConfig:
+    """A run's evaluation settings, with `evaluation.key=value` words in place of some.
+
+    Raises:
+        UserError: As in `data_config`.
+
+    Example:
+        >>> evaluation_config(EvaluationConfig(), ["evaluation.empty=nnunet"]).empty
+        'nnunet'
+    """
+    values = asdict(saved) | _settings(overrides, "evaluation.")
+    return cast(EvaluationConfig, _build(EvaluationConfig, values, "evaluation."))
+
+
+def _settings(overrides: list[str], prefix: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for word in overrides:
         key, equals, value = word.partition("=")
         if not equals:
             msg = f"{word!r} is no setting; write key=value, as in spacing_mm=[2,2,2]"
             raise UserError(msg)
-        values[key.removeprefix("data.")] = yaml.safe_load(value)
-    return cast(DataConfig, _build(DataConfig, values, "data."))
+        values[key.removeprefix(prefix)] = yaml.safe_load(value)
+    return values
 
 
 def _build(kind: type[Any], values: Mapping[str, Any], path: str) -> Any:

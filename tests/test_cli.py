@@ -57,8 +57,27 @@ def test_evaluate_writes_tables(trained, tmp_path, capsys):
     cases = pd.read_csv(tmp_path / "e/cases.csv")
     assert set(cases["role"]) <= {"labelled", "healthy"}
     assert cases["fp_volume_mm3"].notna().all()
+    assert cases[["ece", "brier"]].notna().all(axis=None)
     assert "dice" in (tmp_path / "e/summary.md").read_text()
     assert "fp_volume_mm3" in capsys.readouterr().out
+
+
+def test_evaluate_shows_another_convention_for_empty_masks(trained, tmp_path, capsys):
+    out = tmp_path / "e"
+    asked = ("evaluate", trained, "--split", "val", "--out", out)
+    assert run(*asked, "evaluation.empty=pymic") == 0
+    assert "all scans, as pymic" in (out / "summary.csv").read_text()
+    healthy = pd.read_csv(out / "cases.csv").query("role == 'healthy'")
+    assert healthy["dice"].isna().all()  # the cases keep our own policy
+    for wrong, told in {
+        "evaluation.empty=nnuent": "did you mean nnunet?",
+        "evaluation.emty=nnunet": "did you mean evaluation.empty?",
+        "evaluation.empty": "write key=value",
+    }.items():
+        assert run(*asked, wrong) == 2
+        assert told in capsys.readouterr().err
+    assert run("evaluate", "evaluation.empty=pymic") == 2
+    assert "needs a run folder" in capsys.readouterr().err
 
 
 def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tmp_path):

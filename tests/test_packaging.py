@@ -42,3 +42,13 @@ def test_the_wheel_is_what_runs(installed, tmp_path):
     command = [installed, "-c", "import semilung, semilung.configs; print(semilung.__file__)"]
     out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert str(installed.parents[1]) in out
+
+
+def test_the_wheel_brings_the_page_of_a_report(installed, tmp_path):
+    code = (
+        "from importlib.resources import files; "
+        "print(*(p.name for p in files('semilung.report').joinpath('page_files').iterdir()))"
+    )
+    command = [installed, "-c", code]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert {"page.html.j2", "page.css"} <= set(out.split())

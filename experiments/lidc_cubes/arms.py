@@ -34,7 +34,7 @@ THREE = ("supervised, no healthy", "supervised", "mean_teacher")
 OWN = {
     "mean_teacher": ["strategies.mean_teacher.weight=10"],
     "non_adjacency": ["data.manifest={out}/manifest_anatomy.csv"],
-    "mil": ["data.rest=weak", "data.batch.weak=1", "data.bag_size=8"],
+    "mil": ["data.rest=weak", "data.batch.weak=1", "data.bag_size=8", "strategies.mil.chunk=24"],
 }
 CENTRE_VOXEL = (23.5, 23.5, 23.5)
 """Where the nodules of the cubes sit, in RAS order."""

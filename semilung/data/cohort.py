@@ -76,7 +76,11 @@ class Cohort:
 
 
 def open_cohort(config: DataConfig, *, seed: int) -> Cohort:
-    """Read the manifest, assign splits by `seed`, and apply the label budget.
+    """Read the manifest, assign splits, and apply the label budget.
+
+    Args:
+        config: Manifest, splits and budget.
+        seed: Of the budget, and of the splits where `config.split_seed` is None.
 
     Raises:
         UserError: No manifest is named, or it, the splits or the budget are at fault.
@@ -85,7 +89,7 @@ def open_cohort(config: DataConfig, *, seed: int) -> Cohort:
         raise UserError("no manifest is named; set data.manifest=PATH/manifest.csv")
     cases = assign_splits(
         read_manifest(config.manifest),
-        seed=seed,
+        seed=seed if config.split_seed is None else config.split_seed,
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
         folds=config.folds,

@@ -22,6 +22,8 @@ class DataConfig:
         rest: What labelled training cases beyond the budget become: unlabelled, weak or drop.
         folds: Cross-validate within train with so many folds; None keeps the manifest's splits.
         fold: Which fold is the validation set, from 0.
+        split_seed: Seed of the splits and folds; None is the run's own seed. Runs whose cases are
+            to be compared share it, while their own seeds differ.
         val_fraction: Share of patients drawn for validation where the manifest states no split.
         test_fraction: Share of patients drawn for test where the manifest states no split.
         cache: Folder of prepared volumes; None is $SEMILUNG_CACHE, else ~/.cache/semilung.
@@ -51,6 +53,7 @@ class DataConfig:
     rest: str = "unlabelled"
     folds: int | None = None
     fold: int = 0
+    split_seed: int | None = None
     val_fraction: float = 0.2
     test_fraction: float = 0.2
     cache: str | None = None
@@ -95,6 +98,8 @@ class DataConfig:
         _require(self.folds is None or self.folds >= 2, "folds", self.folds, "be at least 2")
         below = self.fold < (self.folds or 1) and self.fold >= 0
         _require(below, "fold", self.fold, f"be at least 0 and below folds={self.folds}")
+        seeded = self.split_seed is None or self.split_seed >= 0
+        _require(seeded, "split_seed", self.split_seed, "be at least 0")
         for name in ("val_fraction", "test_fraction"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "be in [0, 1)")
         both = self.val_fraction + self.test_fraction

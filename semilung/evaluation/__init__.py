@@ -1,6 +1,10 @@
 """Figures that a reviewer believes: per case, per lesion, and on healthy scans."""
 
 from semilung.evaluation.baseline import Ball, best_ball, content_blind_ball
+from semilung.evaluation.calibration import Calibration, calibration
+from semilung.evaluation.comparison import compare_arms, relative_reduction
+from semilung.evaluation.config import EvaluationConfig
+from semilung.evaluation.conventions import EMPTY_POLICIES, EmptyScores, apply_empty_policy
 from semilung.evaluation.evaluate import Report, compare, evaluate_cases
 from semilung.evaluation.healthy import FalsePositives, false_positives
 from semilung.evaluation.overlay import overlay_planes, write_png
@@ -13,30 +17,43 @@ from semilung.evaluation.segmentation import (
     lesions,
     surface_dice,
 )
-from semilung.evaluation.statistics import Interval, bootstrap_mean
+from semilung.evaluation.sizes import by_size, size_bins
+from semilung.evaluation.statistics import Interval, bootstrap_mean, holm, wilson
 from semilung.evaluation.summary import print_table, summarise, write_report
 
 __all__ = [
     "DETECTION_IOU",
+    "EMPTY_POLICIES",
     "SIZE_BINS_MM",
     "Ball",
+    "Calibration",
+    "EmptyScores",
+    "EvaluationConfig",
     "FalsePositives",
     "Interval",
     "Lesion",
     "Report",
+    "apply_empty_policy",
     "best_ball",
     "bootstrap_mean",
+    "by_size",
+    "calibration",
     "compare",
+    "compare_arms",
     "content_blind_ball",
     "dice",
     "evaluate_cases",
     "false_positives",
     "hd95_mm",
+    "holm",
     "lesions",
     "overlay_planes",
     "print_table",
+    "relative_reduction",
+    "size_bins",
     "summarise",
     "surface_dice",
+    "wilson",
     "write_png",
     "write_report",
 ]

@@ -16,6 +16,7 @@ from rich.progress import track
 from torch import nn
 
 from semilung.data.prepare import PreparedCase
+from semilung.evaluation.calibration import calibration
 from semilung.evaluation.healthy import false_positives
 from semilung.evaluation.overlay import overlay_planes, write_png
 from semilung.evaluation.segmentation import (
@@ -26,7 +27,7 @@ from semilung.evaluation.segmentation import (
     lesions,
     surface_dice,
 )
-from semilung.inference import InferenceConfig, segment
+from semilung.inference import InferenceConfig, cut, probability_map
 from semilung.types import UserError
 
 TOLERANCE_MM = 2.0
@@ -40,8 +41,8 @@ class Report:
     """What an evaluation found: one row a case, and one row a reference lesion.
 
     `cases`: case, cohort, role, dice, hd95_mm, surface_dice_2mm, reference_volume_mm3,
-    predicted_volume_mm3, fp_components, fp_volume_mm3. `lesions`: case, cohort and the fields of
-    `Lesion`. NaN means undefined.
+    predicted_volume_mm3, fp_components, fp_volume_mm3, ece, foreground_ece, brier. `lesions`: case,
+    cohort and the fields of `Lesion`. NaN means undefined.
     """
 
     cases: pd.DataFrame
@@ -78,10 +79,12 @@ def evaluate_cases(
     bar = track(cases, "Evaluating", console=Console(stderr=True), disable=not progress)
     for prepared in bar:
         hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
-        prediction = segment(model, hu, config, window_hu=window_hu, spacing_mm=spacing_mm)
+        probability = probability_map(model, hu, config, window_hu=window_hu)
+        prediction = cut(probability, config, spacing_mm=spacing_mm)
         reference = _reference(prepared)
         name = {"case": prepared.case.case, "cohort": prepared.case.cohort}
         figures = compare(prediction, reference, spacing_mm)
+        figures |= calibration(probability, reference)._asdict()
         case_rows.append({**name, "role": prepared.case.role, **figures})
         found = lesions(prediction, reference, spacing_mm)
         lesion_rows += [{**name, **asdict(lesion)} for lesion in found]
@@ -96,7 +99,7 @@ def evaluate_cases(
 def compare(
     prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: Sequence[float]
 ) -> dict[str, float]:
-    """The figures of one case, by their column in a report.
+    """The figures of one case's mask, by their column in a report.
 
     Args:
         prediction: `(X, Y, Z)`, foreground where it is not 0.

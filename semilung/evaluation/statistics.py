@@ -1,11 +1,13 @@
-"""Intervals for means of per-case and per-lesion figures."""
+"""Intervals for means and shares, and the correction of p-values for being many."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Interval(NamedTuple):
@@ -56,3 +58,60 @@ def bootstrap_mean(
     tails = (1 - level) / 2, (1 + level) / 2
     low, high = np.quantile(defined[draws].mean(axis=1), tails)
     return Interval(mean, float(low), float(high), n)
+
+
+def wilson(shares: Iterable[float]) -> Interval:
+    """Mean of shares with its 95 % Wilson score interval (Wilson, JASA 1927).
+
+        (p + z²/2n ± z √(p (1 - p) / n + z²/4n²)) / (1 + z²/n),   z = 1.96
+
+    For the sensitivity of a few lesions: where all are found, or none, the bootstrap's
+    interval has no width and this one still has.
+
+    Args:
+        shares: One value a lesion, in [0, 1]: detected or not, or the share of seeds that detected
+            it. With shares the interval is too wide rather than too narrow, for no distribution on
+            [0, 1] of mean p varies more than p (1 - p). NaN takes no part.
+
+    Example:
+        >>> tuple(round(value, 3) for value in wilson([1, 1, 1, 1]))
+        (1.0, 0.51, 1.0, 4)
+    """
+    array = np.asarray(list(shares), dtype=float)
+    defined = array[~np.isnan(array)]
+    n = len(defined)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    p, z2 = float(defined.mean()), 1.959963984540054**2
+    centre, scale = p + z2 / (2 * n), 1 + z2 / n
+    half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
+    return Interval(p, (centre - half) / scale, (centre + half) / scale, n)
+
+
+def holm(p: Iterable[float]) -> NDArray[np.float64]:
+    """p-values corrected for being many, by Holm's step-down rule (Scand. J. Statist. 1979).
+
+    With the m values in ascending order, `p_(1) <= ... <= p_(m)`,
+
+        p_holm_(k) = min(1, max over j <= k of (m - j + 1) p_(j))
+
+    Rejecting where it is at most α keeps the chance of any false rejection at α or less, whatever
+    the dependence between the tests.
+
+    Args:
+        p: In [0, 1]; NaN is no test: it stays NaN and does not count in m.
+
+    Returns:
+        In the order of `p`.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(list(p), dtype=float)
+    tested = np.flatnonzero(~np.isnan(values))
+    ascending = tested[np.argsort(values[tested])]
+    weighted = np.arange(len(ascending), 0, -1) * values[ascending]
+    corrected = np.full_like(values, np.nan)
+    corrected[ascending] = np.maximum.accumulate(weighted).clip(max=1)
+    return corrected

@@ -2,15 +2,17 @@
 
 from semilung.inference.config import InferenceConfig
 from semilung.inference.postprocess import connected_components, to_mask
-from semilung.inference.predict import predict_scan, segment
+from semilung.inference.predict import cut, predict_scan, probability_map, segment
 from semilung.inference.sliding_window import foreground_probability, predict_probability
 
 __all__ = [
     "InferenceConfig",
     "connected_components",
+    "cut",
     "foreground_probability",
     "predict_probability",
     "predict_scan",
+    "probability_map",
     "segment",
     "to_mask",
 ]

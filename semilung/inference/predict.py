@@ -40,7 +40,8 @@ def segment(
     Returns:
         `(X, Y, Z)` uint8, 0 or 1.
     """
-    return _cut(_probability(model, hu, config, window_hu), config, spacing_mm)
+    found = probability_map(model, hu, config, window_hu=window_hu)
+    return cut(found, config, spacing_mm=spacing_mm)
 
 
 def predict_scan(
@@ -71,20 +72,22 @@ def predict_scan(
     """
     scan = read_volume(path)
     prepared = prepared_image(scan, data, name=str(path))
-    found = _probability(model, prepared.data, config, data.window_hu)
+    found = probability_map(model, prepared.data, config, window_hu=data.window_hu)
     probability = resample_onto(
         Volume(found, prepared.affine), scan.shape, scan.affine, order=1, fill=0.0
     )
-    mask = _cut(probability.data, config, scan.spacing_mm)
+    mask = cut(probability.data, config, spacing_mm=scan.spacing_mm)
     return Volume(mask, scan.affine), Volume(probability.data, scan.affine)
 
 
-def _probability(
+def probability_map(
     model: nn.Module | Sequence[nn.Module],
     hu: NDArray[Any],
     config: InferenceConfig,
+    *,
     window_hu: tuple[float, float],
 ) -> NDArray[np.float32]:
+    """Foreground probability `(X, Y, Z)` of a prepared volume; `segment` says what is given."""
     found = predict_probability(
         model,
         torch.from_numpy(scale_hu(hu, window_hu)),
@@ -95,9 +98,10 @@ def _probability(
     return found.numpy()
 
 
-def _cut(
-    probability: NDArray[np.float32], config: InferenceConfig, spacing_mm: Sequence[float]
+def cut(
+    probability: NDArray[np.float32], config: InferenceConfig, *, spacing_mm: Sequence[float]
 ) -> NDArray[np.uint8]:
+    """Mask `(X, Y, Z)`, 0 or 1, of a probability map: `to_mask` as a config asks for it."""
     return to_mask(
         probability,
         threshold=config.threshold,

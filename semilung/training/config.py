@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semilung.data import AugmentConfig, DataConfig
+from semilung.evaluation import EvaluationConfig
 from semilung.inference import InferenceConfig
 from semilung.types import UserError
 
@@ -94,6 +95,7 @@ class TrainConfig:
         optim: Optimizer and schedule.
         trainer: Length, device, rhythm.
         inference: Sliding-window prediction.
+        evaluation: How `semilung evaluate` summarises; it shapes no training.
         seed: Seed of everything: splits, budget, samples, weights.
         predictor: `auto`, `student` or `teacher`.
         teacher_decay: Decay of the teacher's moving average.
@@ -107,6 +109,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: int = 0
     predictor: str = "auto"
     teacher_decay: float = 0.99

@@ -10,7 +10,7 @@
         every log_every:        means of terms, weights, rate, waiting -> metrics.csv, TensorBoard
         at three moments:       each term's gradient -> metrics.csv
         every validate_every:   learner.after_validation(figures); best.pt
-        every checkpoint_every: last.pt
+        every checkpoint_every: last.pt, cost.json
     audit of the gradients
 
 A step's data is a pure function of (seed, step), and so is its noise: torch's generator is seeded
@@ -35,6 +35,7 @@ from semilung.strategies import Term
 from semilung.training.audits import audit_end, audit_start, gradients, is_moment
 from semilung.training.checkpoint import save_checkpoint
 from semilung.training.config import TrainConfig
+from semilung.training.cost import CostMeter
 from semilung.training.interrupt import Interrupt
 from semilung.training.logging import Means, MetricsLog
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
@@ -79,7 +80,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
         MetricsLog(training.run, step=training.step, enabled=rank_zero) as log,
         TrainingProgress(trainer.max_steps, done=training.step, shown=rank_zero) as progress,
     ):
-        means = Means()
+        means, cost = Means(), CostMeter(training.run.cost)
         for batch, waited_s, asked in _fed(training):
             figures = _optimize(training, batch)
             training.step += 1
@@ -97,6 +98,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
                 _validate(training, log, progress)
             if training.step % trainer.checkpoint_every == 0 or last or interrupt.asked:
                 _save(training, training.run.last)
+                if rank_zero:
+                    cost.write(training.step)
             if interrupt.asked:
                 break
     outcome = Outcome(folder, training.step, training.step == trainer.max_steps, training.figures)

@@ -26,8 +26,8 @@ PACKAGES = ("semilung", "torch", "monai", "lightning-fabric", "numpy", "scipy", 
 class RunFolder:
     """Paths within `runs/<name>/`, and writing that leaves a whole file or none.
 
-    The folder holds `config.yaml`, `provenance.json`, `splits.json`, `metrics.csv`, `last.pt`,
-    `best.pt`, `audits.json` and TensorBoard's events.
+    The folder holds `config.yaml`, `provenance.json`, `splits.json`, `metrics.csv`, `cost.json`,
+    `audits.json`, `last.pt`, `best.pt` and TensorBoard's events.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,6 +36,7 @@ class RunFolder:
         self.provenance = path / "provenance.json"
         self.splits = path / "splits.json"
         self.metrics = path / "metrics.csv"
+        self.cost = path / "cost.json"
         self.last = path / "last.pt"
         self.best = path / "best.pt"
         self.audits = path / "audits.json"

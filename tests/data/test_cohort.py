@@ -32,6 +32,19 @@ def test_weak_scans_are_unlabelled_scans_too(data_config):
     assert cohort.available == {"labelled": 1, "unlabelled": 7, "weak": 1}
 
 
+def test_a_split_seed_fixes_the_splits_while_the_seed_draws_the_budget(data_config):
+    drawn = replace(data_config, labelled=1, val_fraction=0.4, split_seed=0)
+    held, kept, free = set(), set(), set()
+    for seed in range(6):
+        cohort = open_cohort(drawn, seed=seed)
+        held.add(frozenset(c.case for c in cohort.cases if c.split == "val"))
+        kept |= {c.case for c in cohort.cases if c.split == "train" and c.role == "labelled"}
+        own = open_cohort(replace(drawn, split_seed=None), seed=seed)
+        free.add(frozenset(c.case for c in own.cases if c.split == "val"))
+    assert len(held) == 1 < len(free)
+    assert len(kept) > 1
+
+
 def test_folds_give_validation_cases_with_masks(data_config):
     cohort = open_cohort(replace(data_config, folds=2, fold=1), seed=0)
     roles = [item.case.role for item in cohort.val]

@@ -35,8 +35,12 @@ BOX, SMALL, ELSEWHERE = np.s_[2:8, 2:8, 2:8], np.s_[11:13, 9:11, 9:11], np.s_[12
 class Bright(nn.Module):
     """A nodule is what is brighter than -300 HU."""
 
+    def __init__(self, gain: float = 50):
+        super().__init__()
+        self.gain = gain
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"logits": 50 * (x - 0.5)}
+        return {"logits": self.gain * (x - 0.5)}
 
 
 def prepared(
@@ -103,6 +107,30 @@ def test_lesions_one_by_one(report):
     ]
 
 
+def test_calibration_is_that_of_the_probabilities_behind_the_mask(report):
+    by_case = report.cases.set_index("case")
+    # Sigmoids of the logits 50 (150 / 1400 - 0.5) and 50 (1050 / 1400 - 0.5) are 3e-9 and 1 - 4e-6,
+    # so of 2688 voxels those count that the mask has wrong: 12 + 8 of "one", 8 of "none".
+    wrong = {"both": 0, "one": 20, "none": 8, "calm": 0, "loud": 228}
+    for figure in ("ece", "brier"):
+        expected = {name: count / 2688 for name, count in wrong.items()}
+        assert by_case[figure].to_dict() == pytest.approx(expected, abs=1e-5)
+    confident = {"both": 0, "one": 12 / 228, "none": math.nan, "calm": math.nan, "loud": 1}
+    found = by_case["foreground_ece"].to_dict()
+    assert found == pytest.approx(confident, abs=1e-5, nan_ok=True)
+
+
+def test_an_unsure_network_is_judged_by_its_probabilities_and_not_by_its_mask(cases):
+    figures = evaluate_cases(Bright(gain=5), cases[:1], **SETTINGS).cases.iloc[0]
+    assert figures["dice"] == 1
+    # Of 2688 voxels 224 are bright. Logits 5 (1050 / 1400 - 0.5) and 5 (150 / 1400 - 0.5).
+    bright, dark = 1 / (1 + math.exp(-1.25)), 1 / (1 + math.exp(5 * 550 / 1400))
+    error = (224 * (1 - bright) + 2464 * dark) / 2688
+    assert figures[["ece", "foreground_ece"]].tolist() == pytest.approx([error] * 2, abs=1e-5)
+    brier = (224 * (1 - bright) ** 2 + 2464 * dark**2) / 2688
+    assert figures["brier"] == pytest.approx(brier, abs=1e-5)
+
+
 def test_summary_keeps_positive_and_healthy_scans_apart(report):
     rows = summarise(report).set_index(["metric", "group"])
 
@@ -122,8 +150,21 @@ def test_summary_keeps_positive_and_healthy_scans_apart(report):
     assert mean_and_n("fp_components", "healthy") == (1, 2)
     assert mean_and_n("fp_volume_mm3", "healthy") == (228, 2)
     assert mean_and_n("silent", "healthy") == (0.5, 2)
+    assert mean_and_n("ece", "healthy")[1] == 2
+    assert mean_and_n("foreground_ece", "positive")[1] == 2
     assert mean_and_n("silent", "healthy a") == (1, 1)
     assert mean_and_n("fp_components", "healthy b") == (2, 1)
+
+
+def test_sensitivity_has_an_interval_where_all_are_found(report):
+    row = summarise(report).set_index(["metric", "group"]).loc[("sensitivity", "lesions 6-10 mm")]
+    assert row["mean"] == row["high"] == 1
+    assert row["low"] == pytest.approx(2 / (2 + 1.959964**2))  # Wilson's at two of two
+
+
+def test_tables_of_older_runs_without_calibration_are_summarised(report):
+    older = replace(report, cases=report.cases.drop(columns=["ece", "foreground_ece", "brier"]))
+    assert "ece" not in set(summarise(older)["metric"])
 
 
 def test_healthy_scans_alone_leave_the_rest_undefined(cases):

@@ -21,10 +21,10 @@ EDGE, SMALLEST_EDGE = 16, 8
 LUNG_HU, LUNG_SHARE = (-980.0, -600.0), 0.5
 """What counts as lung, and its least share of a crop, so that noise is compared in like tissue."""
 
-MOST_CASES = 32
+MOST_CASES = 48
 """Cases of each role that are looked at."""
 
-TRIES, KEPT = 6, 3
+TRIES, KEPT = 8, 3
 """Windows that are drawn of each case, and that are kept of it at most."""
 
 Cases = Mapping[str, Sequence[PreparedCase]]

@@ -1,0 +1,5 @@
+"""Ablations: every combination of the swept settings, trained, judged on the same cases, kept."""
+
+from semilung.ablation.command import ablate
+
+__all__ = ["ablate"]

@@ -1,0 +1,118 @@
+"""What the words after `semilung ablate` ask for, read by Hydra's own grammar."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from semilung.types import UserError
+
+SPLITS = ("val", "test")
+EQUALS = ("steps", "compute")
+
+
+@dataclass(frozen=True)
+class Request:
+    """An ablation as it was asked for.
+
+    Attributes:
+        axes: Swept setting to its values, in the order of the command line; `strategy` and `seed`
+            are always there.
+        common: What all runs share, as overrides `key=value`.
+        hydra: Overrides of Hydra itself, such as the launcher.
+        split: What runs are judged on.
+        equal: What all arms get the same of.
+        baselines: Whether the supervised arms are added where they are not named.
+        folder: The sweep's folder.
+    """
+
+    axes: dict[str, list[str]]
+    common: list[str]
+    hydra: list[str]
+    split: str = "val"
+    equal: str = "steps"
+    baselines: bool = True
+    folder: Path = Path("sweeps")
+
+    @property
+    def swept(self) -> list[str]:
+        """The swept settings besides strategy and seed."""
+        return [key for key in self.axes if key not in ("strategy", "seed")]
+
+
+def read_request(words: Sequence[str]) -> Request:
+    """The request behind the words of a command line.
+
+    Besides settings of `semilung train`, of which any may be swept (`key=a,b,c`), there are
+    `split=val|test`, `equal=steps|compute`, `baselines=true|false` and `sweep_dir=DIR`.
+
+    Raises:
+        UserError: Words that Hydra cannot read, no strategy, or a choice that there is not.
+
+    Example:
+        >>> request = read_request(["strategy=supervised,[mil,anomaly]", "optim.lr=1e-3"])
+        >>> request.axes
+        {'strategy': ['supervised', '[mil,anomaly]'], 'seed': ['0']}
+        >>> request.common
+        ['data.split_seed=0', 'optim.lr=1e-3']
+    """
+    values = _parsed([word for word in words if not word.startswith("hydra")])
+    own = {key: values.pop(key, [default])[-1].strip("'\"") for key, default in _OWN.items()}
+    _one_of("split", own["split"], SPLITS)
+    _one_of("equal", own["equal"], EQUALS)
+    _one_of("baselines", own["baselines"].lower(), ("true", "false"))
+    if "strategy" not in values:
+        msg = "name the strategies to compare, as in strategy=supervised,mean_teacher"
+        raise UserError(f"{msg} (and seeds: seed=0,1,2)")
+    strategy, seed = values.pop("strategy"), values.pop("seed", ["0"])
+    values = {"data.split_seed": ["0"], **values}
+    axes = {"strategy": strategy, "seed": seed}
+    axes |= {key: swept for key, swept in values.items() if len(swept) > 1}
+    common = [f"{key}={swept[0]}" for key, swept in values.items() if len(swept) == 1]
+    return Request(
+        axes=axes,
+        common=common,
+        hydra=[word for word in words if word.startswith("hydra")],
+        split=own["split"],
+        equal=own["equal"],
+        baselines=own["baselines"].lower() == "true",
+        folder=Path(own["sweep_dir"]) if own["sweep_dir"] else _default_folder(strategy, common),
+    )
+
+
+_OWN = {"split": "val", "equal": "steps", "baselines": "true", "sweep_dir": ""}
+
+
+def _parsed(words: Sequence[str]) -> dict[str, list[str]]:
+    """Setting to its values, one or several."""
+    try:
+        overrides = OverridesParser.create().parse_overrides(list(words))
+        [jobs] = BasicSweeper.split_arguments(overrides, None)
+    except HydraException as error:
+        raise UserError(f"cannot read the settings: {str(error).splitlines()[0]}") from error
+    values: dict[str, list[str]] = {}
+    for job in jobs:
+        for word in job:
+            key, _, value = word.partition("=")
+            if value not in values.setdefault(key, []):
+                values[key].append(value)
+    return values
+
+
+def _default_folder(strategies: Sequence[str], common: Sequence[str]) -> Path:
+    """The same strategies and common settings find the same folder."""
+    names = re.sub(r"[^\w+,-]", "", ",".join(s.replace(",", "+") for s in strategies))
+    digest = hashlib.sha256("\n".join(sorted(common)).encode()).hexdigest()[:6]
+    return Path("sweeps") / f"{names[:80]}-{digest}"
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise UserError(f"{name} is one of {', '.join(allowed)}; got {value!r}")

@@ -1,0 +1,117 @@
+"""How figures are written in a page, and paths of the machine kept out of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+NONE = "\N{EN DASH}"
+"""Stands where a figure is undefined or a setting absent."""
+
+_PATH = re.compile(r"(?<![\w.~…/])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:()]+[/\\])+")
+"""The folders of an absolute path, wherever it stands in a text."""
+
+_WHOLE_PATH = re.compile(r"^(?:~|[A-Za-z]:)?[/\\].*[/\\](?=[^/\\]*$)|^(?:~|[A-Za-z]:)?[/\\]")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A figure with a fixed count of decimals and a real minus sign; a dash where undefined.
+
+    Example:
+        >>> number(-0.04321), number(1104.2, 1), number(float("nan"))
+        ('−0.043', '1,104.2', '–')
+    """
+    if math.isnan(value):
+        return NONE
+    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def between(low: float, high: float, digits: int = 3) -> str:
+    """An interval, or nothing where it is undefined.
+
+    Example:
+        >>> between(-0.1, 0.25, 2).split()  # its spaces do not break
+        ['−0.10', 'to', '0.25']
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    return f"{number(low, digits)}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{number(high, digits)}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign.
+
+    Example:
+        >>> signed(0.04321)
+        '+0.043'
+    """
+    return ("+" if value > 0 else "") + number(value, digits)
+
+
+def p_value(value: float) -> str:
+    """A p-value; what is below 0.001 is written so.
+
+    Example:
+        >>> p_value(0.0004), p_value(0.0321)
+        ('< 0.001', '0.032')
+    """
+    return "< 0.001" if value < 0.001 else number(value)
+
+
+def listed(names: Iterable[Any], most: int = 8) -> str:
+    """Names as a sentence has them.
+
+    Example:
+        >>> listed(["a", "b", "c"])
+        'a, b and c'
+    """
+    words = [str(name) for name in names]
+    if len(words) > most:
+        words = [*words[: most - 1], f"{len(words) - most + 1} more"]
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def counted(count: int, noun: str) -> str:
+    """A count and its noun.
+
+    Example:
+        >>> counted(1, "seed"), counted(3, "seed")
+        ('1 seed', '3 seeds')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def without_folders(value: Any) -> Any:
+    """A value whose absolute paths have lost their folders, nested ones too.
+
+    A page is handed on; where its machine keeps files, and under whose name, is nobody's business.
+
+    Example:
+        >>> without_folders({"manifest": "/home/ann/my scans/m.csv", "n": 3})
+        {'manifest': '…/m.csv', 'n': 3}
+        >>> without_folders("cannot read /home/ann/runs/a/last.pt: gone")
+        'cannot read …/last.pt: gone'
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    key, equals, path = value.partition("=")
+    if equals and " " not in key and _WHOLE_PATH.match(path):
+        return f"{key}={_WHOLE_PATH.sub('…/', path)}"
+    whole = _WHOLE_PATH.sub("…/", value) if "\n" not in value and ": " not in value else value
+    return _PATH.sub("…/", whole)
+
+
+def size(name: str) -> str:
+    """A bin of diameters as a reader has it.
+
+    Example:
+        >>> size(">= 20 mm"), size("6-10 mm")
+        ('≥ 20 mm', '6 to 10 mm')
+    """
+    return name.replace(">=", "≥").replace("-", " to ")

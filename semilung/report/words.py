@@ -1,0 +1,202 @@
+"""What was found, in sentences that say no more than the figures do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from semilung.evaluation import relative_reduction
+from semilung.report.figures import FIGURES, Figure, long_table, records
+from semilung.report.study import Group, Study
+from semilung.report.text import between, counted, listed, number, p_value, signed, without_folders
+
+SIGNIFICANT = 0.05
+FEWEST_SEEDS = 3
+WITHOUT_HEALTHY = "supervised, no healthy"
+
+
+def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, Any]:
+    """The row of the best mean; of equals the first."""
+    return (max if figure.more_is_better else min)(rows, key=lambda row: row["mean"])
+
+
+def lead(found: pd.DataFrame, figure: Figure) -> str:
+    """One sentence over several settings; empty where there is one.
+
+    Args:
+        found: What `compared` returns.
+        figure: What it was compared by.
+    """
+    settings = [records(rows) for _, rows in found.groupby("setting", sort=False)]
+    if len(settings) < 2 or len(settings[0]) < 2:
+        return ""
+    ahead = sum(_is_ahead(best_arm(rows, figure), figure) for rows in settings)
+    times = "every setting" if ahead == len(settings) else counted(ahead, "setting")
+    of = "" if ahead == len(settings) else f" of {len(settings)}"
+    if not ahead:
+        return f"In none of {len(settings)} settings is an arm shown to be ahead of its reference."
+    return (
+        f"In {times}{of}, the best arm is ahead of its reference by a paired interval of the mean "
+        f"{figure.label} that leaves out zero."
+    )
+
+
+def _is_ahead(row: Mapping[str, Any], figure: Figure) -> bool:
+    """Whether the whole paired interval is on the better side of zero; NaN never is."""
+    if figure.more_is_better:
+        return bool(row["difference_low"] > 0)
+    return bool(row["difference_high"] < 0)
+
+
+def headline(
+    study: Study, found: pd.DataFrame, figure: Figure, ball: Mapping[str, float]
+) -> list[str]:
+    """A sentence a setting on who is ahead, and whether the data show it.
+
+    An arm is called better only where the whole paired interval is on the better side of zero; the
+    corrected p-value is told beside it, and told to disagree where it does.
+
+    Args:
+        study: What was compared.
+        found: What `compared` returns.
+        figure: What it was compared by.
+        ball: Setting to the mean Dice of the content-blind ball.
+    """
+    told = []
+    split = {"val": "validation", "test": "test"}[study.split]
+    scans = "healthy scan" if figure.healthy else "case"
+    for name, rows in found.groupby("setting", sort=False):
+        setting = str(name)
+        arms = records(rows)
+        cases = int(rows["n_cases"].max() + rows["n_undefined"].max())
+        on = f"On {counted(cases, f'{split} {scans}')}{'' if figure.healthy else ' with nodules'}"
+        seeds = counted(int(rows["n_seeds"].max()), "seed")
+        sentence = f"{on} and {seeds}{f', at {setting}' if setting else ''}, "
+        sentence += _ahead(arms, figure)
+        if setting in ball:
+            sentence += " " + _against_ball(best_arm(arms, figure), ball[setting], figure)
+        told.append(sentence)
+    return told
+
+
+def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
+    best, d = best_arm(rows, figure), figure.digits
+    value = f"{figure.label} of {number(best['mean'], d)}"
+    interval = between(best["low"], best["high"], d)
+    value += f" (95 % interval {interval})" if interval else ""
+    if len(rows) == 1:
+        return f"{best['arm']} reaches a {value}; there is no other arm to hold it against."
+    reference = next(row for row in rows if row["difference"] != row["difference"])
+    if best is reference:
+        return f"none of {len(rows)} arms is ahead of {best['arm']}, which reaches a {value}."
+    low, high = best["difference_low"], best["difference_high"]
+    sentence = (
+        f"{best['arm']} has the best mean of {len(rows)} arms, a {value}: "
+        f"{signed(best['difference'], d)} against {reference['arm']}. The paired interval, "
+        f"{between(low, high, d)}, "
+    )
+    if not _is_ahead(best, figure):
+        return sentence + "includes zero: no arm is shown to be better."
+    side = "above" if figure.more_is_better else "below"
+    link = "and" if best["p_holm"] < SIGNIFICANT else "but"
+    return f"{sentence}is {side} zero, {link} {_p(best['p_holm'])} after Holm's correction."
+
+
+def _p(value: float) -> str:
+    told = p_value(value)
+    return f"p {told if told.startswith('<') else '= ' + told}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _against_ball(best: Mapping[str, Any], ball: float, figure: Figure) -> str:
+    name = f"the content-blind ball ({number(ball, figure.digits)})"
+    if best["low"] > ball:
+        return f"It stands above {name}, which never looks at the image."
+    if best["mean"] > ball:
+        return f"It is not clearly above {name}, which never looks at the image."
+    return f"It does not reach {name}, which never looks at the image."
+
+
+def silence(study: Study, alarms: pd.DataFrame, dice: pd.DataFrame) -> list[str]:
+    """A sentence a setting on the healthy scans, of the arm that is best by Dice.
+
+    Args:
+        study: What was compared.
+        alarms: What `compared` returns of `healthy_fp_mm3`.
+        dice: What it returns of `dice`.
+    """
+    told = []
+    for group in study.groups:
+        rows = alarms[alarms["setting"] == group.label]
+        held = records(dice[dice["setting"] == group.label])
+        best = best_arm(held, FIGURES["dice"])["arm"]
+        means = dict(zip(rows["arm"], rows["mean"], strict=True))
+        scans = counted(int(rows["n_cases"].iloc[0]), "healthy scan")
+        at = f", at {group.label}" if group.label else ""
+        sentence = f"On {scans}{at}, {best} marks {_mm3(means[best])} a scan"
+        sentence += _taken_off(group, best)
+        if group.reference != best:
+            sentence += f"; {group.reference} marks {_mm3(means[group.reference])}"
+        told.append(f"{sentence}.")
+    return told
+
+
+def _mm3(volume: float) -> str:
+    return f"{number(volume, FIGURES['healthy_fp_mm3'].digits)}\N{NO-BREAK SPACE}mm³"
+
+
+def _taken_off(group: Group, best: str) -> str:
+    """How much of the false positives of training without healthy scans is gone."""
+    if WITHOUT_HEALTHY not in group.contenders or best == WITHOUT_HEALTHY:
+        return ""
+    figure = FIGURES["healthy_fp_mm3"]
+    cases = long_table(group, figure)
+    found = relative_reduction(cases, figure=figure.column, reference=WITHOUT_HEALTHY)
+    row = next(row for row in records(found) if row["arm"] == best)
+    percent = number(100 * row["reduction"], 1)
+    return (
+        f", {percent} % less (95 % interval {between(100 * row['low'], 100 * row['high'], 1)}) "
+        f"than training without healthy scans"
+    )
+
+
+def caveats(study: Study) -> list[str]:
+    """What a reader must know before believing the figures."""
+    told = []
+    seeds = {n: _seeds(runs) for g in study.groups for n, runs in g.contenders.items()}
+    few = sorted(name for name, count in seeds.items() if count < FEWEST_SEEDS)
+    if min(seeds.values()) == 1:
+        told.append("One seed: the intervals hold the scatter of cases, not that of training.")
+    elif few:
+        told.append(
+            f"Fewer than {FEWEST_SEEDS} seeds of {listed(few)}: the intervals are too narrow."
+        )
+    if study.split == "val":
+        told.append(
+            "These are validation cases, by which arms and checkpoints may have been picked; the "
+            "test split has the last word."
+        )
+    if any(run.best is None for run in study.runs):
+        told.append("The best checkpoint was not judged for every run: add --checkpoint best.")
+    if not study.failures.empty:
+        told.append(f"{counted(len(study.failures), 'run')} failed and took no part.")
+    return told
+
+
+def _seeds(runs: Sequence[Any]) -> int:
+    return len({run.seed for run in runs})
+
+
+def commands(study: Study) -> list[str]:
+    """How the runs were made, one command a line; folders of the machine are left out."""
+    lines = []
+    for run in study.runs:
+        program, *rest = without_folders(run.provenance.get("command") or [""])
+        lines.append(" ".join([program, *map(_quoted, rest)]))
+    return [line for line in dict.fromkeys(lines) if line]
+
+
+def _quoted(word: str) -> str:
+    """A word of a command, in quotes where a shell would take it apart."""
+    return f"'{word}'" if any(c in word for c in " []{}()*?;&|<>$") else word

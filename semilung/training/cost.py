@@ -1,0 +1,83 @@
+"""What a training costs: seconds and peak memory, kept over interruptions."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from semilung.files import write_text
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+@dataclass
+class Cost:
+    """What a run has cost so far.
+
+    Attributes:
+        seconds: Of training and validating, over all sittings, up to the last checkpoint of each.
+        steps: Optimizer steps done.
+        peak_memory_mib: Largest resident memory of the training process.
+        threads: CPU threads of torch.
+    """
+
+    seconds: float = 0.0
+    steps: int = 0
+    peak_memory_mib: float = 0.0
+    threads: int = 0
+
+
+class CostMeter:
+    """Counts the cost of a sitting on top of what the run's folder tells of the earlier ones.
+
+    Args:
+        path: The run's `cost.json`; what it says is added to, where it is there and whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = read_cost(path)
+        self._started = time.monotonic()
+        _forget_peak()
+
+    def write(self, steps: int) -> None:
+        """Write the cost at this step."""
+        seconds = self._before.seconds + time.monotonic() - self._started
+        peak_mib = max(self._before.peak_memory_mib, _peak_mib())
+        cost = Cost(round(seconds, 1), steps, round(peak_mib, 1), torch.get_num_threads())
+        write_text(self._path, json.dumps(asdict(cost)) + "\n")
+
+
+def read_cost(path: Path) -> Cost:
+    """What a run's `cost.json` says; all zero where there is none, or it is damaged."""
+    try:
+        return Cost(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Cost()
+
+
+def _forget_peak() -> None:
+    """Let the peak start from now: one process may train several runs, one after another."""
+    try:
+        _CLEAR.write_text("5")
+    except OSError:  # not Linux, or not allowed: the peak is then the process's
+        return
+
+
+def _peak_mib() -> float:
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
+    except OSError:
+        found = None
+    if found:
+        return int(found[1]) / 1024
+    unit = 1024**2 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

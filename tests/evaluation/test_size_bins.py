@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from semilung.evaluation import by_size, size_bins, wilson
+from semilung.types import UserError
+
+
+def lesions(*rows: tuple[int, str, int, float, bool]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["seed", "case", "instance", "diameter_mm", "detected"])
+
+
+SEEDS = lesions(
+    (0, "a", 1, 5.9, True),
+    (0, "a", 2, 6.0, False),
+    (0, "b", 1, 25.0, True),
+    (1, "a", 1, 5.9, False),
+    (1, "a", 2, 6.0, False),
+    (1, "b", 1, 25.0, True),
+)
+
+
+def test_a_lesion_counts_once_however_many_seeds_judged_it():
+    table = size_bins(SEEDS).set_index("size")
+    assert table["n_lesions"].to_dict() == {
+        "all": 3, "< 6 mm": 1, "6-10 mm": 1, "10-20 mm": 0, ">= 20 mm": 1
+    }  # fmt: skip
+    assert (table["n_seeds"] == 2).all()
+    sensitivity = table["sensitivity"]
+    assert sensitivity[["all", "< 6 mm", "6-10 mm", ">= 20 mm"]].tolist() == [0.5, 0.5, 0, 1]
+    assert np.isnan(sensitivity["10-20 mm"])
+    assert table.loc["all", ["low", "high"]].tolist() == list(wilson([0.5, 0, 1])[1:3])
+
+
+def test_arms_are_kept_apart():
+    arms = pd.concat([SEEDS.assign(arm="y"), SEEDS.assign(arm="x", detected=True)])
+    table = size_bins(arms)
+    assert table["arm"].unique().tolist() == ["y", "x"]
+    assert table[table["size"] == "all"]["sensitivity"].tolist() == [0.5, 1]
+
+
+def test_one_run_needs_no_seed_and_no_lesion():
+    one = SEEDS[SEEDS["seed"] == 0].drop(columns="seed")
+    assert size_bins(one)["n_seeds"].tolist() == [1] * 5
+    assert size_bins(one.iloc[:0])["n_lesions"].tolist() == [0] * 5
+
+
+def test_seeds_judged_on_different_lesions_are_refused():
+    with pytest.raises(UserError, match="lesion 1 of b comes 1 times with 2 seeds"):
+        size_bins(SEEDS.iloc[:-1])
+    with pytest.raises(UserError, match="comes 2 times with 1 seeds"):
+        size_bins(SEEDS.drop(columns="seed"))
+
+
+def test_every_lesion_is_in_one_bin():
+    sizes = pd.DataFrame({"diameter_mm": [0.1, 6, 9.99, 10, 20, 100]})
+    groups = by_size(sizes)
+    assert [len(rows) for rows in groups.values()] == [6, 1, 2, 1, 2]

@@ -1,0 +1,35 @@
+"""The command line, on a run that train and evaluate have made."""
+
+import pytest
+
+from semilung.cli import main
+
+
+def run(*arguments):
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def test_a_trained_run_is_refused_until_it_is_evaluated_and_then_reported(
+    phantom, tmp_path, capsys
+):
+    settings = [
+        "trainer=debug", "trainer.accelerator=cpu", "model.widths=[4,8]", "model.depth=1",
+        "data.spacing_mm=[4,4,4]", "data.crop=[16,16,16]", "data.workers=0",
+        "data.batch={labelled: 1, unlabelled: 0, healthy: 1, weak: 0}",
+        "inference.window=[16,16,16]",
+    ]  # fmt: skip
+    named = [f"data.manifest={phantom}", f"runs_dir={tmp_path}", "run_name=tiny"]
+    assert run("train", *named, *settings) == 0
+    assert run("report", tmp_path / "tiny") == 2
+    assert f"semilung evaluate {tmp_path / 'tiny'} --split val" in capsys.readouterr().err
+    assert run("evaluate", tmp_path / "tiny", "--split", "val") == 0
+    assert run("report", tmp_path / "tiny") == 0
+    page = tmp_path / "tiny/report/index.html"
+    assert f"report: {page}" in capsys.readouterr().out
+    text = page.read_text()
+    assert str(tmp_path) not in text
+    assert "data:image/png" in text
+    assert run("report", tmp_path / "tiny", "--figure", "x") == 2

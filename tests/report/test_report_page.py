@@ -1,0 +1,283 @@
+"""The page and its tables, from folders to what a reader sees."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pandas as pd
+import pytest
+import yaml
+from made_sweep import ARMS, NODULES, cases, write_evaluation, write_run, write_sweep
+
+from semilung.report import write_html
+from semilung.types import UserError
+
+
+class Reader(HTMLParser):
+    """Collects tags with their attributes, ids, and text outside style."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self._open = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag
+
+    def handle_data(self, data):
+        if self._open != "style":
+            self.words.append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def test_the_headline_tells_figures_worked_out_by_hand(page):
+    text = Reader(page.read_text()).text
+    # Seeds add 0, 0.01 and 0.02; mean teacher: (0.7 + 0.6 + 0.5 + 0.8) / 4 + 0.01 = 0.66,
+    # supervised: 0.5 + 0.01. Every case gains 0.1 to 0.2, so the interval is above zero.
+    assert "On 4 validation cases with nodules and 3 seeds, mean_teacher has the best mean" in text
+    assert "a Dice of 0.660" in text
+    assert "+0.150 against supervised" in text
+    assert "is above zero, but p" in text  # four pairs cannot reach 0.05
+    # 5 mm3 a scan against 500: 99 % less; supervised marks 10.
+    assert "mean_teacher marks 5.0 mm³ a scan, 99.0 % less" in text
+    assert "supervised marks 10.0 mm³" in text
+    assert "These are validation cases" in text
+
+
+def test_the_table_of_arms_is_beside_the_page(page):
+    table = pd.read_csv(page.parent / "tables/arms.csv").set_index("arm")
+    assert table["mean"].round(6).to_dict() == {
+        "supervised, no healthy": 0.51,
+        "supervised": 0.51,
+        "mean_teacher": 0.66,
+    }
+    assert table.loc["mean_teacher", "difference"] == pytest.approx(0.15)
+    # the last of two validations has the higher Dice, so the last checkpoint is the best one
+    assert table.loc["mean_teacher", "best_mean"] == pytest.approx(0.66)
+    markdown = (page.parent / "tables/arms.md").read_text().splitlines()
+    assert markdown[1].startswith("| --- | --: |")
+    assert len({line.count("|") for line in markdown}) == 1
+
+
+def test_every_table_on_the_page_has_its_files(page):
+    links = [a["href"] for a in Reader(page.read_text()).of("a") if a["href"].startswith("tables")]
+    assert {"tables/arms.csv", "tables/figures.md", "tables/sizes.csv", "tables/cost.csv"} <= set(
+        links
+    )
+    assert all((page.parent / link).is_file() for link in links)
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(page):
+    reader = Reader(page.read_text())
+    assert not reader.of("script")
+    assert not reader.of("link")[1:]
+    sources = [image["src"] for image in reader.of("img")]
+    assert all(source.startswith("data:image/") for source in sources)
+    assert all(image["alt"] for image in reader.of("img"))
+    inner = [
+        base64.b64decode(s.partition(",")[2]).decode()
+        for s in sources
+        if s.startswith("data:image/svg")
+    ]
+    assert inner
+    assert not any(re.search(r"(?:href|src)=\"(?!#)", svg) for svg in inner)
+    assert not re.search(r"(?:url\(|@import)", page.read_text())
+
+
+def test_headings_step_down_one_by_one(page):
+    levels = [int(tag[1]) for tag, _ in Reader(page.read_text()).tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+
+
+def test_ids_are_unique_and_links_within_the_page_lead_somewhere(page):
+    reader = Reader(page.read_text())
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    inner = {a["href"][1:] for a in reader.of("a") if a["href"].startswith("#")}
+    assert inner <= set(ids)
+
+
+def test_no_path_of_the_machine_is_told(page, sweep):
+    told = page.read_text() + "".join(p.read_text() for p in (page.parent / "tables").iterdir())
+    assert "/home" not in told
+    assert "my scans" not in told
+    assert str(sweep.parent) not in told
+    assert "…/manifest.csv" in told
+
+
+def test_the_best_median_and_worst_case_are_shown_in_the_reference_and_the_best_arm(page):
+    text = page.read_text()
+    # mean teacher: n3 0.5, n2 0.6, n1 0.7, n4 0.8; of four the lower middle one is the median
+    assert "Best case: n4" in text
+    assert "Median case: n2" in text
+    assert "Worst case: n3" in text
+    reader = Reader(text)
+    pictures = [i["alt"] for i in reader.of("img") if i["src"].startswith("data:image/png")]
+    assert "Axial, coronal and sagittal plane of n4 in supervised, seed 0: Dice 0.600." in pictures
+    assert (
+        "Axial, coronal and sagittal plane of n4 in mean_teacher, seed 0: Dice 0.800." in pictures
+    )
+    assert any("h1 in mean_teacher" in alt and "10.0 mm³ marked" in alt for alt in pictures)
+    assert "no overlay was written" in reader.text  # n2 has none
+    assert "Healthy scan: h2" not in text  # silent in the best arm
+
+
+def test_markup_in_names_stays_text(tmp_path):
+    evil = "<script>alert(1)</script>"
+    nodules = (evil, *NODULES[1:])
+    splits = {name: {"role": "labelled", "split": "val"} for name in nodules}
+    for name in ("a", "b"):
+        strategies = ("supervised",) if name == "a" else ("supervised", f"mt{evil}")
+        table = cases((0.9, 0.2, 0.3, 0.4), nodules=nodules)
+        write_run(tmp_path / name, table, strategies=strategies, splits=splits)
+        note = {"leak": {"status": "warning", "summary": evil, "advice": f"see | {evil}"}}
+        (tmp_path / name / "audits.json").write_text(json.dumps(note))
+    path = write_html([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    reader = Reader(path.read_text())
+    assert not reader.of("script")
+    assert evil in reader.text
+    (line,) = (tmp_path / "out/tables/audits.md").read_text().splitlines()[2:]
+    assert "<" not in line
+    assert "\\|" in line
+
+
+def test_a_case_name_that_is_a_path_opens_no_file(tmp_path):
+    secret = tmp_path / "runs/secret.png"
+    secret.parent.mkdir()
+    secret.write_bytes(b"secret")
+    nodules = ("../../../secret", *NODULES[1:])
+    splits = {name: {"role": "labelled", "split": "val"} for name in nodules}
+    write_run(tmp_path / "runs/a", cases((0.9, 0.2, 0.3, 0.4), nodules=nodules), splits=splits)
+    assert (
+        tmp_path / "runs/a/evaluation-val-last/overlays" / f"{nodules[0]}.png"
+    ).resolve() == secret
+    page = write_html([tmp_path / "runs/a"], tmp_path / "out").read_text()
+    assert base64.b64encode(b"secret").decode() not in page
+
+
+def test_one_run_is_reported_without_a_comparison(tmp_path):
+    run = write_run(tmp_path / "lonely", cases((0.5, 0.6, 0.7, 0.8), (3.0, 0.0)))
+    text = Reader(write_html([run]).read_text()).text
+    assert "supervised reaches a Dice of 0.650" in text
+    assert "there is no other arm to hold it against" in text
+    assert "One seed" in text
+    assert (run / "report/tables/arms.csv").is_file()
+
+
+def test_files_that_are_missing_leave_parts_out(tmp_path):
+    run = write_run(tmp_path / "bare", cases((0.5, 0.6, 0.7, 0.8)).drop(columns="hd95_mm"))
+    for name in ("metrics.csv", "provenance.json", "splits.json"):
+        (run / name).unlink()
+    (run / "evaluation-val-last/lesions.csv").unlink()
+    reader = Reader(write_html([run]).read_text())
+    assert "HD95" not in reader.text
+    assert "Learning curves" not in reader.text
+    assert "Cost" not in reader.text
+    assert "Audits" not in reader.text
+
+
+def test_budgets_are_compared_each_on_its_own_and_drawn_as_a_curve(tmp_path):
+    page = write_html([write_sweep(tmp_path / "s", seeds=(0,), budgets=(4, 16))])
+    table = pd.read_csv(page.parent / "tables/arms.csv").set_index(["setting", "arm"])
+    # budgets add 0.04 and 0.16
+    assert table.loc[("data.labelled=4", "supervised"), "mean"] == pytest.approx(0.54)
+    assert table.loc[("data.labelled=16", "mean_teacher"), "mean"] == pytest.approx(0.81)
+    assert table.loc[("data.labelled=16", "mean_teacher"), "difference"] == pytest.approx(0.15)
+    text = Reader(page.read_text()).text
+    assert "In every setting, the best arm is ahead of its reference" in text
+    assert "Against data.labelled" in text
+
+
+def test_settings_of_one_arm_are_compared_with_one_another(tmp_path):
+    arms = {"mean_teacher": ARMS["mean_teacher"]}
+    page = write_html([write_sweep(tmp_path / "s", budgets=(4, 16), arms=arms)])
+    table = pd.read_csv(page.parent / "tables/arms.csv").set_index("arm")
+    assert table.loc["data.labelled=16", "difference"] == pytest.approx(0.12)
+
+
+def test_another_figure_is_the_headline_where_asked(tmp_path, sweep):
+    page = write_html([sweep], tmp_path, figure="healthy_fp_mm3")
+    text = Reader(page.read_text()).text
+    assert "On 2 validation healthy scans and 3 seeds, mean_teacher has the best mean" in text
+    assert "Healthy false positives of 5.0" in text
+
+
+def test_calibration_is_of_scans_with_a_nodule(tmp_path):
+    table = cases((0.5, 0.6, 0.7, 0.8))
+    table["brier"] = [0.1, 0.1, 0.1, 0.1, 0.9, 0.9]
+    page = write_html([write_run(tmp_path / "a", table)], figure="brier")
+    assert pd.read_csv(page.parent / "tables/arms.csv")["mean"].tolist() == [pytest.approx(0.1)]
+    assert "On 4 validation cases with nodules and 1 seed" in Reader(page.read_text()).text
+
+
+def test_an_unknown_figure_is_refused_with_those_that_there_are(sweep, tmp_path):
+    with pytest.raises(UserError, match="no such figure; these runs have: dice, surface_dice"):
+        write_html([sweep], tmp_path, figure="accuracy")
+    with pytest.raises(UserError, match="undefined in some run"):
+        write_html([sweep], tmp_path, figure="brier")
+
+
+def test_scans_judged_elsewhere_have_a_table_of_their_own(tmp_path):
+    sweep = write_sweep(tmp_path / "s")
+    for run in (sweep / "runs").iterdir():
+        elsewhere = cases((), (7.0, 1.0), nodules=(), healthy=("b1", "b2"))
+        write_evaluation(run, elsewhere, "background-last")
+    page = write_html([sweep])
+    table = pd.read_csv(page.parent / "tables/figures-background.csv")
+    volume = table[table["figure"] == "healthy_fp_mm3"]
+    assert volume["mean"].tolist() == [4.0, 4.0, 4.0]
+
+
+def test_audits_tell_their_status_by_word_and_shape_the_worst_first(tmp_path):
+    sweep = write_sweep(tmp_path / "s")
+    for run in sorted((sweep / "runs").iterdir()):
+        bad = "mean_teacher" in yaml.safe_load((run / "config.yaml").read_text())["strategies"]
+        note = {
+            "split_leakage": {"status": "ok", "summary": "No patient in two splits."},
+            "pseudo_labels": {"status": "warning" if bad else "not applicable",
+                              "summary": "Collapsed." if bad else "No labels."},
+        }  # fmt: skip
+        (run / "audits.json").write_text(json.dumps(note))
+    page = write_html([sweep])
+    rows = (page.parent / "tables/audits.md").read_text().splitlines()[2:]
+    assert rows[0] == "| ▲ warning | pseudo labels | Collapsed. |  | mean_teacher |"
+    assert rows[1] == "| ● ok | split leakage | No patient in two splits. |  | all |"
+    assert rows[2].startswith("| ○ not applicable | pseudo labels")
+
+
+def test_runs_whose_audits_differ_in_a_number_share_a_line(tmp_path):
+    sweep = write_sweep(tmp_path / "s", arms={"mil": ARMS["mean_teacher"]})
+    for place, run in enumerate(sorted((sweep / "runs").iterdir())):
+        status = "ok" if place < 2 else "warning"
+        note = {"probe": {"status": status, "summary": f"AUC 0.{place}.", "figures": {"auc": 0.5}}}
+        (run / "audits.json").write_text(json.dumps(note))
+    page = write_html([sweep])
+    rows = (page.parent / "tables/audits.md").read_text().splitlines()[2:]
+    assert rows == [
+        "| ▲ warning | probe | AUC 0.2. |  | mil (1 of 3 runs) |",
+        "| ● ok | probe | AUC 0.0. (r0; the others are in audits.csv) |  | mil (2 of 3 runs) |",
+    ]
+    assert len(pd.read_csv(page.parent / "tables/audits.csv")) == 3
+
+
+def test_the_same_folders_give_the_same_bytes(sweep, page, tmp_path):
+    assert write_html([sweep], tmp_path).read_bytes() == page.read_bytes()
+
+
+def test_what_failed_is_told(tmp_path):
+    sweep = write_sweep(tmp_path / "s")
+    (sweep / "failures.csv").write_text("run,arm,message\nx,mil,lost /home/ann/m.csv\n")
+    text = Reader(write_html([sweep]).read_text()).text
+    assert "1 run failed and took no part" in text
+    assert "lost …/m.csv" in text

@@ -1,0 +1,199 @@
+"""The parts of a report on their own: sentences, labels, paths, the ball."""
+
+import math
+from itertools import pairwise
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_sweep import cases, write_run
+
+from semilung.evaluation import content_blind_ball
+from semilung.report.ball import ball_dice
+from semilung.report.figures import FIGURES
+from semilung.report.labels import place_labels, spread
+from semilung.report.read import read_study
+from semilung.report.style import looks
+from semilung.report.text import without_folders
+from semilung.report.words import headline, lead
+from semilung.types import UserError
+
+DICE = FIGURES["dice"]
+ALARMS = FIGURES["healthy_fp_mm3"]
+
+
+def row(arm, mean, difference=math.nan, low=math.nan, high=math.nan, p_holm=math.nan, setting=""):
+    """A row of a comparison; the interval of the mean is 0.1 wide."""
+    return {
+        "setting": setting, "arm": arm, "n_cases": 9, "n_undefined": 1, "n_seeds": 3,
+        "mean": mean, "low": mean - 0.05, "high": mean + 0.05, "difference": difference,
+        "difference_low": low, "difference_high": high, "p": p_holm, "p_holm": p_holm,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def study(tmp_path):
+    return read_study([write_run(tmp_path / "a", cases((0.5, 0.6, 0.7, 0.8)))])
+
+
+def told(study, rows, figure=DICE, ball=None):
+    (sentence,) = headline(study, pd.DataFrame(rows), figure, ball or {})
+    return sentence.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_an_interval_that_holds_zero_shows_nothing(study):
+    rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, -0.01, 0.1, 0.04)]
+    assert "+0.050 against supervised" in told(study, rows)
+    assert "includes zero: no arm is shown to be better" in told(study, rows)
+
+
+def test_a_p_that_disagrees_with_the_interval_is_told(study):
+    rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, 0.01, 0.1, 0.2)]
+    assert "is above zero, but p = 0.200 after Holm's correction" in told(study, rows)
+    rows[1]["p_holm"] = 0.0004
+    assert "is above zero, and p < 0.001 after Holm's correction" in told(study, rows)
+
+
+def test_a_reference_that_is_best_is_not_beaten(study):
+    rows = [row("supervised", 0.5), row("mil", 0.45, -0.05, -0.1, -0.01, 0.01)]
+    assert "none of 2 arms is ahead of supervised" in told(study, rows)
+
+
+def test_fewer_false_positives_are_better(study):
+    rows = [row("supervised", 9.0), row("mil", 2.0, -7.0, -9.0, -3.0, 0.01)]
+    assert "mil has the best mean of 2 arms" in told(study, rows, ALARMS)
+    assert "is below zero, and p = 0.010" in told(study, rows, ALARMS)
+
+
+@pytest.mark.parametrize(
+    ("ball", "said"),
+    [(0.44, "It stands above"), (0.46, "It is not clearly above"), (0.5, "It does not reach")],
+)
+def test_the_ball_is_beaten_by_the_whole_interval_or_not(study, ball, said):
+    assert f"{said} the content-blind ball" in told(study, [row("mil", 0.495)], ball={"": ball})
+
+
+def test_several_settings_have_a_sentence_above_them():
+    rows = [
+        row("supervised", 0.4, setting="a=1"), row("mil", 0.5, 0.1, 0.05, 0.2, setting="a=1"),
+        row("supervised", 0.4, setting="a=2"), row("mil", 0.5, 0.1, -0.1, 0.2, setting="a=2"),
+    ]  # fmt: skip
+    assert lead(pd.DataFrame(rows), DICE).startswith("In 1 setting of 2, the best arm is ahead")
+    assert lead(pd.DataFrame(rows[:2]), DICE) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("/home/ann/m.csv", "…/m.csv"),
+        ("init=/home/ann lee/runs/a", "init=…/a"),
+        ("C:\\Users\\ann\\m.csv", "…/m.csv"),
+        ("~/runs/a", "…/a"),
+        ("lost /home/ann/a/b.pt, and /mnt/x/c.pt", "lost …/b.pt, and …/c.pt"),
+        ("terms/supervised/labelled", "terms/supervised/labelled"),
+        ("mm3/scan and 1/2", "mm3/scan and 1/2"),
+        ("runs/a/last.pt", "runs/a/last.pt"),
+    ],
+)
+def test_absolute_paths_lose_their_folders_and_nothing_else_does(text, kept):
+    assert without_folders(text) == kept
+    assert without_folders({"a": [text, 1.0, None]}) == {"a": [kept, 1.0, None]}
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.3))
+def test_spread_labels_keep_their_order_and_distance(values, gap):
+    placed = spread(values, gap)
+    ordered = [placed[i] for i in sorted(range(len(values)), key=lambda i: values[i])]
+    assert all(b - a >= gap - 1e-6 for a, b in pairwise(ordered))
+    assert np.mean(placed) == pytest.approx(np.mean(values), abs=1e-6)
+
+
+def test_labels_of_a_crowd_cover_no_dot_and_no_other_label():
+    rng = np.random.default_rng(0)
+    dots = [(x, y) for x, y in rng.uniform(150, 250, (10, 2))]
+    placed = place_labels(dots, [(60.0, 11.0)] * 10, (0, 0, 500, 400))
+    boxes = [(x - 30, y - 5.5, x + 30, y + 5.5) for x, y in placed]
+    for i, (left, bottom, right, top) in enumerate(boxes):
+        assert not any(left < x < right and bottom < y < top for x, y in dots)
+        for other in boxes[i + 1 :]:
+            apart_x = right <= other[0] or other[2] <= left
+            assert apart_x or top <= other[1] or other[3] <= bottom
+
+
+def test_arms_differ_in_marker_or_dashes_not_in_colour_alone():
+    names = [f"arm {i}" for i in range(14)]
+    found = looks(names, "arm 0")
+    assert len(set(found.values())) == 14
+    by_shape = {(look.marker, str(look.dashes)) for look in found.values()}
+    assert len(by_shape) == 14
+
+
+def write_cubes(folder, shape=(9, 9, 9)):
+    """A manifest of cubes, each with a ball of 2 voxels in radius at its own centre."""
+    folder.mkdir()
+    lines = ["case,patient,image,role,mask,split"]
+    for name, centre, split in (("t1", 3, "train"), ("t2", 5, "train"), ("n1", 4, "val")):
+        mask = content_blind_ball(shape, (centre, 4, 4), 2.0, (1, 1, 1))
+        nib.save(nib.Nifti1Image(mask, np.diag([-1, -1, 1, 1])), folder / f"{name}.nii.gz")
+        lines.append(f"{name},{name},{name}.nii.gz,labelled,{name}.nii.gz,{split}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.csv"
+
+
+def ball_of(tmp_path, manifest):
+    splits = {
+        "t1": {"role": "labelled", "split": "train"},
+        "t2": {"role": "unlabelled", "split": "train"},  # beyond the budget, yet it counts
+        "n1": {"role": "labelled", "split": "val"},
+    }
+    table = cases((0.5,), nodules=("n1",))
+    run = write_run(tmp_path / "run", table, splits=splits, data={"manifest": str(manifest)})
+    return ball_dice(read_study([run]).groups[0])
+
+
+def test_the_ball_takes_place_and_size_from_the_training_masks(tmp_path):
+    # Training balls (33 voxels) lie one voxel left and right of the middle, so the fitted one is in
+    # the middle. It shares 15, 19, 20, 28 and 32 voxels with each where it has 19, 27, 33, 57 and
+    # 81; the 27 fit best (38 / 60). They all lie in the judged ball's 33: 54 / 60.
+    assert ball_of(tmp_path, write_cubes(tmp_path / "cubes")) == 0.9
+
+
+def test_there_is_no_ball_where_cases_are_no_cubes_or_gone(tmp_path):
+    assert ball_of(tmp_path, write_cubes(tmp_path / "cubes", (9, 9, 10))) is None
+    assert ball_of(tmp_path / "b", tmp_path / "none.csv") is None
+
+
+def test_options_of_some_arms_alone_are_part_of_their_names(tmp_path):
+    runs = [write_run(tmp_path / "s", cases((0.5, 0.6, 0.7, 0.8)))]
+    for weight in (1, 10):
+        strategies = {"supervised": {}, "mil": {"weight": weight}}
+        run = write_run(tmp_path / f"m{weight}", cases((0.5, 0.6, 0.7, 0.8)))
+        text = (run / "config.yaml").read_text()
+        text = text.replace("strategies:\n  supervised: {}", f"strategies: {strategies}")
+        (run / "config.yaml").write_text(text)
+        runs.append(run)
+    study = read_study(runs)
+    assert study.arms == ["supervised", "mil, mil.weight=1", "mil, mil.weight=10"]
+    assert [group.label for group in study.groups] == [""]
+
+
+def test_a_run_is_no_sweep_and_gets_its_name_from_its_config(tmp_path):
+    run = write_run(
+        tmp_path / "x", cases((0.5, 0.6, 0.7, 0.8)), strategies=("supervised", "mil", "anomaly"),
+        data={"batch": {"healthy": 0}},
+    )  # fmt: skip
+    study = read_study([run])
+    assert not study.sweep
+    assert study.arms == ["mil+anomaly, no healthy"]
+
+
+def test_a_split_is_picked_where_all_were_judged(tmp_path):
+    run = write_run(tmp_path / "x", cases((0.5, 0.6, 0.7, 0.8)))
+    assert read_study([run]).split == "val"
+    (run / "evaluation-val-last").rename(run / "evaluation-test-last")
+    assert read_study([run]).split == "test"
+    with pytest.raises(UserError, match="never judged on the val split"):
+        read_study([run], "val")

@@ -1,0 +1,111 @@
+"""Comparisons that are refused, each with one message that says what to do."""
+
+import json
+
+import pytest
+from made_sweep import HEALTHY, NODULES, cases, write_run, write_sweep
+
+from semilung.report import read_study, write_html
+from semilung.types import UserError
+
+DICE = (0.5, 0.6, 0.7, 0.8)
+
+
+def test_a_folder_that_is_neither_run_nor_sweep(tmp_path):
+    with pytest.raises(UserError, match="is neither a run nor a sweep: a run holds"):
+        write_html([tmp_path])
+    with pytest.raises(UserError, match="is no folder"):
+        write_html([tmp_path / "none"])
+
+
+def test_runs_that_were_never_judged_with_the_command_to_run(tmp_path):
+    run = write_run(tmp_path / "a", cases(DICE))
+    with pytest.raises(UserError, match=f"semilung evaluate {run} --split test"):
+        write_html([run], split="test")
+
+
+def test_runs_judged_on_different_cases(tmp_path):
+    a = write_run(tmp_path / "a", cases(DICE))
+    other = cases(DICE, nodules=("n1", "n2", "n3", "n9"))
+    b = write_run(tmp_path / "b", other, strategies=("supervised", "mil"))
+    with pytest.raises(UserError, match=r"test cases differ: .* only one of them has n4, n9"):
+        write_html([a, b])
+
+
+def test_seeds_of_one_arm_judged_on_different_cases(tmp_path):
+    a = write_run(tmp_path / "a", cases(DICE))
+    b = write_run(tmp_path / "b", cases(DICE[:3], nodules=NODULES[:3]), seed=1)
+    with pytest.raises(UserError, match="only one of them has n4"):
+        write_html([a, b])
+
+
+def test_folds_of_one_arm_make_one_whole(tmp_path):
+    runs = []
+    for arm, extra in (("supervised", ()), ("mil", ("mil",))):
+        for fold, names in enumerate((NODULES[:2], NODULES[2:])):
+            table = cases(DICE[:2], (0.0,), nodules=names, healthy=HEALTHY[fold : fold + 1])
+            data = {"folds": 2, "fold": fold}
+            strategies = ("supervised", *extra)
+            runs.append(
+                write_run(tmp_path / f"{arm}{fold}", table, strategies=strategies, data=data)
+            )
+    (group,) = read_study(runs).groups
+    assert list(group.contenders) == ["supervised", "mil"]
+    assert write_html(runs, tmp_path / "out").is_file()
+    with pytest.raises(UserError, match="test cases differ"):
+        write_html(runs[:3], tmp_path / "out")
+
+
+def test_two_runs_of_one_arm_and_seed(tmp_path):
+    runs = [write_run(tmp_path / name, cases(DICE)) for name in ("a", "b")]
+    with pytest.raises(UserError, match="a and b are both supervised, seed 0"):
+        write_html(runs)
+
+
+def test_a_case_that_was_trained_on(tmp_path):
+    splits = {name: {"role": "labelled", "split": "train" if name == "n2" else "val"}
+              for name in NODULES}  # fmt: skip
+    run = write_run(tmp_path / "a", cases(DICE), splits=splits)
+    with pytest.raises(UserError, match=r"was trained on n2 .* the split leaks"):
+        write_html([run])
+
+
+def test_a_patient_that_was_trained_on(tmp_path):
+    rows = [f"{name},{name},{name}.nii.gz,labelled" for name in NODULES[:3]]
+    rows += [f"{name},{name},{name}.nii.gz,healthy" for name in HEALTHY]
+    rows += ["n4,smith,n4.nii.gz,labelled", "t1,smith,t1.nii.gz,unlabelled"]
+    manifest = tmp_path / "manifest.csv"
+    masked = [f"{r},{r.split(',')[0]}_mask.nii.gz" if ",labelled" in r else f"{r}," for r in rows]
+    manifest.write_text("\n".join(["case,patient,image,role,mask", *masked]) + "\n")
+    run = write_run(tmp_path / "a", cases(DICE), data={"manifest": str(manifest)})
+    with pytest.raises(UserError, match="was trained on n4") as told:
+        write_html([run])
+    assert "smith" not in str(told.value)
+
+
+def test_patients_that_cannot_be_checked_are_told(tmp_path):
+    run = write_run(tmp_path / "a", cases(DICE))
+    assert "but not their patients" in write_html([run]).read_text()
+
+
+def test_several_sweeps_at_once(tmp_path):
+    sweeps = [write_sweep(tmp_path / name, seeds=(0,)) for name in ("s", "t")]
+    with pytest.raises(UserError, match="give one sweep alone"):
+        write_html(sweeps)
+
+
+def test_a_sweep_without_a_finished_run(tmp_path):
+    sweep = write_sweep(tmp_path / "s", seeds=(0,))
+    (sweep / "results.csv").unlink()
+    with pytest.raises(UserError, match="no finished run"):
+        write_html([sweep])
+
+
+def test_a_damaged_file(tmp_path):
+    run = write_run(tmp_path / "a", cases(DICE))
+    (run / "audits.json").write_text("{")
+    with pytest.raises(UserError, match=r"audits\.json cannot be read"):
+        write_html([run])
+    (run / "audits.json").write_text(json.dumps([1]))
+    with pytest.raises(UserError, match=r"audits\.json holds no mapping"):
+        write_html([run])
