@@ -316,6 +316,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from semilung.data import prepare
     from semilung.evaluation import evaluate_cases, print_table, summarise, write_report
     from semilung.training import alike, load_predictor, split_cases, unseen_cases
+    from semilung.training.audits import audit_evaluation
 
     settings = [word for word in arguments.runs if word.startswith("evaluation.")]
     runs = [Path(word) for word in arguments.runs if word not in settings]
@@ -331,9 +332,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         cases = split_cases(runs, configs, what, manifest=arguments.manifest)
     models = [load_predictor(run, arguments.checkpoint) for run in runs]
     out = arguments.out or runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
+    judged = prepare(cases, config.data)
     report = evaluate_cases(
         models,
-        prepare(cases, config.data),
+        judged,
         window_hu=config.data.window_hu,
         config=config.inference,
         pictures=out / "overlays",
@@ -341,6 +343,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     write_report(report, out, empty=empty)
     print_table(summarise(report, empty=empty))
+    for run, own in zip(runs, configs, strict=True):
+        moved = arguments.manifest if arguments.split and run == runs[0] else None
+        audit_evaluation(run, own, judged, what=what, manifest=moved)
     _say(f"tables: {out}")
 
 

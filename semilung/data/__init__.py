@@ -13,7 +13,7 @@ from semilung.data.cohort import Cohort, open_cohort
 from semilung.data.config import AugmentConfig, DataConfig
 from semilung.data.intensity import scale_hu
 from semilung.data.manifest import Case, Fault, read_manifest
-from semilung.data.prepare import PreparedCase, prepare
+from semilung.data.prepare import PreparedCase, cached, prepare
 from semilung.data.splits import apply_label_budget, assign_splits
 from semilung.data.volume import (
     Header,
@@ -52,6 +52,7 @@ __all__ = [
     "assign_splits",
     "bag_label",
     "build_loader",
+    "cached",
     "check_manifest",
     "open_cohort",
     "prepare",

@@ -78,6 +78,11 @@ class PreparedCase:
             return np.empty(0, np.float32)
         return np.frombuffer(open_entry(self.files["mask"]).meta["diameters_mm"], np.float32)
 
+    @property
+    def checksums(self) -> bytes:
+        """CRC-32 of each stored chunk of the image; equal where volumes are, cheap to compare."""
+        return open_entry(self.files["image"]).checksums.tobytes()
+
     def crop(self, field: str, start: Shape, size: Shape) -> NDArray[Any]:
         """The box of `size` voxels at `start`, which may reach beyond the volume on any side.
 
@@ -135,6 +140,12 @@ def prepare(
         shown = "\n".join(f"  {message}" for message in sorted(failures))
         raise UserError(f"{len(failures)} of {len(cases)} cases cannot be prepared:\n{shown}")
     return [wanted[case.case] for case in cases]
+
+
+def cached(cases: Sequence[Case], config: DataConfig) -> list[PreparedCase]:
+    """Those of the cases whose image the cache holds already; nothing is prepared or opened."""
+    found = [_prepared(case, config) for case in cases]
+    return [item for item in found if item.files["image"].exists()]
 
 
 def _prepared(case: Case, config: DataConfig) -> PreparedCase:

@@ -61,7 +61,9 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
     )
 
 
-def load_predictor(run: str | Path, checkpoint: str = "last") -> nn.Module:
+def load_predictor(
+    run: str | Path, checkpoint: str = "last", *, net: str | None = None
+) -> nn.Module:
     """The net that a run predicts with, in evaluation mode, on the GPU where there is one.
 
     The run's strategies are not needed for it.
@@ -69,6 +71,7 @@ def load_predictor(run: str | Path, checkpoint: str = "last") -> nn.Module:
     Args:
         run: A run's folder, or a checkpoint file.
         checkpoint: `last` or `best`, where `run` is a folder.
+        net: `student` or `teacher.net`, instead of the one that predicts.
 
     Raises:
         UserError: No such checkpoint, or one that does not fit its own config.
@@ -76,7 +79,8 @@ def load_predictor(run: str | Path, checkpoint: str = "last") -> nn.Module:
     path = checkpoint_path(run, checkpoint)
     state = load_checkpoint(path)
     model = build_student(state["model"], state["heads"])
-    _load(model, _predictor_weights(state), str(path))
+    weights = _predictor_weights(state) if net is None else _below(f"{net}.", state["learner"])
+    _load(model, weights, str(path))
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 

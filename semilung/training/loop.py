@@ -1,14 +1,17 @@
 """The training loop, read top to bottom.
 
     cohort, learner, optimizer, loader
+    audits of the data
     for step, batch in loader:
         terms  = learner(batch, progress)             strategies give named, weighted terms
         loss   = sum of weight * value
         backward, clip, optimizer step at the scheduled rate
         learner.after_step(progress)                  teacher moves, strategies' hooks
         every log_every:        means of terms, weights, rate, waiting -> metrics.csv, TensorBoard
+        at three moments:       each term's gradient -> metrics.csv
         every validate_every:   learner.after_validation(figures); best.pt
         every checkpoint_every: last.pt, cost.json
+    audit of the gradients
 
 A step's data is a pure function of (seed, step), and so is its noise: torch's generator is seeded
 anew at each step. Resuming therefore needs no state of any generator.
@@ -29,6 +32,7 @@ from torch import Tensor
 
 from semilung.data import build_loader
 from semilung.strategies import Term
+from semilung.training.audits import audit_end, audit_start, gradients, is_moment
 from semilung.training.checkpoint import save_checkpoint
 from semilung.training.config import TrainConfig
 from semilung.training.cost import CostMeter
@@ -69,6 +73,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
     training = set_up(config, RunFolder(folder), resume=resume)
     fabric, trainer = training.fabric, config.trainer
     rank_zero = fabric.is_global_zero
+    if rank_zero:
+        audit_start(training)
     with (
         Interrupt() as interrupt,
         MetricsLog(training.run, step=training.step, enabled=rank_zero) as log,
@@ -86,6 +92,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
                 taken = means.take()
                 log.scalars(training.step, taken)
                 progress.report(training.step, _brief(taken))
+            if rank_zero and is_moment(training.step, trainer.max_steps):
+                log.scalars(training.step, gradients(training, batch, _noise_seed(training)))
             if last or (trainer.validate_every and training.step % trainer.validate_every == 0):
                 _validate(training, log, progress)
             if training.step % trainer.checkpoint_every == 0 or last or interrupt.asked:
@@ -94,7 +102,10 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
                     cost.write(training.step)
             if interrupt.asked:
                 break
-    return Outcome(folder, training.step, training.step == trainer.max_steps, training.figures)
+    outcome = Outcome(folder, training.step, training.step == trainer.max_steps, training.figures)
+    if rank_zero and outcome.finished:
+        audit_end(training.run)
+    return outcome
 
 
 def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
@@ -127,7 +138,7 @@ def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
     """One optimizer step on one batch; its figures by their logged names."""
     config, fabric, optimizer = training.config, training.fabric, training.optimizer
     progress = training.step / config.trainer.max_steps
-    torch.manual_seed(_step_seed(config.seed, training.step, fabric.global_rank))
+    torch.manual_seed(_noise_seed(training))
     training.module.train()
     terms: dict[str, Term] = training.module(batch, progress)
     loss = _total(terms)
@@ -169,9 +180,10 @@ def _refuse(what: str, batch: Batch, step: int) -> NoReturn:
     raise UserError(msg)
 
 
-def _step_seed(seed: int, step: int, rank: int) -> int:
+def _noise_seed(training: Training) -> int:
     """The seed of the noise of one step of one process."""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    parts = [training.config.seed, training.step, training.fabric.global_rank]
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def _brief(figures: dict[str, float]) -> dict[str, float]:

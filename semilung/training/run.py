@@ -27,7 +27,7 @@ class RunFolder:
     """Paths within `runs/<name>/`, and writing that leaves a whole file or none.
 
     The folder holds `config.yaml`, `provenance.json`, `splits.json`, `metrics.csv`, `cost.json`,
-    `last.pt`, `best.pt` and TensorBoard's events.
+    `audits.json`, `last.pt`, `best.pt` and TensorBoard's events.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,6 +39,7 @@ class RunFolder:
         self.cost = path / "cost.json"
         self.last = path / "last.pt"
         self.best = path / "best.pt"
+        self.audits = path / "audits.json"
 
     def require_free(self) -> None:
         """Refuse a folder that holds a run.

@@ -1,0 +1,184 @@
+"""What would unlabelled scans be labelled as, and is it right?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from semilung.data import PreparedCase, scale_hu
+from semilung.evaluation import dice, false_positives
+from semilung.inference import InferenceConfig, predict_probability, to_mask
+from semilung.training.audits.audit import Audit
+from semilung.types import IGNORE
+
+CONFIDENT = 0.9
+"""Probability of the likelier side from which a voxel counts as sure."""
+
+MOST_SCANS, MOST_VOXELS = 8, 16_000_000
+"""Bounds of the audit, for it predicts every scan; one scan is always looked at."""
+
+COLLAPSE = 10.0
+"""Foreground this many times rarer, or commoner, than in labelled masks is a collapse."""
+
+LEAST_DICE = 0.3
+"""Below it against hidden masks, pseudo-labels are mostly wrong."""
+
+LEAST_AGREEMENT = 0.5
+"""Below it between the two nets, pseudo-labels still move."""
+
+
+class _Scan(NamedTuple):
+    confident_share: float
+    confident_foreground_share: float
+    foreground_share: float
+    components: float
+    agreement: float
+    dice: float
+
+
+def choose_scans(items: Sequence[PreparedCase], *, seed: int) -> list[PreparedCase]:
+    """Some cases by seed, within the bounds of number and voxels, at least one if there is one."""
+    chosen: list[PreparedCase] = []
+    room = MOST_VOXELS
+    for i in np.random.default_rng(seed).permutation(len(items)).tolist():
+        room -= math.prod(items[i].shape)
+        if chosen and (len(chosen) == MOST_SCANS or room < 0):
+            break
+        chosen.append(items[i])
+    return chosen
+
+
+def audit_pseudo_labels(
+    net: nn.Module,
+    other: nn.Module | None,
+    unlabelled: Sequence[PreparedCase],
+    labelled: Sequence[PreparedCase],
+    config: InferenceConfig,
+    *,
+    window_hu: tuple[float, float],
+) -> Audit:
+    """Predict unlabelled training scans, and judge the labels that this gives.
+
+    Means over scans: the share of voxels that are sure (`max(p, 1 - p) >= 0.9`) and of foreground
+    that is; the share of foreground, beside that of labelled masks; components; `agreement`, the
+    Dice of the predictor with the run's other net; and `hidden_dice`, the Dice with the masks that
+    were hidden in training.
+
+    Args:
+        net: The run's predictor.
+        other: The student of a teacher, or an earlier checkpoint; None where there is neither.
+        unlabelled: Unlabelled training cases, some of them; one that brings a mask is judged by it,
+            so hand hidden masks over only after training has ended.
+        labelled: Training cases whose masks were known.
+        config: How scans are predicted.
+        window_hu: HU scaled to 0 and 1.
+
+    Raises:
+        UserError: A volume cannot be read.
+    """
+    if not unlabelled:
+        return Audit("not applicable", "The training has no unlabelled scans in the cache")
+    scans = [_look(net, other, item, config, window_hu) for item in unlabelled]
+    names = {"agreement": "agreement", "dice": "hidden_dice"}
+    means = {names.get(n, n): _mean([getattr(s, n) for s in scans]) for n in _Scan._fields}
+    known = _mean([_foreground_share(item.read("mask")) for item in labelled])
+    figures = {**means, "labelled_foreground_share": known, "scans": float(len(scans))}
+    figures = {name: value for name, value in figures.items() if not math.isnan(value)}
+    faults = _faults(figures)
+    advice = "; ".join(faults.values())
+    summary = _summary(figures) + "".join(f"; {fault}" for fault in faults)
+    return Audit("warning" if faults else "ok", summary, advice, figures)
+
+
+def _faults(figures: dict[str, float]) -> dict[str, str]:
+    """Each fault and its remedy."""
+    share, known = figures["foreground_share"], figures.get("labelled_foreground_share", 0.0)
+    faults = {}
+    if share * COLLAPSE < known:
+        faults["the labels have collapsed to background"] = (
+            "Lower the strategy's weight or thresholds, lengthen its ramp, and look whether the "
+            "healthy weight silences the net"
+        )
+    if known and share > known * COLLAPSE:
+        faults["the labels flood"] = (
+            "Raise the confidence that the strategy asks for, or begin it later"
+        )
+    if figures.get("hidden_dice", 1.0) < LEAST_DICE:
+        faults["the labels are mostly wrong"] = (
+            "Do not train on them unfiltered; label more scans, or strengthen the supervised run"
+        )
+    if figures.get("agreement", 1.0) < LEAST_AGREEMENT:
+        faults["they still move"] = "Train longer, or raise teacher_decay"
+    return faults
+
+
+def _summary(figures: dict[str, float]) -> str:
+    parts = [
+        f"On {figures['scans']:.0f} unlabelled scans {figures['confident_share']:.1%} of the voxels"
+        f" are sure, {figures['foreground_share']:.2%} are foreground",
+        f"{figures['components']:.1f} components a scan",
+    ]
+    if "labelled_foreground_share" in figures:
+        parts[0] += f" ({figures['labelled_foreground_share']:.2%} in labelled masks)"
+    if "agreement" in figures:
+        parts.append(f"Dice {figures['agreement']:.2f} between the run's two nets")
+    if "hidden_dice" in figures:
+        parts.append(f"Dice {figures['hidden_dice']:.2f} against hidden masks")
+    return ", ".join(parts)
+
+
+def _look(
+    net: nn.Module,
+    other: nn.Module | None,
+    item: PreparedCase,
+    config: InferenceConfig,
+    window_hu: tuple[float, float],
+) -> _Scan:
+    image = torch.from_numpy(scale_hu(item.read("image"), window_hu))
+
+    def predicted(net: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        p = predict_probability(
+            net,
+            image,
+            window=config.window,
+            overlap=config.overlap,
+            batch_size=config.batch_size,
+        ).numpy()
+        mask = to_mask(
+            p,
+            threshold=config.threshold,
+            min_volume_mm3=config.min_volume_mm3,
+            spacing_mm=item.spacing_mm,
+        )
+        return p, mask
+
+    p, mask = predicted(net)
+    sure = np.maximum(p, 1 - p) >= CONFIDENT
+    return _Scan(
+        float(sure.mean()),
+        float(sure[mask > 0].mean()) if mask.any() else math.nan,
+        float(mask.mean()),
+        false_positives(mask, item.spacing_mm).components,
+        _agreement(mask, predicted(other)[1]) if other is not None else math.nan,
+        dice(mask, item.read("mask")) if "mask" in item.files else math.nan,
+    )
+
+
+def _agreement(mask: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Dice of two predictions, neither of which is the truth; NaN where both are empty."""
+    return dice(mask, other) if other.any() or not mask.any() else 0.0
+
+
+def _foreground_share(mask: NDArray[np.uint8]) -> float:
+    return float(((mask > 0) & (mask != IGNORE)).mean())
+
+
+def _mean(values: Sequence[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
