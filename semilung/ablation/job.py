@@ -17,6 +17,7 @@ from semilung.data import prepare
 from semilung.evaluation import Report, evaluate_cases, summarise, write_report
 from semilung.files import write_text
 from semilung.training import TrainConfig, load_predictor, split_cases, train
+from semilung.training.audits import audit_evaluation
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.cost import read_cost
 from semilung.types import UserError
@@ -82,16 +83,17 @@ class Job:
 
 def judge(run: Path, config: TrainConfig, split: str, checkpoint: str) -> Report:
     """Judge a run on a split and write `evaluation-<split>-<checkpoint>` into its folder."""
-    cases = split_cases([run], [config], split)
+    cases = prepare(split_cases([run], [config], split), config.data)
     out = run / f"evaluation-{split}-{checkpoint}"
     report = evaluate_cases(
         load_predictor(run, checkpoint),
-        prepare(cases, config.data),
+        cases,
         window_hu=config.data.window_hu,
         config=config.inference,
         pictures=out / "overlays",
     )
     write_report(report, out, empty=config.evaluation.empty)
+    audit_evaluation(run, config, cases, what=split)
     return report
 
 

@@ -1,0 +1,80 @@
+"""The `semilung` command: `train` speaks Hydra, everything else plain arguments.
+
+Torch and Hydra are imported where a command needs them, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn
+
+from semilung import __version__
+from semilung.cli.data import add_data
+from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
+from semilung.cli.say import fail
+from semilung.cli.train import ABLATE, ablate_command, train_command
+from semilung.types import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit: 0 done, 1 a fault of semilung, 2 a mistake, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    warnings.formatwarning = _plain_warning
+    try:
+        if arguments[:1] == ["train"]:
+            train_command(arguments[1:])
+        elif arguments[:1] == ["ablate"] and not {"-h", "--help"} & set(arguments):
+            ablate_command(arguments[1:])
+        else:
+            parsed = _parser().parse_args(_settings_first(arguments))
+            parsed.run(parsed)
+    except UserError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _settings_first(arguments: list[str]) -> list[str]:
+    """`evaluation.key=value` behind the command: argparse wants words without dashes together."""
+    settings = [word for word in arguments if word.startswith("evaluation.")]
+    others = [word for word in arguments if word not in settings]
+    return [*others[:1], *settings, *others[1:]]
+
+
+def _plain_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning as a user needs it, without the line of code that gave it."""
+    return f"semilung: warning: {message}\n"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semilung",
+        description="Semi- and weakly-supervised lung-nodule segmentation on 3D CT.",
+        epilog="semilung COMMAND --help tells more about each.",
+    )
+    parser.add_argument("--version", action="version", version=f"semilung {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands.add_parser("train", help="train: semilung train strategy=mean_teacher [key=value ...]")
+    commands.add_parser(
+        "ablate",
+        help="train and compare: semilung ablate strategy=a,b seed=0,1,2 [key=value,value ...]",
+        description=ABLATE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data(commands.add_parser("data", help="phantom, check, prepare, anatomy"))
+    add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
+    add_report(commands.add_parser("report", help="one page on a sweep, or on one or more runs"))
+    add_predict(commands.add_parser("predict", help="write nodule masks of NIfTI scans"))
+    add_list(commands.add_parser("list", help="names that a config may use"))
+    return parser

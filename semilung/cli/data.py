@@ -1,0 +1,83 @@
+"""`semilung data ...`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from semilung.cli.say import say
+from semilung.types import UserError
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The commands of `semilung data`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    phantom = commands.add_parser("phantom", help="make a cohort of procedural chest CTs")
+    phantom.add_argument("out", type=Path, help="new folder for the scans and manifest.csv")
+    phantom.add_argument("--scans", type=int, default=12)
+    phantom.add_argument("--size", type=int, default=96, help="voxels along each axis")
+    phantom.add_argument("--spacing-mm", type=float, default=2.0)
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.set_defaults(run=_data_phantom)
+    check = commands.add_parser("check", help="tell everything wrong with a manifest")
+    check.add_argument("manifest", type=Path)
+    check.set_defaults(run=_data_check)
+    prepare = commands.add_parser("prepare", help="fill the cache of resampled volumes")
+    prepare.add_argument("manifest", type=Path)
+    prepare.add_argument("settings", nargs="*", help="of data, as in train: spacing_mm=[2,2,2]")
+    prepare.add_argument("--verify", action="store_true", help="hash what the cache holds")
+    prepare.set_defaults(run=_data_prepare)
+    anatomy = commands.add_parser("anatomy", help="label coarse anatomy where a manifest has none")
+    anatomy.add_argument("manifest", type=Path)
+    anatomy.add_argument("--out", type=Path, help="default: anatomy, beside the manifest")
+    anatomy.add_argument("--lungs", choices=["classical", "lungmask"], default="classical")
+    anatomy.add_argument("--overwrite", action="store_true", help="make all anatomy anew")
+    anatomy.set_defaults(run=_data_anatomy)
+
+
+def _data_phantom(arguments: argparse.Namespace) -> None:
+    from semilung.data.phantom import write_phantom
+
+    manifest = write_phantom(
+        arguments.out,
+        scans=arguments.scans,
+        size=arguments.size,
+        spacing_mm=arguments.spacing_mm,
+        seed=arguments.seed,
+    )
+    say(f"manifest: {manifest}")
+
+
+def _data_check(arguments: argparse.Namespace) -> None:
+    from semilung.data import check_manifest
+
+    faults = check_manifest(arguments.manifest)
+    for fault in faults:
+        say(f"row {fault.row}  {fault.case}  {fault.field}: {fault.message}")
+    if faults:
+        raise UserError(f"{arguments.manifest} has {len(faults)} faults, listed above")
+    say(f"{arguments.manifest}: no fault found")
+
+
+def _data_prepare(arguments: argparse.Namespace) -> None:
+    from semilung.config import data_config
+    from semilung.data import prepare, read_manifest
+
+    config = data_config(arguments.settings)
+    prepared = prepare(read_manifest(arguments.manifest), config, verify=arguments.verify)
+    say(f"{len(prepared)} cases are prepared in {config.cache_folder()}")
+
+
+def _data_anatomy(arguments: argparse.Namespace) -> None:
+    from semilung.data.anatomy import add_anatomy
+
+    outcome = add_anatomy(
+        arguments.manifest,
+        out=arguments.out,
+        overwrite=arguments.overwrite,
+        lungs=arguments.lungs,
+    )
+    say(f"{outcome.written} cases labelled; manifest: {outcome.manifest}")
+    if outcome.failures:
+        shown = "\n".join(f"  {message}" for message in outcome.failures)
+        raise UserError(f"{len(outcome.failures)} cases cannot be labelled:\n{shown}")

@@ -1,0 +1,142 @@
+"""What is done with runs: `evaluate`, `predict`, `report`; and `list`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from semilung.cli.say import say
+from semilung.types import UserError
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `semilung evaluate`."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, several are averaged; "
+                        "and settings: evaluation.empty=nnunet|monai|pymic shows the figures "
+                        "of another convention for empty masks too")  # fmt: skip
+    parser.add_argument("--split", choices=["val", "test"], help="default: test")
+    parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest; "
+                        "with --split: where the run's own manifest is now")  # fmt: skip
+    parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
+    parser.add_argument("--out", type=Path, help="default: RUN/evaluation-<what>-<checkpoint>")
+    parser.set_defaults(run=_evaluate)
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `semilung report`."""
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN_OR_SWEEP",
+                        help="a sweep's folder, or run folders, all evaluated")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="default: report, in the first folder")
+    parser.add_argument("--split", choices=["val", "test"], help="default: the sweep's; of runs "
+                        "test where all were judged on it, else val")  # fmt: skip
+    parser.add_argument("--figure", default="dice", help="what arms are compared by")
+    parser.set_defaults(run=_report)
+
+
+def add_predict(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `semilung predict`."""
+    parser.add_argument("scans", type=Path, nargs="+", help="NIfTI files")
+    parser.add_argument("--run", type=Path, action="append", required=True, dest="runs",
+                        help="a run's folder; give several to average them")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
+    parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
+    parser.add_argument("--threshold", type=float, help="default: the run's")
+    parser.add_argument("--probability", action="store_true", help="write probabilities too")
+    parser.add_argument("--pseudo-labels", action="store_true",
+                        help="write labels for another training too, unsure voxels set to 255, "
+                        "and OUT/manifest.csv that names them")  # fmt: skip
+    parser.add_argument("--confident", type=float, default=0.9,
+                        help="least confidence of a pseudo-label's voxel, 0.5 to 1")  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true")
+    parser.set_defaults(run=_predict)
+
+
+def add_list(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `semilung list`."""
+    parser.add_argument("kind", choices=["strategies", "losses", "models"])
+    parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    parser.set_defaults(run=_list)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from semilung.config import evaluation_config, load_run_config
+    from semilung.data import prepare
+    from semilung.evaluation import evaluate_cases, print_table, summarise, write_report
+    from semilung.training import alike, load_predictor, split_cases, unseen_cases
+    from semilung.training.audits import audit_evaluation
+
+    settings = [word for word in arguments.runs if word.startswith("evaluation.")]
+    runs = [Path(word) for word in arguments.runs if word not in settings]
+    if not runs:
+        raise UserError("evaluate needs a run folder: semilung evaluate RUN [evaluation.empty=...]")
+    configs = [load_run_config(run) for run in runs]
+    config = alike(configs)
+    empty = evaluation_config(config.evaluation, settings).empty
+    if arguments.manifest and not arguments.split:
+        cases, what = unseen_cases(runs, configs, arguments.manifest), "manifest"
+    else:
+        what = arguments.split or "test"
+        cases = split_cases(runs, configs, what, manifest=arguments.manifest)
+    models = [load_predictor(run, arguments.checkpoint) for run in runs]
+    out = arguments.out or runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
+    judged = prepare(cases, config.data)
+    report = evaluate_cases(
+        models,
+        judged,
+        window_hu=config.data.window_hu,
+        config=config.inference,
+        pictures=out / "overlays",
+        progress=True,
+    )
+    write_report(report, out, empty=empty)
+    print_table(summarise(report, empty=empty))
+    for run, own in zip(runs, configs, strict=True):
+        moved = arguments.manifest if arguments.split and run == runs[0] else None
+        audit_evaluation(run, own, judged, what=what, manifest=moved)
+    say(f"tables: {out}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from semilung.report import write_html
+
+    page = write_html(
+        arguments.folders, arguments.out, split=arguments.split, figure=arguments.figure
+    )
+    say(f"report: {page}")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from semilung.config import load_run_config
+    from semilung.training import load_predictor, predict_files
+
+    configs = [load_run_config(run) for run in arguments.runs]
+    models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
+    written = predict_files(
+        models,
+        configs,
+        arguments.scans,
+        arguments.out,
+        threshold=arguments.threshold,
+        probability=arguments.probability,
+        confident=arguments.confident if arguments.pseudo_labels else None,
+        overwrite=arguments.overwrite,
+    )
+    for path in written:
+        say(str(path))
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from semilung.catalogue import catalogue, markdown
+
+    if arguments.markdown:
+        say(markdown(arguments.kind))
+        return
+    table = Table("name", "what it does", "needs", box=None, pad_edge=False)
+    for entry in catalogue(arguments.kind):
+        table.add_row(*entry)
+    console = Console()
+    console.width = console.width if console.is_terminal else 160
+    console.print(table, markup=False)

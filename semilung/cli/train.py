@@ -1,0 +1,120 @@
+"""`semilung train` and `semilung ablate`, which speak Hydra."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semilung.cli.say import fail, say
+from semilung.types import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+ABLATE = """\
+Train every combination of the swept settings, judge all runs on the same cases, keep the table.
+
+  semilung ablate strategy=mean_teacher,'[mean_teacher,mil]' seed=0,1,2 data.labelled=8,16
+
+Any setting of `semilung train` may be swept; strategies.X.* concerns the arms that hold X. The arm
+`supervised`, and where there is a healthy stream the same without it, are always among them.
+
+  split=val|test           what runs are judged on; val unless asked
+  equal=steps|compute      what arms get the same of
+  baselines=false          only the strategies that are named
+  sweep_dir=DIR            default: sweeps/<strategies>-<hash of what all runs share>
+  hydra/launcher=parallel  side by side (extra `parallel`); slurm, slurm_local (extra `cluster`)
+  --config-dir DIR         further configs, of strategies from elsewhere
+
+The same command goes on where it was interrupted and repeats nothing that is finished."""
+
+
+def train_command(overrides: list[str]) -> None:
+    """`semilung train` with the words that follow it."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from semilung.config import register_schema
+
+    register_schema()
+    sys.argv = ["semilung train", *overrides]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hands errors on instead of printing them in its own way
+    wrapped = hydra.main(
+        config_path="pkg://semilung.configs", config_name="train", version_base="1.3"
+    )(_run_training)
+    try:
+        wrapped()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_of_hydra(error)) from error
+
+
+def _of_hydra(error: BaseException) -> str:
+    """What a user needs of Hydra's message, and the first line of its cause."""
+    told = str(error).partition("Config search path:")[0]
+    lines = [line.strip() for line in told.splitlines() if not line.startswith((" ", "To append"))]
+    if error.__cause__ is not None:
+        lines.append(str(error.__cause__).splitlines()[0])
+    unique = dict.fromkeys(filter(None, lines))
+    return "\n  ".join(unique) + "\n`semilung train --cfg job` shows every setting"
+
+
+def _run_training(composed: DictConfig) -> None:
+    try:
+        _train_composed(composed)
+    except UserError as error:  # here, for Hydra would tell of it in its own way
+        fail(str(error))
+
+
+def _train_composed(composed: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from semilung.config import (
+        load_run_config,
+        resumed,
+        run_name,
+        to_command,
+        to_training,
+        with_absolute_paths,
+    )
+    from semilung.training import train
+
+    command = to_command(composed)
+    config = to_training(command)
+    if command.resume is not None:
+        folder = Path(command.resume)
+        saved = load_run_config(folder)
+        config = with_absolute_paths(config, saved.data.manifest)
+        own = ("resume", "runs_dir", "run_name")
+        task = HydraConfig.get().overrides.task
+        config = resumed(saved, config, [o for o in task if o.partition("=")[0] not in own])
+    else:
+        config = with_absolute_paths(config, None)
+        folder = Path(command.runs_dir) / (command.run_name or run_name(config))
+    outcome = train(config, folder, resume=command.resume is not None)
+    if not outcome.finished:
+        say(f"stopped at step {outcome.steps}; go on with: semilung train resume={folder}")
+        sys.exit(130)
+    say(f"trained {outcome.steps} steps: {folder}\njudge it with: semilung evaluate {folder}")
+
+
+def ablate_command(words: list[str]) -> None:
+    """`semilung ablate` with the words that follow it."""
+    from semilung.ablation import ablate
+
+    config_dir = None
+    if "--config-dir" in words:
+        at = words.index("--config-dir")
+        if at + 1 == len(words):
+            raise UserError("--config-dir wants a folder")
+        config_dir = Path(words[at + 1])
+        del words[at : at + 2]
+    try:
+        folder = ablate(words, config_dir=config_dir)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from here")
+        sys.exit(130)
+    say(f"results: {folder / 'results.csv'}\nreport: semilung report {folder}")
