@@ -94,9 +94,13 @@ def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
     low, high = best["difference_low"], best["difference_high"]
     sentence = (
         f"{best['arm']} has the best mean of {len(rows)} arms, a {value}: "
-        f"{signed(best['difference'], d)} against {reference['arm']}. The paired interval, "
-        f"{between(low, high, d)}, "
+        f"{signed(best['difference'], d)} against {reference['arm']}. "
     )
+    if not (paired := between(low, high, d)):
+        return (
+            f"{sentence}The cases are too few for a paired interval: no arm is shown to be better."
+        )
+    sentence += f"The paired interval, {paired}, "
     if not _is_ahead(best, figure):
         return sentence + "includes zero: no arm is shown to be better."
     side = "above" if figure.more_is_better else "below"
@@ -154,11 +158,11 @@ def _taken_off(group: Group, best: str) -> str:
     cases = long_table(group, figure)
     found = relative_reduction(cases, figure=figure.column, reference=WITHOUT_HEALTHY)
     row = next(row for row in records(found) if row["arm"] == best)
+    interval = between(100 * row["low"], 100 * row["high"], 1)
+    if not interval:  # training without them marks nothing, or the scans are too few
+        return ""
     percent = number(100 * row["reduction"], 1)
-    return (
-        f", {percent} % less (95 % interval {between(100 * row['low'], 100 * row['high'], 1)}) "
-        f"than training without healthy scans"
-    )
+    return f", {percent} % less (95 % interval {interval}) than training without healthy scans"
 
 
 def caveats(study: Study) -> list[str]:

@@ -50,6 +50,11 @@ def test_an_interval_that_holds_zero_shows_nothing(study):
     assert "includes zero: no arm is shown to be better" in told(study, rows)
 
 
+def test_an_interval_that_there_is_not_is_not_told(study):
+    rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, p_holm=1.0)]
+    assert "too few for a paired interval: no arm is shown to be better" in told(study, rows)
+
+
 def test_a_p_that_disagrees_with_the_interval_is_told(study):
     rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, 0.01, 0.1, 0.2)]
     assert "is above zero, but p = 0.200 after Holm's correction" in told(study, rows)
