@@ -44,7 +44,7 @@ def ablate(words: Sequence[str], *, config_dir: Path | None = None) -> Path:
     with open_hydra(config_dir) as hydra:
         request = read_request(words, loader=hydra.config_loader)
         sweep = SweepFolder(request.folder.resolve())
-        request = request.along(sweep.asked().get("axes", {}))
+        request = sweep.joined(request)
         master = read_launcher(hydra, request, sweep.path)
         cells = _cells(hydra, request, sweep, defaults(master))
         waiting = {cell.name: cell for cell in cells if not sweep.finished(cell)}

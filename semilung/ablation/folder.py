@@ -81,21 +81,22 @@ class SweepFolder:
             msg = f"{path} is damaged ({error}); name another folder with sweep_dir=..."
             raise UserError(msg) from error
 
-    def begin(self, request: Request) -> dict[str, Any]:
-        """Write or widen `sweep.yaml`; what it says.
+    def joined(self, request: Request) -> Request:
+        """The request as one of the ablation that the folder holds, if it holds any.
 
         Raises:
             UserError: The folder holds an ablation of other common settings, or a damaged one.
         """
-        asked: dict[str, Any] = {
-            "axes": request.axes,
-            "common": request.common,
-            "split": request.split,
-            "equal": request.equal,
-        }
         kept = self.asked()
         if kept:
-            _require_alike(self.path, kept, asked)
+            request = request.along(kept["axes"])
+            _require_alike(self.path, kept, _asked(request))
+        return request
+
+    def begin(self, request: Request) -> dict[str, Any]:
+        """Write or widen `sweep.yaml` by a request that has joined; what it says."""
+        kept, asked = self.asked(), _asked(request)
+        if kept:
             asked = {**kept, "axes": _union(kept["axes"], asked["axes"])}
         self.write(asked)
         return asked
@@ -132,6 +133,15 @@ def row_of(cell: Cell, swept: Sequence[str], **found: object) -> dict[str, Any]:
     """A row of `results.csv`: which run it is, its values of the swept settings, what it found."""
     values = {key: cell.axes.get(key) for key in swept}
     return {"run": cell.name, "arm": cell.arm, "seed": int(cell.seed), **values, **found}
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    return {
+        "axes": request.axes,
+        "common": request.common,
+        "split": request.split,
+        "equal": request.equal,
+    }
 
 
 def _require_alike(path: Path, kept: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(words, monkeypatch):
     assert list(failures["arm"]) == ["non_adjacency"]
     monkeypatch.setattr(Learner, "before_training", lambda self, streams: None)
     monkeypatch.setattr(job, "train", train_but_say_no)
-    with pytest.raises(FailedRunsError, match="ValueError.*no"):  # not a mistake of the user's
+    with pytest.raises(FailedRunsError, match=r"ValueError.*no"):  # not a mistake of the user's
         ablate(asked)
     assert len(rows(folder)) == 1
     [kept] = folder.glob("runs/non_adjacency*/failure.json")
@@ -197,8 +197,8 @@ def test_fewer_values_of_an_axis_are_the_same_ablation(words):
         (0, 0.002),
         (1, 0.002),
     ]
-    with pytest.raises(UserError, match="model.prior is not set there and swept here"):
-        ablate([*asked, "optim.lr=0.002", "+model.prior=0.1,0.2"])
+    with pytest.raises(UserError, match=r"model\.prior is not set there and swept here"):
+        ablate([*asked, "optim.lr=0.002", "model.prior=0.1,0.2"])
 
 
 def test_settings_that_change_no_result_may_change(words):
