@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 
-from semilung.ablation.request import Request
+from semilung.ablation.request import Request, shaping
+from semilung.strategies import list_strategies
+from semilung.types import UserError
 
 BASELINE = "supervised"
 NO_HEALTHY = "supervised, no healthy"
 """The arm that shows what the healthy stream is worth."""
+
+HEALTHY = "data.batch.healthy"
 
 
 @dataclass(frozen=True)
@@ -23,17 +29,25 @@ class Cell:
         seed: Its seed.
         axes: Its value of each further swept setting.
         overrides: What `semilung train` is told, as `key=value`.
+        steps: How many it trains, where that is not for the overrides to say (`equal=compute`).
     """
 
     arm: str
     seed: str
     axes: dict[str, str]
     overrides: list[str] = field(repr=False)
+    steps: int | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """All that a training is told."""
+        steps = [] if self.steps is None else [f"trainer.max_steps={self.steps}"]
+        return [*self.overrides, *steps]
 
     @property
     def name(self) -> str:
         """The run's folder: arm, seed and swept values, and a hash of all that it is told."""
-        digest = hashlib.sha256("\n".join(sorted(self.overrides)).encode()).hexdigest()[:6]
+        digest = hashlib.sha256("\n".join(shaping(self.overrides)).encode()).hexdigest()[:6]
         swept = [f"{key.rsplit('.', 1)[-1]}{value}" for key, value in self.axes.items()]
         readable = "-".join([self.arm.replace(", ", "-"), f"s{self.seed}", *swept])
         safe = re.sub(r"[^\w.+-]", "_", readable)[:100]
@@ -49,6 +63,9 @@ def cells_of(request: Request, *, healthy: bool) -> list[Cell]:
         request: What was asked for.
         healthy: Whether the data has a healthy stream, so that the arm without it is another.
 
+    Raises:
+        UserError: A setting of a strategy that there is not.
+
     Example:
         >>> from semilung.ablation.request import read_request
         >>> request = read_request(["strategy=mil", "strategies.mil.k=1,2", "seed=0,1"])
@@ -58,19 +75,20 @@ def cells_of(request: Request, *, healthy: bool) -> list[Cell]:
     arms = {arm_name(strategy): [f"strategy={strategy}"] for strategy in request.axes["strategy"]}
     if request.baselines:
         supervised = {BASELINE: [f"strategy={BASELINE}"]}
-        without = {NO_HEALTHY: [f"strategy={BASELINE}", "data.batch.healthy=0"]}
+        without = {NO_HEALTHY: [f"strategy={BASELINE}", f"{HEALTHY}=0"]}
         arms = (without if healthy else {}) | supervised | arms
+    _require_known([*request.swept, *(word.partition("=")[0] for word in request.common)])
     further = {key: request.axes[key] for key in request.swept}
     found: dict[tuple[str, ...], Cell] = {}
     for seed, values in product(request.axes["seed"], product(*further.values())):
         swept = dict(zip(further, values, strict=True))
         for arm, own in arms.items():
             set_by_arm = {word.partition("=")[0] for word in own}
-            shared = [f"{key}={value}" for key, value in swept.items()]
-            told = [w for w in [*request.common, *shared] if _concerns(w, arm, set_by_arm)]
-            axes = {k: v for k, v in swept.items() if _concerns(f"{k}={v}", arm, set_by_arm)}
-            cell = Cell(arm, seed, axes, [*own, f"seed={seed}", *told])
-            found.setdefault(tuple(cell.overrides), cell)
+            axes = {k: v for k, v in swept.items() if _concerns(k, arm, set_by_arm)}
+            words = [w for w in request.common if _concerns(w, arm, set_by_arm)]
+            words += [f"{key}={value}" for key, value in axes.items()]
+            cell = Cell(_named(arm, axes), seed, axes, [*own, f"seed={seed}", *words])
+            found.setdefault(tuple(sorted(cell.overrides)), cell)
     return list(found.values())
 
 
@@ -85,9 +103,30 @@ def arm_name(strategy: str) -> str:
     return "+".join(name for name in names if name != BASELINE) or BASELINE
 
 
+def _named(arm: str, axes: dict[str, str]) -> str:
+    """Supervised without the healthy stream has one name, however it comes about."""
+    return NO_HEALTHY if arm == BASELINE and axes.get(HEALTHY) == "0" else arm
+
+
 def _concerns(word: str, arm: str, set_by_arm: set[str]) -> bool:
     key = word.partition("=")[0]
-    parts = key.split(".")
-    if parts[0].lstrip("+~") == "strategies" and len(parts) > 1 and parts[1] != BASELINE:
-        return parts[1] in arm.split("+")
+    strategy = _strategy_of(key)
+    if strategy is not None and strategy != BASELINE:
+        return strategy in arm.split("+")
     return key not in set_by_arm
+
+
+def _strategy_of(key: str) -> str | None:
+    """The strategy that a setting `strategies.X.*` belongs to."""
+    parts = key.split(".")
+    return parts[1] if parts[0].lstrip("+~") == "strategies" and len(parts) > 1 else None
+
+
+def _require_known(keys: Iterable[str]) -> None:
+    known = list_strategies()
+    for key in keys:
+        strategy = _strategy_of(key)
+        if strategy is not None and strategy not in known:
+            near = difflib.get_close_matches(strategy, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+            raise UserError(f"{key} is a setting of no strategy{hint}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,18 @@ import pandas as pd
 import yaml
 
 from semilung.ablation.cells import Cell
-from semilung.ablation.request import Request
+from semilung.ablation.request import Request, shaping
 from semilung.files import write_text
 from semilung.types import UserError
+
+FAILURES = ("run", "arm", "message")
 
 
 @dataclass(frozen=True)
 class SweepFolder:
     """Paths within `sweeps/<name>/`.
 
-    Each run keeps its own row (`row.json`) or the reason why it failed (`failure.txt`), so that
+    Each run keeps its own row (`row.json`) or the reason why it failed (`failure.json`), so that
     runs side by side never write one file; the tables are collected from these.
     """
 
@@ -37,32 +41,62 @@ class SweepFolder:
 
     def failure(self, cell: Cell) -> Path:
         """Why a run failed."""
-        return self.run(cell) / "failure.txt"
+        return self.run(cell) / "failure.json"
 
     def finished(self, cell: Cell) -> bool:
         """Whether a run has its row."""
         return self.row(cell).is_file()
 
-    def begin(self, request: Request) -> dict[str, Any]:
-        """Write or widen `sweep.yaml`; what it says.
+    @contextmanager
+    def claimed(self, cell: Cell) -> Iterator[bool]:
+        """Whether the run is this process's; no other gets it until the block ends.
+
+        The claim is a POSIX lock: it ends with its process, however that ends, and the loader's
+        processes do not inherit it.
+        """
+        self.run(cell).mkdir(parents=True, exist_ok=True)
+        with (self.run(cell) / ".claim").open("w") as file:
+            free = True
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                free = False
+            except OSError:  # a file system without locks: the user minds that herself
+                pass
+            yield free
+
+    def asked(self) -> dict[str, Any]:
+        """What `sweep.yaml` says; nothing where no ablation has begun here.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        path = self.path / "sweep.yaml"
+        if not path.exists():
+            return {}
+        try:
+            kept: dict[str, Any] = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+            return {key: kept[key] for key in ("axes", "common", "split", "equal")} | kept
+        except (OSError, yaml.YAMLError, TypeError, ValueError, KeyError) as error:
+            msg = f"{path} is damaged ({error}); name another folder with sweep_dir=..."
+            raise UserError(msg) from error
+
+    def joined(self, request: Request) -> Request:
+        """The request as one of the ablation that the folder holds, if it holds any.
 
         Raises:
             UserError: The folder holds an ablation of other common settings, or a damaged one.
         """
-        path = self.path / "sweep.yaml"
-        asked: dict[str, Any] = {
-            "axes": request.axes,
-            "common": request.common,
-            "split": request.split,
-            "equal": request.equal,
-        }
-        if path.exists():
-            kept = _read(path)
-            differing = [key for key in ("common", "split", "equal") if kept[key] != asked[key]]
-            if differing:
-                told = "; ".join(f"{k}: {kept[k]} there, {asked[k]} asked for" for k in differing)
-                msg = f"{self.path} holds an ablation of other settings ({told}), so its runs"
-                raise UserError(f"{msg} are not to be compared. Name another with sweep_dir=...")
+        kept = self.asked()
+        if kept:
+            request = request.along(kept["axes"])
+            _require_alike(self.path, kept, _asked(request))
+        return request
+
+    def begin(self, request: Request) -> dict[str, Any]:
+        """Write or widen `sweep.yaml` by a request that has joined; what it says."""
+        kept, asked = self.asked(), _asked(request)
+        if kept:
             asked = {**kept, "axes": _union(kept["axes"], asked["axes"])}
         self.write(asked)
         return asked
@@ -71,24 +105,28 @@ class SweepFolder:
         """Write `sweep.yaml`."""
         write_text(self.path / "sweep.yaml", yaml.safe_dump(sweep, sort_keys=False))
 
+    def fail(self, cell: Cell, message: str, details: str = "") -> None:
+        """Keep why a run failed: one line for the table, and what a developer asks for."""
+        line = " ".join(message.split())
+        text = json.dumps({**dict(zip(FAILURES, (cell.name, cell.arm, line), strict=True)),
+                           "details": details}, indent=1)  # fmt: skip
+        write_text(self.failure(cell), text + "\n")
+
     def collect(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Write `results.csv` and `failures.csv` from what the runs left; both tables."""
-        runs = sorted((self.path / "runs").glob("*"))
-        kept = [run / "row.json" for run in runs if (run / "row.json").exists()]
-        rows = [json.loads(path.read_text("utf-8")) for path in kept]
-        failed = [
-            {"run": run.name, "message": (run / "failure.txt").read_text("utf-8").splitlines()[0]}
-            for run in runs
-            if (run / "failure.txt").exists()
-        ]
-        results, failures = pd.DataFrame(rows), pd.DataFrame(failed)
+        results = pd.DataFrame(self._left("row.json"))
+        failures = pd.DataFrame(self._left("failure.json"), columns=FAILURES)
         write_text(self.path / "results.csv", results.to_csv(index=False))
         path = self.path / "failures.csv"
-        if failed:
-            write_text(path, failures.to_csv(index=False))
-        else:
+        if failures.empty:
             path.unlink(missing_ok=True)
+        else:
+            write_text(path, failures.to_csv(index=False))
         return results, failures
+
+    def _left(self, name: str) -> list[dict[str, Any]]:
+        found = sorted((self.path / "runs").glob(f"*/{name}"))
+        return [json.loads(path.read_text(encoding="utf-8")) for path in found]
 
 
 def row_of(cell: Cell, swept: Sequence[str], **found: object) -> dict[str, Any]:
@@ -97,13 +135,34 @@ def row_of(cell: Cell, swept: Sequence[str], **found: object) -> dict[str, Any]:
     return {"run": cell.name, "arm": cell.arm, "seed": int(cell.seed), **values, **found}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        kept: dict[str, Any] = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        return {key: kept[key] for key in ("axes", "common", "split", "equal")} | kept
-    except (OSError, yaml.YAMLError, TypeError, ValueError, KeyError) as error:
-        msg = f"{path} is damaged ({error}); name another folder with sweep_dir=..."
-        raise UserError(msg) from error
+def _asked(request: Request) -> dict[str, Any]:
+    return {
+        "axes": request.axes,
+        "common": request.common,
+        "split": request.split,
+        "equal": request.equal,
+    }
+
+
+def _require_alike(path: Path, kept: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Refuse to mix runs that differ in more than the axes."""
+    old, new = (
+        {
+            **dict(w.split("=", 1) for w in shaping(sweep["common"])),
+            "split": sweep["split"],
+            "equal": sweep["equal"],
+        }
+        | dict.fromkeys([key for key in sweep["axes"] if key not in ("strategy", "seed")], "swept")
+        for sweep in (kept, asked)
+    )
+    differing = [
+        f"{key} is {old.get(key, 'not set')} there and {new.get(key, 'not set')} here"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key)
+    ]
+    if differing:
+        msg = f"{path} holds an ablation of other settings: {'; '.join(differing[:5])}. Its runs"
+        raise UserError(f"{msg} are not to be compared with these; name another sweep_dir=...")
 
 
 def _union(old: dict[str, list[str]], new: dict[str, list[str]]) -> dict[str, list[str]]:

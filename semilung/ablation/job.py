@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +16,17 @@ from omegaconf import DictConfig
 
 from semilung.ablation.cells import Cell
 from semilung.ablation.folder import SweepFolder, row_of
-from semilung.config import load_run_config, resumed, to_command, to_training, with_absolute_paths
-from semilung.data import prepare
-from semilung.evaluation import Report, evaluate_cases, summarise, write_report
+from semilung.config import (
+    RESUMABLE,
+    load_run_config,
+    resumed,
+    to_command,
+    to_training,
+    with_absolute_paths,
+)
+from semilung.evaluation import Report, summarise
 from semilung.files import write_text
-from semilung.training import TrainConfig, load_predictor, split_cases, train
-from semilung.training.audits import audit_evaluation
+from semilung.training import TrainConfig, judge, split_cases, train
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.cost import read_cost
 from semilung.types import UserError
@@ -32,12 +41,19 @@ class Job:
         cells: Run name to run.
         swept: The swept settings besides strategy and seed.
         split: What runs are judged on.
+        total: Runs of the whole ablation; those that `cells` lacks were finished before.
+        logged: Whether what a training says goes to `log.txt` in the run's folder, as it must where
+            several speak at once.
+        began: When the ablation was called, in seconds of `time.time`.
     """
 
     folder: Path
     cells: dict[str, Cell]
     swept: list[str]
     split: str
+    total: int
+    logged: bool
+    began: float
 
     def __call__(self, composed: DictConfig) -> None:
         """Run the cell that `run_name` names; a failure is written down and raises nothing.
@@ -46,29 +62,39 @@ class Job:
             KeyboardInterrupt: The training was interrupted; the other runs wait for the next call.
         """
         cell = self.cells[str(composed.run_name)]
-        sweep, number = SweepFolder(self.folder), list(self.cells).index(cell.name) + 1
-        print(f"[{number}/{len(self.cells)}] {cell.name}", flush=True)  # noqa: T201
+        sweep = SweepFolder(self.folder)
+        with sweep.claimed(cell) as mine:
+            if not mine:
+                self._say(cell, "is being run by another process")
+            elif not sweep.finished(cell):  # another process may have been quicker
+                self._run(cell, sweep, composed)
+
+    def _run(self, cell: Cell, sweep: SweepFolder, composed: DictConfig) -> None:
+        self._say(cell, "begins")
         try:
-            config = with_absolute_paths(to_training(to_command(composed)), None)
-            row = self._found(cell, config, sweep.run(cell))
+            with self._output(sweep.run(cell)):
+                config = with_absolute_paths(to_training(to_command(composed)), None)
+                row = self._found(cell, config, sweep.run(cell))
         except Exception as error:
-            message = str(error) if isinstance(error, UserError) else repr(error)
-            details = "" if isinstance(error, UserError) else traceback.format_exc()
-            write_text(sweep.failure(cell), f"{' '.join(message.split())}\n{details}")
-            print(f"failed: {message}", flush=True)  # noqa: T201
+            mistake = isinstance(error, UserError)
+            message = str(error) if mistake else repr(error)
+            sweep.fail(cell, message, "" if mistake else traceback.format_exc())
+            self._say(cell, f"failed: {message}")
             return
-        write_text(sweep.row(cell), json.dumps(row) + "\n")
         sweep.failure(cell).unlink(missing_ok=True)
+        write_text(sweep.row(cell), json.dumps(row) + "\n")
+        sweep.collect()
 
     def _found(self, cell: Cell, config: TrainConfig, run: Path) -> dict[str, Any]:
         begun = (run / "config.yaml").exists()
         if begun:
-            config = resumed(load_run_config(run), config, cell.overrides)
+            config = resumed(load_run_config(run), config, [*cell.overrides, *RESUMABLE])
         if not train(config, run, resume=begun).finished:
             raise KeyboardInterrupt
-        report = judge(run, config, self.split, "last")
-        if load_checkpoint(run / "best.pt")["step"] != config.trainer.max_steps:
-            judge(run, config, self.split, "best")
+        report = self._judged(run, config, "last")
+        best = run / "best.pt"  # none without validation cases
+        if best.exists() and load_checkpoint(best)["step"] != config.trainer.max_steps:
+            self._judged(run, config, "best")
         cost = read_cost(run / "cost.json")
         return row_of(
             cell,
@@ -80,21 +106,35 @@ class Job:
             **figures(report),
         )
 
+    def _judged(self, run: Path, config: TrainConfig, checkpoint: str) -> Report:
+        return judge(
+            [run],
+            [config],
+            split_cases([run], [config], self.split),
+            run / f"evaluation-{self.split}-{checkpoint}",
+            what=self.split,
+            checkpoint=checkpoint,
+            empty=config.evaluation.empty,
+        )
 
-def judge(run: Path, config: TrainConfig, split: str, checkpoint: str) -> Report:
-    """Judge a run on a split and write `evaluation-<split>-<checkpoint>` into its folder."""
-    cases = prepare(split_cases([run], [config], split), config.data)
-    out = run / f"evaluation-{split}-{checkpoint}"
-    report = evaluate_cases(
-        load_predictor(run, checkpoint),
-        cases,
-        window_hu=config.data.window_hu,
-        config=config.inference,
-        pictures=out / "overlays",
-    )
-    write_report(report, out, empty=config.evaluation.empty)
-    audit_evaluation(run, config, cases, what=split)
-    return report
+    @contextmanager
+    def _output(self, run: Path) -> Iterator[None]:
+        """What a run says, in its own file where others run beside it."""
+        if not self.logged:
+            yield
+            return
+        with (
+            (run / "log.txt").open("a", encoding="utf-8") as file,
+            redirect_stdout(file),
+            redirect_stderr(file),
+        ):
+            yield
+
+    def _say(self, cell: Cell, what: str) -> None:
+        done = self.total - len(self.cells)
+        number = done + list(self.cells).index(cell.name) + 1
+        elapsed = timedelta(seconds=round(time.time() - self.began))
+        print(f"[{number}/{self.total}] {cell.name} {what} ({elapsed} elapsed)", flush=True)  # noqa: T201
 
 
 def figures(report: Report) -> dict[str, float]:

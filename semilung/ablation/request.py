@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 
+from semilung.config import RESUMABLE
 from semilung.types import UserError
 
 SPLITS = ("val", "test")
@@ -46,24 +48,44 @@ class Request:
         """The swept settings besides strategy and seed."""
         return [key for key in self.axes if key not in ("strategy", "seed")]
 
+    def along(self, axes: Iterable[str]) -> Request:
+        """The same with a single value along axes that an earlier call swept.
 
-def read_request(words: Sequence[str]) -> Request:
+        Args:
+            axes: The swept settings of that call.
+        """
+        common = dict(word.split("=", 1) for word in self.common)
+        fewer = {key: [common.pop(key)] for key in axes if key in common}
+        kept = [f"{key}={value}" for key, value in common.items()]
+        return replace(self, axes=self.axes | fewer, common=kept)
+
+
+def read_request(words: Sequence[str], *, loader: ConfigLoader | None = None) -> Request:
     """The request behind the words of a command line.
 
     Besides settings of `semilung train`, of which any may be swept (`key=a,b,c`), there are
     `split=val|test`, `equal=steps|compute`, `baselines=true|false` and `sweep_dir=DIR`.
 
+    Args:
+        words: The command line.
+        loader: Knows the groups of configs, for `strategy=glob(*)`.
+
     Raises:
-        UserError: Words that Hydra cannot read, no strategy, or a choice that there is not.
+        UserError: Words that Hydra cannot read, no strategy, a choice that there is not, or a
+            setting that an ablation gives its runs itself.
 
     Example:
         >>> request = read_request(["strategy=supervised,[mil,anomaly]", "optim.lr=1e-3"])
         >>> request.axes
         {'strategy': ['supervised', '[mil,anomaly]'], 'seed': ['0']}
         >>> request.common
-        ['data.split_seed=0', 'optim.lr=1e-3']
+        ['data.split_seed=0', 'optim.lr=0.001']
     """
-    values = _parsed([word for word in words if not word.startswith("hydra")])
+    values = _parsed([word for word in words if not word.startswith(_HYDRA)], loader)
+    taken = [key for key in ("resume", "runs_dir", "run_name") if key in values]
+    if taken:
+        msg = f"{taken[0]} is not for the user to set: an ablation names and resumes its own runs"
+        raise UserError(f"{msg}; sweep_dir=DIR says where they are kept")
     own = {key: values.pop(key, [default])[-1].strip("'\"") for key, default in _OWN.items()}
     _one_of("split", own["split"], SPLITS)
     _one_of("equal", own["equal"], EQUALS)
@@ -79,24 +101,37 @@ def read_request(words: Sequence[str]) -> Request:
     return Request(
         axes=axes,
         common=common,
-        hydra=[word for word in words if word.startswith("hydra")],
+        hydra=[word for word in words if word.startswith(_HYDRA)],
         split=own["split"],
         equal=own["equal"],
         baselines=own["baselines"].lower() == "true",
-        folder=Path(own["sweep_dir"]) if own["sweep_dir"] else _default_folder(strategy, common),
+        folder=Path(own["sweep_dir"] or _default_folder(axes, common, own)),
     )
 
 
+def shaping(overrides: Iterable[str]) -> list[str]:
+    """The overrides that shape what a run finds, sorted: the order of words is no part of it.
+
+    Example:
+        >>> shaping(["optim.lr=1e-3", "data.workers=2", "data.crop=[8,8,8]"])
+        ['data.crop=[8,8,8]', 'optim.lr=1e-3']
+    """
+    return sorted(word for word in overrides if word.partition("=")[0] not in RESUMABLE)
+
+
+_HYDRA = ("hydra.", "hydra/", "+hydra.", "+hydra/")
 _OWN = {"split": "val", "equal": "steps", "baselines": "true", "sweep_dir": ""}
 
 
-def _parsed(words: Sequence[str]) -> dict[str, list[str]]:
+def _parsed(words: Sequence[str], loader: ConfigLoader | None) -> dict[str, list[str]]:
     """Setting to its values, one or several."""
     try:
-        overrides = OverridesParser.create().parse_overrides(list(words))
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
         [jobs] = BasicSweeper.split_arguments(overrides, None)
     except HydraException as error:
-        raise UserError(f"cannot read the settings: {str(error).splitlines()[0]}") from error
+        word = error.override if isinstance(error, OverrideParseException) else None
+        what = "the settings" if word is None else repr(word)
+        raise UserError(f"cannot read {what}: {str(error).splitlines()[0]}") from error
     values: dict[str, list[str]] = {}
     for job in jobs:
         for word in job:
@@ -106,11 +141,15 @@ def _parsed(words: Sequence[str]) -> dict[str, list[str]]:
     return values
 
 
-def _default_folder(strategies: Sequence[str], common: Sequence[str]) -> Path:
-    """The same strategies and common settings find the same folder."""
-    names = re.sub(r"[^\w+,-]", "", ",".join(s.replace(",", "+") for s in strategies))
-    digest = hashlib.sha256("\n".join(sorted(common)).encode()).hexdigest()[:6]
-    return Path("sweeps") / f"{names[:80]}-{digest}"
+def _default_folder(
+    axes: Mapping[str, Sequence[str]], common: Sequence[str], own: Mapping[str, str]
+) -> Path:
+    """The same strategies, axes and common settings find the same folder, whatever the seeds."""
+    names = ",".join(strategy.replace(",", "+") for strategy in axes["strategy"])
+    safe = re.sub(r"[^\w+,-]", "", names)[:80]
+    shared = [*axes, own["split"], own["equal"], *shaping(common)]
+    digest = hashlib.sha256("\n".join(shared).encode()).hexdigest()[:6]
+    return Path("sweeps") / f"{safe}-{digest}"
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:

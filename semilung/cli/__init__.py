@@ -20,7 +20,10 @@ from semilung.types import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 1 a fault of semilung, 2 a mistake, 130 interrupted."""
+    """Run one command and exit.
+
+    0 done, 1 a fault of semilung or a failed run of an ablation, 2 a mistake, 130 interrupted.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.formatwarning = _plain_warning
     try:
@@ -34,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        fail("interrupted", 130)
     sys.exit(0)
 
 

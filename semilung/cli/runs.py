@@ -60,39 +60,33 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from semilung.config import evaluation_config, load_run_config
-    from semilung.data import prepare
-    from semilung.evaluation import evaluate_cases, print_table, summarise, write_report
-    from semilung.training import alike, load_predictor, split_cases, unseen_cases
-    from semilung.training.audits import audit_evaluation
+    from semilung.evaluation import print_table, summarise
+    from semilung.training import alike, judge, split_cases, unseen_cases
 
     settings = [word for word in arguments.runs if word.startswith("evaluation.")]
     runs = [Path(word) for word in arguments.runs if word not in settings]
     if not runs:
         raise UserError("evaluate needs a run folder: semilung evaluate RUN [evaluation.empty=...]")
     configs = [load_run_config(run) for run in runs]
-    config = alike(configs)
-    empty = evaluation_config(config.evaluation, settings).empty
+    empty = evaluation_config(alike(configs).evaluation, settings).empty
     if arguments.manifest and not arguments.split:
         cases, what = unseen_cases(runs, configs, arguments.manifest), "manifest"
     else:
         what = arguments.split or "test"
         cases = split_cases(runs, configs, what, manifest=arguments.manifest)
-    models = [load_predictor(run, arguments.checkpoint) for run in runs]
     out = arguments.out or runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
-    judged = prepare(cases, config.data)
-    report = evaluate_cases(
-        models,
-        judged,
-        window_hu=config.data.window_hu,
-        config=config.inference,
-        pictures=out / "overlays",
+    report = judge(
+        runs,
+        configs,
+        cases,
+        out,
+        what=what,
+        checkpoint=arguments.checkpoint,
+        empty=empty,
+        manifest=arguments.manifest if arguments.split else None,
         progress=True,
     )
-    write_report(report, out, empty=empty)
     print_table(summarise(report, empty=empty))
-    for run, own in zip(runs, configs, strict=True):
-        moved = arguments.manifest if arguments.split and run == runs[0] else None
-        audit_evaluation(run, own, judged, what=what, manifest=moved)
     say(f"tables: {out}")
 
 

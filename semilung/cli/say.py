@@ -11,7 +11,7 @@ def say(message: str) -> None:
     print(message)  # noqa: T201
 
 
-def fail(message: str) -> NoReturn:
-    """Tell of a mistake and exit with 2."""
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Tell what went wrong and exit; 2 is a mistake of the user's."""
     print(f"semilung: {message}", file=sys.stderr)  # noqa: T201
-    sys.exit(2)
+    sys.exit(code)

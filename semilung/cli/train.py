@@ -26,10 +26,15 @@ Any setting of `semilung train` may be swept; strategies.X.* concerns the arms t
   equal=steps|compute      what arms get the same of
   baselines=false          only the strategies that are named
   sweep_dir=DIR            default: sweeps/<strategies>-<hash of what all runs share>
-  hydra/launcher=parallel  side by side (extra `parallel`); slurm, slurm_local (extra `cluster`)
+  hydra/launcher=parallel  side by side (extra `parallel`); slurm, slurm_local (extra `cluster`);
+                           each run then says what it does in its own log.txt, and has one thread
+                           or as many as its job has processors (trainer.threads=N)
   --config-dir DIR         further configs, of strategies from elsewhere
 
-The same command goes on where it was interrupted and repeats nothing that is finished."""
+The same command goes on where it was interrupted and repeats nothing that is finished; with more
+values along an axis, it adds what is missing. A run that fails stops no other and is tried again
+at the next call. Exit code 0: every run has its row; 1: some failed; 2: a mistake, before anything
+has run; 130: interrupted."""
 
 
 def train_command(overrides: list[str]) -> None:
@@ -103,7 +108,7 @@ def _train_composed(composed: DictConfig) -> None:
 
 def ablate_command(words: list[str]) -> None:
     """`semilung ablate` with the words that follow it."""
-    from semilung.ablation import ablate
+    from semilung.ablation import FailedRunsError, ablate
 
     config_dir = None
     if "--config-dir" in words:
@@ -114,7 +119,8 @@ def ablate_command(words: list[str]) -> None:
         del words[at : at + 2]
     try:
         folder = ablate(words, config_dir=config_dir)
+    except FailedRunsError as error:
+        fail(str(error), 1)
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on from here")
-        sys.exit(130)
+        fail("interrupted; the same command goes on from here", 130)
     say(f"results: {folder / 'results.csv'}\nreport: semilung report {folder}")

@@ -3,7 +3,8 @@
 from semilung.training.apply import alike, predict_files, split_cases, unseen_cases
 from semilung.training.build import build_learner, load_predictor
 from semilung.training.config import OptimConfig, TrainConfig, TrainerConfig
-from semilung.training.loop import Outcome, train
+from semilung.training.judge import judge
+from semilung.training.loop import Outcome, step_seconds, train
 
 __all__ = [
     "OptimConfig",
@@ -12,9 +13,11 @@ __all__ = [
     "TrainerConfig",
     "alike",
     "build_learner",
+    "judge",
     "load_predictor",
     "predict_files",
     "split_cases",
+    "step_seconds",
     "train",
     "unseen_cases",
 ]

@@ -22,8 +22,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import numpy as np
@@ -106,6 +108,28 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
     if rank_zero and outcome.finished:
         audit_end(training.run)
     return outcome
+
+
+def step_seconds(config: TrainConfig, *, warm_up: int = 4, steps: int = 12) -> float:
+    """Median seconds of an optimizer step, loading included, in a training that is thrown away.
+
+    Args:
+        config: The training; its validations, checkpoints and audits are left out.
+        warm_up: Steps that do not count: the first ones start the loader and fill its cache.
+        steps: Steps that count.
+
+    Raises:
+        UserError: As `train`.
+    """
+    short = replace(config, trainer=replace(config.trainer, max_steps=warm_up + steps))
+    seconds: list[float] = []
+    with TemporaryDirectory() as folder:
+        training = set_up(short, RunFolder(Path(folder) / "timed"), resume=False)
+        for batch, _, asked in _fed(training):
+            _optimize(training, batch)
+            training.step += 1
+            seconds.append(time.perf_counter() - asked)
+    return median(seconds[warm_up:])
 
 
 def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:

@@ -1,5 +1,6 @@
 """Ablations on the tiny phantom: every cell, resumed, refused, failed, on other launchers."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from semilung.ablation import ablate, compute
+from semilung.ablation import FailedRunsError, ablate, compute, job
+from semilung.strategies import Learner
 from semilung.training import loop
 from semilung.types import UserError
 
@@ -93,22 +95,32 @@ def test_an_interrupted_ablation_goes_on_and_repeats_nothing(words, monkeypatch)
     ablate([*AXES[:1], "seed=0,1,2", *words])  # an axis grows
     assert len(steps) == 3 * 4
     assert yaml.safe_load((folder / "sweep.yaml").read_text())["axes"]["seed"] == ["0", "1", "2"]
-    with pytest.raises(UserError, match=r"optim\.weight_decay=0\.1"):
+    with pytest.raises(UserError, match=r"optim\.weight_decay is not set there and 0\.1 here"):
         ablate([*AXES, *words, "optim.weight_decay=0.1"])
 
 
-def test_a_failed_run_stops_no_other_and_is_tried_again(words):
-    wanted = ["strategy=mean_teacher,supervised", "baselines=false"]
-    with pytest.raises(UserError, match=r"1 of 2 runs.*\n.*mean_teacher.*unlabelled cases"):
-        ablate([*wanted, *words, "data.batch.unlabelled=0"])
+def test_a_failed_run_stops_no_other_and_is_tried_again(words, monkeypatch):
+    # an option that only the data can refuse
+    asked = ["strategy=non_adjacency,supervised", "strategies.non_adjacency.min_cases=99"]
+    asked += ["baselines=false", *words]
+    with pytest.raises(FailedRunsError, match=r"1 of 2 runs.*\n.*non_adjacency.*never touches"):
+        ablate(asked)
     folder = Path(words[-1].partition("=")[2])
     assert list(rows(folder)["arm"]) == ["supervised"]
     failures = pd.read_csv(folder / "failures.csv")
-    assert failures["message"].str.contains("learns from unlabelled cases").all()
-    [failed] = (folder / "runs").glob("mean_teacher*")
-    assert (failed / "failure.txt").exists()
-    with pytest.raises(UserError, match="1 of 2 runs"):
-        ablate([*wanted, *words, "data.batch.unlabelled=0"])
+    assert list(failures.columns) == ["run", "arm", "message"]
+    assert list(failures["arm"]) == ["non_adjacency"]
+    monkeypatch.setattr(Learner, "before_training", lambda self, streams: None)
+    monkeypatch.setattr(job, "train", train_but_say_no)
+    with pytest.raises(FailedRunsError, match=r"ValueError.*no"):  # not a mistake of the user's
+        ablate(asked)
+    assert len(rows(folder)) == 1
+    [kept] = folder.glob("runs/non_adjacency*/failure.json")
+    assert "train_but_say_no" in json.loads(kept.read_text())["details"]
+
+
+def train_but_say_no(config, folder, *, resume):
+    raise ValueError("no")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +132,13 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(words):
         (["strategy=supervised", "data.labelled=99"], "at most"),
         (["strategy=supervised", "seed=0,1", "data.folds=2", "data.split_seed=null"], "different"),
         (["strategy=supervised", "hydra/launcher=nowhere"], "nowhere"),
+        (["strategy=mean_teacher", "+strategies.mean_teacher.wieght=1"], "did you mean 'weight'"),
+        (["strategy=supervised", "strategies.mean_techer.weight=1"], "did you mean mean_teacher"),
+        (["strategy=supervised", "model.widths=[3]"], "widths"),
+        (["strategy=mean_teacher", "data.batch.unlabelled=0"], "learns from unlabelled cases"),
+        (["strategy=supervised,"], "cannot read 'strategy=supervised,'"),
+        (["strategy=supervised", "seed="], "seed"),
+        (["strategy=supervised", "runs_dir=elsewhere"], "sweep_dir"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(words, asked, told):
@@ -129,12 +148,7 @@ def test_mistakes_are_told_before_anything_runs(words, asked, told):
 
 
 def test_a_patient_in_two_splits_is_refused(words, phantom, tmp_path):
-    table = pd.read_csv(phantom)
-    table["image"] = [str(phantom.parent / image) for image in table["image"]]
-    for column in ("mask", "anatomy"):
-        table[column] = [
-            str(phantom.parent / p) if isinstance(p, str) else "" for p in table[column]
-        ]
+    table = with_absolute_paths(phantom)
     table["split"] = ["train" if i % 2 else "val" for i in range(len(table))]
     table["patient"] = "one"
     table.to_csv(tmp_path / "leak.csv", index=False)
@@ -146,7 +160,7 @@ def test_equal_compute_gives_a_slower_arm_fewer_steps(words, monkeypatch):
     def seconds(config):
         return 0.3 if "mean_teacher" in config.strategies else 0.1
 
-    monkeypatch.setattr(compute, "_step_seconds", seconds)
+    monkeypatch.setattr(compute, "step_seconds", seconds)
     asked = ["strategy=mean_teacher", "equal=compute", "trainer.max_steps=6"]
     asked += ["strategies.mean_teacher.weight=2"]  # of this arm alone
     folder = ablate([*asked, *words])
@@ -155,36 +169,92 @@ def test_equal_compute_gives_a_slower_arm_fewer_steps(words, monkeypatch):
         "supervised, no healthy": 6,
         "mean_teacher": 2,
     }
-    monkeypatch.setattr(compute, "_step_seconds", lambda config: pytest.fail("timed again"))
+    monkeypatch.setattr(compute, "step_seconds", lambda config: pytest.fail("timed again"))
     ablate([*asked, *words])
 
 
-def test_a_step_is_timed_by_a_run_that_leaves_nothing(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert 0 < compute._step_seconds(tiny_config) < 60
-    assert list(tmp_path.iterdir()) == []
+def test_a_manifest_that_moved_a_case_is_refused(words, phantom, tmp_path):
+    table = with_absolute_paths(phantom)
+    manifest = tmp_path / "manifest.csv"
+    table.to_csv(manifest, index=False)
+    asked = ["baselines=false", *words, f"data.manifest={manifest}"]
+    folder = ablate(["strategy=supervised", *asked])
+    moved = table.index[(table["role"] == "labelled") & (table["split"] == "train")][0]
+    table.loc[moved, "split"] = "val"
+    table.to_csv(manifest, index=False)
+    with pytest.raises(UserError, match=f"split otherwise.*{table.loc[moved, 'case']}"):
+        ablate(["strategy=supervised,mean_teacher", *asked])
+    assert len(rows(folder)) == 1
+    assert len(list(folder.glob("runs/*"))) == 1
 
 
-@pytest.fixture
-def tiny_config(phantom):
-    from semilung.ablation.command import _compose, _hydra
+def test_fewer_values_of_an_axis_are_the_same_ablation(words):
+    asked = ["strategy=supervised", "baselines=false", *words]
+    folder = ablate([*asked, "optim.lr=0.001,0.002"])
+    ablate([*asked[1:], asked[0], "optim.lr=0.002", "seed=1"])  # nor does the order matter
+    assert sorted(zip(rows(folder)["seed"], rows(folder)["optim.lr"], strict=True)) == [
+        (0, 0.001),
+        (0, 0.002),
+        (1, 0.002),
+    ]
+    with pytest.raises(UserError, match=r"model\.prior is not set there and swept here"):
+        ablate([*asked, "optim.lr=0.002", "model.prior=0.1,0.2"])
 
-    with _hydra(None) as hydra:
-        return _compose(hydra, [*TINY, f"data.manifest={phantom}"])
+
+def test_settings_that_change_no_result_may_change(words):
+    asked = ["strategy=supervised", "baselines=false", *words]
+    folder = ablate(asked)
+    ablate([*asked, "trainer.threads=1", "data.workers=1"])
+    assert len(list(folder.glob("runs/*"))) == 1
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(words, capsys):
+    asked = ["strategy=supervised", "baselines=false", *words]
+    folder = ablate(asked)
+    [run] = folder.glob("runs/*")
+    (run / "row.json").rename(run / "kept")
+    code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; sys.stdout.flush(); input()", str(run / ".claim")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    other.stdout.readline()
+    with pytest.raises(FailedRunsError, match="another process may be at it"):
+        ablate(asked)
+    other.kill()
+    other.wait()
+    ablate(asked)  # a claim ends with its process
+    assert len(rows(folder)) == 1
+
+
+def with_absolute_paths(manifest):
+    """The manifest's table, fit to be written elsewhere."""
+    table = pd.read_csv(manifest)
+    for column in ("image", "mask", "anatomy"):
+        found = table[column]
+        table[column] = [str(manifest.parent / p) if isinstance(p, str) else "" for p in found]
+    return table
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "package"),
     [
-        (["hydra/launcher=parallel"], "hydra_plugins.hydra_joblib_launcher"),
-        (["hydra/launcher=slurm_local"], "hydra_plugins.hydra_submitit_launcher"),
+        ("parallel", "hydra_plugins.hydra_joblib_launcher"),
+        ("joblib", "hydra_plugins.hydra_joblib_launcher"),
+        ("slurm_local", "hydra_plugins.hydra_submitit_launcher"),
+        ("submitit_local", "hydra_plugins.hydra_submitit_launcher"),
     ],
 )
 def test_other_launchers_fill_the_same_table(words, launcher, package):
     pytest.importorskip(package)
-    folder = ablate(["strategy=supervised", "seed=0,1", "baselines=false", *words, *launcher])
+    asked = ["strategy=supervised", "seed=0,1", "baselines=false", *words]
+    folder = ablate([*asked, f"hydra/launcher={launcher}"])
     assert list(rows(folder)["seed"]) == [0, 1]
+    for run in folder.glob("runs/*"):
+        assert "step 4/4" in (run / "log.txt").read_text()
+        assert json.loads((run / "cost.json").read_text())["threads"] == 1
 
 
 @pytest.mark.slow

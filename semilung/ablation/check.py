@@ -1,0 +1,91 @@
+"""What is refused before the first training: runs that could not train, or not be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from semilung.ablation.cells import Cell
+from semilung.ablation.folder import SweepFolder
+from semilung.ablation.request import Request
+from semilung.data import Cohort, open_cohort
+from semilung.training import TrainConfig, build_learner
+from semilung.training.run import RunFolder
+from semilung.types import UserError
+
+DIFFERENT_BY_DESIGN = ("data.fold", "data.manifest")
+"""Swept settings whose values are judged on different cases."""
+
+Group = tuple[tuple[str, str], ...]
+Judged = tuple[str, frozenset[str]]
+"""The first run of a group, and the cases that it is judged on."""
+
+
+def check_cells(
+    request: Request, cells: Sequence[Cell], configs: Mapping[str, TrainConfig], sweep: SweepFolder
+) -> None:
+    """Refuse cells that cannot be trained or would be judged on different cases.
+
+    Runs that are there already are held against what their manifest says now.
+
+    Args:
+        request: What was asked for.
+        cells: All runs.
+        configs: Run name to its config.
+        sweep: Where they are kept.
+
+    Raises:
+        UserError: They would be, or on none; a run's strategies or model are at fault; or a
+            manifest is, as where a patient is in two splits.
+    """
+    judged: dict[Group, Judged] = {}
+    for cell in cells:
+        config = configs[cell.name]
+        cohort = open_cohort(config.data, seed=config.seed)
+        cases = _judged(cohort, request.split)
+        if not cases:
+            msg = f"the {request.split} split of {config.data.manifest} holds no case to judge on"
+            raise UserError(f"{msg}; give it labelled or healthy ones, or choose another split")
+        _require_same(judged, cell, cases)
+        _require_as_begun(sweep.run(cell), cohort)
+        if not sweep.finished(cell):
+            try:
+                build_learner(config).views(cohort.available)
+            except UserError as error:
+                raise UserError(f"{cell.name} cannot be trained: {error}") from error
+
+
+def has_healthy(configs: Sequence[TrainConfig]) -> bool:
+    """Whether some run would learn from healthy scans."""
+    return any("healthy" in open_cohort(c.data, seed=c.seed).available for c in configs)
+
+
+def _judged(cohort: Cohort, split: str) -> frozenset[str]:
+    roles = ("labelled", "healthy")
+    return frozenset(c.case for c in cohort.cases if c.split == split and c.role in roles)
+
+
+def _require_same(judged: dict[Group, Judged], cell: Cell, cases: frozenset[str]) -> None:
+    """Refuse arms, seeds and budgets that would be judged on different cases."""
+    group = tuple((k, v) for k, v in cell.axes.items() if k in DIFFERENT_BY_DESIGN)
+    first, expected = judged.setdefault(group, (cell.name, cases))
+    if cases != expected:
+        some = ", ".join(sorted(cases ^ expected)[:5])
+        msg = f"{cell.name} and {first} would be judged on different cases ({some} ...)"
+        raise UserError(f"{msg}; give all runs the same splits (data.split_seed, data.folds)")
+
+
+def _require_as_begun(run: Path, cohort: Cohort) -> None:
+    """Refuse to stand beside a run that was split otherwise."""
+    folder = RunFolder(run)
+    if not folder.splits.exists():
+        return
+    begun = {case: kept["split"] for case, kept in folder.read_splits().items()}
+    now = {case: kept["split"] for case, kept in cohort.splits.items()}
+    moved = sorted(case for case in begun | now if begun.get(case) != now.get(case))
+    if moved:
+        msg = (
+            f"{run} was split otherwise than its manifest says now: {', '.join(moved[:5])} have "
+            f"moved, gone or come, so its figures cannot stand beside those of new runs"
+        )
+        raise UserError(f"{msg}. Restore the manifest, or name another sweep_dir=...")

@@ -1,0 +1,61 @@
+"""Hydra over semilung's configs, and what it composes for one run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from semilung.config import register_schema, to_command, to_training, with_absolute_paths
+from semilung.training import TrainConfig
+from semilung.types import UserError
+
+
+@contextmanager
+def open_hydra(config_dir: Path | None) -> Iterator[Hydra]:
+    """Hydra over semilung's configs; of its internals, which `hydra-core<1.4` keeps."""
+    register_schema()
+    search_path = create_config_search_path("pkg://semilung.configs")
+    if config_dir is not None:
+        search_path.append("command-line", f"file://{config_dir.resolve()}")
+    try:
+        yield Hydra.create_main_hydra2("semilung ablate", search_path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def compose(hydra: Hydra, overrides: Sequence[str]) -> TrainConfig:
+    """A run's config, checked as `semilung train` would.
+
+    Raises:
+        UserError: A group, a setting or a value that there is not.
+    """
+    try:
+        composed = hydra.compose_config("train", list(overrides), RunMode.RUN)
+        return with_absolute_paths(to_training(to_command(_without_hydra(composed))), None)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(in_short(error)) from error
+
+
+def in_short(error: BaseException) -> str:
+    """Hydra's message without where it has searched."""
+    told = str(error).partition("Config search path:")[0]
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    cause = [str(error.__cause__).splitlines()[0]] if error.__cause__ else []
+    return "\n  ".join(dict.fromkeys([*lines, *cause]))
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    plain = copy.deepcopy(composed)
+    plain._set_flag("struct", False)
+    plain.pop("hydra", None)
+    return plain
