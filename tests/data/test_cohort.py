@@ -33,7 +33,7 @@ def test_weak_scans_are_unlabelled_scans_too(data_config):
 
 
 def test_a_split_seed_fixes_the_splits_while_the_seed_draws_the_budget(data_config):
-    drawn = replace(data_config, labelled=1, val_fraction=0.4, split_seed=0)
+    drawn = replace(data_config, labelled=1, folds=2, split_seed=0)
     held, kept, free = set(), set(), set()
     for seed in range(6):
         cohort = open_cohort(drawn, seed=seed)
