@@ -79,7 +79,7 @@ def _launched(hydra: Hydra, master: DictConfig, job: Job, sweep: SweepFolder) ->
     except UserError:
         raise
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
     finally:
         sweep.collect()
     return None

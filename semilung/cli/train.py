@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,6 +118,8 @@ def ablate_command(words: list[str]) -> None:
             raise UserError("--config-dir wants a folder")
         config_dir = Path(words[at + 1])
         del words[at : at + 2]
+    # a shell's background jobs ignore Ctrl-C; a training does not, nor does what lies between two
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         folder = ablate(words, config_dir=config_dir)
     except FailedRunsError as error:
