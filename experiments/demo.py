@@ -2,8 +2,8 @@
 
     python experiments/demo.py OUT
 
-makes a phantom cohort, trains `strategy=mean_teacher` on it, judges the run on its test scans and
-segments one of them; then prints where everything is. OUT is made anew.
+makes a phantom cohort, trains `strategy=mean_teacher` on it, judges the run on its test scans,
+makes a report and segments one of them; then prints where everything is. OUT is made anew.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def semilung(*arguments: object) -> None:
 
 
 def main() -> None:
-    """Phantom, check, train, evaluate, predict."""
+    """Phantom, check, train, evaluate, report, predict."""
     out = Path(sys.argv[1])
     if out.exists():
         if not (out / MARK).exists():
@@ -47,14 +47,15 @@ def main() -> None:
         f"runs_dir={run.parent}",
         f"run_name={run.name}",
     )
-    evaluation = run / "evaluation"
-    semilung("evaluate", run, "--out", evaluation)
+    semilung("evaluate", run)
+    semilung("report", run)
     with (phantom / "manifest.csv").open(newline="") as file:
         image = next(row["image"] for row in csv.DictReader(file) if row["split"] == "test")
     semilung("predict", phantom / image, "--run", run, "--out", masks)
     minutes = (time.monotonic() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes.")
-    print(f"report       {evaluation / 'summary.md'} (and the CSV tables and overlays beside it)")
+    print(f"report       {run / 'report' / 'index.html'}")
+    print(f"figures      {run / 'evaluation-test-last'}")
     print(f"masks        {masks}")
     print(f"run          {run}")
     print(f"curves       tensorboard --logdir {run.parent}")
