@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import time
 from dataclasses import replace
 
 import pandas as pd
@@ -16,8 +17,9 @@ from semilung.data import open_cohort
 from semilung.data.loader import StepDataset
 from semilung.data.store import open_entry
 from semilung.strategies import Learner
-from semilung.training import build_learner, loop, train
+from semilung.training import build_learner, loop, step_seconds, train
 from semilung.training.checkpoint import load_checkpoint
+from semilung.training.cost import read_cost
 from semilung.training.optim import unscale
 from semilung.types import UserError
 
@@ -240,3 +242,34 @@ def test_clipping_and_stepping_under_a_scaler_unscale_once(monkeypatch):
     assert weight.weight.grad.item() == pytest.approx(1.0)
     optimizer.step()
     assert weight.weight.item() == pytest.approx(before - 1.0)
+
+
+def test_a_step_is_timed_by_a_training_that_leaves_nothing(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    at_step(monkeypatch, 1, lambda: time.sleep(2.0))  # the first steps do not count
+    assert 0 < step_seconds(tiny(), warm_up=2, steps=3) < 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cost_adds_up_over_sittings(tiny, tmp_path, monkeypatch):
+    at_step(monkeypatch, 2, lambda: time.sleep(1.0))
+    train(tiny(threads=1), tmp_path / "run")
+    whole = read_cost(tmp_path / "run/cost.json")
+    assert (whole.steps, whole.threads) == (6, 1)
+    assert whole.seconds >= 1.0
+    assert 100 < whole.peak_memory_mib < 10_000  # torch alone has more than the one
+
+    monkeypatch.undo()
+    at_step(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    train(tiny(threads=1), tmp_path / "cut")
+    first = read_cost(tmp_path / "cut/cost.json")
+    assert first.steps == 3
+    monkeypatch.undo()
+    at_step(monkeypatch, 5, lambda: time.sleep(1.0))
+    train(tiny(threads=1), tmp_path / "cut", resume=True)
+    both = read_cost(tmp_path / "cut/cost.json")
+    assert both.steps == 6
+    assert both.seconds >= first.seconds + 1.0
+    kept = (tmp_path / "cut/cost.json").read_bytes()
+    train(tiny(threads=1), tmp_path / "cut", resume=True)  # nothing is left to do
+    assert (tmp_path / "cut/cost.json").read_bytes() == kept
