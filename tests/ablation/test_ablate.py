@@ -14,6 +14,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from semilung.ablation import FailedRunsError, ablate, compute, job
+from semilung.ablation.cells import cells_of
+from semilung.ablation.request import read_request
 from semilung.strategies import Learner
 from semilung.training import loop
 from semilung.types import UserError
@@ -226,6 +228,31 @@ def test_a_run_that_another_process_is_at_is_left_to_it(words, capsys):
     other.wait()
     ablate(asked)  # a claim ends with its process
     assert len(rows(folder)) == 1
+
+
+def test_a_run_is_not_gone_on_with_as_another(words):
+    asked = ["strategy=supervised", "baselines=false", *words]
+    folder = ablate(asked)
+    [run] = folder.glob("runs/*")
+    (run / "row.json").unlink()
+    config = OmegaConf.load(run / "config.yaml")
+    config.optim.lr = 0.5
+    OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(FailedRunsError, match=r"optim\.lr is 0\.5 in the run"):
+        ablate(asked)
+
+
+def test_a_run_that_another_process_has_finished_is_not_repeated(words, monkeypatch):
+    folder = ablate(["strategy=supervised", "baselines=false", *words])
+    [cell] = cells_of(
+        read_request(["strategy=supervised", "baselines=false", *words]), healthy=True
+    )
+    late = job.Job(folder, {cell.name: cell}, [], "val", 1, False, time.time())
+    kept = (folder / "runs" / cell.name / "row.json").read_bytes()
+    monkeypatch.setattr(job, "train", train_but_say_no)
+    late(OmegaConf.create({"run_name": cell.name}))
+    assert (folder / "runs" / cell.name / "row.json").read_bytes() == kept
+    assert not (folder / "runs" / cell.name / "failure.json").exists()
 
 
 def with_absolute_paths(manifest):

@@ -56,6 +56,13 @@ def test_the_healthy_share_as_an_axis_leaves_one_run_without():
     assert without[0].axes == {}
 
 
+def test_supervised_without_the_healthy_stream_has_one_name():
+    words = ["strategy=supervised,mil", "data.batch.healthy=0,1"]
+    named = ["supervised, no healthy", "mil", "supervised", "mil"]
+    assert arms(*words, "baselines=false") == named
+    assert sorted(arms(*words)) == sorted(named)  # the added one is the same run
+
+
 def test_seeds_share_their_splits_unless_told_otherwise():
     assert "data.split_seed=0" in cells("strategy=mil")[0].overrides
     assert "data.split_seed=3" in cells("strategy=mil", "data.split_seed=3")[0].overrides

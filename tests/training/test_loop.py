@@ -259,8 +259,7 @@ def test_the_cost_adds_up_over_sittings(tiny, tmp_path, monkeypatch):
     assert whole.seconds >= 1.0
     assert 100 < whole.peak_memory_mib < 10_000  # torch alone has more than the one
 
-    monkeypatch.undo()
-    at_step(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    at_step(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGINT))  # after the second's sleep
     train(tiny(threads=1), tmp_path / "cut")
     first = read_cost(tmp_path / "cut/cost.json")
     assert first.steps == 3
@@ -269,7 +268,7 @@ def test_the_cost_adds_up_over_sittings(tiny, tmp_path, monkeypatch):
     train(tiny(threads=1), tmp_path / "cut", resume=True)
     both = read_cost(tmp_path / "cut/cost.json")
     assert both.steps == 6
-    assert both.seconds >= first.seconds + 1.0
+    assert both.seconds >= first.seconds + 1.0 >= 2.0
     kept = (tmp_path / "cut/cost.json").read_bytes()
     train(tiny(threads=1), tmp_path / "cut", resume=True)  # nothing is left to do
     assert (tmp_path / "cut/cost.json").read_bytes() == kept
