@@ -22,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from semilung.data import DataConfig
 from semilung.data.phantom import write_phantom
 from semilung.evaluation import EvaluationConfig
+from semilung.naming import mixture_name
+from semilung.nested import leaves, plain
 from semilung.training import TrainConfig
 from semilung.types import UserError
 
@@ -47,6 +49,15 @@ class CommandConfig(TrainConfig):
 def register_schema() -> None:
     """Make the dataclasses known to Hydra, so that a wrong key or type is refused by name."""
     ConfigStore.instance().store(name="schema", node=CommandConfig)
+
+
+def told_by_hydra(error: BaseException) -> str:
+    """What a user needs of the message of Hydra or OmegaConf, and the first line of its cause."""
+    told = str(error).partition("Config search path:")[0]
+    lines = [line.strip() for line in told.splitlines() if not line.startswith((" ", "To append"))]
+    if error.__cause__ is not None:
+        lines.append(str(error.__cause__).splitlines()[0])
+    return "\n  ".join(dict.fromkeys(filter(None, lines)))
 
 
 def to_command(config: DictConfig) -> CommandConfig:
@@ -112,10 +123,9 @@ def run_name(config: TrainConfig) -> str:
         >>> run_name(TrainConfig(strategies={"mean_teacher": {}}, seed=1)).rsplit("-", 1)[0]
         'mean_teacher-s1'
     """
-    extra = [name for name in config.strategies if name != "supervised"]
-    values = {k: v for k, v in _leaves(asdict(config)).items() if k not in RESUMABLE}
+    values = {k: v for k, v in leaves(plain(asdict(config))).items() if k not in RESUMABLE}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{'+'.join(extra) or 'supervised'}-s{config.seed}-{digest}"
+    return f"{mixture_name(config.strategies)}-s{config.seed}-{digest}"
 
 
 def resumed(saved: TrainConfig, asked: TrainConfig, overrides: list[str]) -> TrainConfig:
@@ -137,7 +147,7 @@ def resumed(saved: TrainConfig, asked: TrainConfig, overrides: list[str]) -> Tra
     config = cast(TrainConfig, _build(TrainConfig, merged, ""))
     if given <= set(RESUMABLE):
         return config
-    old, new = _leaves(asdict(config)), _leaves(asdict(asked))
+    old, new = leaves(plain(asdict(config))), leaves(plain(asdict(asked)))
     differing = [
         f"{key} is {old.get(key)!r} in the run and {new.get(key)!r} on the command line"
         for key in sorted(old | new)
@@ -220,13 +230,3 @@ def _set(values: Any, key: str, value: Any) -> None:
     for part in parents:
         values = values[part]
     values[leaf] = value
-
-
-def _leaves(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key to plain value, throughout; lists for tuples."""
-    if not isinstance(values, dict):
-        return {prefix: list(values) if isinstance(values, tuple) else values}
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= _leaves(value, f"{prefix}.{key}" if prefix else key)
-    return found

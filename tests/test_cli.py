@@ -9,22 +9,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_settings import TINY
 
 from semilung.cli import main
-
-TINY = [
-    "trainer=debug",
-    "trainer.accelerator=cpu",
-    "model.widths=[4,8]",
-    "model.depth=1",
-    "data.spacing_mm=[4,4,4]",
-    "data.crop=[16,16,16]",
-    "data.batch.labelled=1",
-    "data.batch.unlabelled=1",
-    "data.batch.healthy=1",
-    "data.workers=0",
-    "inference.window=[16,16,16]",
-]
 
 
 def run(*arguments):

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from semilung.ablation.request import Request, shaping
+from semilung.naming import BASELINE, NO_HEALTHY, mixture_name
 from semilung.strategies import list_strategies
 from semilung.types import UserError
 
-BASELINE = "supervised"
-NO_HEALTHY = "supervised, no healthy"
+HEALTHY = "supervised, no healthy"
 """The arm that shows what the healthy stream is worth."""
 
 HEALTHY = "data.batch.healthy"
@@ -93,14 +93,13 @@ def cells_of(request: Request, *, healthy: bool) -> list[Cell]:
 
 
 def arm_name(strategy: str) -> str:
-    """Strategies joined by `+`; the base is not named beside others.
+    """The arm of a word of `strategy=...`, see `mixture_name`.
 
     Example:
         >>> arm_name("[mean_teacher,mil]"), arm_name("supervised")
         ('mean_teacher+mil', 'supervised')
     """
-    names = [name.strip() for name in strategy.strip("[]").split(",")]
-    return "+".join(name for name in names if name != BASELINE) or BASELINE
+    return mixture_name(name.strip() for name in strategy.strip("[]").split(","))
 
 
 def _named(arm: str, axes: dict[str, str]) -> str:

@@ -42,7 +42,7 @@ def check_cells(
     for cell in cells:
         config = configs[cell.name]
         cohort = open_cohort(config.data, seed=config.seed)
-        cases = _judged(cohort, request.split)
+        cases = frozenset(case.case for case in cohort.judged(request.split))
         if not cases:
             msg = f"the {request.split} split of {config.data.manifest} holds no case to judge on"
             raise UserError(f"{msg}; give it labelled or healthy ones, or choose another split")
@@ -58,11 +58,6 @@ def check_cells(
 def has_healthy(configs: Sequence[TrainConfig]) -> bool:
     """Whether some run would learn from healthy scans."""
     return any("healthy" in open_cohort(c.data, seed=c.seed).available for c in configs)
-
-
-def _judged(cohort: Cohort, split: str) -> frozenset[str]:
-    roles = ("labelled", "healthy")
-    return frozenset(c.case for c in cohort.cases if c.split == split and c.role in roles)
 
 
 def _require_same(judged: dict[Group, Judged], cell: Cell, cases: frozenset[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +11,16 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from semilung.config import register_schema, to_command, to_training, with_absolute_paths
+from semilung.config import (
+    register_schema,
+    to_command,
+    to_training,
+    told_by_hydra,
+    with_absolute_paths,
+)
 from semilung.training import TrainConfig
 from semilung.types import UserError
 
@@ -41,21 +46,8 @@ def compose(hydra: Hydra, overrides: Sequence[str]) -> TrainConfig:
     """
     try:
         composed = hydra.compose_config("train", list(overrides), RunMode.RUN)
-        return with_absolute_paths(to_training(to_command(_without_hydra(composed))), None)
+        with open_dict(composed):
+            del composed["hydra"]
+        return with_absolute_paths(to_training(to_command(composed)), None)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(in_short(error)) from error
-
-
-def in_short(error: BaseException) -> str:
-    """Hydra's message without where it has searched."""
-    told = str(error).partition("Config search path:")[0]
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
-    cause = [str(error.__cause__).splitlines()[0]] if error.__cause__ else []
-    return "\n  ".join(dict.fromkeys([*lines, *cause]))
-
-
-def _without_hydra(composed: DictConfig) -> DictConfig:
-    plain = copy.deepcopy(composed)
-    plain._set_flag("struct", False)
-    plain.pop("hydra", None)
-    return plain
+        raise UserError(told_by_hydra(error)) from error

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from semilung.ablation.cells import BASELINE, Cell
+from semilung.ablation.cells import Cell
 from semilung.ablation.folder import SweepFolder
+from semilung.naming import BASELINE
 from semilung.training import TrainConfig, step_seconds
 from semilung.types import UserError
 

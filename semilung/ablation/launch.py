@@ -12,9 +12,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from semilung.ablation.compose import in_short
 from semilung.ablation.job import Job
 from semilung.ablation.request import Request
+from semilung.config import told_by_hydra
 from semilung.types import UserError
 
 EXTRAS = {"joblib": "parallel", "parallel": "parallel", "submitit": "cluster", "slurm": "cluster"}
@@ -35,7 +35,7 @@ def read_launcher(hydra: Hydra, request: Request, folder: Path) -> DictConfig:
         asked = " ".join(request.hydra)
         extra = next((extra for word, extra in EXTRAS.items() if word in asked), None)
         hint = f"\nIt needs an extra: pip install 'semilung[{extra}]'" if extra else ""
-        raise UserError(f"{in_short(error)}{hint}") from error
+        raise UserError(f"{told_by_hydra(error)}{hint}") from error
 
 
 def one_by_one(master: DictConfig) -> bool:

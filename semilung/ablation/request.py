@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -14,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
 from semilung.config import RESUMABLE
-from semilung.types import UserError
+from semilung.types import Split, UserError
 
 SPLITS = ("val", "test")
 EQUALS = ("steps", "compute")
@@ -38,7 +39,7 @@ class Request:
     axes: dict[str, list[str]]
     common: list[str]
     hydra: list[str]
-    split: str = "val"
+    split: Split = "val"
     equal: str = "steps"
     baselines: bool = True
     folder: Path = Path("sweeps")
@@ -102,7 +103,7 @@ def read_request(words: Sequence[str], *, loader: ConfigLoader | None = None) ->
         axes=axes,
         common=common,
         hydra=[word for word in words if word.startswith(_HYDRA)],
-        split=own["split"],
+        split=cast(Split, own["split"]),
         equal=own["equal"],
         baselines=own["baselines"].lower() == "true",
         folder=Path(own["sweep_dir"] or _default_folder(axes, common, own)),

@@ -44,7 +44,7 @@ def train_command(overrides: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from semilung.config import register_schema
+    from semilung.config import register_schema, told_by_hydra
 
     register_schema()
     sys.argv = ["semilung train", *overrides]
@@ -55,17 +55,8 @@ def train_command(overrides: list[str]) -> None:
     try:
         wrapped()
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_of_hydra(error)) from error
-
-
-def _of_hydra(error: BaseException) -> str:
-    """What a user needs of Hydra's message, and the first line of its cause."""
-    told = str(error).partition("Config search path:")[0]
-    lines = [line.strip() for line in told.splitlines() if not line.startswith((" ", "To append"))]
-    if error.__cause__ is not None:
-        lines.append(str(error.__cause__).splitlines()[0])
-    unique = dict.fromkeys(filter(None, lines))
-    return "\n  ".join(unique) + "\n`semilung train --cfg job` shows every setting"
+        hint = "`semilung train --cfg job` shows every setting"
+        raise UserError(f"{told_by_hydra(error)}\n{hint}") from error
 
 
 def _run_training(composed: DictConfig) -> None:

@@ -14,7 +14,7 @@ from semilung.data.config import AugmentConfig, DataConfig
 from semilung.data.intensity import scale_hu
 from semilung.data.manifest import Case, Fault, read_manifest
 from semilung.data.prepare import PreparedCase, cached, prepare
-from semilung.data.splits import apply_label_budget, assign_splits
+from semilung.data.splits import Splits, apply_label_budget, assign_splits, read_splits
 from semilung.data.volume import (
     Header,
     Volume,
@@ -45,6 +45,7 @@ __all__ = [
     "Fault",
     "Header",
     "PreparedCase",
+    "Splits",
     "StepDataset",
     "Views",
     "Volume",
@@ -58,6 +59,7 @@ __all__ = [
     "prepare",
     "read_header",
     "read_manifest",
+    "read_splits",
     "read_volume",
     "resample_onto",
     "same_grid",

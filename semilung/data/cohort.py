@@ -10,7 +10,7 @@ from semilung.data.config import DataConfig
 from semilung.data.manifest import Case, read_manifest
 from semilung.data.prepare import PreparedCase, prepare
 from semilung.data.splits import apply_label_budget, assign_splits
-from semilung.types import ROLES, Split, UserError
+from semilung.types import JUDGED_ROLES, ROLES, Split, UserError
 
 UNLABELLED_ROLES = ("unlabelled", "weak")
 """What the unlabelled stream draws from: a weak scan's label says nothing of its voxels."""
@@ -53,12 +53,16 @@ class Cohort:
     @cached_property
     def val(self) -> list[PreparedCase]:
         """The validation cases that can be judged on: labelled and healthy ones; may be empty."""
-        return self._judged("val")
+        return prepare(self.judged("val"), self.config)
 
     @cached_property
     def test(self) -> list[PreparedCase]:
         """The test cases that can be judged on; may be empty."""
-        return self._judged("test")
+        return prepare(self.judged("test"), self.config)
+
+    def judged(self, split: Split) -> list[Case]:
+        """The cases of a split that can be judged on, not prepared."""
+        return [c for c in self.cases if c.split == split and c.role in JUDGED_ROLES]
 
     @property
     def splits(self) -> dict[str, dict[str, str]]:
@@ -68,11 +72,6 @@ class Cohort:
     @property
     def _train_roles(self) -> Counter[str]:
         return Counter(case.role for case in self.cases if case.split == "train")
-
-    def _judged(self, split: Split) -> list[PreparedCase]:
-        judged = ("labelled", "healthy")
-        chosen = [c for c in self.cases if c.split == split and c.role in judged]
-        return prepare(chosen, self.config)
 
 
 def open_cohort(config: DataConfig, *, seed: int) -> Cohort:

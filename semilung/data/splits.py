@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from semilung.data.manifest import Case
 from semilung.types import ROLES, Role, Split, UserError
+
+Splits: TypeAlias = dict[str, dict[str, str]]
+"""Case to its `split` and its `role`."""
 
 
 def assign_splits(
@@ -84,6 +90,20 @@ def apply_label_budget(
     if rest == "drop":
         return [case for case in cases if case.case not in over]
     return [_demote(case, rest) if case.case in over else case for case in cases]
+
+
+def read_splits(path: Path) -> Splits:
+    """Case to its split and its role after the budget, as a run has saved them.
+
+    Raises:
+        UserError: The file is gone or damaged.
+    """
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return {case: {**kept, "split": kept["split"]} for case, kept in saved.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path} cannot be read ({error}); the run's folder is damaged"
+        raise UserError(msg) from error
 
 
 def _demote(case: Case, rest: str) -> Case:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data import Case, Volume, read_header, read_manifest, read_volume, to_ras
+from semilung.data import Case, Volume, read_header, read_manifest, read_splits, read_volume, to_ras
 from semilung.evaluation import best_ball, content_blind_ball, dice
 from semilung.report.study import Group, Run
 from semilung.types import IGNORE, UserError
@@ -48,7 +47,7 @@ def _of_run(run: Run) -> list[float] | None:
     if not (manifest.is_file() and path.is_file()):
         return None
     cases = {case.case: case for case in read_manifest(manifest)}
-    splits = json.loads(path.read_text(encoding="utf-8"))
+    splits = read_splits(path)
     trained = [cases[c] for c, kept in splits.items() if kept["split"] == "train" and c in cases]
     train = [case for case in trained if case.role == "labelled"]
     positive = run.cases[run.cases["reference_volume_mm3"] > 0]["case"]

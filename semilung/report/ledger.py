@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from semilung.report.read import leaves
+from semilung.nested import leaves
 from semilung.report.study import Group, Run, Study
 from semilung.report.tables import Table
 from semilung.report.text import NONE, counted, listed, number, without_folders

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from semilung.naming import mixture_name
+from semilung.nested import leaves
 from semilung.report.study import Run, Study
 from semilung.types import SPLITS, UserError
 
@@ -193,24 +195,8 @@ def arm_name(config: dict[str, Any]) -> str:
         >>> arm_name({"strategies": {}, "data": {"batch": {"healthy": 0}}})
         'supervised, no healthy'
     """
-    names = [name for name in config.get("strategies") or {} if name != "supervised"]
     without = leaves(config).get("data.batch.healthy") == 0
-    return ("+".join(names) or "supervised") + (", no healthy" if without else "")
-
-
-def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key to value, throughout.
-
-    Example:
-        >>> leaves({"data": {"crop": [8, 8, 8]}, "seed": 0})
-        {'data.crop': [8, 8, 8], 'seed': 0}
-    """
-    if not isinstance(values, dict):
-        return {prefix: values}
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
+    return mixture_name(config.get("strategies") or {}) + (", no healthy" if without else "")
 
 
 def _last_is_best(curves: pd.DataFrame) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from semilung.data import read_manifest
+from semilung.data import read_manifest, read_splits
 from semilung.report.study import Group, Run, Study
 from semilung.types import UserError
 
@@ -76,11 +75,7 @@ def _require_unseen(run: Run, patients: dict[str, str] | None) -> None:
     path = run.folder / "splits.json"
     if not path.is_file():
         return
-    try:
-        splits = {case: kept["split"] for case, kept in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{path} cannot be read ({error}); the run's folder is damaged"
-        raise UserError(msg) from error
+    splits = {case: kept["split"] for case, kept in read_splits(path).items()}
     owner = patients or {}
     trained = {owner.get(case, case) for case, split in splits.items() if split == "train"}
     seen = [case for case in run.cases["case"] if owner.get(case, case) in trained]

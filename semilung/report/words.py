@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from semilung.evaluation import relative_reduction
+from semilung.naming import NO_HEALTHY
 from semilung.report.figures import FIGURES, Figure, long_table, records
 from semilung.report.study import Group, Study
 from semilung.report.text import between, counted, listed, number, p_value, signed, without_folders
 
 SIGNIFICANT = 0.05
 FEWEST_SEEDS = 3
-WITHOUT_HEALTHY = "supervised, no healthy"
 
 
 def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, Any]:
@@ -152,11 +152,11 @@ def _mm3(volume: float) -> str:
 
 def _taken_off(group: Group, best: str) -> str:
     """How much of the false positives of training without healthy scans is gone."""
-    if WITHOUT_HEALTHY not in group.contenders or best == WITHOUT_HEALTHY:
+    if NO_HEALTHY not in group.contenders or best == NO_HEALTHY:
         return ""
     figure = FIGURES["healthy_fp_mm3"]
     cases = long_table(group, figure)
-    found = relative_reduction(cases, figure=figure.column, reference=WITHOUT_HEALTHY)
+    found = relative_reduction(cases, figure=figure.column, reference=NO_HEALTHY)
     row = next(row for row in records(found) if row["arm"] == best)
     interval = between(100 * row["low"], 100 * row["high"], 1)
     if not interval:  # training without them marks nothing, or the scans are too few

@@ -18,7 +18,7 @@ from semilung.training.pseudo_labels import (
     write_manifest,
 )
 from semilung.training.run import RunFolder
-from semilung.types import UserError
+from semilung.types import JUDGED_ROLES, UserError
 
 
 def split_cases(
@@ -180,7 +180,7 @@ def _require_unseen(
 
 
 def _judged(cases: Sequence[Case], where: str) -> list[Case]:
-    judged = [case for case in cases if case.role in ("labelled", "healthy")]
+    judged = [case for case in cases if case.role in JUDGED_ROLES]
     if not judged:
         msg = f"{where} holds no labelled and no healthy case to judge on"
         raise UserError(msg)

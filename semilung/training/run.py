@@ -10,15 +10,15 @@ import sys
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import yaml
 
+from semilung.data import Splits, read_splits
 from semilung.files import write_text
+from semilung.nested import plain
 from semilung.training.config import TrainConfig
 from semilung.types import UserError
-
-Splits: TypeAlias = dict[str, dict[str, str]]
 
 PACKAGES = ("semilung", "torch", "monai", "lightning-fabric", "numpy", "scipy", "nibabel", "blosc2")
 
@@ -86,12 +86,7 @@ class RunFolder:
         Raises:
             UserError: The file is gone or damaged.
         """
-        try:
-            splits: Splits = json.loads(self.splits.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            msg = f"{self.splits} cannot be read ({error}); the run's folder is damaged"
-            raise UserError(msg) from error
-        return splits
+        return read_splits(self.splits)
 
 
 def provenance() -> dict[str, Any]:
@@ -104,15 +99,6 @@ def provenance() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
-
-
-def plain(value: Any) -> Any:
-    """Lists for tuples, throughout, so that YAML stays readable."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 def _version(name: str) -> str | None:

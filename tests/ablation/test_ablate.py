@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from omegaconf import OmegaConf
+from tiny_settings import TINY
 
 from semilung.ablation import FailedRunsError, ablate, compute, job
 from semilung.ablation.cells import cells_of
@@ -20,19 +21,6 @@ from semilung.strategies import Learner
 from semilung.training import loop
 from semilung.types import UserError
 
-TINY = [
-    "trainer=debug",
-    "trainer.accelerator=cpu",
-    "model.widths=[4,8]",
-    "model.depth=1",
-    "data.spacing_mm=[4,4,4]",
-    "data.crop=[16,16,16]",
-    "data.batch.labelled=1",
-    "data.batch.unlabelled=1",
-    "data.batch.healthy=1",
-    "data.workers=0",
-    "inference.window=[16,16,16]",
-]
 AXES = ["strategy=mean_teacher", "seed=0,1"]
 
 

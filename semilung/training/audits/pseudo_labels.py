@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from semilung.data import PreparedCase, scale_hu
+from semilung.data import PreparedCase
 from semilung.evaluation import dice, false_positives
-from semilung.inference import InferenceConfig, predict_probability, to_mask
+from semilung.inference import InferenceConfig, cut, probability_map
 from semilung.training.audits.audit import Audit
 from semilung.types import IGNORE
 
@@ -140,23 +139,11 @@ def _look(
     config: InferenceConfig,
     window_hu: tuple[float, float],
 ) -> _Scan:
-    image = torch.from_numpy(scale_hu(item.read("image"), window_hu))
+    hu = item.read("image")
 
     def predicted(net: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        p = predict_probability(
-            net,
-            image,
-            window=config.window,
-            overlap=config.overlap,
-            batch_size=config.batch_size,
-        ).numpy()
-        mask = to_mask(
-            p,
-            threshold=config.threshold,
-            min_volume_mm3=config.min_volume_mm3,
-            spacing_mm=item.spacing_mm,
-        )
-        return p, mask
+        p = probability_map(net, hu, config, window_hu=window_hu)
+        return p, cut(p, config, spacing_mm=item.spacing_mm)
 
     p, mask = predicted(net)
     sure = np.maximum(p, 1 - p) >= CONFIDENT

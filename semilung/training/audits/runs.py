@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,8 @@ from semilung.training.setup import Training
 from semilung.types import Batch, Role, UserError
 
 Audits = dict[str, Callable[[], Audit]]
+Manifest = Callable[[], list[Case]]
+"""Reads the run's manifest, once; within an audit, which a manifest at fault may stop."""
 
 
 def audit_start(training: Training) -> None:
@@ -95,12 +98,13 @@ def audit_evaluation(
         manifest: Where the run's own manifest is now, if it has moved.
     """
     run, source = RunFolder(folder), str(manifest or config.data.manifest)
+    named = cache(partial(read_manifest, source))
     try:
         _keep(
             run,
             {
-                f"split_leakage_{what}": lambda: _leakage(run, config, source, judged, what),
-                "pseudo_labels": lambda: _pseudo_labels(run, config, source),
+                f"split_leakage_{what}": lambda: _leakage(run, config, named, judged, what),
+                "pseudo_labels": lambda: _pseudo_labels(run, config, named),
             },
         )
     except UserError as error:  # the run's folder need not be writable
@@ -115,28 +119,32 @@ def _keep(run: RunFolder, audits: Audits) -> dict[str, Audit]:
 
 
 def _leakage(
-    run: RunFolder, config: TrainConfig, source: str, judged: Sequence[PreparedCase], what: str
+    run: RunFolder,
+    config: TrainConfig,
+    named: Manifest,
+    judged: Sequence[PreparedCase],
+    what: str,
 ) -> Audit:
     known = {
-        split: cached(_cases(run, source, split), config.data)
+        split: cached(_cases(run, named(), split), config.data)
         for split in ("train", "val")
         if split != what
     }
     return audit_split_leakage(known, judged, what=what)
 
 
-def _pseudo_labels(run: RunFolder, config: TrainConfig, source: str) -> Audit:
+def _pseudo_labels(run: RunFolder, config: TrainConfig, named: Manifest) -> Audit:
     state = load_checkpoint(run.last)
     kept = read_audits(run.audits).get("pseudo_labels")
     if kept is not None and kept.figures.get("step") == state["step"]:
         return kept
-    train = cached(_cases(run, source, "train"), config.data)
+    train = cached(_cases(run, named(), "train"), config.data)
     unlabelled, labelled = (
         [p.case for p in choose_scans([p for p in train if p.case.role in r], seed=config.seed)]
         for r in (("unlabelled", "weak"), ("labelled",))
     )
     if state["step"] == config.trainer.max_steps:
-        unlabelled = _with_hidden_masks(unlabelled, source)
+        unlabelled = _with_hidden_masks(unlabelled, named())
     audit = audit_pseudo_labels(
         load_predictor(run.path),
         _other_net(run, state),
@@ -148,10 +156,10 @@ def _pseudo_labels(run: RunFolder, config: TrainConfig, source: str) -> Audit:
     return replace(audit, figures={**audit.figures, "step": state["step"]})
 
 
-def _cases(run: RunFolder, source: str, split: str) -> list[Case]:
+def _cases(run: RunFolder, named: Sequence[Case], split: str) -> list[Case]:
     """The cases of a split as the training knew them, by its roles, masks of labelled ones only."""
     splits = run.read_splits()
-    cases = [c for c in read_manifest(source) if splits.get(c.case, {}).get("split") == split]
+    cases = [c for c in named if splits.get(c.case, {}).get("split") == split]
     roles = [cast(Role, splits[case.case]["role"]) for case in cases]
     return [
         replace(case, role=role, mask=case.mask if role == "labelled" else None)
@@ -159,9 +167,9 @@ def _cases(run: RunFolder, source: str, split: str) -> list[Case]:
     ]
 
 
-def _with_hidden_masks(cases: Sequence[Case], source: str) -> list[Case]:
+def _with_hidden_masks(cases: Sequence[Case], named: Sequence[Case]) -> list[Case]:
     """Cases beyond the label budget become what the manifest says: labelled."""
-    hidden = {case.case: case for case in read_manifest(source) if case.role == "labelled"}
+    hidden = {case.case: case for case in named if case.role == "labelled"}
     return [hidden.get(case.case, case) for case in cases]
 
 
