@@ -14,7 +14,13 @@ from semilung.data.config import AugmentConfig, DataConfig
 from semilung.data.intensity import scale_hu
 from semilung.data.manifest import Case, Fault, read_manifest
 from semilung.data.prepare import PreparedCase, cached, prepare
-from semilung.data.splits import Splits, apply_label_budget, assign_splits, read_splits
+from semilung.data.splits import (
+    Splits,
+    apply_label_budget,
+    assign_splits,
+    keep_healthy,
+    read_splits,
+)
 from semilung.data.volume import (
     Header,
     Volume,
@@ -55,6 +61,7 @@ __all__ = [
     "build_loader",
     "cached",
     "check_manifest",
+    "keep_healthy",
     "open_cohort",
     "prepare",
     "read_header",

@@ -9,7 +9,7 @@ from functools import cached_property
 from semilung.data.config import DataConfig
 from semilung.data.manifest import Case, read_manifest
 from semilung.data.prepare import PreparedCase, prepare
-from semilung.data.splits import apply_label_budget, assign_splits
+from semilung.data.splits import apply_label_budget, assign_splits, keep_healthy
 from semilung.types import JUDGED_ROLES, ROLES, Split, UserError
 
 UNLABELLED_ROLES = ("unlabelled", "weak")
@@ -75,7 +75,7 @@ class Cohort:
 
 
 def open_cohort(config: DataConfig, *, seed: int) -> Cohort:
-    """Read the manifest, assign splits, and apply the label budget.
+    """Read the manifest, assign splits, and apply the budgets.
 
     Args:
         config: Manifest, splits and budget.
@@ -95,4 +95,4 @@ def open_cohort(config: DataConfig, *, seed: int) -> Cohort:
         fold=config.fold,
     )
     budgeted = apply_label_budget(cases, labelled=config.labelled, rest=config.rest, seed=seed)
-    return Cohort(budgeted, config)
+    return Cohort(keep_healthy(budgeted, config.healthy, seed=seed), config)

@@ -20,6 +20,7 @@ class DataConfig:
         manifest: Path of the manifest CSV.
         labelled: Label budget: labelled training cases to keep by seed; None keeps all.
         rest: What labelled training cases beyond the budget become: unlabelled, weak or drop.
+        healthy: Healthy training cases to keep by seed; None keeps all.
         folds: Cross-validate within train with so many folds; None keeps the manifest's splits.
         fold: Which fold is the validation set, from 0.
         split_seed: Seed of the splits and folds; None is the run's own seed. Runs whose cases are
@@ -51,6 +52,7 @@ class DataConfig:
     manifest: str | None = None
     labelled: int | None = None
     rest: str = "unlabelled"
+    healthy: int | None = None
     folds: int | None = None
     fold: int = 0
     split_seed: int | None = None
@@ -95,6 +97,8 @@ class DataConfig:
     def _check_splits(self) -> None:
         _require(self.rest in RESTS, "rest", self.rest, f"be one of {', '.join(RESTS)}")
         _require(self.labelled is None or self.labelled >= 1, "labelled", self.labelled, "be >= 1")
+        some = self.healthy is None or self.healthy >= 1
+        _require(some, "healthy", self.healthy, "be >= 1 (data.batch.healthy=0 uses none)")
         _require(self.folds is None or self.folds >= 2, "folds", self.folds, "be at least 2")
         below = self.fold < (self.folds or 1) and self.fold >= 0
         _require(below, "fold", self.fold, f"be at least 0 and below folds={self.folds}")

@@ -92,6 +92,30 @@ def apply_label_budget(
     return [_demote(case, rest) if case.case in over else case for case in cases]
 
 
+def keep_healthy(cases: Sequence[Case], count: int | None, *, seed: int) -> list[Case]:
+    """Keep `count` healthy training cases by seed and leave out the others; None keeps all.
+
+    Amounts are nested, as label budgets are. Cases of validation and test stay.
+
+    Raises:
+        UserError: There are fewer healthy training cases than asked for.
+
+    Example:
+        >>> names = "abc"
+        >>> cases = [Case(n, n, Path(n), "healthy", split="train") for n in names]
+        >>> len(keep_healthy(cases, 2, seed=0))
+        2
+    """
+    if count is None:
+        return list(cases)
+    names = [c.case for c in cases if c.role == "healthy" and c.split == "train"]
+    if count > len(names):
+        found = f"there are {len(names)} healthy training cases"
+        raise UserError(f"data.healthy={count}, but {found}; ask for at most that many")
+    over = set(_shuffled(names, seed, "healthy")[count:])
+    return [case for case in cases if case.case not in over]
+
+
 def read_splits(path: Path) -> Splits:
     """Case to its split and its role after the budget, as a run has saved them.
 

@@ -26,6 +26,7 @@ def test_overrides_become_tuples_again():
     [
         {"rest": "keep"},
         {"labelled": 0},
+        {"healthy": 0},
         {"folds": 1},
         {"folds": 5, "fold": 5},
         {"fold": 1},

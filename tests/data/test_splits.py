@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semilung.data.manifest import Case
-from semilung.data.splits import apply_label_budget, assign_splits
+from semilung.data.splits import apply_label_budget, assign_splits, keep_healthy
 from semilung.types import ROLES, UserError
 
 
@@ -120,6 +120,27 @@ def test_a_budget_beyond_what_there_is():
         apply_label_budget(
             [case(i, split="train") for i in range(2)], labelled=3, rest="drop", seed=0
         )
+
+
+@given(small=st.integers(1, 8), more=st.integers(0, 4), seed=st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_healthy_amounts_are_nested_and_leave_all_else_alone(small, more, seed):
+    healthy = [case(i, "healthy", split="train") for i in range(12)]
+    others = [case(20, split="train"), case(30, "healthy", split="val")]
+
+    def kept(count):
+        after = keep_healthy(healthy + others, count, seed=seed)
+        assert after[-2:] == others
+        return {c.case for c in after[:-2]}
+
+    assert len(kept(small)) == small
+    assert kept(small) <= kept(small + more)
+    assert kept(None) == {c.case for c in healthy}
+
+
+def test_more_healthy_cases_than_there_are():
+    with pytest.raises(UserError, match=r"data\.healthy=3.*there are 2"):
+        keep_healthy([case(i, "healthy", split="train") for i in range(2)], 3, seed=0)
 
 
 def test_weak_needs_a_scan_level_label():
