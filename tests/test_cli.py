@@ -49,6 +49,33 @@ def test_evaluate_writes_tables(trained, tmp_path, capsys):
     assert "fp_volume_mm3" in capsys.readouterr().out
 
 
+def test_evaluate_takes_a_threshold_chosen_on_validation_cases(trained, tmp_path, capsys):
+    out = tmp_path / "e"
+    assert run("evaluate", trained, "--threshold", "val", "--out", out) == 0
+    table = pd.read_csv(out / "threshold.csv")
+    best = table[table["dice"] == table["dice"].max()]["threshold"].max()
+    assert f"threshold {best:g}, chosen on validation cases" in capsys.readouterr().out
+    assert set(pd.read_csv(out / "cases.csv")["threshold"]) == {best}
+
+
+def test_evaluate_takes_a_threshold_as_it_is_given(trained, tmp_path):
+    for threshold in ("0", ".999999"):
+        assert run("evaluate", trained, "--threshold", threshold, "--out", tmp_path) == 0
+        cases = pd.read_csv(tmp_path / "cases.csv")
+        everywhere = cases["predicted_volume_mm3"] > cases["reference_volume_mm3"] + 1e3
+        assert everywhere.all() if threshold == "0" else not everywhere.any()
+
+
+def test_a_threshold_chosen_on_the_cases_it_is_judged_on(trained, tmp_path, capsys):
+    asked = ("evaluate", trained, "--threshold", "val", "--out", tmp_path / "e")
+    assert run(*asked, "--split", "val") == 2
+    assert "would flatter" in capsys.readouterr().err
+    assert not (tmp_path / "e").exists()
+    for word in ("1", "-0.1", "1.5", "half", "nan"):
+        assert run("evaluate", trained, f"--threshold={word}") == 2
+        assert "neither a probability" in capsys.readouterr().err
+
+
 def test_evaluate_shows_another_convention_for_empty_masks(trained, tmp_path, capsys):
     out = tmp_path / "e"
     asked = ("evaluate", trained, "--split", "val", "--out", out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from semilung.cli.say import say
@@ -18,6 +19,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest; "
                         "with --split: where the run's own manifest is now")  # fmt: skip
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
+    parser.add_argument("--threshold", type=_threshold, metavar="P|val", help="foreground above "
+                        "this probability instead of the run's; val: the one with the best Dice "
+                        "on the run's validation cases")  # fmt: skip
     parser.add_argument("--out", type=Path, help="default: RUN/evaluation-<what>-<checkpoint>")
     parser.set_defaults(run=_evaluate)
 
@@ -61,7 +65,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from semilung.config import evaluation_config, load_run_config
     from semilung.evaluation import print_table, summarise
-    from semilung.training import alike, judge, split_cases, unseen_cases
+    from semilung.training import alike, judge, split_cases, threshold_from_val, unseen_cases
 
     settings = [word for word in arguments.runs if word.startswith("evaluation.")]
     runs = [Path(word) for word in arguments.runs if word not in settings]
@@ -75,6 +79,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         what = arguments.split or "test"
         cases = split_cases(runs, configs, what, manifest=arguments.manifest)
     out = arguments.out or runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
+    moved = arguments.manifest if arguments.split else None
+    threshold = arguments.threshold
+    if threshold == "val":
+        threshold = threshold_from_val(
+            runs, configs, cases, out, checkpoint=arguments.checkpoint, manifest=moved
+        )
+        say(f"threshold {threshold:g}, chosen on validation cases: {out / 'threshold.csv'}")
     report = judge(
         runs,
         configs,
@@ -83,11 +94,19 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         what=what,
         checkpoint=arguments.checkpoint,
         empty=empty,
-        manifest=arguments.manifest if arguments.split else None,
+        threshold=threshold,
+        manifest=moved,
         progress=True,
     )
     print_table(summarise(report, empty=empty))
     say(f"tables: {out}")
+
+
+def _threshold(word: str) -> float | str:
+    if word == "val" or re.fullmatch(r"0?\.\d+|0", word):
+        return word if word == "val" else float(word)
+    msg = f"{word!r} is neither a probability in [0, 1), as 0.5, nor val"
+    raise argparse.ArgumentTypeError(msg)
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -40,7 +40,7 @@ _LESION_COLUMNS = ["case", "cohort", *(field.name for field in fields(Lesion))]
 class Report:
     """What an evaluation found: one row a case, and one row a reference lesion.
 
-    `cases`: case, cohort, role, dice, hd95_mm, surface_dice_2mm, reference_volume_mm3,
+    `cases`: case, cohort, role, threshold, dice, hd95_mm, surface_dice_2mm, reference_volume_mm3,
     predicted_volume_mm3, fp_components, fp_volume_mm3, ece, foreground_ece, brier. `lesions`: case,
     cohort and the fields of `Lesion`. NaN means undefined.
     """
@@ -81,11 +81,12 @@ def evaluate_cases(
         hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
         probability = probability_map(model, hu, config, window_hu=window_hu)
         prediction = cut(probability, config, spacing_mm=spacing_mm)
-        reference = _reference(prepared)
+        reference = read_reference(prepared)
         name = {"case": prepared.case.case, "cohort": prepared.case.cohort}
         figures = compare(prediction, reference, spacing_mm)
         figures |= calibration(probability, reference)._asdict()
-        case_rows.append({**name, "role": prepared.case.role, **figures})
+        row = {**name, "role": prepared.case.role, "threshold": config.threshold, **figures}
+        case_rows.append(row)
         found = lesions(prediction, reference, spacing_mm)
         lesion_rows += [{**name, **asdict(lesion)} for lesion in found]
         if pictures is not None and (reference.any() or prediction.any()):
@@ -123,7 +124,7 @@ def compare(
     }
 
 
-def _reference(prepared: PreparedCase) -> NDArray[Any]:
+def read_reference(prepared: PreparedCase) -> NDArray[Any]:
     """The mask; that of a healthy case is empty and lies nowhere."""
     if prepared.case.role == "healthy":
         return np.zeros(prepared.shape, np.uint8)

@@ -3,7 +3,7 @@
 from semilung.training.apply import alike, predict_files, split_cases, unseen_cases
 from semilung.training.build import build_learner, load_predictor
 from semilung.training.config import OptimConfig, TrainConfig, TrainerConfig
-from semilung.training.judge import judge
+from semilung.training.judge import judge, threshold_from_val
 from semilung.training.loop import Outcome, step_seconds, train
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "predict_files",
     "split_cases",
     "step_seconds",
+    "threshold_from_val",
     "train",
     "unseen_cases",
 ]

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from semilung.data import Case, prepare
-from semilung.evaluation import Report, evaluate_cases, write_report
-from semilung.training.apply import alike
+from semilung.evaluation import (
+    Report,
+    best_threshold,
+    evaluate_cases,
+    threshold_table,
+    write_report,
+)
+from semilung.files import write_text
+from semilung.training.apply import alike, split_cases
 from semilung.training.audits import audit_evaluation
 from semilung.training.build import load_predictor
 from semilung.training.config import TrainConfig
+from semilung.types import UserError
 
 
 def judge(
@@ -22,6 +31,7 @@ def judge(
     what: str,
     checkpoint: str = "last",
     empty: str = "semilung",
+    threshold: float | None = None,
     manifest: Path | None = None,
     progress: bool = False,
 ) -> Report:
@@ -35,6 +45,7 @@ def judge(
         what: What the cases are called: `val`, `test` or `manifest`.
         checkpoint: `last` or `best`.
         empty: Convention for empty masks that is shown beside ours.
+        threshold: Foreground above this probability; None is the first run's own.
         manifest: Where the first run's own manifest is now, if it has moved.
         progress: Show a progress bar on standard error.
 
@@ -42,12 +53,15 @@ def judge(
         UserError: A checkpoint, a case or the disk is at fault, or the runs do not fit together.
     """
     config = alike(configs)
+    inference = config.inference
+    if threshold is not None:
+        inference = replace(inference, threshold=threshold)
     judged = prepare(cases, config.data)
     report = evaluate_cases(
         [load_predictor(run, checkpoint) for run in runs],
         judged,
         window_hu=config.data.window_hu,
-        config=config.inference,
+        config=inference,
         pictures=out / "overlays",
         progress=progress,
     )
@@ -56,3 +70,42 @@ def judge(
         moved = manifest if run == runs[0] else None
         audit_evaluation(run, own, judged, what=what, manifest=moved)
     return report
+
+
+def threshold_from_val(
+    runs: Sequence[Path],
+    configs: Sequence[TrainConfig],
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    checkpoint: str = "last",
+    manifest: Path | None = None,
+) -> float:
+    """The threshold with the best mean Dice on the first run's validation cases.
+
+    Args:
+        runs: Run folders; their probabilities are averaged.
+        configs: Their configs.
+        cases: What the runs will be judged on: other nodules than those of validation.
+        out: Folder of `threshold.csv`, the figures at every threshold that was tried.
+        checkpoint: `last` or `best`.
+        manifest: Where the first run's own manifest is now, if it has moved.
+
+    Raises:
+        UserError: There is no validation case with a nodule, `cases` holds one, or a run or a case
+            is at fault.
+    """
+    config = alike(configs)
+    val = split_cases(runs, configs, "val", manifest=manifest)
+    both = {case.case for case in val if case.role == "labelled"} & {case.case for case in cases}
+    if both:
+        msg = f"a threshold chosen on validation cases would flatter {', '.join(sorted(both)[:5])}"
+        raise UserError(f"{msg}, which are among them; judge on others, or give a number")
+    table = threshold_table(
+        [load_predictor(run, checkpoint) for run in runs],
+        prepare(val, config.data),
+        window_hu=config.data.window_hu,
+        config=config.inference,
+    )
+    write_text(out / "threshold.csv", table.to_csv(index=False))
+    return best_threshold(table)

@@ -1,0 +1,74 @@
+"""The threshold of a segmenter, chosen on cases that its figures are not reported on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from semilung.data.prepare import PreparedCase
+from semilung.evaluation.evaluate import read_reference
+from semilung.evaluation.healthy import false_positives
+from semilung.evaluation.segmentation import dice
+from semilung.inference import InferenceConfig, cut, probability_map
+from semilung.types import UserError
+
+THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Fine enough: between neighbours Dice moves by less than a choice among few cases can tell."""
+
+
+def threshold_table(
+    model: nn.Module | Sequence[nn.Module],
+    cases: Sequence[PreparedCase],
+    *,
+    window_hu: tuple[float, float],
+    config: InferenceConfig,
+) -> pd.DataFrame:
+    """Mean figures of cases at every one of `THRESHOLDS`.
+
+    Args:
+        model: One model, or several whose probabilities are averaged; see `predict_probability`.
+        cases: Of role `labelled` or `healthy`, which the model has not trained on.
+        window_hu: HU scaled to 0 and 1.
+        config: Sliding window and smallest component; its own threshold is not used.
+
+    Returns:
+        Columns threshold; dice, over the cases that hold a nodule; healthy_fp_volume_mm3 a case,
+        over those that hold none (NaN where there is no such case).
+
+    Raises:
+        UserError: No case holds a nodule, so no threshold is better than another.
+    """
+    rows = []
+    for prepared in cases:
+        probability = probability_map(model, prepared.read("image"), config, window_hu=window_hu)
+        reference = read_reference(prepared)
+        for threshold in THRESHOLDS:
+            at = replace(config, threshold=threshold)
+            mask = cut(probability, at, spacing_mm=prepared.spacing_mm)
+            holds = bool(((reference > 0) & (reference < 255)).any())
+            wrong = false_positives(mask, prepared.spacing_mm, reference).volume_mm3
+            overlap = dice(mask, reference) if holds else np.nan
+            rows.append((threshold, overlap, np.nan if holds else wrong))
+    table = pd.DataFrame(rows, columns=["threshold", "dice", "healthy_fp_volume_mm3"])
+    if table["dice"].isna().all():
+        msg = "no validation case holds a nodule, so no threshold can be chosen on them"
+        raise UserError(f"{msg}; give evaluate a number instead, --threshold 0.5")
+    return table.groupby("threshold", as_index=False).mean()
+
+
+def best_threshold(table: pd.DataFrame) -> float:
+    """The threshold of the best mean Dice; of equals the highest, which marks the least.
+
+    Args:
+        table: As `threshold_table` returns it.
+
+    Example:
+        >>> best_threshold(pd.DataFrame({"threshold": [0.3, 0.5, 0.7], "dice": [0.4, 0.6, 0.6]}))
+        0.7
+    """
+    best = table[table["dice"] == table["dice"].max()]
+    return float(best["threshold"].max())
