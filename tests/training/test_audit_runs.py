@@ -153,6 +153,25 @@ def test_evaluation_judges_pseudo_labels_by_hidden_masks_once(tiny, tmp_path, ph
     assert "split_leakage_val" in read_audits(path)
 
 
+def test_pseudo_labels_that_nobody_learns_from_are_shown_and_not_warned_of(tiny, tmp_path):
+    """Two steps from chance, every label is background."""
+    found = {}
+    for strategy in ("mean_teacher", "supervised"):
+        config = tiny(max_steps=2)
+        config.strategies = {strategy: {}}
+        train(config, tmp_path / strategy)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            judge(config, tmp_path / strategy)
+        found[strategy] = read_audits(tmp_path / strategy / "audits.json")["pseudo_labels"]
+    assert found["mean_teacher"].status == "warning"
+    assert found["supervised"].status == "ok"
+    assert not found["supervised"].advice
+    assert found["supervised"].summary.startswith("No strategy of this run learns from unlabelled")
+    assert "collapsed" in found["supervised"].summary
+    assert "confident_share" in found["supervised"].figures
+
+
 def test_a_manifest_that_is_gone_stops_no_evaluation(tiny, tmp_path, phantom):
     config = tiny(max_steps=1)
     train(config, tmp_path / "run")

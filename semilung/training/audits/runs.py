@@ -13,6 +13,7 @@ import pandas as pd
 from torch import nn
 
 from semilung.data import Case, PreparedCase, cached, prepare, read_manifest
+from semilung.strategies import build_strategy
 from semilung.training.audits.audit import Audit, attempt, keep_audits, read_audits, warn_of
 from semilung.training.audits.cohort_confound import audit_cohort_confound
 from semilung.training.audits.pseudo_labels import audit_pseudo_labels, choose_scans
@@ -153,7 +154,16 @@ def _pseudo_labels(run: RunFolder, config: TrainConfig, named: Manifest) -> Audi
         config.inference,
         window_hu=config.data.window_hu,
     )
-    return replace(audit, figures={**audit.figures, "step": state["step"]})
+    audit = replace(audit, figures={**audit.figures, "step": state["step"]})
+    if _learns_from_unlabelled(config):
+        return audit
+    idle = f"No strategy of this run learns from unlabelled scans. {audit.summary}"
+    return replace(audit, status="ok", summary=idle, advice="")
+
+
+def _learns_from_unlabelled(config: TrainConfig) -> bool:
+    strategies = [build_strategy(name, options) for name, options in config.strategies.items()]
+    return any("unlabelled" in {**s.needs.views, **s.needs.optional} for s in strategies)
 
 
 def _cases(run: RunFolder, named: Sequence[Case], split: str) -> list[Case]:
