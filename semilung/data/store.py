@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,12 +117,24 @@ def open_entry(path: Path) -> Entry:
     try:
         array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
         meta = dict(array.schunk.vlmeta["semilung"])
-    except (RuntimeError, OSError, KeyError, ValueError) as error:
+        entry = Entry(path, array, meta, np.frombuffer(meta.pop("crc32"), np.uint32))
+        _require_layout(entry)
+    except Exception as error:  # blosc2 has no error of its own for a damaged file
         remedy = "delete the file, if it exists, and run `semilung data prepare` again"
         raise UserError(
             f"{path}: the cached volume cannot be opened ({error}); {remedy}"
         ) from error
-    return Entry(path, array, meta, np.frombuffer(meta.pop("crc32"), np.uint32))
+    return entry
+
+
+def _require_layout(entry: Entry) -> None:
+    """Refuse a shape, chunks or number type other than what `write_entry` writes."""
+    shape, array = entry.shape, entry.array
+    chunks = tuple(min(CHUNK, n) for n in shape)
+    count = math.prod(-(-n // c) for n, c in zip(shape, chunks, strict=True))
+    known = array.dtype in (np.dtype(np.int16), np.dtype(np.uint8)) and array.chunks == chunks
+    if not known or count != len(entry.checksums):
+        raise ValueError(f"{array.dtype} {shape} in {array.chunks} is not what was written")
 
 
 def read_crop(entry: Entry, start: Shape, size: Shape) -> NDArray[Any]:
