@@ -14,9 +14,6 @@ from semilung.naming import BASELINE, NO_HEALTHY, mixture_name
 from semilung.strategies import list_strategies
 from semilung.types import UserError
 
-HEALTHY = "supervised, no healthy"
-"""The arm that shows what the healthy stream is worth."""
-
 HEALTHY = "data.batch.healthy"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semilung.losses import dice_ce_loss, hard_labels, probabilities
+from semilung.losses import confident_mask, dice_ce_loss, hard_labels, probabilities
 from semilung.strategies.base import Needs, Strategy, Term, register
 from semilung.strategies.learner import Step
 from semilung.strategies.ramps import sigmoid_rampup
@@ -20,18 +20,20 @@ class CopyPaste(Strategy):
 
     M is 0 in a box at a random place and 1 around it. The student learns both mixes: where a voxel
     stems from the labelled crop, by its mask; where it stems from the unlabelled one, by the
-    teacher's hard label, whose part weighs `unlabelled_weight`. Each part is a loss of its own over
-    its own voxels. Every nodule that the teacher sees is kept: the largest component alone, as for
-    an organ, would teach that there is one nodule a lung.
+    teacher's hard label where that is sure, and this part weighs `unlabelled_weight`. Each part is
+    a loss of its own over its own voxels. Every nodule that the teacher is sure of is kept: the
+    largest component alone, as for an organ, would teach that there is one nodule a lung.
 
     Args:
         weight: Final weight of the term; the ramp keeps an untaught teacher's labels out.
         rampup: Share of the training over which the weight grows.
         unlabelled_weight: Weight of the pseudo-labelled part beside the labelled part's 1.
+        threshold: Least confidence of a pseudo-labelled voxel, in [0, 1]; others are ignored. Up
+            to 1/2 all voxels count, as published.
         box: Edge of the box as a share of the crop's, in (0, 1).
 
     Raises:
-        ValueError: `box` out of range.
+        ValueError: `box` or `threshold` out of range.
 
     Source: Bai et al., Bidirectional copy-paste for semi-supervised medical image segmentation,
     CVPR 2023.
@@ -43,11 +45,15 @@ class CopyPaste(Strategy):
         weight: float = 1.0,
         rampup: float = 0.4,
         unlabelled_weight: float = 0.5,
+        threshold: float = 0.0,
         box: float = 0.667,
     ) -> None:
         super().__init__()
         if not 0 < box < 1:
             msg = f"box must lie between 0 and 1, got {box}"
+            raise ValueError(msg)
+        if not 0 <= threshold <= 1:
+            msg = f"threshold must lie in [0, 1], got {threshold}"
             raise ValueError(msg)
         self.needs = Needs(
             views={"labelled": ("weak",), "unlabelled": ("weak",)}, fields=("mask",), teacher=True
@@ -55,6 +61,7 @@ class CopyPaste(Strategy):
         self.weight = weight
         self.rampup = rampup
         self.unlabelled_weight = unlabelled_weight
+        self.threshold = threshold
         self.box = box
 
     def terms(self, step: Step) -> dict[str, Term]:
@@ -63,8 +70,10 @@ class CopyPaste(Strategy):
         pairs = max(len(labelled["weak"]), len(unlabelled["weak"]))
         image_l, mask_l = (_cycled(labelled[field], pairs) for field in ("weak", "mask"))
         image_u = _cycled(unlabelled["weak"], pairs)
-        taught = hard_labels(probabilities(step.teacher(unlabelled["weak"])["logits"]))
-        mask_u = _cycled(taught, pairs).to(mask_l.dtype)
+        target = probabilities(step.teacher(unlabelled["weak"])["logits"])
+        sure = confident_mask(target, self.threshold)
+        taught = torch.where(sure, hard_labels(target).to(mask_l.dtype), IGNORE)
+        mask_u = _cycled(taught, pairs)
 
         around = random_box(image_l, self.box)
         from_labelled = torch.cat([around, ~around])

@@ -76,6 +76,16 @@ def test_the_largest_component_alone_is_caught(targets, monkeypatch):
         keeps_every_nodule(targets)
 
 
+def test_voxels_that_the_teacher_is_unsure_of_are_ignored(targets):
+    batch = crops()
+    step(batch, threshold=0.999)
+    p = torch.sigmoid(20 * batch["unlabelled"]["weak"] - 10)
+    pseudo = torch.minimum(*targets[1])  # of the mixes, the one that holds it; IGNORE is high
+    assert torch.equal(pseudo == 1, (p >= 0.999)[0])  # the nodule of 0.9, not that of 0.8
+    assert torch.equal(pseudo == 0, (p <= 0.001)[0])
+    assert torch.equal(both_halves(targets[0], 1), batch["labelled"]["mask"])
+
+
 def test_each_voxel_keeps_the_label_of_the_crop_it_came_from(targets):
     batch = crops()
     learner, _ = step(batch)
@@ -143,3 +153,9 @@ def test_places_come_from_the_seed():
 def test_refuses_a_box_that_leaves_nothing(box):
     with pytest.raises(UserError, match="box"):
         build_strategy("copy_paste", {"box": box})
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1])
+def test_refuses_a_threshold_that_is_no_probability(threshold):
+    with pytest.raises(UserError, match="threshold"):
+        build_strategy("copy_paste", {"threshold": threshold})
