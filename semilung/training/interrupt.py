@@ -1,9 +1,13 @@
-"""Stopping between two steps instead of in the middle of one."""
+"""Being stopped: by Ctrl-C, between two steps, and by a loader's process that dies."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+from semilung.types import UserError
 
 
 class Interrupt:
@@ -28,3 +32,22 @@ class Interrupt:
             raise KeyboardInterrupt
         self.asked = True
         print("\nstopping after this step; Ctrl-C again breaks off at once", flush=True)  # noqa: T201
+
+
+@contextmanager
+def told_of_workers() -> Iterator[None]:
+    """Make one clear message of what torch raises, at any moment, when a loader's process dies.
+
+    Raises:
+        UserError: One was killed, by hand or for want of memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        msg = (
+            f"a process that loads data died ({str(error).strip()}); perhaps memory ran out. The "
+            f"last checkpoint is untouched: go on with resume=..., perhaps with data.workers=0"
+        )
+        raise UserError(msg) from error

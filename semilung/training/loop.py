@@ -38,7 +38,7 @@ from semilung.training.audits import audit_end, audit_start, gradients, is_momen
 from semilung.training.checkpoint import save_checkpoint
 from semilung.training.config import TrainConfig
 from semilung.training.cost import CostMeter
-from semilung.training.interrupt import Interrupt
+from semilung.training.interrupt import Interrupt, told_of_workers
 from semilung.training.logging import Means, MetricsLog
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
 from semilung.training.progress import TrainingProgress
@@ -65,12 +65,13 @@ class Outcome:
     figures: dict[str, float]
 
 
+@told_of_workers()
 def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome:
     """Train what `config` says in the run's folder, or go on where the folder stopped.
 
     Raises:
-        UserError: Anything in config, data or checkpoint that the user can mend, or a loss that
-            is not finite.
+        UserError: Anything in config, data, checkpoint or machine that the user can mend, or a
+            loss that is not finite. Checkpoints that were saved stay.
     """
     training = set_up(config, RunFolder(folder), resume=resume)
     fabric, trainer = training.fabric, config.trainer
@@ -110,6 +111,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
     return outcome
 
 
+@told_of_workers()
 def step_seconds(config: TrainConfig, *, warm_up: int = 4, steps: int = 12) -> float:
     """Median seconds of an optimizer step, loading included, in a training that is thrown away.
 
