@@ -87,6 +87,15 @@ def test_paths_may_lead_anywhere_for_a_manifest_is_the_users_own(tmp_path):
     assert second.image == Path("/y.nii")
 
 
+def test_a_scan_that_vanishes_while_it_is_prepared(cohort_folder, tmp_path, monkeypatch):
+    case = Case("a", "p", cohort_folder / "c0.nii.gz", "unlabelled")
+    gone = tmp_path / "gone.nii"
+    monkeypatch.setattr("semilung.data.prepare._digest", lambda path: gone.open())
+    with pytest.raises(UserError, match=r"1 of 1 cases.*\n.*a: .*No such file.*gone\.nii"):
+        prepare([case], DataConfig(cache=str(tmp_path / "cache")), progress=False)
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
 @pytest.mark.parametrize("name", ["gone.nii", "x" * 300 + ".nii", "m.csv/a.nii"])
 def test_an_image_that_cannot_be_is_told_with_its_case(tmp_path, name):
     (tmp_path / "m.csv").touch()

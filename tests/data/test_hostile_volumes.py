@@ -161,7 +161,7 @@ def test_a_flipped_bit_of_a_compressed_scan_is_told(tmp_path):
         ({"srow_x": [1e30, 0, 0, 0]}, "no scan's"),
         ({"srow_x": [1e-30, 0, 0, 0]}, "no scan's"),
         ({"srow_x": [1, 0, 0, 1e30]}, "no scan's"),
-        ({"srow_x": [1, 0, 0, 0], "srow_y": [1, 1e-3, 0, 0]}, "singular"),
+        ({"srow_x": [1, 1, 0, 0], "srow_y": [0, 1e-3, 0, 0]}, "plane"),
         ({"vox_offset": np.inf}, "header"),
         ({"vox_offset": -1000}, "header"),
         ({"datatype": 12345}, "header"),

@@ -17,7 +17,7 @@ import torch
 from semilung.cli import main
 from semilung.data.store import open_entry
 from semilung.data.volume import read_volume, write_volume
-from semilung.training import loop
+from semilung.training import build, loop
 from semilung.training.checkpoint import load_checkpoint, save_checkpoint
 
 TINY = [
@@ -94,7 +94,7 @@ def scraps(folder):
     return [path for path in folder.rglob(".*") if path.name.endswith((".tmp", ".b2nd", ".gz"))]
 
 
-@pytest.mark.parametrize("size", [100, 2_000, 5_000, 20_000])
+@pytest.mark.parametrize("size", [1_500, 5_000, 20_000])
 def test_a_disk_that_fills_up_while_a_run_goes_on(begun, told, size):
     kept = (begun / "last.pt").read_bytes()
     assert len(kept) > 20_000
@@ -225,11 +225,18 @@ def test_a_checkpoint_that_is_not_this_runs(begun, told):
         assert path.read_bytes() == kept, why
 
 
-def test_a_predictor_is_not_made_of_what_does_not_fit(begun, phantom, tmp_path, told):
+def test_a_predictor_is_not_made_of_what_does_not_fit(begun, phantom, tmp_path, told, monkeypatch):
+    build_student = build.build_student
+
+    def without_memory(*arguments, **options):
+        assert torch.get_default_device().type == "meta"
+        return build_student(*arguments, **options)
+
+    monkeypatch.setattr(build, "build_student", without_memory)
     scan = phantom.parent / pd.read_csv(phantom)["image"][0]
     path, state = begun / "last.pt", load_checkpoint(begun / "last.pt")
     monstrous = state["model"] | {"widths": [2**18, 2**18]}  # a quarter of an exabyte
-    for wrong in ({"model": monstrous}, {"model": 3}, {"heads": None}, {"predictor": "x"}):
+    for wrong in ({"model": monstrous}, {"model": 3}, {"heads": 3}, {"predictor": "x"}):
         save_checkpoint(path, state | wrong)
         message = told("predict", scan, "--run", begun, "--out", tmp_path / "out")
         assert "last.pt" in message
