@@ -1,6 +1,8 @@
 """Files of run and sweep folders that are damaged or mean harm: read or refused."""
 
 import json
+import resource
+import threading
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -188,3 +190,47 @@ def test_a_sweep_names_no_run_elsewhere(folder, capsys):
         main(["report", str(folder)])
     assert stop.value.code == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_lines_of_metrics_that_say_nothing_are_passed_over(folder):
+    sound = SOUND["metrics.csv"].splitlines()[1]
+    write(folder, "metrics.csv", f"step,name,value\n{sound}\nx,loss,1\n\0,\0,\0\n1,lo".encode())
+    MetricsLog(RunFolder(folder), step=1).__exit__(None)
+    assert (folder / "metrics.csv").read_text().split() == ["step,name,value", sound]
+
+
+@pytest.mark.parametrize("content", ["3", "[1]", "null"])
+def test_a_row_that_is_none_is_named(folder, content):
+    write(folder, "runs/a/row.json", content.encode())
+    with pytest.raises(UserError, match=r"row\.json holds no row; delete it"):
+        SweepFolder(folder).collect()
+
+
+def test_a_full_disk_is_told_by_the_log(folder):
+    log = MetricsLog(RunFolder(folder), step=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "metrics.csv").stat().st_size + 5, hard))
+    try:
+        with pytest.raises(UserError, match=r"metrics\.csv or .* could not be written"):
+            log.scalars(2, {"loss": 0.123456789})
+        log.__exit__(UserError)  # what is on its way already is not overlaid
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_thread_that_a_disk_refuses_prints_no_traceback(monkeypatch, capfd):
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
+    with pytest.raises(SystemExit):
+        main(["--version"])
+
+    def end_with(error):
+        def fail():
+            raise error
+
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+        return capfd.readouterr().err
+
+    assert end_with(OSError("No space left")) == ""
+    assert "a bug" in end_with(ValueError("a bug"))

@@ -50,7 +50,10 @@ class Entry:
         for number in self._chunks(slices):
             if number not in self.verified:
                 self._verify(number)
-        data: NDArray[Any] = self.array[slices]
+        try:
+            data: NDArray[Any] = self.array[slices]
+        except RuntimeError as error:  # chunks are whole, and what is said of them is not
+            raise self._damaged("a header") from error
         return data
 
     def _chunks(self, slices: tuple[slice, slice, slice]) -> list[int]:
@@ -69,9 +72,12 @@ class Entry:
         except (RuntimeError, OSError, ValueError):
             sound = False
         if not sound:
-            remedy = "delete the file and run `semilung data prepare` again"
-            raise UserError(f"{self.path}: chunk {number} of the cache is damaged; {remedy}")
+            raise self._damaged(f"chunk {number}")
         self.verified.add(number)
+
+    def _damaged(self, what: str) -> UserError:
+        remedy = "delete the file and run `semilung data prepare` again"
+        return UserError(f"{self.path}: {what} of the cache is damaged; {remedy}")
 
 
 def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,15 @@ class Interrupt:
     """Within it, the first Ctrl-C only sets `asked`; the second one breaks off at once.
 
     An optimizer step that is cut in two would leave weights that no run ever had, so the loop asks
-    between steps and saves a whole state.
+    between steps and saves a whole state. A terminal tells the loader's processes too, which go on
+    until this one lets them.
     """
 
     def __init__(self) -> None:
         self.asked = False
 
     def __enter__(self) -> Interrupt:
+        self._process = os.getpid()
         self._previous = signal.signal(signal.SIGINT, self._handle)
         return self
 
@@ -28,6 +31,8 @@ class Interrupt:
         signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True

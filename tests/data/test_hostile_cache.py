@@ -48,6 +48,15 @@ def test_a_shape_that_was_never_written_is_refused(path):
         open_entry(path)
 
 
+def test_whole_chunks_that_the_header_does_not_fit_are_told(path):
+    raw = bytearray(path.read_bytes())
+    raw[48] = 1
+    path.write_bytes(raw)
+    open_entry.cache_clear()
+    with pytest.raises(UserError, match="of the cache is damaged"):
+        open_entry(path).read()
+
+
 def test_another_number_type_is_refused(path):
     raw = path.read_bytes()
     assert raw.count(b"<i2") == 1

@@ -2,6 +2,7 @@
 
 import gzip
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,9 @@ def test_paths_may_lead_anywhere_for_a_manifest_is_the_users_own(tmp_path):
 def test_a_scan_that_vanishes_while_it_is_prepared(cohort_folder, tmp_path, monkeypatch):
     case = Case("a", "p", cohort_folder / "c0.nii.gz", "unlabelled")
     gone = tmp_path / "gone.nii"
-    monkeypatch.setattr("semilung.data.prepare._digest", lambda path: gone.open())
+    # the package's function hides the module of its name
+    module = import_module("semilung.data.prepare")
+    monkeypatch.setattr(module, "_digest", lambda path: gone.open())
     with pytest.raises(UserError, match=r"1 of 1 cases.*\n.*a: .*No such file.*gone\.nii"):
         prepare([case], DataConfig(cache=str(tmp_path / "cache")), progress=False)
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
