@@ -125,7 +125,8 @@ def in_processes(count: int, work: Callable[..., T], *arguments: Any) -> T:
 
     Args:
         count: Processes.
-        work: A function of a module, for it is pickled, as are its arguments and its result.
+        work: A function of a module, for it is pickled, as are its arguments and its result, which
+            holds no tensors: their memory would end with the process.
         arguments: Its arguments.
 
     Raises:
@@ -136,7 +137,7 @@ def in_processes(count: int, work: Callable[..., T], *arguments: Any) -> T:
         return work(*arguments)
     told: Any = get_context("spawn").SimpleQueue()
     shared = (count, find_free_network_port(), warnings.formatwarning, told, work, arguments)
-    # The terminal's Ctrl-C is this process's to hand on, also before a child is in its own session.
+    # The terminal's Ctrl-C is this process's to hand on, also before a child is in its own group.
     hear_again = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         children = start_processes(_work, shared, count, join=False)  # type: ignore[no-untyped-call]
@@ -165,7 +166,7 @@ def _work(
     arguments: Sequence[Any],
 ) -> None:
     """One of the processes: `work`, with what torchrun would have set."""
-    os.setsid()
+    os.setpgrp()  # a Ctrl-C of the terminal does not reach it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     os.environ |= {name: str(number) for name, number in numbers.items()}

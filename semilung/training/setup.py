@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from semilung.data import PreparedCase, open_cohort
@@ -90,13 +91,15 @@ def _fabric(trainer: TrainerConfig) -> Fabric:
     if start.processes != trainer.devices:
         msg = f"trainer.devices is {trainer.devices}, and {start.by} started {start.processes}"
         raise UserError(f"{msg} processes; give trainer.devices that number")
-    # Buffers are evened out by the team after each step, which leaves them equal at its end.
-    several = DDPStrategy(broadcast_buffers=False) if trainer.devices > 1 else "auto"
+    if trainer.devices > 1:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets each process
+        # a kernel of one voxel lies the same way under either strides
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     try:
         # Fabric's precision is a closed Literal; TrainerConfig has checked the user's string
         return Fabric(
             accelerator=trainer.accelerator,
-            strategy=several,
+            strategy="ddp" if trainer.devices > 1 else "auto",
             devices=trainer.devices // start.nodes,
             num_nodes=start.nodes,
             plugins=[start.environment()],
