@@ -193,7 +193,7 @@ def check_parameters_in_graph(make: Factory) -> None:
         total = _sum(learner(_batch(learner, kind=kind), 1.0))
         found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         unused = [name for name, g in zip(parameters, found, strict=True) if g is None]
-        assert not unused, f"not in the graph on a {kind} batch: {', '.join(unused)}"
+        assert not unused, f"not in the graph on {kind} batches: {', '.join(unused)}"
 
 
 def check_param_groups(make: Factory) -> None:

@@ -1,5 +1,6 @@
 """What two processes do in tests; a module of its own, for they import it."""
 
+import copy
 import hashlib
 import os
 import signal
@@ -16,6 +17,7 @@ from semilung.training import TrainerConfig, loop
 from semilung.training.run import RunFolder
 from semilung.training.setup import _fabric, set_up
 from semilung.training.team import Team
+from semilung.training.validate import validate
 from semilung.types import UserError
 
 
@@ -47,7 +49,10 @@ def digest(*states) -> str:
 
 
 def digests_after_steps(configs, folder):
-    """Of each config's training, on each process: all bits after its steps."""
+    """Of each config's training, on each process: all bits after its steps, and what it validates.
+
+    The figures of both processes together stand beside those of one that judges all cases itself.
+    """
     return {name: _digests(config, folder / name) for name, config in configs.items()}
 
 
@@ -56,9 +61,18 @@ def _digests(config, folder):
     for batch, _, _ in loop._fed(training):
         loop._optimize(training, batch)
         training.step += 1
-    return training.team.gather(
-        digest(training.learner.state_dict(), training.optimizer.state_dict())
+    alone = copy.copy(training.team)
+    alone.rank, alone.size = 0, 1
+    figures, pictures = zip(
+        *(
+            validate(training.learner.predictor, training.val, config, t)
+            for t in (training.team, alone)
+        ),
+        strict=True,
     )
+    assert (pictures[0] == pictures[1]).all()
+    bits = digest(training.learner.state_dict(), training.optimizer.state_dict())
+    return training.team.gather((bits, *figures))
 
 
 def _moved(learner):
