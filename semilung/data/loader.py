@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -196,8 +197,20 @@ def build_loader(
         sampler=range(start_step, max_steps),
         num_workers=config.workers,
         generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_outlast,
         persistent_workers=config.workers > 0,
     )
+
+
+def _outlast(worker: int) -> None:
+    """Let a worker outlast what asks a whole group of processes to stop.
+
+    A training asked to stop saves first, and would fail if it lost a worker. SIGTERM, with which
+    torch ends workers that do not end by themselves, takes effect half a minute later.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30))
 
 
 def bag_label(item: PreparedCase) -> int:
