@@ -19,7 +19,7 @@ from semilung.data.grids import at_spacing, boxed, classes_onto, image_onto, ins
 from semilung.data.lungs import lung_box
 from semilung.data.manifest import Case
 from semilung.data.parallel import run_jobs
-from semilung.data.store import open_entry, read_crop, write_entry
+from semilung.data.store import filling, open_entry, read_crop, write_entry
 from semilung.data.volume import Affine, Header, Shape, Volume, read_volume, same_grid, to_ras
 from semilung.types import IGNORE, UserError
 
@@ -127,13 +127,16 @@ def prepare(
     wanted = {case.case: _prepared(case, config) for case in cases if case.image.exists()}
     failures = [f"{c.case}: {c.image}: no such file" for c in cases if c.case not in wanted]
     todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
-    failed = run_jobs(
-        partial(_bring, config=config, verify=verify),
-        [(item.case.case, item) for item in todo],
-        title="Preparing",
-        progress=progress,
-        processes=processes,
-    )
+    failed: dict[str, str] = {}
+    if todo:
+        with filling(config.cache_folder()):
+            failed = run_jobs(
+                partial(_bring, config=config, verify=verify),
+                [(item.case.case, item) for item in todo],
+                title="Preparing",
+                progress=progress,
+                processes=processes,
+            )
     failures.extend(f"{name}: {reason}" for name, reason in failed.items())
     open_entry.cache_clear()
     if failures:
@@ -165,9 +168,10 @@ def _prepared(case: Case, config: DataConfig) -> PreparedCase:
 
 def _stamp(path: Path) -> tuple[str, int, int]:
     """What tells one state of a file from another; a missing one fails later, with its case."""
-    if not path.exists():
+    try:
+        state = path.stat()
+    except OSError:
         return (str(path.absolute()), 0, 0)
-    state = path.stat()
     return (str(path.absolute()), state.st_size, state.st_mtime_ns)
 
 
