@@ -32,7 +32,14 @@ def validate(
     picture: np.ndarray | None = None
     for case in cases:
         hu = case.read("image")
-        mask = segment(net, hu, config.inference, window_hu=window_hu, spacing_mm=case.spacing_mm)
+        mask = segment(
+            net,
+            hu,
+            config.inference,
+            window_hu=window_hu,
+            spacing_mm=case.spacing_mm,
+            lungs=case.lungs,
+        )
         if case.case.role == "healthy":
             found = false_positives(mask, case.spacing_mm)
             alarms.append((found.components, found.volume_mm3))
