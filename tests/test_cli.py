@@ -181,7 +181,7 @@ def test_prepare_keeps_the_good_cases_and_tells_the_others_with_code_2(phantom, 
     table["image"] = [str(phantom.parent / image) for image in table["image"]]
     table.loc[2, "image"] = "gone.nii.gz"
     table.to_csv(tmp_path / "m.csv", index=False)
-    asked = ("data", "prepare", tmp_path / "m.csv", "--processes", 2, f"cache={tmp_path / 'c'}")
+    asked = ("data", "prepare", tmp_path / "m.csv", f"cache={tmp_path / 'c'}", "--processes", 2)
     assert run(*asked) == 2
     told = capsys.readouterr().err
     assert f"1 of {len(table)} cases cannot be prepared" in told
