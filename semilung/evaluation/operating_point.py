@@ -44,7 +44,8 @@ def threshold_table(
     """
     rows = []
     for prepared in cases:
-        probability = probability_map(model, prepared.read("image"), config, window_hu=window_hu)
+        hu, lungs = prepared.read("image"), prepared.lungs
+        probability = probability_map(model, hu, config, window_hu=window_hu, lungs=lungs)
         reference = read_reference(prepared)
         for threshold in THRESHOLDS:
             at = replace(config, threshold=threshold)

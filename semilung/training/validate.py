@@ -56,7 +56,14 @@ def validate(
 
 def _judge(net: nn.Module, case: PreparedCase, config: TrainConfig, *, pictured: bool) -> _Judged:
     hu, window_hu = case.read("image"), config.data.window_hu
-    mask = segment(net, hu, config.inference, window_hu=window_hu, spacing_mm=case.spacing_mm)
+    mask = segment(
+        net,
+        hu,
+        config.inference,
+        window_hu=window_hu,
+        spacing_mm=case.spacing_mm,
+        lungs=case.lungs,
+    )
     if case.case.role == "healthy":
         alarm = false_positives(mask, case.spacing_mm)
         return _Judged(components=alarm.components, volume_mm3=alarm.volume_mm3)
