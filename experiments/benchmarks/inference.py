@@ -142,7 +142,8 @@ def main() -> None:
         f"{os.cpu_count()} cores, torch {torch.__version__}, widths {args.widths}, windows of "
         f"{args.window}^3, {BATCH} a pass, overlap {OVERLAP}, {args.spacing:g} mm\n\n"
         "| scan | way | windows | s | time / MONAI | s beside the net | MiB beside the result "
-        "| off within the lungs |\n|---|---|---|---|---|---|---|---|"
+        "| off within the lungs |\n|---|---|---|---|---|---|---|---|",
+        flush=True,
     )
     for name in ("lidc_0132_ct", "normal_001_ct"):
         measure(Path(os.environ["SEMILUNG_DATA"]) / "scans" / f"{name}.nii.gz", net, args)
