@@ -134,13 +134,20 @@ def _joined(one, two):
 def fails_in_one(how):
     """The second process fails while the first waits for it."""
     _, team = start()
-    if how == "agreed":
-        with team.agreeing():
-            if team.rank == 1:
-                raise UserError("its scan cannot be read")
-    elif team.rank == 1:
+    if team.rank == 1:
         {"mistake": _mistake, "fault": _fault, "killed": _killed}[how]()
     team.highest(0)
+
+
+def agreed_error():
+    """What each process raises where the second has made a mistake."""
+    _, team = start()
+    try:
+        with team.agreeing():
+            if team.rank == 1:
+                _mistake()
+    except UserError as error:
+        return team.gather((type(error).__name__, str(error)))
 
 
 def _mistake():
