@@ -144,15 +144,19 @@ def in_processes(count: int, work: Callable[..., T], *arguments: Any) -> T:
     finally:
         signal.signal(signal.SIGINT, hear_again)
 
+    def hand_on(number: int) -> None:
+        # nobody listens to submitit's signal there
+        _send(children.processes, number if number == signal.SIGINT else signal.SIGTERM)
+
     failure: Exception | None = None
-    with Interrupt(lambda number: _send(children.processes, number)) as interrupt:
+    with Interrupt(hand_on) as interrupt:
         try:
             while not children.join(grace_period=GRACE_S):
                 pass
         except (ProcessExitedException, ProcessRaisedException) as error:
             failure = error
         finally:
-            _send(children.processes, signal.SIGKILL)
+            _send(children.processes, signal.SIGKILL)  # there is nobody left, save at an interrupt
     return cast(T, _result(told, failure, interrupt.asked))
 
 
@@ -189,9 +193,10 @@ def _send(processes: Sequence[Any], number: int) -> None:
     """A signal to the processes that are left; a deadly one to all that they have started too."""
     for process in processes:
         if process.is_alive():
-            with suppress(ProcessLookupError):
-                if number == signal.SIGKILL:
+            if number == signal.SIGKILL:
+                with suppress(ProcessLookupError):  # it may not lead its group yet
                     os.killpg(process.pid, number)
+            with suppress(ProcessLookupError):
                 os.kill(process.pid, number)
 
 

@@ -10,7 +10,7 @@ from semilung.inference import InferenceConfig
 from semilung.training import TrainConfig, TrainerConfig
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(phantom: Path) -> Callable[..., TrainConfig]:
     """A factory of small training configs; keywords go to the trainer's part."""
 

@@ -131,6 +131,16 @@ def _joined(one, two):
     return {s: {field: join(v, two[s][field]) for field, v in one[s].items()} for s in one}
 
 
+def quick(makers, configs, folder):
+    """All that the quick tests look at, of one pair of processes: starting them takes seconds."""
+    return {
+        "gradients": gradient_errors(makers),
+        "digests": digests_after_steps(configs, folder),
+        "agreed": agreed_things(folder),
+        "mistake": agreed_error(),
+    }
+
+
 def fails_in_one(how):
     """The second process fails while the first waits for it."""
     _, team = start()

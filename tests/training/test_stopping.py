@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from same_bits import same
@@ -201,6 +202,28 @@ def test_a_mistake_of_two_processes_is_told_once(phantom, tmp_path):
     assert code == 2
     assert text.count("a discriminator of 5 layers needs crops of") == 1
     assert "Traceback" not in text
+
+
+@pytest.mark.slow
+def test_submitit_hears_its_signal_after_two_processes_have_saved(tiny, tmp_path):
+    heard = []
+
+    def requeue(number, frame):
+        heard.append(load_checkpoint(tmp_path / "run/last.pt")["step"])
+
+    def signal_at_step_1():
+        wait_for_step(tmp_path, 1)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    before = signal.signal(signal.SIGUSR2, requeue)
+    try:
+        Thread(target=signal_at_step_1).start()
+        config = tiny(max_steps=100_000, validate_every=0, checkpoint_every=100_000, devices=2)
+        outcome = train(config, tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert not outcome.finished
+    assert heard == [outcome.steps]
 
 
 def test_library_calls_go_on_too(tiny, tmp_path, monkeypatch):

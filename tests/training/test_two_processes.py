@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 from team_work import (
-    agreed_error,
-    agreed_things,
     digests_after_steps,
     fails_in_one,
     gradient_errors,
+    quick,
     with_devices,
 )
 
@@ -30,8 +29,7 @@ NOT_OF_THE_DOUBLED_BATCH = {
 """Their gradients are still the mean of what the two processes find."""
 
 
-def check_gradients(makers):
-    found = in_processes(2, gradient_errors, makers)
+def check_gradients(found, makers):
     for name, (names, _, _) in makers.items():
         (mean, whole, buffers), other = found[name]
         assert mean < 1e-4, f"{name}: DDP's gradient is not the mean of the processes' ({mean})"
@@ -43,20 +41,36 @@ def check_gradients(makers):
                 assert error < 1e-6, f"{name}: {buffer} is not that of the doubled batch"
 
 
-def check_equal(configs, folder):
-    for config in configs.values():
-        config.model["prior"] = 0.6  # so that there is something to judge
-    for name, (one, two) in in_processes(2, digests_after_steps, configs, folder).items():
+def check_equal(found):
+    for name, (one, two) in found.items():
         assert one[0] == two[0], f"{name}: the processes' bits differ"
         together, alone = one[1:]
         assert together == alone == two[1]
         assert together["val/dice"] > 0
 
 
-def test_gradients_are_those_of_the_doubled_batch():
-    alone = {name: ([name], QUIET, None) for name in ("supervised", "adversarial", "mil")}
-    mixed = {"all": (["supervised", "mean_teacher", "pseudo_label", "cross_pseudo"], QUIET, None)}
-    check_gradients(alone | mixed)
+MAKERS = {name: ([name], QUIET, None) for name in ("supervised", "adversarial", "mil")} | {
+    "mixed": (["supervised", "mean_teacher", "pseudo_label", "cross_pseudo"], QUIET, None)
+}
+
+
+def two(tiny, strategies):
+    """A training of two processes whose net finds something, so that it can be judged."""
+    config = with_devices(tiny(max_steps=3))
+    config.strategies = strategies
+    config.model["prior"] = 0.6
+    return config
+
+
+@pytest.fixture(scope="module")
+def found(tiny, tmp_path_factory):
+    config = two(tiny, {"mean_teacher": {}, "pseudo_label": {"adaptive": True}})
+    folder = tmp_path_factory.mktemp("quick")
+    return in_processes(2, quick, MAKERS, {"run": config}, folder)
+
+
+def test_gradients_are_those_of_the_doubled_batch(found):
+    check_gradients(found["gradients"], MAKERS)
 
 
 @pytest.mark.slow
@@ -67,38 +81,36 @@ def test_gradients_of_every_strategy_and_engine():
         engine: (["supervised", "mean_teacher"], QUIET, engine)
         for engine in ("fused", "checkpoint", "plain", "memcnn")
     }
-    check_gradients(every | engines)
+    makers = every | engines
+    check_gradients(in_processes(2, gradient_errors, makers), makers)
 
 
-def test_processes_hold_the_same_bits_after_their_steps(tiny, tmp_path):
-    config = with_devices(tiny(max_steps=3))
-    config.strategies = {"mean_teacher": {}, "pseudo_label": {"adaptive": True}}
-    check_equal({"run": config}, tmp_path)
+def test_processes_hold_the_same_bits_after_their_steps(found):
+    check_equal(found["digests"])
 
 
 @pytest.mark.slow
 def test_processes_of_every_strategy_hold_the_same_bits(tiny, tmp_path):
-    options = {"non_adjacency": {"min_cases": 1}, "pseudo_label": {"adaptive": True}}
-    configs = {}
-    for name in list_strategies():
-        config = configs[name] = with_devices(tiny(max_steps=3))
-        config.strategies = {name: options.get(name, {})}
-        if name == "nodule_insertion":
-            config.strategies[name] = {"spacing_mm": [4, 4, 4]}
-    check_equal(configs, tmp_path)
+    options = {
+        "non_adjacency": {"min_cases": 1},
+        "pseudo_label": {"adaptive": True},
+        "nodule_insertion": {"spacing_mm": [4, 4, 4]},
+    }
+    configs = {name: two(tiny, {name: options.get(name, {})}) for name in list_strategies()}
+    check_equal(in_processes(2, digests_after_steps, configs, tmp_path))
 
 
-def test_what_processes_agree_on(tmp_path):
-    turns, highest, (one, two), mean = in_processes(2, agreed_things, tmp_path)
+def test_what_processes_agree_on(found):
+    turns, highest, (one, other), mean = found["agreed"]
     assert turns == "01"  # the first was slower and still came first
     assert highest == 7
-    assert one == two == {"mean": [1.5, 2.5], "same": [pytest.approx(0.1), -math.inf], "count": 3}
+    assert one == other == {"mean": [1.5, 2.5], "same": [pytest.approx(0.1), -math.inf], "count": 3}
     assert mean == {"a": 0.5, "b": 5.0}
 
 
-def test_a_mistake_in_one_process_is_raised_in_all():
+def test_a_mistake_in_one_process_is_raised_in_all(found):
     told = "its scan cannot be read"
-    assert in_processes(2, agreed_error) == [("HeardError", told), ("UserError", told)]
+    assert found["mistake"] == [("HeardError", told), ("UserError", told)]
 
 
 @pytest.mark.slow
