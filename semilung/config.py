@@ -30,6 +30,9 @@ from semilung.types import UserError
 RESUMABLE = ("data.workers", "trainer.threads", "data.cache", "evaluation.empty")
 """Settings that may differ between a run and its continuation, for they change no result."""
 
+CHANGEABLE = (*RESUMABLE, "trainer.devices")
+"""Settings that may differ all the same: a run goes on with as many processes as there are."""
+
 
 @dataclass
 class CommandConfig(TrainConfig):
@@ -38,7 +41,7 @@ class CommandConfig(TrainConfig):
     Attributes:
         runs_dir: Where run folders are made.
         run_name: The run's folder; by default its strategies, seed and a hash of the config.
-        resume: A run's folder to go on with.
+        resume: A run's folder to go on with; `auto` is this command's own, where it has begun.
     """
 
     runs_dir: str = "runs"
@@ -134,16 +137,16 @@ def resumed(saved: TrainConfig, asked: TrainConfig, overrides: list[str]) -> Tra
     """
     given = {override.partition("=")[0].lstrip("+~").partition("@")[0] for override in overrides}
     merged = asdict(saved)
-    for key in given & set(RESUMABLE):
+    for key in given & set(CHANGEABLE):
         _set(merged, key, _get(asdict(asked), key))
     config = cast(TrainConfig, _build(TrainConfig, merged, ""))
-    if given <= set(RESUMABLE):
+    if given <= set(CHANGEABLE):
         return config
     old, new = leaves(plain(asdict(config))), leaves(plain(asdict(asked)))
     differing = [
         f"{key} is {old.get(key)!r} in the run and {new.get(key)!r} on the command line"
         for key in sorted(old | new)
-        if old.get(key) != new.get(key) and key not in RESUMABLE
+        if old.get(key) != new.get(key) and key not in CHANGEABLE
     ]
     if differing:
         msg = (

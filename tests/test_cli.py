@@ -176,6 +176,19 @@ def test_the_phantom_command_and_its_check(tmp_path, capsys):
     assert run("data", "phantom", out, "--scans", 9, "--size", 32, "--spacing-mm", 4) == 2
 
 
+def test_prepare_keeps_the_good_cases_and_tells_the_others_with_code_2(phantom, tmp_path, capsys):
+    table = pd.read_csv(phantom)[["case", "patient", "image"]].assign(role="unlabelled")
+    table["image"] = [str(phantom.parent / image) for image in table["image"]]
+    table.loc[2, "image"] = "gone.nii.gz"
+    table.to_csv(tmp_path / "m.csv", index=False)
+    asked = ("data", "prepare", tmp_path / "m.csv", f"cache={tmp_path / 'c'}", "--processes", 2)
+    assert run(*asked) == 2
+    told = capsys.readouterr().err
+    assert f"1 of {len(table)} cases cannot be prepared" in told
+    assert f"{table.loc[2, 'case']}: {tmp_path / 'gone.nii.gz'}: no such file" in told
+    assert len(list((tmp_path / "c").rglob("*.b2nd"))) == len(table) - 1
+
+
 def test_check_tells_every_fault(phantom, tmp_path, capsys):
     table = pd.read_csv(phantom)
     for column in ("image", "mask", "anatomy"):

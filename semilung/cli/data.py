@@ -26,6 +26,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("manifest", type=Path)
     prepare.add_argument("settings", nargs="*", help="of data, as in train: spacing_mm=[2,2,2]")
     prepare.add_argument("--verify", action="store_true", help="hash what the cache holds")
+    prepare.add_argument("--processes", type=int, help="cases at a time; one a core, at most 8")
     prepare.set_defaults(run=_data_prepare)
     anatomy = commands.add_parser("anatomy", help="label coarse anatomy where a manifest has none")
     anatomy.add_argument("manifest", type=Path)
@@ -64,7 +65,12 @@ def _data_prepare(arguments: argparse.Namespace) -> None:
     from semilung.data import prepare, read_manifest
 
     config = data_config(arguments.settings)
-    prepared = prepare(read_manifest(arguments.manifest), config, verify=arguments.verify)
+    prepared = prepare(
+        read_manifest(arguments.manifest),
+        config,
+        verify=arguments.verify,
+        processes=arguments.processes,
+    )
     say(f"{len(prepared)} cases are prepared in {config.cache_folder()}")
 
 

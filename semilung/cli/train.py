@@ -14,6 +14,9 @@ from semilung.types import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+TRY_AGAIN = 75
+"""Exit code of a training that was told to stop and has saved: EX_TEMPFAIL of sysexits.h. A batch
+script requeues its job on it."""
 
 ABLATE = """\
 Train every combination of the swept settings, judge all runs on the same cases, keep the table.
@@ -45,23 +48,29 @@ def train_command(overrides: list[str]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from semilung.config import register_schema, told_by_hydra
+    from semilung.training import launcher_words, one_voice
 
     register_schema()
-    sys.argv = ["semilung train", *overrides]
+    sys.argv = ["semilung train", *overrides, *launcher_words(overrides)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands errors on instead of printing them in its own way
     wrapped = hydra.main(
         config_path="pkg://semilung.configs", config_name="train", version_base="1.3"
     )(_run_training)
     try:
-        wrapped()
+        with one_voice():
+            wrapped()
     except (HydraException, OmegaConfBaseException) as error:
         hint = "`semilung train --cfg job` shows every setting"
         raise UserError(f"{told_by_hydra(error)}\n{hint}") from error
 
 
 def _run_training(composed: DictConfig) -> None:
+    from semilung.training import HeardError
+
     try:
         _train_composed(composed)
+    except HeardError:
+        sys.exit(2)  # the process that found it tells of it
     except UserError as error:  # here, for Hydra would tell of it in its own way
         fail(str(error))
 
@@ -81,20 +90,22 @@ def _train_composed(composed: DictConfig) -> None:
 
     command = to_command(composed)
     config = to_training(command)
-    if command.resume is not None:
-        folder = Path(command.resume)
-        saved = load_run_config(folder)
-        config = with_absolute_paths(config, saved.data.manifest)
-        own = ("resume", "runs_dir", "run_name")
-        task = HydraConfig.get().overrides.task
-        config = resumed(saved, config, [o for o in task if o.partition("=")[0] not in own])
-    else:
+    if command.resume in (None, "auto"):
         config = with_absolute_paths(config, None)
         folder = Path(command.runs_dir) / (command.run_name or run_name(config))
-    outcome = train(config, folder, resume=command.resume is not None)
+        begun = command.resume == "auto" and (folder / "config.yaml").exists()
+    else:
+        folder, begun = Path(command.resume), True
+        config = with_absolute_paths(config, load_run_config(folder).data.manifest)
+    if begun:
+        own = ("resume", "runs_dir", "run_name")
+        task = HydraConfig.get().overrides.task
+        words = [o for o in task if o.partition("=")[0] not in own]
+        config = resumed(load_run_config(folder), config, words)
+    outcome = train(config, folder, resume=begun)
     if not outcome.finished:
         say(f"stopped at step {outcome.steps}; go on with: semilung train resume={folder}")
-        sys.exit(130)
+        sys.exit(130 if outcome.asked == signal.SIGINT else TRY_AGAIN)
     say(f"trained {outcome.steps} steps: {folder}\njudge it with: semilung evaluate {folder}")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from semilung.data.config import DataConfig
-from semilung.data.manifest import Case, read_manifest
+from semilung.data.manifest import Case, no_collection, read_manifest
 from semilung.data.prepare import PreparedCase, prepare
 from semilung.data.splits import apply_label_budget, assign_splits, keep_healthy
 from semilung.types import JUDGED_ROLES, ROLES, Split, UserError
@@ -86,13 +86,14 @@ def open_cohort(config: DataConfig, *, seed: int) -> Cohort:
     """
     if config.manifest is None:
         raise UserError("no manifest is named; set data.manifest=PATH/manifest.csv")
-    cases = assign_splits(
-        read_manifest(config.manifest),
-        seed=seed if config.split_seed is None else config.split_seed,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        folds=config.folds,
-        fold=config.fold,
-    )
-    budgeted = apply_label_budget(cases, labelled=config.labelled, rest=config.rest, seed=seed)
-    return Cohort(keep_healthy(budgeted, config.healthy, seed=seed), config)
+    with no_collection():
+        cases = assign_splits(
+            read_manifest(config.manifest),
+            seed=seed if config.split_seed is None else config.split_seed,
+            val_fraction=config.val_fraction,
+            test_fraction=config.test_fraction,
+            folds=config.folds,
+            fold=config.fold,
+        )
+        budgeted = apply_label_budget(cases, labelled=config.labelled, rest=config.rest, seed=seed)
+        return Cohort(keep_healthy(budgeted, config.healthy, seed=seed), config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from semilung.data.bags import bag_windows
 from semilung.data.config import AugmentConfig, DataConfig
 from semilung.data.geometry import Geometry, random_geometry
 from semilung.data.intensity import scale_hu
+from semilung.data.packed import PackedCases
 from semilung.data.prepare import PreparedCase
 from semilung.data.sampling import bag_rng, draw, random_nodule, random_window, sample_rng
 from semilung.data.volume import Shape
@@ -56,7 +58,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         views: ViewsOf = ("weak", "strong"),
         fields: Sequence[str] = ("mask",),
     ) -> None:
-        self.streams, self.config, self.augment = streams, config, augment
+        self.config, self.augment = config, augment
         self.seed, self.rank, self.world_size = seed, rank, world_size
         named = views if isinstance(views, Mapping) else dict.fromkeys(streams, views)
         self.views = {stream: tuple(named[stream]) for stream in streams}
@@ -64,10 +66,12 @@ class StepDataset(Dataset["Batch | UserError"]):
         self._make = Views(augment, window_hu=config.window_hu, size=config.crop)
         for stream, cases in streams.items():
             _require_stream(stream, cases, config)
+        self._labels = {stream: self._label_fields(stream, streams[stream]) for stream in streams}
+        self._cases = {stream: PackedCases(cases) for stream, cases in streams.items()}
 
     def __getitem__(self, step: int) -> Batch | UserError:
         try:
-            return {stream: self._stream(stream, step) for stream in self.streams}
+            return {stream: self._stream(stream, step) for stream in self._cases}
         except UserError as error:
             # as a value: torch wraps what a worker raises in the worker's traceback
             return error
@@ -75,7 +79,7 @@ class StepDataset(Dataset["Batch | UserError"]):
     def _stream(self, stream: str, step: int) -> StreamBatch:
         size = self.config.batch[stream]
         first = (step * self.world_size + self.rank) * size
-        cases = self.streams[stream]
+        cases = self._cases[stream]
         chosen = [cases[draw(self.seed, stream, first + j, len(cases))] for j in range(size)]
         samples = [self._sample(stream, first + j, item) for j, item in enumerate(chosen)]
         batch: StreamBatch = {key: torch.stack([s[key] for s in samples]) for key in samples[0]}
@@ -109,7 +113,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         views = [view for view in self.views[stream] if view != "bag"]
         sample = {v: self._make.make(v, image, seed=seeds[v]) for v in views}
         low, extent = _read(start, geometry)
-        for name in self._label_fields(stream):
+        for name in self._labels[stream]:
             if name in item.files:
                 labels = geometry(item.crop(name, low, extent), order=0)
             else:
@@ -143,11 +147,11 @@ class StepDataset(Dataset["Batch | UserError"]):
         hu = item.crop("image", low, extent).astype(np.float32)
         return scale_hu(geometry(hu, order=1), self.config.window_hu)
 
-    def _label_fields(self, stream: str) -> list[str]:
+    def _label_fields(self, stream: str, cases: Sequence[PreparedCase]) -> list[str]:
         """Which label maps a stream has; masks are known of labelled and healthy cases only."""
         known = {
             "mask": stream in ("labelled", "healthy"),
-            "anatomy": any("anatomy" in item.files for item in self.streams[stream]),
+            "anatomy": any("anatomy" in item.files for item in cases),
         }
         return [name for name, present in known.items() if present and name in self.fields]
 
@@ -196,8 +200,20 @@ def build_loader(
         sampler=range(start_step, max_steps),
         num_workers=config.workers,
         generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_outlast,
         persistent_workers=config.workers > 0,
     )
+
+
+def _outlast(worker: int) -> None:
+    """Let a worker outlast what asks a whole group of processes to stop.
+
+    A training asked to stop saves first, and would fail if it lost a worker. SIGTERM, with which
+    torch ends workers that do not end by themselves, takes effect half a minute later.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30))
 
 
 def bag_label(item: PreparedCase) -> int:

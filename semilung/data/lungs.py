@@ -1,4 +1,4 @@
-"""Where the lungs are: thresholds and components, enough for a bounding box."""
+"""Where the lungs are: thresholds and components, enough for a box and to skip what is far off."""
 
 from __future__ import annotations
 
@@ -8,48 +8,68 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semilung.data.volume import Volume
+from semilung.data.volume import Header, Volume, resample_onto, spacing_of
 
 BOX_SPACING_MM = 3.0
 CHEST_WIDTH_MM = 180.0
 LUNG_VOLUME_MM3 = 5e5
 AIR_HU = -400.0
+BLOCK = 8
+"""Edge in voxels of the blocks in which a prepared volume tells where its lungs are."""
 
 
-def lung_box(volume: Volume, margin_mm: float) -> tuple[slice, slice, slice]:
-    """The box around both lungs, `margin_mm` larger on every side and cut to the volume.
+def find_lungs(volume: Volume) -> Volume | None:
+    """Both lungs on a coarse grid (True where lung), or None where a volume shows no chest.
 
     Air within the body: what a threshold leaves of each axial slice once the holes of the body
     are filled; of its components those of at least a tenth of the largest are kept, so that a
-    collapsed lung stays and gas in the bowel goes. Trachea joined to them stays: the box errs on
+    collapsed lung stays and gas in the bowel goes. Trachea joined to them stays: the lungs err on
     the large side. A volume that is narrower than a chest, or in which less than 500 ml of lung
-    is found, is kept whole.
+    is found, has none.
 
     Args:
         volume: CT in HU, in RAS (so that the last axis is axial).
-        margin_mm: What is added around.
-
-    Returns:
-        Slices into `volume.data`.
     """
-    whole = (slice(0, volume.shape[0]), slice(0, volume.shape[1]), slice(0, volume.shape[2]))
     spacing_mm = np.array(volume.spacing_mm)
     if (spacing_mm * volume.shape)[:2].min() < CHEST_WIDTH_MM:
-        return whole
+        return None
     step = np.maximum(1, np.rint(BOX_SPACING_MM / spacing_mm)).astype(int)
     coarse = volume.data[:: step[0], :: step[1], :: step[2]]
     lungs = _air_in_body(coarse, float(np.prod(step * spacing_mm)))
-    if lungs is None:
-        return whole
+    return None if lungs is None else Volume(lungs, volume.affine @ np.diag([*step, 1.0]))
+
+
+def lung_box(lungs: Volume, grid: Header | Volume, margin_mm: float) -> tuple[slice, slice, slice]:
+    """The box around lungs, `margin_mm` larger on every side and cut to the volume.
+
+    Args:
+        lungs: As `find_lungs` gives them.
+        grid: Of the volume in which they were found.
+        margin_mm: What is added around.
+
+    Returns:
+        Slices into the volume.
+    """
+    spacing_mm = spacing_of(grid.affine)
+    steps = np.rint(np.divide(lungs.spacing_mm, spacing_mm)).astype(int).tolist()
+    found = ndimage.find_objects(lungs.data.astype(np.int8))[0]
     box = []
-    for cut, n, s, mm in zip(
-        ndimage.find_objects(lungs.astype(np.int8))[0], volume.shape, step, spacing_mm, strict=True
-    ):
+    for cut, n, s, mm in zip(found, grid.shape, steps, spacing_mm, strict=True):
         margin = int(np.ceil(margin_mm / mm))
         # A coarse voxel stands for the `s` fine ones around it.
         low, high = int(cut.start * s - s + 1), int(cut.stop * s)
         box.append(slice(max(0, low - margin), min(n, high + margin)))
     return (box[0], box[1], box[2])
+
+
+def lung_blocks(lungs: Volume, grid: Header | Volume, margin_mm: float) -> NDArray[np.bool_]:
+    """Which blocks of `BLOCK` voxels a side of another grid lie within `margin_mm` of the lungs."""
+    far_mm = ndimage.distance_transform_edt(~lungs.data, sampling=lungs.spacing_mm)
+    near = Volume((far_mm <= margin_mm).astype(np.uint8), lungs.affine)
+    fine = resample_onto(near, grid.shape, grid.affine, order=0, fill=0).data
+    fine = np.pad(fine, [(0, -n % BLOCK) for n in fine.shape])
+    x, y, z = (n // BLOCK for n in fine.shape)
+    return np.asarray(fine.reshape(x, BLOCK, y, BLOCK, z, BLOCK).any(axis=(1, 3, 5)))
 
 
 def _air_in_body(hu: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None:

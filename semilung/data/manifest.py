@@ -75,7 +75,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Case]:
     Raises:
         UserError: The file is missing or no CSV, or its rows are wrong; all faults are listed.
     """
-    with _no_collection():
+    with no_collection():
         cases, faults = scan_table(path)
     if faults:
         shown = "\n".join(f"  {fault}" for fault in faults[:50])
@@ -108,7 +108,7 @@ def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], li
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Garbage collection off: walking a large cohort's rows again and again costs a third."""
     enabled = gc.isenabled()
     gc.disable()
@@ -196,7 +196,7 @@ def _cross_faults(table: pd.DataFrame) -> Iterator[Fault]:
     if "split" not in table:
         return
     home: dict[str, tuple[int, str]] = {}
-    rows = zip(names, table["patient"], table["split"], strict=True)
+    rows = zip(names, table["patient"].tolist(), table["split"].tolist(), strict=True)
     for number, (name, patient, split) in enumerate(rows, start=2):
         if patient and split:
             row, other = home.setdefault(patient, (number, split))
@@ -206,17 +206,14 @@ def _cross_faults(table: pd.DataFrame) -> Iterator[Fault]:
 
 
 def _case(row: Row, root: Path, extra: list[str]) -> Case:
-    def located(name: str) -> Path | None:
-        value = row.get(name, "")
-        return root / value if value else None
-
+    mask, anatomy = row.get("mask"), row.get("anatomy")
     return Case(
         case=row["case"],
         patient=row["patient"],
-        image=cast(Path, located("image")),
+        image=root / row["image"],
         role=cast(Role, row["role"]),
-        mask=located("mask"),
-        anatomy=located("anatomy"),
+        mask=root / mask if mask else None,
+        anatomy=root / anatomy if anatomy else None,
         bag_label=BAG_LABELS[row.get("bag_label", "")],
         split=cast("Split | None", row.get("split") or None),
         cohort=row.get("cohort", ""),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import parent_process
+from threading import Thread
 from typing import TypeAlias, TypeVar
 
 from rich.console import Console
@@ -57,15 +60,46 @@ def _run(
     if min(count, len(jobs)) <= 1:
         yield from ((name, _attempt(work, item)) for name, item in jobs)
         return
-    with ProcessPoolExecutor(min(count, len(jobs))) as pool:
-        running: dict[Future[str], str] = {
-            pool.submit(_attempt, work, item): name for name, item in jobs
-        }
-        for job in as_completed(running):
-            try:
-                yield running[job], job.result()
-            except BrokenProcessPool:
-                yield running[job], "a worker process died, perhaps of too little memory"
+    waiting = deque(jobs)
+    while waiting:
+        # whose death it was that broke the pool shows where each has a worker of its own
+        for job in (yield from _until_a_death(work, waiting, min(count, len(waiting)))):
+            if (yield from _until_a_death(work, deque([job]), 1)):
+                yield job[0], "its worker process died, perhaps of too little memory"
+
+
+def _until_a_death(
+    work: Callable[[T], None], waiting: deque[tuple[str, T]], count: int
+) -> Generator[tuple[str, str], None, list[tuple[str, T]]]:
+    """Do the jobs that wait, a few handed out at a time; returns what a worker's death left undone.
+
+    What is still waiting then has not been handed out.
+    """
+    running: dict[Future[str], tuple[str, T]] = {}
+    with ProcessPoolExecutor(count, initializer=_end_with_parent) as pool:
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2 * count:
+                    running[pool.submit(_attempt, work, waiting[0][1])] = waiting[0]
+                    waiting.popleft()
+                for job in wait(running, return_when=FIRST_COMPLETED).done:
+                    reason = job.result()
+                    yield running.pop(job)[0], reason
+        except BrokenProcessPool:
+            return list(running.values())
+    return []
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when its parent is killed; it would wait for its next job for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _attempt(work: Callable[[T], None], item: T) -> str:

@@ -17,15 +17,15 @@ from scipy import ndimage
 from semilung.data.config import DataConfig
 from semilung.data.faults import finite_fault, label_fault
 from semilung.data.grids import at_spacing, boxed, classes_onto, image_onto, instances_onto
-from semilung.data.lungs import lung_box
+from semilung.data.lungs import BLOCK, find_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
 from semilung.data.parallel import run_jobs
-from semilung.data.store import open_entry, read_crop, write_entry
+from semilung.data.store import filling, open_entry, read_crop, write_entry
 from semilung.data.volume import Affine, Header, Shape, Volume, read_volume, same_grid, to_ras
 from semilung.types import IGNORE, UserError
 
-VERSION = 2
-"""Part of every key: raised when the same parameters come to mean other voxels."""
+VERSION = 3
+"""Part of every key: raised when the same parameters come to mean another entry."""
 
 FOREGROUND_VOXELS = 256
 """Locations kept of each nodule for sampling; a cap, so that large nodules do not crowd out."""
@@ -84,6 +84,16 @@ class PreparedCase:
         """CRC-32 of each stored chunk of the image; equal where volumes are, cheap to compare."""
         return open_entry(self.files["image"]).checksums.tobytes()
 
+    @property
+    def lungs(self) -> NDArray[np.bool_] | None:
+        """Which blocks hold lung (`lung_blocks`); None where lungs were not looked for or found."""
+        packed = open_entry(self.files["image"]).meta["lungs"]
+        if packed is None:
+            return None
+        shape = [-(-n // BLOCK) for n in self.shape]
+        bits = np.frombuffer(packed, np.uint8)
+        return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
+
     def crop(self, field: str, start: Shape, size: Shape) -> NDArray[Any]:
         """The box of `size` voxels at `start`, which may reach beyond the volume on any side.
 
@@ -128,13 +138,16 @@ def prepare(
     wanted = {case.case: _prepared(case, config) for case in cases if _state(case.image)}
     failures = [f"{c.case}: {c.image}: no such file" for c in cases if c.case not in wanted]
     todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
-    failed = run_jobs(
-        partial(_bring, config=config, verify=verify),
-        [(item.case.case, item) for item in todo],
-        title="Preparing",
-        progress=progress,
-        processes=processes,
-    )
+    failed: dict[str, str] = {}
+    if todo:
+        with filling(config.cache_folder()):
+            failed = run_jobs(
+                partial(_bring, config=config, verify=verify),
+                [(item.case.case, item) for item in todo],
+                title="Preparing",
+                progress=progress,
+                processes=processes,
+            )
     failures.extend(f"{name}: {reason}" for name, reason in failed.items())
     open_entry.cache_clear()
     if failures:
@@ -215,7 +228,9 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def prepared_image(source: Volume, config: DataConfig, *, name: str) -> Volume:
+def prepared_image(
+    source: Volume, config: DataConfig, *, name: str
+) -> tuple[Volume, NDArray[np.bool_] | None]:
     """A CT as a network sees it, whether it trains or predicts: RAS, lungs, clip, spacing, int16.
 
     Args:
@@ -223,29 +238,35 @@ def prepared_image(source: Volume, config: DataConfig, *, name: str) -> Volume:
         config: How cohorts are prepared.
         name: Of the scan, for messages.
 
+    Returns:
+        The volume, and which of its blocks hold lung: None where they were not sought or found.
+
     Raises:
         UserError: A voxel is not finite.
     """
     if (fault := finite_fault(source.data)) is not None:
         raise UserError(f"{name}: {fault}")
     volume = to_ras(source)
-    if config.crop_to_lungs:
-        volume = boxed(volume, lung_box(volume, config.lung_margin_mm))
+    lungs = find_lungs(volume) if config.crop_to_lungs else None
+    if lungs is not None:
+        volume = boxed(volume, lung_box(lungs, volume, config.lung_margin_mm))
     low, high = config.clip_hu
     volume = Volume(np.clip(volume.data, low, high, dtype=np.float32), volume.affine)
     if config.spacing_mm is not None:
         volume = image_onto(volume, at_spacing(volume, config.spacing_mm), fill=low)
-    return Volume(np.rint(volume.data).astype(np.int16), volume.affine)
+    blocks = None if lungs is None else lung_blocks(lungs, volume, config.lung_margin_mm)
+    return Volume(np.rint(volume.data).astype(np.int16), volume.affine), blocks
 
 
 def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
     source = read_volume(item.case.image)
-    volume = prepared_image(source, config, name=str(item.case.image))
+    volume, lungs = prepared_image(source, config, name=str(item.case.image))
     meta = {
         "case": item.case.case,
         "affine": volume.affine.tolist(),
         "source_shape": list(source.shape),
         "source_affine": source.affine.tolist(),
+        "lungs": None if lungs is None else np.packbits(lungs).tobytes(),
         "sha256": _digest(item.case.image),
     }
     write_entry(item.files["image"], volume.data, meta)

@@ -93,7 +93,7 @@ def window_range(
     return np.minimum(-beyond, slack), np.maximum(slack + beyond, 0)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)  # of four streams, the epoch and the next
 def _permutation(seed: int, stream: str, epoch: int, n_cases: int) -> NDArray[np.int64]:
     rng = np.random.default_rng([_ORDER, seed, zlib.crc32(stream.encode()), epoch])
     return rng.permutation(n_cases)

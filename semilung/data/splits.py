@@ -58,7 +58,7 @@ def assign_splits(
         home.update(dict.fromkeys(free, "train"))
     if folds is not None:
         _cross_validate(home, strata, seed, folds, fold)
-    return [replace(case, split=home[case.patient]) for case in cases]
+    return [c if c.split == home[c.patient] else replace(c, split=home[c.patient]) for c in cases]
 
 
 def apply_label_budget(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
+import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -113,9 +115,35 @@ def _disk_errors() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-@lru_cache(maxsize=1024)
+@contextmanager
+def filling(cache: Path) -> Iterator[None]:
+    """Hold a cache folder while entries are written; others may hold it too.
+
+    Who holds it alone at the start removes what killed runs left half-written in it.
+
+    Raises:
+        UserError: There is no such folder and none can be made.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = os.open(cache, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"the cache {cache} cannot be used: {error}; set data.cache") from error
+    try:
+        with suppress(OSError):  # others are at work, or the file system has no locks
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in cache.glob("??/.*.b2nd"):
+                left.unlink(missing_ok=True)
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(folder)
+
+
+@lru_cache(maxsize=128)
 def open_entry(path: Path) -> Entry:
-    """Open a stored volume, once a process: handles are cached here and never pickled.
+    """Open a stored volume: the last 128 stay open here (some 30 MB) and are never pickled.
 
     Raises:
         UserError: The file is missing or damaged.

@@ -79,7 +79,7 @@ def evaluate_cases(
     bar = track(cases, "Evaluating", console=Console(stderr=True), disable=not progress)
     for prepared in bar:
         hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
-        probability = probability_map(model, hu, config, window_hu=window_hu)
+        probability = probability_map(model, hu, config, window_hu=window_hu, lungs=prepared.lungs)
         prediction = cut(probability, config, spacing_mm=spacing_mm)
         reference = read_reference(prepared)
         name = {"case": prepared.case.case, "cohort": prepared.case.cohort}

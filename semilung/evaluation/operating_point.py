@@ -14,7 +14,7 @@ from semilung.evaluation.evaluate import read_reference
 from semilung.evaluation.healthy import false_positives
 from semilung.evaluation.segmentation import dice
 from semilung.inference import InferenceConfig, cut, probability_map
-from semilung.types import UserError
+from semilung.types import IGNORE, UserError
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Fine enough: between neighbours Dice moves by less than a choice among few cases can tell."""
@@ -44,12 +44,13 @@ def threshold_table(
     """
     rows = []
     for prepared in cases:
-        probability = probability_map(model, prepared.read("image"), config, window_hu=window_hu)
+        hu, lungs = prepared.read("image"), prepared.lungs
+        probability = probability_map(model, hu, config, window_hu=window_hu, lungs=lungs)
         reference = read_reference(prepared)
         for threshold in THRESHOLDS:
             at = replace(config, threshold=threshold)
             mask = cut(probability, at, spacing_mm=prepared.spacing_mm)
-            holds = bool(((reference > 0) & (reference < 255)).any())
+            holds = bool(((reference > 0) & (reference != IGNORE)).any())
             wrong = false_positives(mask, prepared.spacing_mm, reference).volume_mm3
             overlap = dice(mask, reference) if holds else np.nan
             rows.append((threshold, overlap, np.nan if holds else wrong))

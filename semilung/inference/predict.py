@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from semilung.data.config import DataConfig
-from semilung.data.intensity import scale_hu
 from semilung.data.prepare import prepared_image
 from semilung.data.volume import Volume, read_volume, resample_onto
 from semilung.inference.config import InferenceConfig
@@ -27,6 +26,7 @@ def segment(
     *,
     window_hu: tuple[float, float],
     spacing_mm: Sequence[float],
+    lungs: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Mask of a prepared volume.
 
@@ -36,11 +36,12 @@ def segment(
         config: Window, threshold and smallest component.
         window_hu: HU scaled to 0 and 1.
         spacing_mm: Voxel size along X, Y, Z.
+        lungs: Blocks that hold lung, as of a `PreparedCase`; windows without any are skipped.
 
     Returns:
         `(X, Y, Z)` uint8, 0 or 1.
     """
-    found = probability_map(model, hu, config, window_hu=window_hu)
+    found = probability_map(model, hu, config, window_hu=window_hu, lungs=lungs)
     return cut(found, config, spacing_mm=spacing_mm)
 
 
@@ -59,8 +60,8 @@ def predict_scan(
     Args:
         model: One model, or several whose probabilities are averaged; see `predict_probability`.
         path: A CT in HU.
-        data: The training's: how scans are prepared and scaled. Where it crops to the lungs, the
-            probability beyond them is 0.
+        data: The training's: how scans are prepared and scaled. Where it crops to the lungs,
+            windows that touch none are skipped, and the probability beyond is 0.
         config: Window, threshold and smallest component (in mm3 of the scan's own grid).
 
     Returns:
@@ -71,8 +72,8 @@ def predict_scan(
         UserError: The file cannot be read or has voxels that are not finite.
     """
     scan = read_volume(path)
-    prepared = prepared_image(scan, data, name=str(path))
-    found = probability_map(model, prepared.data, config, window_hu=data.window_hu)
+    prepared, lungs = prepared_image(scan, data, name=str(path))
+    found = probability_map(model, prepared.data, config, window_hu=data.window_hu, lungs=lungs)
     probability = resample_onto(
         Volume(found, prepared.affine), scan.shape, scan.affine, order=1, fill=0.0
     )
@@ -86,14 +87,17 @@ def probability_map(
     config: InferenceConfig,
     *,
     window_hu: tuple[float, float],
+    lungs: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Foreground probability `(X, Y, Z)` of a prepared volume; `segment` says what is given."""
     found = predict_probability(
         model,
-        torch.from_numpy(scale_hu(hu, window_hu)),
+        torch.from_numpy(hu),
         window=config.window,
         overlap=config.overlap,
         batch_size=config.batch_size,
+        window_hu=window_hu,
+        lungs=lungs,
     )
     return found.numpy()
 

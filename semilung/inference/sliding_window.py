@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semilung.data.intensity import scale_hu
+from semilung.data.volume import Shape
+from semilung.inference.windows import (
+    box,
+    divide_by_weights,
+    gaussian_weights,
+    touching,
+    window_starts,
+)
 from semilung.types import UserError
 
 
@@ -39,6 +49,8 @@ def predict_probability(
     overlap: float = 0.5,
     batch_size: int = 4,
     head: str = "logits",
+    window_hu: tuple[float, float] | None = None,
+    lungs: NDArray[np.bool_] | None = None,
 ) -> Tensor:
     """Foreground probability of a whole volume, from windows blended with Gaussian weights.
 
@@ -49,16 +61,20 @@ def predict_probability(
 
     A volume smaller than the window goes on mirrored, as the crops of training do. The model runs
     in eval mode, without gradients, on the device of its parameters; the modes of all its
-    submodules are restored afterwards.
+    submodules are restored afterwards. Besides image and result, memory is that of `batch_size`
+    windows, however large the volume.
 
     Args:
         model: `model(x)` maps `(B, 1, X, Y, Z)` to a dict with `head` in it, `(B, C, X, Y, Z)`. Of
             several models (all on one device) the probabilities are averaged.
-        image: `(X, Y, Z)`, scaled to [0, 1].
+        image: `(X, Y, Z)`, scaled to [0, 1], or in HU where `window_hu` is given.
         window: Size of a window in voxels along X, Y, Z.
         overlap: Share of a window that its neighbour covers too, in [0, 1).
         batch_size: Windows a forward pass.
         head: The output that is read, such as `anomaly`.
+        window_hu: HU scaled to 0 and 1, window by window; None where the image is scaled already.
+        lungs: Which blocks hold lung (`lung_blocks`): windows that touch none are skipped, and the
+            probability where no window was is 0. None, or no lung at all, skips nothing.
 
     Returns:
         `(X, Y, Z)` float32 in [0, 1], on CPU.
@@ -68,35 +84,50 @@ def predict_probability(
         ValueError: The image is not 3D, the overlap is outside [0, 1), or no model is given.
     """
     models = [model] if isinstance(model, nn.Module) else list(model)
-    if image.ndim != 3 or not models:
-        msg = f"needs an image (X, Y, Z) and a model: {tuple(image.shape)}, {len(models)} models"
-        raise ValueError(msg)
-    parameter = next((p for m in models for p in m.parameters()), None)
-
-    def predictor(windows: Tensor) -> Tensor:
-        return torch.stack(
-            [foreground_probability(_output(m(windows), head)) for m in models]
-        ).mean(0)
-
-    pads = [max(0, size - n) for size, n in zip(window, image.shape, strict=True)]
-    widths = [(pad // 2, pad - pad // 2) for pad in pads]
-    padded = torch.from_numpy(np.pad(image.float().cpu().numpy(), widths, mode="symmetric"))
+    if image.ndim != 3 or not models or not 0 <= overlap < 1:
+        found = f"{tuple(image.shape)}, {len(models)} models, overlap {overlap}"
+        raise ValueError(f"needs an image (X, Y, Z), a model and an overlap in [0, 1): {found}")
+    x, y, z = window
+    size = (int(x), int(y), int(z))
+    voxels, before = _at_least(image.cpu().numpy(), size)
+    starts = window_starts(voxels.shape, size, overlap)
+    if lungs is not None:
+        starts = touching(starts, size, lungs)  # where mirrored, a window is as long as the axis
+    weights, total = gaussian_weights(size), torch.zeros(voxels.shape)
     with _evaluating(models), torch.no_grad():
-        probability: Tensor = sliding_window_inference(
-            padded[None, None],
-            tuple(window),
-            batch_size,
-            predictor,
-            overlap=overlap,
-            mode="gaussian",
-            sw_device=torch.device("cpu") if parameter is None else parameter.device,
-            device=torch.device("cpu"),
-        )
-    if not probability.isfinite().all():
+        for first in range(0, len(starts), batch_size):
+            cuts = [box(start, np.array(size)) for start in starts[first : first + batch_size]]
+            seen = np.stack([_scaled(voxels[cut], window_hu) for cut in cuts])[:, None]
+            for cut, found in zip(cuts, _probabilities(models, seen, head), strict=True):
+                total[cut].addcmul_(weights, found)
+    divide_by_weights(total, weights, starts)
+    return total[box(before, np.array(image.shape))].clamp_(0, 1)  # weights may round beyond 1
+
+
+def _at_least(voxels: NDArray[Any], size: Shape) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """A volume mirrored where it is smaller than `size`, and how much was put before it."""
+    lacking = np.maximum(0, np.array(size) - voxels.shape)
+    before = lacking // 2
+    if not lacking.any():
+        return voxels, before
+    widths = list(zip(before, lacking - before, strict=True))
+    return np.pad(voxels, widths, mode="symmetric"), before
+
+
+def _scaled(voxels: NDArray[Any], window_hu: tuple[float, float] | None) -> NDArray[np.float32]:
+    return voxels.astype(np.float32) if window_hu is None else scale_hu(voxels, window_hu)
+
+
+def _probabilities(models: Sequence[nn.Module], seen: NDArray[np.float32], head: str) -> Tensor:
+    """Mean foreground probability of the models on windows, `(B, X, Y, Z)` on CPU."""
+    parameter = next((p for m in models for p in m.parameters()), None)
+    windows = torch.from_numpy(seen).to("cpu" if parameter is None else parameter.device)
+    outputs = [foreground_probability(_output(m(windows), head)) for m in models]
+    found = torch.stack(outputs).mean(0)[:, 0].cpu()
+    if not found.isfinite().all():
         msg = "the model's output is not finite, so its silence would be no finding"
         raise UserError(f"{msg}; has training diverged? Take an earlier checkpoint")
-    inside = tuple(slice(low, low + n) for (low, _), n in zip(widths, image.shape, strict=True))
-    return probability[0, 0][inside].clamp(0, 1)  # dividing by the weights may round beyond 1
+    return found
 
 
 def _output(outputs: Mapping[str, Tensor], head: str) -> Tensor:

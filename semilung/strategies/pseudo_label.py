@@ -41,7 +41,7 @@ class PseudoLabel(Strategy):
 
     where $\bar q$ and $\bar q_k$ are moving averages, with decay α, of the mean confidence and of
     the mean probability of background and foreground, up to the step before. They are buffers,
-    moved once a step; with several processes, the first one's count.
+    moved once a step.
 
     Where nodules are rare, pseudo-labels may turn into "background everywhere", and the student
     with them. Once the weight has grown, a warning tells so when their foreground share falls below

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from semilung.strategies import Learner, Strategy, Term, build_strategy
-from semilung.testing.problem import DECAY, Factory, Kind, tiny_batch, tiny_learner
+from semilung.testing.problem import DECAY, Factory, Kind, named, tiny_batch, tiny_learner
 from semilung.types import Batch
 
 
@@ -180,6 +180,22 @@ def check_unequal_batches(make: Factory) -> None:
         assert all(g.isfinite().all() for g in gradients), f"not finite with {list(sizes)} samples"
 
 
+def check_parameters_in_graph(make: Factory) -> None:
+    """Beside the base terms, every parameter is in the graph of each step, whatever the batch.
+
+    With several processes, gradients are averaged once all have come; one that stays out stops the
+    training. Multiply by a zero weight instead of leaving a term out.
+    """
+    kinds: Sequence[Kind] = ("normal", "empty", "all_healthy", "ignored")
+    for kind in kinds:
+        learner = tiny_learner(lambda: {"supervised": build_strategy("supervised"), **named(make)})
+        parameters = {n: p for n, p in learner.named_parameters() if p.requires_grad}
+        total = _sum(learner(_batch(learner, kind=kind), 1.0))
+        found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        unused = [name for name, g in zip(parameters, found, strict=True) if g is None]
+        assert not unused, f"not in the graph on {kind} batches: {', '.join(unused)}"
+
+
 def check_param_groups(make: Factory) -> None:
     """Every parameter that can learn is in one group, and in one only."""
     learner = tiny_learner(make)
@@ -213,6 +229,7 @@ CHECKS: tuple[Callable[[Factory], None], ...] = (
     check_batch_unchanged,
     check_batch_of_one,
     check_unequal_batches,
+    check_parameters_in_graph,
     check_param_groups,
     check_bfloat16,
 )

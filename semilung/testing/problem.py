@@ -53,8 +53,7 @@ def tiny_learner(
         prior: Let the strategies learn what they learn before training, from tiny cases.
         perturbed: Set the teacher, if there is one, apart from the student.
     """
-    made = make()
-    strategies = {"checked": made} if isinstance(made, Strategy) else dict(made)
+    strategies = named(make)
     heads = heads_of(strategies)
     other = partial(tiny_student, seed + 50, heads)
     learner = Learner(
@@ -67,6 +66,12 @@ def tiny_learner(
         for p in learner.teacher.net.parameters():
             p.add_(0.2 * p.std(correction=0) * torch.randn_like(p))
     return learner.train()
+
+
+def named(make: Factory) -> dict[str, Strategy]:
+    """What a factory makes, by name; one strategy alone is called `checked`."""
+    made = make()
+    return {"checked": made} if isinstance(made, Strategy) else dict(made)
 
 
 def tiny_batch(

@@ -4,9 +4,12 @@ from semilung.training.apply import alike, predict_files, split_cases, unseen_ca
 from semilung.training.build import build_learner, load_predictor
 from semilung.training.config import OptimConfig, TrainConfig, TrainerConfig
 from semilung.training.judge import judge, threshold_from_val
+from semilung.training.launch import launcher_words, one_voice
 from semilung.training.loop import Outcome, step_seconds, train
+from semilung.training.team import HeardError
 
 __all__ = [
+    "HeardError",
     "OptimConfig",
     "Outcome",
     "TrainConfig",
@@ -14,7 +17,9 @@ __all__ = [
     "alike",
     "build_learner",
     "judge",
+    "launcher_words",
     "load_predictor",
+    "one_voice",
     "predict_files",
     "split_cases",
     "step_seconds",

@@ -54,7 +54,8 @@ class TrainerConfig:
         validate_every: Steps between two validations; 0 validates at the end alone.
         checkpoint_every: Steps between two checkpoints.
         accelerator: `auto`, `cpu` or `cuda`.
-        devices: Number of processes, one a device; 1 for now.
+        devices: Number of processes on all machines together, one a device. Each draws batches of
+            its own, so a step's batch is `data.batch` times as many.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
         channels_last: Lay 3D tensors out channels last, faster on CPUs and tensor cores.
         threads: CPU threads of torch; 0 leaves torch's own choice.
@@ -76,9 +77,6 @@ class TrainerConfig:
             _at_least(f"trainer.{name}", getattr(self, name), 1)
         _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "cuda"))
         _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
-        if self.devices > 1:
-            msg = f"trainer.devices is {self.devices}: several processes are not supported yet"
-            raise UserError(msg)
         _at_least("trainer.validate_every", self.validate_every, 0)
         _at_least("trainer.threads", self.threads, 0)
 

@@ -15,6 +15,9 @@
 
 A step's data is a pure function of (seed, step), and so is its noise: torch's generator is seeded
 anew at each step. Resuming therefore needs no state of any generator.
+
+With several processes each does all of this on its own share of a step's data, and the `team` keeps
+them together: gradients are averaged, buffers evened out, and the first one writes.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from semilung.training.checkpoint import save_checkpoint
 from semilung.training.config import TrainConfig
 from semilung.training.cost import CostMeter
 from semilung.training.interrupt import Interrupt, told_of_workers
+from semilung.training.launch import in_processes
 from semilung.training.logging import Means, MetricsLog
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
 from semilung.training.progress import TrainingProgress
@@ -57,58 +61,64 @@ class Outcome:
         steps: Optimizer steps done.
         finished: False after an interruption.
         figures: The last validation's.
+        asked: Number of the signal that interrupted it; 0 where none did.
     """
 
     run: Path
     steps: int
     finished: bool
     figures: dict[str, float]
+    asked: int = 0
 
 
-@told_of_workers()
 def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome:
     """Train what `config` says in the run's folder, or go on where the folder stopped.
+
+    Several processes (`trainer.devices`) are started here, unless torchrun or srun has done so.
 
     Raises:
         UserError: Anything in config, data, checkpoint or machine that the user can mend, or a
             loss that is not finite. Checkpoints that were saved stay.
     """
+    return in_processes(config.trainer.devices, _train, config, folder, resume)
+
+
+@told_of_workers()
+def _train(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     training = set_up(config, RunFolder(folder), resume=resume)
-    fabric, trainer = training.fabric, config.trainer
-    rank_zero = fabric.is_global_zero
-    if rank_zero:
-        audit_start(training)
+    team, trainer = training.team, config.trainer
+    team.first_does(audit_start, training)
     with (
         Interrupt() as interrupt,
-        MetricsLog(training.run, step=training.step, enabled=rank_zero) as log,
-        TrainingProgress(trainer.max_steps, done=training.step, shown=rank_zero) as progress,
+        MetricsLog(training.run, step=training.step, enabled=team.is_first) as log,
+        TrainingProgress(trainer.max_steps, done=training.step, shown=team.is_first) as progress,
     ):
-        means, cost = Means(), CostMeter(training.run.cost)
-        for batch, waited_s, asked in _fed(training):
+        means, cost, asked = Means(), CostMeter(training.run.cost), 0
+        for batch, waited_s, began in _fed(training):
             figures = _optimize(training, batch)
             training.step += 1
-            step_s = time.perf_counter() - asked
+            step_s = time.perf_counter() - began
             means.add({**figures, "time/step_s": step_s, "time/waiting_share": waited_s / step_s})
             progress.advance()
             last = training.step == trainer.max_steps
+            asked = team.highest(interrupt.asked)
             if training.step % trainer.log_every == 0 or last:
-                taken = means.take()
+                taken = team.mean(means.take())
                 log.scalars(training.step, taken)
                 progress.report(training.step, _brief(taken))
-            if rank_zero and is_moment(training.step, trainer.max_steps):
-                log.scalars(training.step, gradients(training, batch, _noise_seed(training)))
+            if is_moment(training.step, trainer.max_steps):
+                team.first_does(_log_gradients, training, batch, log)
             if last or (trainer.validate_every and training.step % trainer.validate_every == 0):
                 _validate(training, log, progress)
-            if training.step % trainer.checkpoint_every == 0 or last or interrupt.asked:
-                _save(training, training.run.last)
-                if rank_zero:
-                    cost.write(training.step)
-            if interrupt.asked:
+            if training.step % trainer.checkpoint_every == 0 or last or asked:
+                team.first_does(_save, training, training.run.last)
+                team.first_does(cost.write, training.step)
+            if asked:
                 break
-    outcome = Outcome(folder, training.step, training.step == trainer.max_steps, training.figures)
-    if rank_zero and outcome.finished:
-        audit_end(training.run)
-    return outcome
+    finished = training.step == trainer.max_steps
+    if finished:
+        team.first_does(audit_end, training.run)
+    return Outcome(folder, training.step, finished, training.figures, asked)
 
 
 @told_of_workers()
@@ -124,14 +134,18 @@ def step_seconds(config: TrainConfig, *, warm_up: int = 4, steps: int = 12) -> f
         UserError: As `train`.
     """
     short = replace(config, trainer=replace(config.trainer, max_steps=warm_up + steps))
+    return median(in_processes(config.trainer.devices, _time_steps, short)[warm_up:])
+
+
+def _time_steps(config: TrainConfig) -> list[float]:
     seconds: list[float] = []
     with TemporaryDirectory() as folder:
-        training = set_up(short, RunFolder(Path(folder) / "timed"), resume=False)
-        for batch, _, asked in _fed(training):
+        training = set_up(config, RunFolder(Path(folder) / "timed"), resume=False)
+        for batch, _, began in _fed(training):
             _optimize(training, batch)
             training.step += 1
-            seconds.append(time.perf_counter() - asked)
-    return median(seconds[warm_up:])
+            seconds.append(time.perf_counter() - began)
+    return seconds
 
 
 def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
@@ -151,13 +165,14 @@ def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
     )
     batches = iter(loader)
     while True:
-        asked = time.perf_counter()
+        began = time.perf_counter()
         batch = next(batches, None)
         if batch is None:
             return
-        if isinstance(batch, UserError):
-            raise batch
-        yield fabric.to_device(batch), time.perf_counter() - asked, asked
+        with training.team.agreeing():
+            if isinstance(batch, UserError):
+                raise batch
+        yield fabric.to_device(batch), time.perf_counter() - began, began
 
 
 def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
@@ -166,20 +181,23 @@ def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
     progress = training.step / config.trainer.max_steps
     torch.manual_seed(_noise_seed(training))
     training.module.train()
-    terms: dict[str, Term] = training.module(batch, progress)
-    loss = _total(terms)
-    _require_finite(loss, terms, batch, training.step)
+    with training.team.agreeing():
+        terms: dict[str, Term] = training.module(batch, progress)
+        loss = _total(terms)
+        _require_finite(loss, terms, batch, training.step)
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
     unscale(fabric, optimizer)
     norm = clip_gradients(optimizer, config.optim.clip_norm)
     scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
     if not (math.isfinite(norm) or scaled):  # a scaler skips such a step and lowers its scale
-        _refuse(f"the gradient's norm is {norm}", batch, training.step)
+        found = training.team.gather(_cases(batch))  # any process's crops may be behind it
+        _refuse(f"the gradient's norm is {norm}", found, training.step)
     rate = learning_rate(progress, config.optim)
     set_learning_rate(optimizer, rate)
     optimizer.step()
     training.learner.after_step((training.step + 1) / config.trainer.max_steps)
+    training.team.even_out(training.learner)
     values = {f"terms/{name}": term.value for name, term in terms.items()}
     weights = {f"weights/{name}": term.weight for name, term in terms.items()}
     return {"loss": loss, **values, **weights, "lr": rate, "gradient_norm": norm}
@@ -193,12 +211,16 @@ def _require_finite(loss: Tensor, terms: dict[str, Term], batch: Batch, step: in
     if not bool(torch.isfinite(loss)):
         wrong = [f"{n}={t.value.item()}" for n, t in terms.items() if not t.value.isfinite()]
         what = f"the loss is not finite ({', '.join(wrong) or 'in the sum of the terms'})"
-        _refuse(what, batch, step)
+        _refuse(what, [_cases(batch)], step)
 
 
-def _refuse(what: str, batch: Batch, step: int) -> NoReturn:
+def _cases(batch: Batch) -> dict[str, set[str]]:
+    return {stream: set(samples["case"]) for stream, samples in batch.items()}
+
+
+def _refuse(what: str, found: list[dict[str, set[str]]], step: int) -> NoReturn:
     """Stop before the weights are touched, and name what they were about to learn from."""
-    cases = {stream: sorted(set(samples["case"])) for stream, samples in batch.items()}
+    cases = {stream: sorted(set().union(*(each[stream] for each in found))) for stream in found[0]}
     msg = (
         f"{what} at step {step} on the cases {cases}. The last checkpoint is untouched. Look at "
         f"these cases with `semilung data check`, or lower optim.lr"
@@ -212,6 +234,10 @@ def _noise_seed(training: Training) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
+def _log_gradients(training: Training, batch: Batch, log: MetricsLog) -> None:
+    log.scalars(training.step, gradients(training, batch, _noise_seed(training)))
+
+
 def _brief(figures: dict[str, float]) -> dict[str, float]:
     """What a progress line has room for."""
     terms = {n.removeprefix("terms/"): v for n, v in figures.items() if n.startswith("terms/")}
@@ -220,19 +246,19 @@ def _brief(figures: dict[str, float]) -> dict[str, float]:
 
 def _validate(training: Training, log: MetricsLog, progress: TrainingProgress) -> None:
     """Judge the predictor on the validation cases; keep the best one."""
-    if training.fabric.is_global_zero and training.val:
-        figures, picture = validate(training.learner.predictor, training.val, training.config)
+    team, learner = training.team, training.learner
+    if training.val:
+        figures, picture = validate(learner.predictor, training.val, training.config, team)
         training.figures = figures
         log.scalars(training.step, figures)
         if picture is not None:
             log.image(training.step, "val/overlay", picture)
         progress.say(f"step {training.step}: " + _readable(figures))
-        score = training.learner.score(figures, SCORE)
+        score = learner.score(figures, SCORE)
         if score > training.best:
             training.best = score
-            _save(training, training.run.best)
-    training.figures = training.fabric.broadcast(training.figures)
-    training.learner.after_validation(training.figures)
+            team.first_does(_save, training, training.run.best)
+    learner.after_validation(training.figures)
 
 
 def _readable(figures: dict[str, float]) -> str:
@@ -241,8 +267,6 @@ def _readable(figures: dict[str, float]) -> str:
 
 def _save(training: Training, path: Path) -> None:
     """Everything that a resumed run needs to end with the same bits."""
-    if not training.fabric.is_global_zero:
-        return
     learner = training.learner
     state = {
         "step": training.step,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from semilung.data import PreparedCase, open_cohort
 from semilung.strategies import Learner
 from semilung.training.build import build_learner
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.config import TrainConfig, TrainerConfig
+from semilung.training.launch import launched
 from semilung.training.optim import build_optimizer
 from semilung.training.run import RunFolder
+from semilung.training.team import Team
 from semilung.types import UserError
 
 
@@ -26,6 +31,7 @@ class Training:
     config: TrainConfig
     run: RunFolder
     fabric: Fabric
+    team: Team
     module: Any  # the learner as Fabric wraps it
     learner: Learner
     optimizer: Any
@@ -45,34 +51,36 @@ def set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
     Raises:
         UserError: Anything in config, data, folder or checkpoint that the user can mend.
     """
-    trainer = config.trainer
-    if trainer.threads:
-        torch.set_num_threads(trainer.threads)
-    fabric = _fabric(trainer)
+    fabric = _fabric(config.trainer)
     fabric.launch()
-    cohort = open_cohort(config.data, seed=config.seed)
-    state = None
-    if resume:
-        run.require_same_splits(cohort.splits)
-        # A run that was stopped before its first checkpoint begins anew: step 0 is known too.
-        state = load_checkpoint(run.last) if run.last.exists() else None
-    else:
-        run.require_free()
-    learner = build_learner(config, start=state is None)
-    views = learner.views(cohort.available)
-    streams = {stream: cohort.train(stream) for stream in views}
-    learner.require_anatomy(streams)
-    if state is None:
-        learner.before_training(streams)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    team = Team(fabric)
+    with team.in_turn():  # the first process prepares what the cache lacks, the others find it
+        cohort = open_cohort(config.data, seed=config.seed)
+        state = None
+        if resume:
+            run.require_same_splits(cohort.splits)
+            # A run that was stopped before its first checkpoint begins anew: step 0 is known too.
+            state = load_checkpoint(run.last) if run.last.exists() else None
+        else:
+            run.require_free()
+        learner = build_learner(config, start=state is None)
+        views = learner.views(cohort.available)
+        streams = {stream: cohort.train(stream) for stream in views}
+        learner.require_anatomy(streams)
+        if state is None:
+            learner.before_training(streams)
+        val = cohort.val
     optimizer = build_optimizer(learner.param_groups(), config.optim)
     module, optimizer = fabric.setup(learner, optimizer)
-    training = Training(config, run, fabric, module, learner, optimizer, streams, views, cohort.val)
+    training = Training(config, run, fabric, team, module, learner, optimizer, streams, views, val)
     if state is not None:
         _restore(training, state)
-    if resume and fabric.is_global_zero:
-        run.sweep()
-    if not resume and fabric.is_global_zero:
-        run.begin(config, cohort.splits)
+    if resume:
+        team.first_does(run.sweep)
+    else:
+        team.first_does(run.begin, config, cohort.splits)
     return training
 
 
@@ -92,13 +100,24 @@ def _restore(training: Training, state: dict[str, Any]) -> None:
 
 
 def _fabric(trainer: TrainerConfig) -> Fabric:
+    start = launched()
+    if start.processes != trainer.devices:
+        msg = f"trainer.devices is {trainer.devices}, and {start.by} started {start.processes}"
+        raise UserError(f"{msg} processes; give trainer.devices that number")
+    if trainer.devices > 1:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets each process
+        # a kernel of one voxel lies the same way under either strides
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     try:
         # Fabric's precision is a closed Literal; TrainerConfig has checked the user's string
         return Fabric(
             accelerator=trainer.accelerator,
-            devices=trainer.devices,
+            strategy="ddp" if trainer.devices > 1 else "auto",
+            devices=trainer.devices // start.nodes,
+            num_nodes=start.nodes,
+            plugins=[start.environment()],
             precision=trainer.precision,  # type: ignore[arg-type]
         )
-    except (RuntimeError, ValueError) as error:
-        msg = f"trainer.accelerator={trainer.accelerator} is not to be had here: {error}"
-        raise UserError(msg) from error
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
+        msg = f"trainer.accelerator={trainer.accelerator} with trainer.devices={trainer.devices}"
+        raise UserError(f"{msg} is not to be had here: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
@@ -12,43 +13,65 @@ from semilung.data import PreparedCase
 from semilung.evaluation import dice, false_positives, overlay_planes
 from semilung.inference import segment
 from semilung.training.config import TrainConfig
+from semilung.training.team import Team
 
 SCORE = "val/dice"
 """The figure that picks `best.pt`: the mean per-case Dice of validation cases with nodules."""
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What a prediction of one case is worth: a Dice, or what it finds in a healthy scan."""
+
+    dice: float = math.nan
+    components: float = math.nan
+    volume_mm3: float = math.nan
+    picture: np.ndarray | None = None
+
+
 def validate(
-    net: nn.Module, cases: Sequence[PreparedCase], config: TrainConfig
+    net: nn.Module, cases: Sequence[PreparedCase], config: TrainConfig, team: Team
 ) -> tuple[dict[str, float], np.ndarray | None]:
     """Mean Dice of labelled cases, false positives of healthy ones, and one overlay.
+
+    Each process judges a share of the cases; all get the same figures, whatever their number.
 
     Returns:
         Figures under `val/`, NaN where there is no case to judge by, and an RGB picture of the
         first labelled case `(H, W, 3)`, or None where there is none.
     """
-    window_hu = config.data.window_hu
-    scores: list[float] = []
-    alarms: list[tuple[int, float]] = []
-    picture: np.ndarray | None = None
-    for case in cases:
-        hu = case.read("image")
-        mask = segment(net, hu, config.inference, window_hu=window_hu, spacing_mm=case.spacing_mm)
-        if case.case.role == "healthy":
-            found = false_positives(mask, case.spacing_mm)
-            alarms.append((found.components, found.volume_mm3))
-        elif case.case.role == "labelled":
-            reference = case.read("mask")
-            scores.append(dice(mask, reference))
-            if picture is None:
-                picture = overlay_planes(
-                    hu, reference=reference, prediction=mask, window_hu=window_hu
-                )
+    shown = next((i for i, case in enumerate(cases) if case.case.role == "labelled"), None)
+    own = range(team.rank, len(cases), team.size)
+    with team.agreeing():
+        found = {i: _judge(net, cases[i], config, pictured=i == shown) for i in own}
+    every = {i: judged for each in team.gather(found) for i, judged in each.items()}
+    judged = [every[i] for i in range(len(cases))]
     figures = {
-        SCORE: _mean(scores),
-        "val/healthy_fp_components": _mean([float(n) for n, _ in alarms]),
-        "val/healthy_fp_mm3": _mean([volume for _, volume in alarms]),
+        SCORE: _mean([case.dice for case in judged]),
+        "val/healthy_fp_components": _mean([case.components for case in judged]),
+        "val/healthy_fp_mm3": _mean([case.volume_mm3 for case in judged]),
     }
-    return figures, picture
+    return figures, None if shown is None else judged[shown].picture
+
+
+def _judge(net: nn.Module, case: PreparedCase, config: TrainConfig, *, pictured: bool) -> _Judged:
+    hu, window_hu = case.read("image"), config.data.window_hu
+    mask = segment(
+        net,
+        hu,
+        config.inference,
+        window_hu=window_hu,
+        spacing_mm=case.spacing_mm,
+        lungs=case.lungs,
+    )
+    if case.case.role == "healthy":
+        alarm = false_positives(mask, case.spacing_mm)
+        return _Judged(components=alarm.components, volume_mm3=alarm.volume_mm3)
+    reference = case.read("mask")
+    picture = None
+    if pictured:
+        picture = overlay_planes(hu, reference=reference, prediction=mask, window_hu=window_hu)
+    return _Judged(dice(mask, reference), picture=picture)
 
 
 def _mean(values: list[float]) -> float:

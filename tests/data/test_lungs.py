@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from semilung.data.config import DataConfig
-from semilung.data.grids import boxed
-from semilung.data.lungs import lung_box
+from semilung.data.grids import at_spacing, boxed
+from semilung.data.lungs import BLOCK, find_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
-from semilung.data.prepare import prepare
+from semilung.data.prepare import prepare, prepared_image
 from semilung.data.volume import Volume, write_volume
 from semilung.types import UserError
 
@@ -25,31 +25,80 @@ def chest():
     return Volume(hu, np.diag([3.0, 3, 3, 1]))
 
 
+def box_of(volume, margin_mm):
+    lungs = find_lungs(volume)
+    return lung_box(lungs, volume, margin_mm)
+
+
 def test_the_box_holds_both_lungs_and_the_margin_and_little_else():
-    box = lung_box(chest(), 9.0)
+    box = box_of(chest(), 9.0)
     assert [(cut.start, cut.stop) for cut in box] == [(17, 98), (37, 83), (17, 83)]
 
 
 def test_the_margin_ends_at_the_volume():
-    assert lung_box(chest(), 1000.0) == WHOLE
+    assert box_of(chest(), 1000.0) == WHOLE
 
 
 def test_boxing_moves_the_affine_along():
-    part = boxed(chest(), lung_box(chest(), 0.0))
+    part = boxed(chest(), box_of(chest(), 0.0))
     assert part.shape == (75, 40, 60)
     np.testing.assert_array_equal(part.affine[:3, 3], [60, 120, 60])
 
 
+def finer(volume):
+    """The same chest in voxels of half the size."""
+    data = volume.data.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    affine = volume.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
+    affine[:3, 3] = -0.25 * np.array(volume.spacing_mm)
+    return Volume(data, affine)
+
+
+@pytest.mark.parametrize(("margin_mm", "scan"), [(0.0, chest()), (12.0, finer(chest()))])
+def test_blocks_on_another_grid_are_those_within_the_margin_of_a_lung(margin_mm, scan):
+    volume = chest()
+    grid = at_spacing(boxed(volume, (slice(5, 110), slice(20, 100), slice(0, 90))), (2.0, 2.5, 4.0))
+    blocks = lung_blocks(find_lungs(scan), grid, margin_mm)
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
+    at_mm = index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+    lung_mm = np.array([[[60, 132], [210, 282]], [[120, 237]] * 2, [[60, 237]] * 2])
+    beyond = [
+        np.maximum(lung_mm[a][side][0] - at_mm[..., a], at_mm[..., a] - lung_mm[a][side][1])
+        for side in (0, 1)
+        for a in range(3)
+    ]
+    far = [np.linalg.norm(np.maximum(0, beyond[k : k + 3]), axis=0) for k in (0, 3)]
+    near_mm = np.minimum(*far)
+    for block in np.ndindex(*blocks.shape):
+        nearest = near_mm[tuple(slice(BLOCK * i, BLOCK * (i + 1)) for i in block)].min()
+        if abs(nearest - margin_mm) > 4.0:  # what a coarse voxel can be off
+            assert blocks[block] == (nearest < margin_mm)
+
+
+def test_a_prepared_scan_knows_its_lungs_where_it_was_cut_to_them(tmp_path):
+    volume = chest()
+    write_volume(tmp_path / "i.nii.gz", volume.data, volume.affine)
+    case = Case("a", "p", tmp_path / "i.nii.gz", "healthy")
+    config = DataConfig(cache=str(tmp_path / "c"), spacing_mm=(3.5, 3.5, 3.5))
+    (item,) = prepare([case], config, progress=False)
+    _, blocks = prepared_image(volume, config, name="a")
+    np.testing.assert_array_equal(item.lungs, blocks)
+    assert item.lungs.any()
+    assert not item.lungs.all()
+    config.crop_to_lungs = False
+    (whole,) = prepare([case], config, progress=False)
+    assert whole.lungs is None
+
+
 @pytest.mark.parametrize("hu", [-850, 40])
-def test_a_cube_within_a_lung_or_without_one_stays_whole(hu):
+def test_a_cube_within_a_lung_or_without_one_shows_no_lungs(hu):
     cube = Volume(np.full((51, 51, 51), hu, np.int16), np.eye(4))
-    assert lung_box(cube, 10.0) == (slice(0, 51),) * 3
+    assert find_lungs(cube) is None
 
 
-def test_a_body_without_lungs_stays_whole():
+def test_a_body_without_lungs_shows_none():
     volume = chest()
     volume.data[volume.data == -850] = 40
-    assert lung_box(volume, 10.0) == WHOLE
+    assert find_lungs(volume) is None
 
 
 def test_a_nodule_beyond_the_box_is_told(tmp_path):

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from semilung.data.grids import at_spacing
 from semilung.data.manifest import Case, read_manifest
 from semilung.data.prepare import prepare
 from semilung.data.splits import apply_label_budget
-from semilung.data.store import open_entry
+from semilung.data.store import filling, open_entry
 from semilung.data.volume import Header, Volume, read_volume, resample_onto, to_ras, write_volume
 from semilung.types import UserError
 
@@ -234,6 +236,76 @@ def test_a_killed_run_leaves_no_half_entry(tmp_path):
     case = Case("a", "p", tmp_path / "i.nii", "unlabelled")
     (item,) = prepare([case], DataConfig(cache=str(cache)), progress=False)
     np.testing.assert_array_equal(item.read("image"), data)
+
+
+def session(leader):
+    """Processes of a session that are alive."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _, _, of = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            if int(of) == leader and state != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def soon(holds):
+    """Wait until it holds."""
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until, "it does not come to hold"
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_run_killed_with_its_workers_at_work_is_finished_by_the_next(tmp_path):
+    cases = []
+    for i in range(6):
+        data = np.random.default_rng(i).integers(-900, 100, (128, 128, 128)).astype(np.int16)
+        write_volume(tmp_path / f"{i}.nii", data, np.eye(4))
+        cases.append(Case(str(i), str(i), tmp_path / f"{i}.nii", "unlabelled"))
+    config = DataConfig(cache=str(tmp_path / "cache"))
+    script = (
+        "from pathlib import Path, PosixPath\n"
+        "from semilung.data import Case, DataConfig, prepare\n"
+        f"prepare({cases!r}, {config!r}, progress=False, processes=2)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    soon(lambda: any(not name.startswith(".") for name in entries(config)))
+    soon(lambda: any(name.startswith(".") for name in entries(config)))
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    soon(lambda: not session(child.pid))  # no worker stays behind
+    before = {name: t for name, t in entries(config).items() if not name.startswith(".")}
+    assert 1 <= len(before) < 6
+    items = prepare(cases, config, progress=False, processes=2)
+    after = entries(config)
+    assert len(after) == 6
+    assert not any(name.startswith(".") for name in after)
+    assert before.items() <= after.items()  # what was done is not done again
+    for item in items:
+        np.testing.assert_array_equal(item.read("image"), read_volume(item.case.image).data)
+
+
+def test_another_run_at_work_keeps_what_it_is_writing(one):
+    case, config = one
+    (item,) = prepare([case], config, progress=False)
+    half = item.files["image"].with_name(".x.image.b2nd.1.b2nd")
+    half.write_bytes(b"half")
+    with filling(config.cache_folder()):
+        assert not half.exists()
+        half.write_bytes(b"half")
+        with filling(config.cache_folder()):
+            assert half.exists()
+
+
+def test_nothing_is_opened_where_all_is_done(one, monkeypatch):
+    case, config = one
+    prepare([case], config, progress=False)
+    monkeypatch.setattr("nibabel.load", None)
+    monkeypatch.setattr("semilung.data.volume.READERS", {})
+    monkeypatch.setattr("blosc2.open", None)
+    prepare([case], config, progress=False)
 
 
 def test_resampling_keeps_volumes_places_and_instances(tmp_path):

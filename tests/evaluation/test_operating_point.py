@@ -22,6 +22,7 @@ class Held:
     """A prepared case held in memory."""
 
     spacing_mm = (1.0, 1.0, 2.0)
+    lungs = None
 
     def __init__(self, probability, mask=None):
         self.image = np.round(probability * 1000).astype(np.int16)  # HU, of a window of 0 to 1000

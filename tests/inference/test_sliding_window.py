@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+from itertools import accumulate
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from semilung.inference import foreground_probability, predict_probability
 from semilung.types import UserError
@@ -81,6 +88,96 @@ def test_probabilities_of_several_models_are_averaged():
     models = [Constant(0.1), Constant(0.9), Constant(0.2)]
     found = predict_probability(models, image, window=(4, 4, 4))
     torch.testing.assert_close(found, torch.full((5, 6, 7), 0.4))
+
+
+class Net(nn.Module):
+    """A small net whose answer depends on the window, through its padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv3d(1, 4, 3, padding=1), nn.Tanh(), nn.Conv3d(4, 1, 5, padding=2)
+        )
+        self.windows = 0
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        self.windows += len(x)
+        return {"logits": 4 * self.layers(x)}
+
+
+def by_monai(net: nn.Module, image: Tensor, window: tuple[int, ...], overlap: float) -> Tensor:
+    inferer = SlidingWindowInferer(window, 3, overlap, mode="gaussian")
+    with torch.no_grad():
+        return inferer(image[None, None], lambda x: net(x)["logits"].sigmoid())[0, 0]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
+@pytest.mark.parametrize("shape", [(30, 21, 17), (16, 16, 12)])
+def test_it_equals_monais_inferer(shape, overlap):
+    image, net = torch.rand(shape, generator=torch.Generator().manual_seed(1)), Net().eval()
+    found = predict_probability(net, image, window=(16, 12, 10), overlap=overlap, batch_size=3)
+    expected = by_monai(net, image, (16, 12, 10), overlap)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_windows_without_lung_are_skipped_and_within_the_lungs_nothing_changes():
+    image, net = torch.rand(48, 40, 32, generator=torch.Generator().manual_seed(1)), Net().eval()
+    blocks = np.zeros((6, 5, 4), bool)
+    blocks[0:2, 1:3, 1:4] = True
+    options = {"window": (16, 16, 16), "overlap": 0.5}
+    found = predict_probability(net, image, lungs=blocks, **options)
+    looked, net.windows = net.windows, 0
+    expected = by_monai(net, image, *options.values())
+    assert looked < net.windows / 2
+    inside = torch.from_numpy(blocks.repeat(8, 0).repeat(8, 1).repeat(8, 2))
+    torch.testing.assert_close(found[inside], expected[inside], atol=1e-6, rtol=0)
+    assert (found[32:] == 0).all()  # no window that touches a lung reaches so far
+    assert (found[:32] > 0).any()
+
+
+def test_where_no_lung_is_found_nothing_is_skipped():
+    image, net = torch.rand(20, 16, 16), Net().eval()
+    whole = predict_probability(net, image, window=(8, 8, 8))
+    none = np.zeros((3, 2, 2), bool)
+    assert torch.equal(predict_probability(net, image, window=(8, 8, 8), lungs=none), whole)
+
+
+def test_lungs_of_a_volume_that_is_smaller_than_the_window():
+    image, net = torch.rand(40, 6, 16), Net().eval()
+    blocks = np.zeros((5, 1, 2), bool)
+    blocks[0, 0, 1] = True
+    found = predict_probability(net, image, window=(8, 16, 8), lungs=blocks)
+    whole = predict_probability(net, image, window=(8, 16, 8))
+    torch.testing.assert_close(found[:8, :, 8:], whole[:8, :, 8:])
+    assert (found[16:] == 0).all()
+
+
+def peak_bytes(work: Callable[[], Tensor]) -> int:
+    """Peak of what torch and numpy allocate during `work`, less its result."""
+    tracemalloc.start()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        result = work()
+    arrays = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    events = [e for e in trace.profiler.kineto_results.events() if e.name() == "[memory]"]
+    sizes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
+    return max(accumulate(sizes)) + arrays - result.numel() * result.element_size()
+
+
+def test_memory_goes_with_the_windows_and_not_with_the_volume():
+    def peak(edge: int, batch_size: int) -> int:
+        hu = torch.full((edge, 64, 64), -700, dtype=torch.int16)
+        options = {"window": (32, 32, 32), "overlap": 0.25, "batch_size": batch_size}
+        return peak_bytes(
+            lambda: predict_probability(Constant(0.2), hu, window_hu=(-1000, 400), **options)
+        )
+
+    peak(32, 1)  # what is imported and kept
+    small, large, batch = peak(64, 2), peak(256, 2), peak(256, 8)
+    volume = 4 * 192 * 64 * 64  # bytes by which the large one is larger
+    assert large - small < 0.1 * volume
+    assert batch > 2 * large
 
 
 def test_modes_come_back_one_by_one_even_after_an_error():

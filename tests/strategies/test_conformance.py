@@ -78,6 +78,20 @@ class IgnoresHealthy(Strategy):
         return {"loss": Term(step.out("labelled")["logits"].square().mean())}
 
 
+class LeavesATermOut(Strategy):
+    """Its own parameter is in the graph only where there is a nodule."""
+
+    def __init__(self):
+        super().__init__()
+        self.needs = Needs(views={"labelled": ("weak",)}, fields=("mask",))
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def terms(self, step):
+        loss = step.out("labelled")["logits"].square().mean()
+        seen = bool((step.batch("labelled")["mask"] == 1).any())
+        return {"loss": Term(loss * self.scale if seen else loss)}
+
+
 class KeepsAnUnsavedState(Strategy):
     def __init__(self):
         super().__init__()
@@ -100,6 +114,7 @@ class KeepsAnUnsavedState(Strategy):
         (WritesTheBatch, "differs with the same seed|changed in place"),
         (IgnoresHealthy, "healthy stream does not change"),
         (KeepsAnUnsavedState, "differs after loading"),
+        (LeavesATermOut, "not in the graph on empty batches: strategies.checked.scale"),
     ],
 )
 def test_the_kit_catches(strategy, message):

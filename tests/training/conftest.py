@@ -10,7 +10,7 @@ from tiny_runs import tiny_config
 from semilung.training import TrainConfig
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(phantom: Path) -> Callable[..., TrainConfig]:
     """`tiny_config` on the shared phantom."""
     return partial(tiny_config, phantom)

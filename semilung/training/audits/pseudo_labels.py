@@ -142,7 +142,7 @@ def _look(
     hu = item.read("image")
 
     def predicted(net: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        p = probability_map(net, hu, config, window_hu=window_hu)
+        p = probability_map(net, hu, config, window_hu=window_hu, lungs=item.lungs)
         return p, cut(p, config, spacing_mm=item.spacing_mm)
 
     p, mask = predicted(net)

@@ -1,0 +1,89 @@
+"""Where the windows of a volume lie, which of them are worth a look, and how they are blended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semilung.data.lungs import BLOCK
+from semilung.data.volume import Shape
+
+Starts: TypeAlias = NDArray[np.int64]
+"""`(N, 3)`, the first voxel of each window."""
+
+
+def window_starts(shape: Shape, window: Shape, overlap: float) -> Starts:
+    """First voxels of the windows that cover a volume at least as large: MONAI's, in its order.
+
+    Example:
+        >>> window_starts((10, 4, 4), (4, 4, 4), 0.5)[:, 0].tolist()
+        [0, 2, 4, 6]
+    """
+    steps = [
+        size if size == n else max(1, int(size * (1 - overlap)))
+        for n, size in zip(shape, window, strict=True)
+    ]
+    slices = dense_patch_slices(shape, window, steps, return_slice=False)
+    return np.array(slices, np.int64)[..., 0]
+
+
+def touching(starts: Starts, window: Shape, blocks: NDArray[np.bool_]) -> Starts:
+    """The windows that touch a marked block, or all of them where none is marked.
+
+    A voxel of a marked block is thus seen by every window that holds it, so its blended
+    probability is what it is without skipping.
+
+    Args:
+        starts: First voxels of the windows.
+        window: Size of a window in voxels.
+        blocks: Which blocks of `BLOCK` voxels a side hold lung.
+    """
+    if not blocks.any():
+        return starts
+    lows, highs = starts // BLOCK, -(-(starts + np.array(window)) // BLOCK)
+    chosen = [blocks[box(low, high - low)].any() for low, high in zip(lows, highs, strict=True)]
+    return starts[np.array(chosen)]
+
+
+def gaussian_weights(window: Shape) -> Tensor:
+    """MONAI's weights of a window, `(X, Y, Z)`: a Gaussian of an eighth of its size."""
+    weights: Tensor = compute_importance_map(window, mode="gaussian", sigma_scale=0.125)
+    return weights
+
+
+def divide_by_weights(total: Tensor, weights: Tensor, starts: Starts) -> None:
+    """Turn sums of weighted values into means, in place; where no window was, 0 stays 0.
+
+    It goes block by block, so that the sum of weights never needs a volume of its own.
+
+    Args:
+        total: `(X, Y, Z)`, the sum over windows of weight times value.
+        weights: Of one window.
+        starts: The windows that were added.
+    """
+    size = np.array(weights.shape)
+    for low in _tiles(total.shape, weights.shape):
+        block = total[box(low, size)]
+        share = torch.zeros_like(block)
+        for start in starts[(np.abs(starts - low) < size).all(axis=1)]:
+            first = np.maximum(start, low)
+            extent = np.minimum(np.minimum(start, low) + size, low + block.shape) - first
+            share[box(first - low, extent)] += weights[box(first - start, extent)]
+        block.div_(share.clamp_(min=torch.finfo(share.dtype).tiny))
+
+
+def box(start: NDArray[Any], size: NDArray[Any]) -> tuple[slice, ...]:
+    """Slices of the box of `size` voxels from `start` on."""
+    return tuple(slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True))
+
+
+def _tiles(shape: Sequence[int], size: Sequence[int]) -> Iterator[NDArray[np.int64]]:
+    axes = (range(0, n, s) for n, s in zip(shape, size, strict=True))
+    yield from (np.array(low) for low in product(*axes))

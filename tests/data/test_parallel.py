@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from semilung.data.parallel import run_jobs
+from semilung.types import UserError
+
+
+def work(item):
+    folder, number, what = item
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "fail":
+        raise UserError("it cannot be")
+    if what == "meet":  # ends only where another job is at work at the same time
+        (folder / f"here{number}").touch()
+        until = time.monotonic() + 20
+        while len(list(folder.glob("here*"))) < 2:
+            assert time.monotonic() < until, "nobody else is at work"
+            time.sleep(0.01)
+    (folder / f"done{number}").touch()
+
+
+def jobs(folder, *whats):
+    return [(f"j{i}", (folder, i, what)) for i, what in enumerate(whats)]
+
+
+def test_jobs_run_side_by_side(tmp_path):
+    assert run_jobs(work, jobs(tmp_path, "meet", "meet"), title="", processes=2) == {}
+    assert len(list(tmp_path.glob("done*"))) == 2
+
+
+def test_a_death_is_told_and_costs_no_other_job(tmp_path):
+    whats = ["", "die", "", "fail", *[""] * 12, "die", "", ""]
+    failed = run_jobs(work, jobs(tmp_path, *whats), title="", progress=False, processes=2)
+    assert set(failed) == {"j1", "j3", "j16"}
+    assert "died" in failed["j1"]
+    assert failed["j3"] == "it cannot be"
+    assert {p.name for p in tmp_path.glob("done*")} == {
+        f"done{i}" for i, what in enumerate(whats) if not what
+    }
