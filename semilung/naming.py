@@ -7,15 +7,17 @@ from collections.abc import Iterable
 BASELINE = "supervised"
 """The base that all strategies stand on, and the arm that others are held against."""
 
-NO_HEALTHY = f"{BASELINE}, no healthy"
-"""The arm that shows what the healthy stream is worth."""
 
-
-def mixture_name(strategies: Iterable[str]) -> str:
-    """Strategies joined by `+`; the base is not named beside others.
+def mixture_name(strategies: Iterable[str], *, healthy: bool = True) -> str:
+    """Strategies joined by `+`, the base not named beside others; and whether healthy scans teach.
 
     Example:
         >>> mixture_name(["supervised", "mean_teacher", "mil"]), mixture_name(["supervised"])
         ('mean_teacher+mil', 'supervised')
     """
-    return "+".join(name for name in strategies if name != BASELINE) or BASELINE
+    joined = "+".join(name for name in strategies if name != BASELINE) or BASELINE
+    return joined if healthy else f"{joined}, no healthy"
+
+
+NO_HEALTHY = mixture_name((), healthy=False)
+"""The arm that shows what the healthy stream is worth."""

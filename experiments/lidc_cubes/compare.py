@@ -35,6 +35,14 @@ def semilung(*arguments: object) -> int:
     ).returncode
 
 
+def judge(run: Path, name: str, *words: object) -> Path:
+    """Evaluate a run, where that has not been done; the folder of its tables."""
+    there = run / f"evaluation-{name}-last"
+    if not (there / "summary.md").exists():
+        semilung("evaluate", run, *words, "--out", there)
+    return there
+
+
 def main() -> None:
     """Ablate, judge on background cubes what has not been, report."""
     out, words = Path(sys.argv[1]).resolve(), sys.argv[2:]
@@ -44,10 +52,7 @@ def main() -> None:
     if failed:
         sys.exit(failed)
     for row in sorted(sweep.glob("runs/*/row.json")):
-        background = row.parent / "evaluation-background-last"
-        if not (background / "cases.csv").exists():
-            named = ("--manifest", out / "background.csv", "--out", background)
-            semilung("evaluate", row.parent, *named)
+        judge(row.parent, "background", "--manifest", out / "background.csv")
     sys.exit(semilung("report", sweep))
 
 

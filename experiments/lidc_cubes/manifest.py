@@ -2,8 +2,9 @@
 
     python experiments/lidc_cubes/manifest.py OUT
 
-writes OUT/manifest.csv (training and validation) and OUT/background.csv (nodule-free cubes of the
-nodules' own cohort, to judge on). The data is found through SEMILUNG_DATA.
+writes OUT/manifest.csv (training and validation) and, to judge on alone, OUT/background.csv
+(nodule-free cubes of the nodules' own cohort) and OUT/healthy.csv (the healthy cubes of `val`). The
+data is found through SEMILUNG_DATA.
 
 - Nodule cubes, one patient each: the data set's 20 test cubes are `test` and stay closed; of its 62
   train cubes, a permutation of fixed seed makes 16 `val`.
@@ -63,15 +64,19 @@ def nodule_free(data: Path, folder: str, cohort: str) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Write both manifests."""
+    """Write the manifests."""
     out = Path(sys.argv[1])
     data = Path(os.environ["SEMILUNG_DATA"]).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    cubes = pd.concat([nodules(data), nodule_free(data, "healthy_cubes", "covid_ct_md")])
-    cubes.to_csv(out / "manifest.csv", index=False)
-    nodule_free(data, "background_cubes", "lidc").to_csv(out / "background.csv", index=False)
-    print(out / "manifest.csv")
-    print(out / "background.csv")
+    healthy = nodule_free(data, "healthy_cubes", "covid_ct_md")
+    manifests = {
+        "manifest": pd.concat([nodules(data), healthy]),
+        "background": nodule_free(data, "background_cubes", "lidc"),
+        "healthy": healthy[healthy["split"] == "val"],
+    }
+    for name, table in manifests.items():
+        table.to_csv(out / f"{name}.csv", index=False)
+        print(out / f"{name}.csv")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from semilung.config import evaluation_config, load_run_config
     from semilung.evaluation import print_table, summarise
-    from semilung.training import alike, judge, split_cases, threshold_from_val, unseen_cases
+    from semilung.training import alike, judge, split_cases, unseen_cases
 
     settings = [word for word in arguments.runs if word.startswith("evaluation.")]
     runs = [Path(word) for word in arguments.runs if word not in settings]
@@ -79,13 +79,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         what = arguments.split or "test"
         cases = split_cases(runs, configs, what, manifest=arguments.manifest)
     out = arguments.out or runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
-    moved = arguments.manifest if arguments.split else None
-    threshold = arguments.threshold
-    if threshold == "val":
-        threshold = threshold_from_val(
-            runs, configs, cases, out, checkpoint=arguments.checkpoint, manifest=moved
-        )
-        say(f"threshold {threshold:g}, chosen on validation cases: {out / 'threshold.csv'}")
     report = judge(
         runs,
         configs,
@@ -94,17 +87,22 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         what=what,
         checkpoint=arguments.checkpoint,
         empty=empty,
-        threshold=threshold,
-        manifest=moved,
+        threshold=arguments.threshold,
+        manifest=arguments.manifest if arguments.split else None,
         progress=True,
     )
     print_table(summarise(report, empty=empty))
+    if arguments.threshold == "val":
+        chosen = report.cases["threshold"].iloc[0]
+        say(f"threshold {chosen:g}, chosen on validation cases: {out / 'threshold.csv'}")
     say(f"tables: {out}")
 
 
 def _threshold(word: str) -> float | str:
-    if word == "val" or re.fullmatch(r"0?\.\d+|0", word):
-        return word if word == "val" else float(word)
+    if word == "val":
+        return word
+    if re.fullmatch(r"0?\.\d+|0", word):
+        return float(word)
     msg = f"{word!r} is neither a probability in [0, 1), as 0.5, nor val"
     raise argparse.ArgumentTypeError(msg)
 

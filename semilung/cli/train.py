@@ -94,15 +94,17 @@ def _train_composed(composed: DictConfig) -> None:
         config = with_absolute_paths(config, None)
         folder = Path(command.runs_dir) / (command.run_name or run_name(config))
         begun = command.resume == "auto" and (folder / "config.yaml").exists()
+        saved = load_run_config(folder) if begun else None
     else:
-        folder, begun = Path(command.resume), True
-        config = with_absolute_paths(config, load_run_config(folder).data.manifest)
-    if begun:
+        folder = Path(command.resume)
+        saved = load_run_config(folder)
+        config = with_absolute_paths(config, saved.data.manifest)
+    if saved is not None:
         own = ("resume", "runs_dir", "run_name")
         task = HydraConfig.get().overrides.task
         words = [o for o in task if o.partition("=")[0] not in own]
-        config = resumed(load_run_config(folder), config, words)
-    outcome = train(config, folder, resume=begun)
+        config = resumed(saved, config, words)
+    outcome = train(config, folder, resume=saved is not None)
     if not outcome.finished:
         say(f"stopped at step {outcome.steps}; go on with: semilung train resume={folder}")
         sys.exit(130 if outcome.asked == signal.SIGINT else TRY_AGAIN)

@@ -82,11 +82,7 @@ def apply_label_budget(
     """
     if labelled is None:
         return list(cases)
-    names = [c.case for c in cases if c.role == "labelled" and c.split == "train"]
-    if labelled > len(names):
-        found = f"there are {len(names)} labelled training cases"
-        raise UserError(f"data.labelled={labelled}, but {found}; ask for at most that many")
-    over = set(_shuffled(names, seed, "budget")[labelled:])
+    over = _beyond(cases, "labelled", labelled, seed, "budget")
     if rest == "drop":
         return [case for case in cases if case.case not in over]
     return [_demote(case, rest) if case.case in over else case for case in cases]
@@ -108,11 +104,7 @@ def keep_healthy(cases: Sequence[Case], count: int | None, *, seed: int) -> list
     """
     if count is None:
         return list(cases)
-    names = [c.case for c in cases if c.role == "healthy" and c.split == "train"]
-    if count > len(names):
-        found = f"there are {len(names)} healthy training cases"
-        raise UserError(f"data.healthy={count}, but {found}; ask for at most that many")
-    over = set(_shuffled(names, seed, "healthy")[count:])
+    over = _beyond(cases, "healthy", count, seed, "healthy")
     return [case for case in cases if case.case not in over]
 
 
@@ -130,6 +122,15 @@ def read_splits(path: Path) -> Splits:
     if not known:
         raise UserError(f"{path} holds no splits and roles of cases; the run's folder is damaged")
     return cast(Splits, saved)
+
+
+def _beyond(cases: Sequence[Case], role: Role, count: int, seed: int, what: str) -> set[str]:
+    """Training cases of a role beyond the `count` that a seed keeps; nested in `count`."""
+    names = [c.case for c in cases if c.role == role and c.split == "train"]
+    if count > len(names):
+        found = f"there are {len(names)} {role} training cases"
+        raise UserError(f"data.{role}={count}, but {found}; ask for at most that many")
+    return set(_shuffled(names, seed, what)[count:])
 
 
 def _demote(case: Case, rest: str) -> Case:

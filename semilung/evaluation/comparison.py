@@ -11,6 +11,7 @@ from scipy import stats
 
 from semilung.evaluation.arms import Arm, read_arms, resampled_means
 from semilung.evaluation.statistics import holm
+from semilung.naming import BASELINE, NO_HEALTHY
 from semilung.types import UserError
 
 _COLUMNS = [
@@ -23,7 +24,7 @@ def compare_arms(
     cases: pd.DataFrame,
     *,
     figure: str = "dice",
-    reference: str = "supervised",
+    reference: str = BASELINE,
     bootstrap: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -87,7 +88,7 @@ def relative_reduction(
     cases: pd.DataFrame,
     *,
     figure: str = "fp_volume_mm3",
-    reference: str = "supervised, no healthy",
+    reference: str = NO_HEALTHY,
     bootstrap: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
@@ -18,6 +17,8 @@ from semilung.types import IGNORE, UserError
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Fine enough: between neighbours Dice moves by less than a choice among few cases can tell."""
+
+_HEALTHY = "healthy_fp_volume_mm3"
 
 
 def threshold_table(
@@ -44,17 +45,19 @@ def threshold_table(
     """
     rows = []
     for prepared in cases:
-        hu, lungs = prepared.read("image"), prepared.lungs
-        probability = probability_map(model, hu, config, window_hu=window_hu, lungs=lungs)
+        hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
+        probability = probability_map(model, hu, config, window_hu=window_hu, lungs=prepared.lungs)
         reference = read_reference(prepared)
+        holds = bool(((reference > 0) & (reference != IGNORE)).any())
         for threshold in THRESHOLDS:
-            at = replace(config, threshold=threshold)
-            mask = cut(probability, at, spacing_mm=prepared.spacing_mm)
-            holds = bool(((reference > 0) & (reference != IGNORE)).any())
-            wrong = false_positives(mask, prepared.spacing_mm, reference).volume_mm3
-            overlap = dice(mask, reference) if holds else np.nan
-            rows.append((threshold, overlap, np.nan if holds else wrong))
-    table = pd.DataFrame(rows, columns=["threshold", "dice", "healthy_fp_volume_mm3"])
+            mask = cut(probability, replace(config, threshold=threshold), spacing_mm=spacing_mm)
+            figure = (
+                {"dice": dice(mask, reference)}
+                if holds
+                else {_HEALTHY: false_positives(mask, spacing_mm, reference).volume_mm3}
+            )
+            rows.append({"threshold": threshold, **figure})
+    table = pd.DataFrame(rows, columns=["threshold", "dice", _HEALTHY])
     if table["dice"].isna().all():
         msg = "no validation case holds a nodule, so no threshold can be chosen on them"
         raise UserError(f"{msg}; give evaluate a number instead, --threshold 0.5")

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from semilung import __version__
 from semilung.files import write_text
+from semilung.naming import BASELINE
 from semilung.report import curves, ledger, pictures, plots, tables, words
 from semilung.report.ball import ball_dice
 from semilung.report.figures import FIGURES, Figure, compared, known, records
@@ -218,7 +219,7 @@ def _against(axis: str, study: Study, found: dict[Figure, pd.DataFrame]) -> Plot
             own["line"], own[axis] = [lines[k][0] for k in keys], [lines[k][1] for k in keys]
             rows[name] = own
     names = list(dict.fromkeys(line for line, _ in lines.values()))
-    reference = "supervised" if "supervised" in names else names[0]
+    reference = BASELINE if BASELINE in names else names[0]
     return curves.along(axis, rows, looks(names, reference))
 
 

@@ -203,8 +203,8 @@ def arm_name(config: dict[str, Any]) -> str:
         >>> arm_name({"strategies": {}, "data": {"batch": {"healthy": 0}}})
         'supervised, no healthy'
     """
-    without = leaves(config).get("data.batch.healthy") == 0
-    return mixture_name(config.get("strategies") or {}) + (", no healthy" if without else "")
+    healthy = leaves(config).get("data.batch.healthy") != 0
+    return mixture_name(config.get("strategies") or {}, healthy=healthy)
 
 
 def _last_is_best(curves: pd.DataFrame) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from semilung.naming import BASELINE
+
 
 @dataclass(frozen=True)
 class Run:
@@ -64,7 +66,7 @@ class Group:
     @property
     def reference(self) -> str:
         """The contender that the others are held against: `supervised`, or else the first."""
-        return "supervised" if "supervised" in self.contenders else next(iter(self.contenders))
+        return BASELINE if BASELINE in self.contenders else next(iter(self.contenders))
 
     @property
     def runs(self) -> list[Run]:

@@ -3,7 +3,7 @@
 from semilung.training.apply import alike, predict_files, split_cases, unseen_cases
 from semilung.training.build import build_learner, load_predictor
 from semilung.training.config import OptimConfig, TrainConfig, TrainerConfig
-from semilung.training.judge import judge, threshold_from_val
+from semilung.training.judge import judge
 from semilung.training.launch import launcher_words, one_voice
 from semilung.training.loop import Outcome, step_seconds, train
 from semilung.training.team import HeardError
@@ -23,7 +23,6 @@ __all__ = [
     "predict_files",
     "split_cases",
     "step_seconds",
-    "threshold_from_val",
     "train",
     "unseen_cases",
 ]

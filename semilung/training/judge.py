@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
+
+from torch import nn
 
 from semilung.data import Case, prepare
 from semilung.evaluation import (
@@ -31,7 +34,7 @@ def judge(
     what: str,
     checkpoint: str = "last",
     empty: str = "semilung",
-    threshold: float | None = None,
+    threshold: float | Literal["val"] | None = None,
     manifest: Path | None = None,
     progress: bool = False,
 ) -> Report:
@@ -45,7 +48,9 @@ def judge(
         what: What the cases are called: `val`, `test` or `manifest`.
         checkpoint: `last` or `best`.
         empty: Convention for empty masks that is shown beside ours.
-        threshold: Foreground above this probability; None is the first run's own.
+        threshold: Foreground above this probability; None is the first run's own. `val` takes the
+            one with the best mean Dice on its validation cases, of which `cases` may hold no
+            nodule, and writes `threshold.csv`, the figures at all that were tried.
         manifest: Where the first run's own manifest is now, if it has moved.
         progress: Show a progress bar on standard error.
 
@@ -53,12 +58,16 @@ def judge(
         UserError: A checkpoint, a case or the disk is at fault, or the runs do not fit together.
     """
     config = alike(configs)
+    models = [load_predictor(run, checkpoint) for run in runs]
+    if threshold == "val":
+        val = split_cases(runs, configs, "val", manifest=manifest)
+        threshold = _best_on_val(models, config, val, cases, out)
     inference = config.inference
     if threshold is not None:
         inference = replace(inference, threshold=threshold)
     judged = prepare(cases, config.data)
     report = evaluate_cases(
-        [load_predictor(run, checkpoint) for run in runs],
+        models,
         judged,
         window_hu=config.data.window_hu,
         config=inference,
@@ -72,37 +81,20 @@ def judge(
     return report
 
 
-def threshold_from_val(
-    runs: Sequence[Path],
-    configs: Sequence[TrainConfig],
+def _best_on_val(
+    models: Sequence[nn.Module],
+    config: TrainConfig,
+    val: Sequence[Case],
     cases: Sequence[Case],
     out: Path,
-    *,
-    checkpoint: str = "last",
-    manifest: Path | None = None,
 ) -> float:
-    """The threshold with the best mean Dice on the first run's validation cases.
-
-    Args:
-        runs: Run folders; their probabilities are averaged.
-        configs: Their configs.
-        cases: What the runs will be judged on: other nodules than those of validation.
-        out: Folder of `threshold.csv`, the figures at every threshold that was tried.
-        checkpoint: `last` or `best`.
-        manifest: Where the first run's own manifest is now, if it has moved.
-
-    Raises:
-        UserError: There is no validation case with a nodule, `cases` holds one, or a run or a case
-            is at fault.
-    """
-    config = alike(configs)
-    val = split_cases(runs, configs, "val", manifest=manifest)
+    """The threshold with the best mean Dice on validation cases; `threshold.csv` has all tried."""
     both = {case.case for case in val if case.role == "labelled"} & {case.case for case in cases}
     if both:
         msg = f"a threshold chosen on validation cases would flatter {', '.join(sorted(both)[:5])}"
         raise UserError(f"{msg}, which are among them; judge on others, or give a number")
     table = threshold_table(
-        [load_predictor(run, checkpoint) for run in runs],
+        models,
         prepare(val, config.data),
         window_hu=config.data.window_hu,
         config=config.inference,

@@ -19,3 +19,7 @@ def write_table(path: Path, rows: list[dict], columns: list[str] | None = None) 
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def parenchyma(shape=(51, 51, 51)):
+    return np.random.default_rng(0).normal(-850, 40, shape).astype(np.float32)

@@ -4,59 +4,13 @@ from itertools import accumulate
 
 import pytest
 import torch
+from reversible_stages import EXACT, assert_same, branch, gradients, image, rel_err, stage
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint
 
 from semilung.models import ReversibleStage
-from semilung.types import UserError
-
-EXACT = ("fused", "checkpoint", "plain")
-
-
-def branch(channels: int, dropout: float) -> nn.Module:
-    return nn.Sequential(
-        nn.GroupNorm(1, channels),
-        nn.LeakyReLU(0.1),
-        nn.Dropout3d(dropout),
-        nn.Conv3d(channels, channels, 3, padding=1),
-    )
-
-
-def stage(backend: str, depth: int = 2, dropout: float = 0.0, channels: int = 8) -> ReversibleStage:
-    torch.manual_seed(0)
-    half = channels // 2
-    pairs = [(branch(half, dropout), branch(half, dropout)) for _ in range(depth)]
-    return ReversibleStage(pairs, backend=backend)
-
-
-def image(requires_grad: bool = True, size: int = 6) -> Tensor:
-    x = torch.randn(2, 8, size, size, size, generator=torch.Generator().manual_seed(1))
-    return x.requires_grad_(requires_grad)
-
-
-def rel_err(got: Tensor, expected: Tensor) -> float:
-    return ((got - expected).norm() / expected.norm()).item()
-
-
-def gradients(
-    net: nn.Module, x: Tensor, *, bf16: bool = False, before: nn.Module | None = None
-) -> dict[str, Tensor]:
-    """The gradients of one step in the input and in every weight that has one."""
-    torch.manual_seed(7)  # the masks of dropout
-    x = x.detach().requires_grad_(x.requires_grad)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        y = net(before(x) if before else x)
-    (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
-    found = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
-    return found if x.grad is None else {**found, "input": x.grad}
-
-
-def assert_same(got: dict[str, Tensor], expected: dict[str, Tensor], bound: float) -> None:
-    assert got.keys() == expected.keys()
-    errors = {name: rel_err(got[name], expected[name]) for name in got}
-    assert max(errors.values()) <= bound, errors
 
 
 @pytest.mark.parametrize("backend", ["fused", "checkpoint", "memcnn"])
@@ -327,39 +281,6 @@ def test_branches_that_return_what_they_were_given() -> None:
     assert_same(gradients(net("fused"), image()), gradients(net("plain"), image()), 1e-4)
 
 
-def test_second_derivative_raises() -> None:
-    x = image()
-    (grad,) = torch.autograd.grad(stage("fused")(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
-        grad.sum().backward()
-
-
-@pytest.mark.parametrize("which", ["couplings.0.f.3.weight", "couplings.1.g.0.bias"])
-def test_weight_changed_before_backward_raises(which: str) -> None:
-    net = stage("fused")
-    loss = net(image()).sum()
-    with torch.no_grad():
-        net.get_parameter(which).add_(1.0)
-    with pytest.raises(RuntimeError, match="modified in place between forward and backward"):
-        loss.backward()
-
-
-def test_mode_changed_before_backward_raises() -> None:
-    net = stage("fused", dropout=0.4)
-    loss = net(image()).sum()
-    net.eval()
-    with pytest.raises(RuntimeError, match="between train and eval"):
-        loss.backward()
-
-
-def test_output_changed_before_backward_raises() -> None:
-    y = stage("fused")(image())
-    loss = y.sum()
-    y.add_(1.0)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        loss.backward()
-
-
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("backend", ["memcnn", *EXACT])
 def test_caller_keeps_its_input(backend: str, training: bool) -> None:
@@ -405,36 +326,3 @@ def test_channels_last_is_kept_by_output_gradient_and_inner_convolutions() -> No
     y.sin().sum().backward()
     assert len(seen) == 4  # two couplings, forward and again in backward
     assert all(t.is_contiguous(memory_format=layout) for t in (*seen, y, x.grad))
-
-
-def test_refusals_at_construction() -> None:
-    conv = nn.Conv3d(4, 4, 1)
-    with pytest.raises(ValueError, match="at least one coupling"):
-        ReversibleStage([])
-    with pytest.raises(ValueError, match="unknown backend 'fussed'"):
-        ReversibleStage([(conv, conv)], backend="fussed")
-    norm = nn.BatchNorm3d(4)
-    with pytest.raises(ValueError, match=r"0\.g.*running statistics"):
-        ReversibleStage([(conv, nn.Sequential(conv, norm))])
-    for spectral in (nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm):
-        with pytest.raises(ValueError, match="spectral norm"):
-            ReversibleStage([(spectral(nn.Conv3d(4, 4, 1)), conv)])
-    ReversibleStage([(nn.InstanceNorm3d(4), nn.utils.parametrizations.weight_norm(conv))])
-
-
-def test_odd_channels_raise() -> None:
-    with pytest.raises(ValueError, match="found 7, an odd number"):
-        stage("fused")(image()[:, :7])
-
-
-def test_memcnn_refuses_what_it_gets_wrong() -> None:
-    with pytest.raises(UserError, match=r"dropout.*p=0\.4"):
-        stage("memcnn", dropout=0.4)
-    net = stage("memcnn")
-    with (
-        torch.autocast("cpu", dtype=torch.bfloat16),
-        pytest.raises(UserError, match="mixed precision"),
-    ):
-        net(image())
-    with pytest.raises(UserError, match="float64"):
-        net.double()(image().double())
