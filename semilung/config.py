@@ -17,13 +17,13 @@ from typing import Any, cast, get_type_hints
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from semilung.data import DataConfig
 from semilung.data.phantom import write_phantom
 from semilung.evaluation import EvaluationConfig
+from semilung.files import parse_yaml, read_yaml
 from semilung.naming import mixture_name
-from semilung.nested import leaves, plain
+from semilung.nested import fits, leaves, plain
 from semilung.training import TrainConfig
 from semilung.types import UserError
 
@@ -108,15 +108,7 @@ def load_run_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         msg = f"{folder} is not a run: it has no config.yaml. Give a folder that train has made"
         raise UserError(msg)
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise UserError(msg) from error
-    if not isinstance(values, dict):
-        msg = f"{path} holds no mapping"
-        raise UserError(msg)
-    return cast(TrainConfig, _build(TrainConfig, cast("dict[str, Any]", values), ""))
+    return cast(TrainConfig, _build(TrainConfig, read_yaml(path), ""))
 
 
 def run_name(config: TrainConfig) -> str:
@@ -199,12 +191,19 @@ def _settings(overrides: list[str], prefix: str) -> dict[str, Any]:
         if not equals:
             msg = f"{word!r} is no setting; write key=value, as in spacing_mm=[2,2,2]"
             raise UserError(msg)
-        values[key.removeprefix(prefix)] = yaml.safe_load(value)
+        try:
+            values[key.removeprefix(prefix)] = parse_yaml(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            msg = f"{word!r} has no value that YAML can read: {' '.join(str(error).split())}"
+            raise UserError(msg) from error
     return values
 
 
-def _build(kind: type[Any], values: Mapping[str, Any], path: str) -> Any:
-    """A dataclass from plain values, its nested ones too; unknown keys are refused."""
+def _build(kind: type[Any], values: Any, path: str) -> Any:
+    """A dataclass from plain values, its nested ones too; unknown keys and types are refused."""
+    if not isinstance(values, Mapping):
+        msg = f"{path.rstrip('.') or 'the config'} holds settings, not {values!r:.100}"
+        raise UserError(msg)
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
     arguments: dict[str, Any] = {}
@@ -217,6 +216,10 @@ def _build(kind: type[Any], values: Mapping[str, Any], path: str) -> Any:
         hint_type = hints[key]
         if is_dataclass(hint_type) and isinstance(hint_type, type):
             arguments[key] = _build(hint_type, value, f"{path}{key}.")
+        elif not fits(value, hint_type):
+            wanted = getattr(hint_type, "__name__", "") or str(hint_type)
+            msg = f"{path}{key}={value!r:.100} is not of the type {wanted}"
+            raise UserError(msg)
         else:
             arguments[key] = tuple(value) if isinstance(value, list) else value
     return kind(**arguments)

@@ -1,11 +1,15 @@
-"""Files that appear under their name only when they are whole."""
+"""Files that appear under their name only when they are whole, and files read in distrust."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from semilung.types import UserError
 
@@ -44,3 +48,62 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text whole or not at all; see `whole_file`."""
     write_bytes(path, text.encode())
+
+
+MAX_JSON = 2**26
+"""Largest JSON file that is read, in bytes: splits of a million cases."""
+
+MAX_YAML = 2**20
+"""Largest YAML file that is read, in bytes."""
+
+
+def read_json(path: Path) -> Any:
+    """Plain values of a JSON file.
+
+    Raises:
+        UserError: It is gone, damaged, or absurdly large or deep.
+    """
+    return _read(path, json.loads, MAX_JSON)
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain values of a YAML file.
+
+    Aliases, by which a few lines may stand for gigabytes, are not read; semilung writes none.
+
+    Raises:
+        UserError: It is gone, damaged, or absurdly large or deep.
+    """
+    return _read(path, parse_yaml, MAX_YAML)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values of YAML text, without aliases.
+
+    Raises:
+        yaml.YAMLError, ValueError, RecursionError: It is no such text.
+
+    Example:
+        >>> parse_yaml("[2, 2, 2]")
+        [2, 2, 2]
+    """
+    return yaml.load(text, Loader=_WithoutAliases)  # noqa: S506 - a SafeLoader
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read")
+        return super().compose_node(parent, index)
+
+
+def _read(path: Path, parse: Callable[[str], Any], limit: int) -> Any:
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise ValueError(f"{size} bytes, more than {limit}")
+        return parse(path.read_text(encoding="utf-8"))
+    # what a parser has no error of its own for, it raises as one of these
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
+        told = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{path} cannot be read: {told}. Restore the file") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import types
+from typing import Any, Union, get_args, get_origin
 
 
 def plain(value: Any) -> Any:
@@ -32,3 +33,28 @@ def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
     return found
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is what a setting's type asks for; a list may stand for a tuple.
+
+    Example:
+        >>> fits([1, 2.5], tuple[float, float]), fits("1", int), fits(None, int | None)
+        (True, False, True)
+    """
+    kind, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if kind in (Union, types.UnionType):
+        return any(fits(value, option) for option in arguments)
+    if kind is tuple:
+        listed = isinstance(value, list | tuple) and len(value) == len(arguments)
+        return listed and all(map(fits, value, arguments))
+    if kind is dict:
+        keys, values = arguments
+        return isinstance(value, dict) and all(
+            fits(k, keys) and fits(v, values) for k, v in value.items()
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import yaml
 
 from semilung.ablation.cells import Cell
 from semilung.ablation.request import Request, shaping
-from semilung.files import write_text
+from semilung.files import read_json, read_yaml, write_text
+from semilung.nested import fits, plain
 from semilung.types import UserError
 
 FAILURES = ("run", "arm", "message")
@@ -74,12 +75,12 @@ class SweepFolder:
         path = self.path / "sweep.yaml"
         if not path.exists():
             return {}
-        try:
-            kept: dict[str, Any] = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-            return {key: kept[key] for key in ("axes", "common", "split", "equal")} | kept
-        except (OSError, yaml.YAMLError, TypeError, ValueError, KeyError) as error:
-            msg = f"{path} is damaged ({error}); name another folder with sweep_dir=..."
-            raise UserError(msg) from error
+        kept = read_yaml(path)
+        lists = [*kept["axes"].values(), kept["common"]] if _is_sweep(kept) else [None]
+        if not all(isinstance(v, list) and all(isinstance(w, str) for w in v) for v in lists):
+            msg = f"{path} is damaged: it does not say what is swept; name another sweep_dir=..."
+            raise UserError(msg)
+        return cast("dict[str, Any]", kept)
 
     def joined(self, request: Request) -> Request:
         """The request as one of the ablation that the folder holds, if it holds any.
@@ -103,7 +104,7 @@ class SweepFolder:
 
     def write(self, sweep: dict[str, Any]) -> None:
         """Write `sweep.yaml`."""
-        write_text(self.path / "sweep.yaml", yaml.safe_dump(sweep, sort_keys=False))
+        write_text(self.path / "sweep.yaml", yaml.safe_dump(plain(sweep), sort_keys=False))
 
     def fail(self, cell: Cell, message: str, details: str = "") -> None:
         """Keep why a run failed: one line for the table, and what a developer asks for."""
@@ -126,13 +127,23 @@ class SweepFolder:
 
     def _left(self, name: str) -> list[dict[str, Any]]:
         found = sorted((self.path / "runs").glob(f"*/{name}"))
-        return [json.loads(path.read_text(encoding="utf-8")) for path in found]
+        rows = {path: read_json(path) for path in found}
+        damaged = [str(path) for path, row in rows.items() if not fits(row, dict[str, Any])]
+        if damaged:
+            msg = f"{damaged[0]} holds no row; delete it, and the same command makes it again"
+            raise UserError(msg)
+        return list(rows.values())
 
 
 def row_of(cell: Cell, swept: Sequence[str], **found: object) -> dict[str, Any]:
     """A row of `results.csv`: which run it is, its values of the swept settings, what it found."""
     values = {key: cell.axes.get(key) for key in swept}
     return {"run": cell.name, "arm": cell.arm, "seed": int(cell.seed), **values, **found}
+
+
+def _is_sweep(kept: Any) -> bool:
+    known = {"axes": dict[str, Any], "common": list, "split": str, "equal": str}
+    return isinstance(kept, dict) and all(fits(kept.get(k), hint) for k, hint in known.items())
 
 
 def _asked(request: Request) -> dict[str, Any]:

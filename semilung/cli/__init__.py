@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import NoReturn
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.formatwarning = _plain_warning
+    threading.excepthook = _plain_thread
     try:
         if arguments[:1] == ["train"]:
             train_command(arguments[1:])
@@ -58,6 +60,12 @@ def _plain_warning(
 ) -> str:
     """A warning as a user needs it, without the line of code that gave it."""
     return f"semilung: warning: {message}\n"
+
+
+def _plain_thread(caught: threading.ExceptHookArgs) -> None:
+    """A disk that refuses a thread (TensorBoard's) is told by the next write of the main one."""
+    if not isinstance(caught.exc_value, OSError):
+        threading.__excepthook__(caught)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semilung.data.volume import Header, Shape, Volume, resample_onto, to_ras
+from semilung.data.volume import MAX_VOXELS, Header, Shape, Volume, resample_onto, to_ras
+from semilung.types import UserError
 
 MARGIN = 2
 """Voxels kept around an instance when it is resampled on its own: linear weights reach one."""
@@ -16,6 +17,9 @@ MARGIN = 2
 
 def at_spacing(header: Header | Volume, spacing_mm: tuple[float, float, float]) -> Header:
     """The grid of another spacing that covers the same box: the outer corners coincide.
+
+    Raises:
+        UserError: It would have more than `MAX_VOXELS`.
 
     Example:
         >>> grid = at_spacing(Header((4, 4, 4), np.diag([2.0, 2.0, 2.0, 1.0])), (1.0, 1.0, 4.0))
@@ -25,6 +29,10 @@ def at_spacing(header: Header | Volume, spacing_mm: tuple[float, float, float]) 
     old = np.linalg.norm(header.affine[:3, :3], axis=0)
     new = np.asarray(spacing_mm, np.float64)
     x, y, z = (int(n) for n in np.maximum(1, np.rint(old * header.shape / new)))
+    if x * y * z > MAX_VOXELS:
+        found = f"voxels of {old.round(4).tolist()} mm at {new.tolist()} mm make {x} x {y} x {z}"
+        msg = f"{found} voxels; the limit is {MAX_VOXELS}. Repair the header, or raise spacing_mm"
+        raise UserError(msg)
     affine = header.affine.copy()
     affine[:3, :3] *= new / old
     # Continuous index -0.5 is the outer corner in both grids.

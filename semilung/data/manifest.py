@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from semilung.types import ROLES, SPLITS, Role, Split, UserError
 
 REQUIRED = ("case", "patient", "image", "role")
 OPTIONAL = ("mask", "anatomy", "bag_label", "split", "cohort")
+
+NAME_BYTES = 200
+"""Longest name of a case: file systems take 255, of which endings need some."""
 
 Row: TypeAlias = Mapping[str, str]
 
@@ -120,11 +124,20 @@ def load_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: there is no such manifest; give the path of a CSV file")
     try:
-        table: pd.DataFrame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV table in UTF-8 ({error})") from error
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            # compression is not inferred: a name in .gz would be unpacked without limit; nor is an
+            # index: where every row has a value too many, the first would be taken for one
+            table: pd.DataFrame = pd.read_csv(
+                path,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                compression=None,
+                index_col=False,
+            )
+    except (OSError, ValueError, MemoryError, pd.errors.ParserWarning) as error:
+        told = str(error).strip()
+        raise UserError(f"{path}: not a CSV table in UTF-8 ({told})") from error
     return pd.DataFrame({name: [v.strip() for v in table[name].tolist()] for name in table})
 
 
@@ -144,8 +157,13 @@ def _row_faults(row: Row) -> Iterator[tuple[str, str]]:
     for name in REQUIRED:
         if not row[name]:
             yield name, "is empty"
+    for name in REQUIRED + OPTIONAL:
+        if not row.get(name, "").isprintable():
+            yield name, f"{row[name]!r} holds a control character"
     if "/" in row["case"] or "\\" in row["case"]:
         yield "case", "names become file names: no slashes"
+    if len(row["case"].encode()) > NAME_BYTES:
+        yield "case", f"names become file names: at most {NAME_BYTES} bytes"
     if row["role"] and row["role"] not in ROLES:
         yield "role", f"unknown role {row['role']!r}; there are {', '.join(ROLES)}"
     if row.get("split", "") not in ("", *SPLITS):

@@ -31,7 +31,8 @@ def run_jobs(
     """Do `work` on each item of the named jobs.
 
     Args:
-        work: What to do; a function that pickles. `UserError` and `MemoryError` of it are told.
+        work: What to do; a function that pickles. What it raises for data or the machine
+            (`UserError`, `OSError`, `MemoryError`) is told.
         jobs: Name and item of each.
         title: What the bar on standard error says.
         progress: Show that bar.
@@ -104,6 +105,6 @@ def _end_with_parent() -> None:
 def _attempt(work: Callable[[T], None], item: T) -> str:
     try:
         work(item)
-    except (UserError, MemoryError) as error:
+    except (UserError, OSError, MemoryError) as error:
         return str(error) or "out of memory"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -134,7 +135,7 @@ def prepare(
     Raises:
         UserError: Cases that failed, all of them together, each with its reason.
     """
-    wanted = {case.case: _prepared(case, config) for case in cases if case.image.exists()}
+    wanted = {case.case: _prepared(case, config) for case in cases if _state(case.image)}
     failures = [f"{c.case}: {c.image}: no such file" for c in cases if c.case not in wanted]
     todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
     failed: dict[str, str] = {}
@@ -178,11 +179,17 @@ def _prepared(case: Case, config: DataConfig) -> PreparedCase:
 
 def _stamp(path: Path) -> tuple[str, int, int]:
     """What tells one state of a file from another; a missing one fails later, with its case."""
+    state = _state(path)
+    known = (state.st_size, state.st_mtime_ns) if state else (0, 0)
+    return (str(path.absolute()), *known)
+
+
+def _state(path: Path) -> os.stat_result | None:
+    """None where there is no such file, or where there cannot be one (a name that is too long)."""
     try:
-        state = path.stat()
+        return path.stat()
     except OSError:
-        return (str(path.absolute()), 0, 0)
-    return (str(path.absolute()), state.st_size, state.st_mtime_ns)
+        return None
 
 
 def _key(parts: Sequence[object]) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 
 from semilung.data.manifest import Case
-from semilung.types import ROLES, Role, Split, UserError
+from semilung.files import read_json
+from semilung.types import ROLES, SPLITS, Role, Split, UserError
 
 Splits: TypeAlias = dict[str, dict[str, str]]
 """Case to its `split` and its `role`."""
@@ -114,12 +114,14 @@ def read_splits(path: Path) -> Splits:
     Raises:
         UserError: The file is gone or damaged.
     """
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        return {case: {**kept, "split": kept["split"]} for case, kept in saved.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        msg = f"{path} cannot be read ({error}); the run's folder is damaged"
-        raise UserError(msg) from error
+    saved = read_json(path)
+    known = isinstance(saved, dict) and all(
+        isinstance(kept, dict) and kept.get("split") in SPLITS and kept.get("role") in ROLES
+        for kept in saved.values()
+    )
+    if not known:
+        raise UserError(f"{path} holds no splits and roles of cases; the run's folder is damaged")
+    return cast(Splits, saved)
 
 
 def _beyond(cases: Sequence[Case], role: Role, count: int, seed: int, what: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -51,7 +52,10 @@ class Entry:
         for number in self._chunks(slices):
             if number not in self.verified:
                 self._verify(number)
-        data: NDArray[Any] = self.array[slices]
+        try:
+            data: NDArray[Any] = self.array[slices]
+        except RuntimeError as error:  # chunks are whole, and what is said of them is not
+            raise self._damaged("a header") from error
         return data
 
     def _chunks(self, slices: tuple[slice, slice, slice]) -> list[int]:
@@ -70,9 +74,12 @@ class Entry:
         except (RuntimeError, OSError, ValueError):
             sound = False
         if not sound:
-            remedy = "delete the file and run `semilung data prepare` again"
-            raise UserError(f"{self.path}: chunk {number} of the cache is damaged; {remedy}")
+            raise self._damaged(f"chunk {number}")
         self.verified.add(number)
+
+    def _damaged(self, what: str) -> UserError:
+        remedy = "delete the file and run `semilung data prepare` again"
+        return UserError(f"{self.path}: {what} of the cache is damaged; {remedy}")
 
 
 def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
@@ -144,12 +151,24 @@ def open_entry(path: Path) -> Entry:
     try:
         array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
         meta = dict(array.schunk.vlmeta["semilung"])
-    except (RuntimeError, OSError, KeyError, ValueError) as error:
+        entry = Entry(path, array, meta, np.frombuffer(meta.pop("crc32"), np.uint32))
+        _require_layout(entry)
+    except Exception as error:  # blosc2 has no error of its own for a damaged file
         remedy = "delete the file, if it exists, and run `semilung data prepare` again"
         raise UserError(
             f"{path}: the cached volume cannot be opened ({error}); {remedy}"
         ) from error
-    return Entry(path, array, meta, np.frombuffer(meta.pop("crc32"), np.uint32))
+    return entry
+
+
+def _require_layout(entry: Entry) -> None:
+    """Refuse a shape, chunks or number type other than what `write_entry` writes."""
+    shape, array = entry.shape, entry.array
+    chunks = tuple(min(CHUNK, n) for n in shape)
+    count = math.prod(-(-n // c) for n, c in zip(shape, chunks, strict=True))
+    known = array.dtype in (np.dtype(np.int16), np.dtype(np.uint8)) and array.chunks == chunks
+    if not known or count != len(entry.checksums):
+        raise ValueError(f"{array.dtype} {shape} in {array.chunks} is not what was written")
 
 
 def read_crop(entry: Entry, start: Shape, size: Shape) -> NDArray[Any]:

@@ -8,15 +8,15 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from semilung.data.nifti import open_nifti
 from semilung.files import whole_file
 from semilung.types import UserError
 
@@ -24,7 +24,17 @@ Shape: TypeAlias = tuple[int, int, int]
 Affine: TypeAlias = NDArray[np.float64]
 
 MAX_VOXELS = 2**30
-"""Headers that announce more voxels than this (2 GiB as int16) are refused before any is read."""
+"""More voxels than this (2 GiB as int16) are refused before any is read, or made by resampling."""
+
+VOXEL_MM = (1e-3, 1e3)
+"""Edges of a voxel that are believed; no scanner is finer or coarser."""
+
+FAR_MM = 1e6
+"""An origin further away than this is no place of a patient."""
+
+
+DAMAGE = (OSError, EOFError, ValueError, OverflowError, TypeError, zlib.error, HeaderDataError)
+"""What a damaged file may raise in a reader, which is not the reader's fault."""
 
 
 class Header(NamedTuple):
@@ -32,6 +42,16 @@ class Header(NamedTuple):
 
     shape: Shape
     affine: Affine
+
+
+class Source(Protocol):
+    """An opened file, as a reader returns it: the grid in RAS+ mm, and voxels when asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def affine(self) -> Affine: ...  # noqa: D102
+    def voxels(self) -> NDArray[Any]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +89,19 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     """Read a scan or mask in its own orientation and its own number type (HU for a CT).
 
     Raises:
-        UserError: The file is missing, unreadable, truncated, empty, not 3D, of absurd size, or
-            its affine is not finite or singular.
+        UserError: The file is missing, unreadable, truncated, empty, not 3D, of absurd size, too
+            large for the memory, or its affine is not finite, singular or absurd.
     """
     path = Path(path)
-    image, header = _open(path)
+    source, header = _open(path)
     try:
-        data = np.asanyarray(image.dataobj).reshape(header.shape)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        data = source.voxels().reshape(header.shape)
+    except DAMAGE as error:
         msg = f"{path}: the voxels cannot be read, the file is truncated or damaged ({error})"
         raise UserError(f"{msg}; copy or convert it again") from error
+    except MemoryError as error:
+        msg = f"{path}: its {math.prod(header.shape)} voxels do not fit in memory"
+        raise UserError(msg) from error
     return Volume(data, header.affine)
 
 
@@ -177,22 +200,31 @@ def _fill_outside(data: NDArray[Any], matrix: Affine, source: Shape, fill: float
             data[np.broadcast_to(outside, data.shape)] = fill
 
 
-def _open(path: Path) -> tuple[Any, Header]:
+def _open(path: Path) -> tuple[Source, Header]:
     """Open by suffix and check the grid."""
-    if not path.is_file():
+    size = _size(path)
+    if size is None:
         raise UserError(f"{path}: there is no such file")
-    if path.stat().st_size == 0:
+    if size == 0:
         raise UserError(f"{path}: the file is empty (0 bytes); copy or convert it again")
     reader = READERS.get(_suffix(path))
     if reader is None:
         raise UserError(f"{path}: no reader for this kind of file; there are: {', '.join(READERS)}")
     try:
-        image = reader(path)
-        raw_shape, affine = image.shape, np.asarray(image.affine, np.float64)
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+        source = reader(path)
+        raw_shape, affine = source.shape, source.affine
+    except DAMAGE as error:
         msg = f"{path}: the header cannot be read, the file is truncated or damaged ({error})"
         raise UserError(f"{msg}; copy or convert it again") from error
-    return image, Header(_checked_shape(path, raw_shape), _checked_affine(path, affine))
+    return source, Header(_checked_shape(path, raw_shape), _checked_affine(path, affine))
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None where no path can be, or there is something else than a file."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return None
 
 
 def _checked_shape(path: Path, raw: tuple[int, ...]) -> Shape:
@@ -211,8 +243,16 @@ def _checked_shape(path: Path, raw: tuple[int, ...]) -> Shape:
 def _checked_affine(path: Path, affine: Affine) -> Affine:
     if not np.isfinite(affine).all():
         raise UserError(f"{path}: the affine has values that are not finite; repair the header")
-    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    edges = np.abs(affine[:3, :3]).max(axis=0)
+    if edges.min() == 0:
         raise UserError(f"{path}: the affine is singular (a voxel of zero size); repair the header")
+    (low, high), found = VOXEL_MM, ", ".join(f"{mm:g}" for mm in edges)
+    if edges.min() < low or edges.max() > high or np.abs(affine[:3, 3]).max() > FAR_MM:
+        msg = f"{path}: voxels of {found} mm at {affine[:3, 3].tolist()} are no scan's"
+        raise UserError(f"{msg}; repair the header")
+    if abs(np.linalg.det(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))) < 1e-2:
+        msg = f"{path}: the affine is singular: its axes all but lie in a plane"
+        raise UserError(f"{msg}; repair the header")
     return affine
 
 
@@ -221,8 +261,8 @@ def _suffix(path: Path) -> str:
     return next((s for s in sorted(READERS, key=len, reverse=True) if name.endswith(s)), "")
 
 
-READERS: dict[str, Callable[[Path], Any]] = {".nii": nib.load, ".nii.gz": nib.load}
-"""Suffix to opener; what it returns has `.shape`, `.affine` (RAS+ mm) and a lazy `.dataobj`."""
+READERS: dict[str, Callable[[Path], Source]] = {".nii": open_nifti, ".nii.gz": open_nifti}
+"""Suffix to opener, which raises `UserError` or one of `DAMAGE`."""
 
 
 def same_grid(a: Header | Volume, b: Header | Volume) -> bool:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from semilung.files import read_json, read_yaml
 from semilung.naming import mixture_name
 from semilung.nested import leaves
 from semilung.report.study import Run, Study
@@ -38,7 +37,13 @@ def read_study(folders: Sequence[Path], split: str | None = None) -> Study:
     if sweeps and len(folders) > 1:
         msg = f"{sweeps[0]} is a sweep; give one sweep alone, or several run folders"
         raise UserError(msg)
-    return _read_sweep(folders[0], split) if sweeps else _read_runs(folders, split)
+    try:
+        return _read_sweep(folders[0], split) if sweeps else _read_runs(folders, split)
+    # a column or a key that is not there, a word where a number is
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        where = ", ".join(map(str, folders))
+        msg = f"{where}: a table or config is damaged ({type(error).__name__}: {error})"
+        raise UserError(f"{msg}; restore it, or judge the run anew") from error
 
 
 def is_sweep(folder: Path) -> bool:
@@ -70,6 +75,9 @@ def _read_sweep(folder: Path, split: str | None) -> Study:
     between = columns[columns.index("seed") + 1 : columns.index("split")]
     axes = [column for column in between if column not in FOLDS]
     folders = [folder / "runs" / str(name) for name in rows["run"]]
+    outside = [place for place in folders if place.parent != folder / "runs" or place.name == ".."]
+    if outside:
+        raise UserError(f"{folder / 'results.csv'} names a run outside the sweep: {outside[0]}")
     _require_judged(folders, split)
     runs = []
     for row, place in zip(rows.to_dict("records"), folders, strict=True):
@@ -234,28 +242,25 @@ def _table(path: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     try:
-        return pd.read_csv(path, dtype={"case": str, "cohort": str, "run": str, "arm": str})
-    except (OSError, ValueError) as error:
+        words = {"case": str, "cohort": str, "run": str, "arm": str}
+        return pd.read_csv(path, dtype=words, compression=None)
+    except (OSError, ValueError, MemoryError) as error:
         msg = f"{path} cannot be read as CSV: {error}"
         raise UserError(msg) from error
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return _parsed(path, json.loads)
+    return _parsed(path, read_json)
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    return _parsed(path, yaml.safe_load)
+    return _parsed(path, read_yaml)
 
 
-def _parsed(path: Path, parse: Any) -> dict[str, Any]:
+def _parsed(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        found = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise UserError(msg) from error
+    found = read(path)
     if not isinstance(found, dict):
         msg = f"{path} holds no mapping; restore the file"
         raise UserError(msg)

@@ -111,8 +111,8 @@ def predict_files(
     for scan, name in names.items():
         try:
             mask, found = predict_scan(models, scan, config.data, inference)
-        except UserError as error:
-            failed.append(f"{scan}: {error}")
+        except (UserError, MemoryError) as error:
+            failed.append(f"{scan}: {error or 'out of memory'}")
             continue
         volumes = {"nodules": mask}
         if probability:

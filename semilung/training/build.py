@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -50,8 +51,10 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
     torch.manual_seed(config.seed)  # so that arms of a comparison start from one student
     student = make_student()
     if start and config.init is not None:
-        weights = _predictor_weights(load_checkpoint(checkpoint_path(config.init)))
-        _load(student.backbone, _below("backbone.", weights), config.init)
+        state = load_checkpoint(checkpoint_path(config.init))
+        with _fitting(config.init):
+            weights = _below("backbone.", _predictor_weights(state))
+            student.backbone.load_state_dict(weights)
     return Learner(
         student,
         strategies,
@@ -78,9 +81,12 @@ def load_predictor(
     """
     path = checkpoint_path(run, checkpoint)
     state = load_checkpoint(path)
-    model = build_student(state["model"], state["heads"])
-    weights = _predictor_weights(state) if net is None else _below(f"{net}.", state["learner"])
-    _load(model, weights, str(path))
+    with _fitting(path):
+        weights = _predictor_weights(state) if net is None else _below(f"{net}.", state["learner"])
+        with torch.device("meta"):  # a model that its weights do not fill is never made
+            _require_shapes(build_student(state["model"], state["heads"]), weights)
+        model = build_student(state["model"], state["heads"])
+        model.load_state_dict(weights)
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -98,10 +104,20 @@ def _below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
-def _load(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+@contextmanager
+def _fitting(source: str | Path) -> Iterator[None]:
+    """Tell of a checkpoint that lacks an entry, or whose weights are another model's."""
     try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
+        yield
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
         msg = f"the weights of {source} do not fit the model: {reason[:200]}"
         raise UserError(msg) from error
+
+
+def _require_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    wanted = {name: value.shape for name, value in model.state_dict().items()}
+    found = {name: value.shape for name, value in weights.items()}
+    differing = [n for n in sorted(wanted | found) if wanted.get(n) != found.get(n)]
+    if differing:
+        raise ValueError(f"{', '.join(differing[:3])} are lacking or of another shape")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,35 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint with `weights_only=True`, so that it cannot run code.
 
     Raises:
-        UserError: Missing, truncated, of another format, or holding more than tensors and values.
+        UserError: Missing, truncated, changed, of another format, or holding more than tensors and
+            values.
     """
     if not path.is_file():
         msg = f"there is no checkpoint {path}; give the folder of a run that has saved one"
         raise UserError(msg)
     try:
+        _require_sound(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch's reader has no error of its own for a damaged file
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = f"{path} is not a checkpoint that can be trusted or read: {first}"
-        raise UserError(msg) from error
+        raise UserError(f"{msg}. Restore the file, or begin a new run") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         msg = f"{path} is no semilung checkpoint of format {FORMAT}"
         raise UserError(msg)
     return state
+
+
+def _require_sound(path: Path) -> None:
+    """Compare every entry with its checksum, which torch does not; it packs none, so none may grow.
+
+    Raises:
+        ValueError, OSError, zipfile.BadZipFile: The file is not what was written.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("its entries are compressed, or larger than the file")
+        if (changed := archive.testzip()) is not None:
+            raise ValueError(f"{changed} is not what was written")

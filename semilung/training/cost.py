@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
-from semilung.files import write_text
+from semilung.files import read_json, write_text
+from semilung.nested import fits
+from semilung.types import UserError
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -59,9 +61,10 @@ class CostMeter:
 def read_cost(path: Path) -> Cost:
     """What a run's `cost.json` says; all zero where there is none, or it is damaged."""
     try:
-        return Cost(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        cost = Cost(**read_json(path))
+    except (UserError, TypeError):
         return Cost()
+    return cost if all(fits(value, float) for value in asdict(cost).values()) else Cost()
 
 
 def _forget_peak() -> None:

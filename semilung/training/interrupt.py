@@ -1,11 +1,15 @@
-"""Stopping between two steps instead of in the middle of one."""
+"""Being stopped: by a signal, between two steps, and by a loader's process that dies."""
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from semilung.types import UserError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C; a cluster that takes its machine back; a cluster whose time limit draws near."""
@@ -20,7 +24,8 @@ class Interrupt:
 
     An optimizer step that is cut in two would leave weights that no run ever had, so the loop asks
     between steps and saves a whole state. Slurm may send several signals one after the other; all
-    of them ask for the same.
+    of them ask for the same. Terminals and clusters tell the loader's processes too, which go on
+    until this one lets them.
 
     SIGUSR2 counts where somebody else listens to it, as submitit does in its jobs. What others
     listened to is handed on to them at the end, when the state is saved: submitit then requeues.
@@ -39,6 +44,7 @@ class Interrupt:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
+        self._process = os.getpid()
         submitit = [signal.SIGUSR2] if callable(signal.getsignal(signal.SIGUSR2)) else []
         self._previous = {n: signal.signal(n, self._handle) for n in (*STOPPING, *submitit)}
         return self
@@ -51,9 +57,30 @@ class Interrupt:
                 self._previous[number](number, None)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._heard[number] = None
         if not self.asked:
             self.asked = number
             self._act(number)
+
+
+@contextmanager
+def told_of_workers() -> Iterator[None]:
+    """Make one clear message of what torch raises, at any moment, when a loader's process dies.
+
+    Raises:
+        UserError: One was killed, by hand or for want of memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        msg = (
+            f"a process that loads data died ({str(error).strip()}); perhaps memory ran out. The "
+            f"last checkpoint is untouched: go on with resume=..., perhaps with data.workers=0"
+        )
+        raise UserError(msg) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from semilung.files import write_text
 from semilung.training.run import RunFolder
+from semilung.types import UserError
 
 HEADER = ("step", "name", "value")
 
@@ -30,32 +32,50 @@ class MetricsLog:
         self.enabled = enabled
         if not enabled:
             return
-        _keep_until(run.metrics, step)
-        self._file = run.metrics.open("a", newline="", encoding="utf-8")
-        self._rows = csv.writer(self._file)
-        self._board = SummaryWriter(str(run.path), purge_step=step + 1)
+        self._path = run.metrics
+        with self._written():
+            _keep_until(run.metrics, step)
+            self._file = run.metrics.open("a", newline="", encoding="utf-8")
+            self._rows = csv.writer(self._file)
+            self._board = SummaryWriter(str(run.path), purge_step=step + 1)
 
     def __enter__(self) -> MetricsLog:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self.enabled:
-            self._file.close()
-            self._board.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if not self.enabled:
+            return
+        # a disk that was full stays so, and what came of it is on its way already
+        with self._written() if kind is None else suppress(OSError):
+            try:
+                self._file.close()
+            finally:
+                self._board.close()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            msg = f"{self._path} or the events beside it could not be written: {error}"
+            raise UserError(f"{msg}. Checkpoints are untouched: go on with resume=...") from error
 
     def scalars(self, step: int, figures: dict[str, float]) -> None:
         """Log figures under their names; NaN is an empty cell, for it means undefined."""
         if not self.enabled:
             return
-        for name, value in figures.items():
-            self._rows.writerow((step, name, "" if math.isnan(value) else repr(float(value))))
-            if not math.isnan(value):
-                self._board.add_scalar(name, value, step)
-        self._file.flush()
+        with self._written():
+            for name, value in figures.items():
+                self._rows.writerow((step, name, "" if math.isnan(value) else repr(float(value))))
+                if not math.isnan(value):
+                    self._board.add_scalar(name, value, step)
+            self._file.flush()
 
     def image(self, step: int, name: str, rgb: np.ndarray) -> None:
         """Log an `(H, W, 3)` uint8 picture."""
-        if self.enabled:
+        if not self.enabled:
+            return
+        with self._written():
             self._board.add_image(name, rgb, step, dataformats="HWC")
 
 
@@ -83,8 +103,10 @@ class Means:
 def _keep_until(path: Path, step: int) -> None:
     rows: list[list[str]] = []
     if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
+        # a line that was cut short, or holes after a power cut, are passed over
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
             found = list(csv.reader(file))[1:]
-        rows = [row for row in found if len(row) == len(HEADER) and int(row[0]) <= step]
+        rows = [row for row in found if len(row) == len(HEADER) and row[0].isdecimal()]
+        rows = [row for row in rows if int(row[0]) <= step]
     text = "\n".join(",".join(row) for row in [list(HEADER), *rows]) + "\n"
     write_text(path, text)

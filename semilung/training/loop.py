@@ -41,7 +41,7 @@ from semilung.training.audits import audit_end, audit_start, gradients, is_momen
 from semilung.training.checkpoint import save_checkpoint
 from semilung.training.config import TrainConfig
 from semilung.training.cost import CostMeter
-from semilung.training.interrupt import Interrupt
+from semilung.training.interrupt import Interrupt, told_of_workers
 from semilung.training.launch import in_processes
 from semilung.training.logging import Means, MetricsLog
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
@@ -77,12 +77,13 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
     Several processes (`trainer.devices`) are started here, unless torchrun or srun has done so.
 
     Raises:
-        UserError: Anything in config, data or checkpoint that the user can mend, or a loss that
-            is not finite.
+        UserError: Anything in config, data, checkpoint or machine that the user can mend, or a
+            loss that is not finite. Checkpoints that were saved stay.
     """
     return in_processes(config.trainer.devices, _train, config, folder, resume)
 
 
+@told_of_workers()
 def _train(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     training = set_up(config, RunFolder(folder), resume=resume)
     team, trainer = training.team, config.trainer
@@ -120,6 +121,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     return Outcome(folder, training.step, finished, training.figures, asked)
 
 
+@told_of_workers()
 def step_seconds(config: TrainConfig, *, warm_up: int = 4, steps: int = 12) -> float:
     """Median seconds of an optimizer step, loading included, in a training that is thrown away.
 

@@ -73,17 +73,30 @@ def set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
             learner.before_training(streams)
         val = cohort.val
     optimizer = build_optimizer(learner.param_groups(), config.optim)
-    if state is not None:
-        learner.load_state_dict(state["learner"])
     module, optimizer = fabric.setup(learner, optimizer)
     training = Training(config, run, fabric, team, module, learner, optimizer, streams, views, val)
     if state is not None:
-        optimizer.load_state_dict(state["optimizer"])
-        fabric.strategy.precision.load_state_dict(state["precision"])
-        training.step, training.best = state["step"], state["best"]
-    if not resume:
+        _restore(training, state)
+    if resume:
+        team.first_does(run.sweep)
+    else:
         team.first_does(run.begin, config, cohort.splits)
     return training
+
+
+def _restore(training: Training, state: dict[str, Any]) -> None:
+    """Put everything back where the checkpoint was taken."""
+    try:
+        training.learner.load_state_dict(state["learner"])
+        training.optimizer.load_state_dict(state["optimizer"])
+        training.fabric.strategy.precision.load_state_dict(state["precision"])
+        training.step, training.best = int(state["step"]), float(state["best"])
+        if not 0 <= training.step <= training.config.trainer.max_steps:
+            raise ValueError(f"step {training.step} of {training.config.trainer.max_steps}")
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        found = " ".join(str(error).split())[:200]
+        msg = f"{training.run.last} does not fit the run's own config ({type(error).__name__}: "
+        raise UserError(f"{msg}{found}). Restore the file, or begin a new run") from error
 
 
 def _fabric(trainer: TrainerConfig) -> Fabric:

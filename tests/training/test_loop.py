@@ -20,6 +20,7 @@ from semilung.strategies import Learner
 from semilung.training import build_learner, loop, step_seconds, train
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.cost import read_cost
+from semilung.training.interrupt import Interrupt
 from semilung.training.optim import unscale
 from semilung.types import UserError
 
@@ -78,6 +79,20 @@ def test_ctrl_c_saves_between_steps_and_can_go_on(tiny, tmp_path, monkeypatch):
     train(tiny(), tmp_path / "whole")
     whole, cut = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "run"))
     assert same(whole, cut)
+
+
+def test_the_loaders_processes_leave_ctrl_c_to_the_training(capfd):
+    with Interrupt() as interrupt:
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            os._exit(7 if interrupt.asked else 0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert capfd.readouterr().out == ""
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.asked
+    assert "stopping after this step" in capfd.readouterr().out
 
 
 def test_every_term_and_weight_is_logged(tiny, tmp_path):

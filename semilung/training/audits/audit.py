@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
-from semilung.files import write_text
+from semilung.files import read_json, write_text
+from semilung.nested import fits
 from semilung.types import UserError
 
 Status: TypeAlias = Literal["ok", "warning", "not applicable"]
@@ -50,10 +51,14 @@ def attempt(audit: Callable[[], Audit]) -> Audit:
 def read_audits(path: Path) -> dict[str, Audit]:
     """The findings so far; none where there is no such file, or none that can be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Audit(**finding) for name, finding in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        found = {name: Audit(**finding) for name, finding in read_json(path).items()}
+    except (UserError, TypeError, AttributeError):
         return {}
+    whole = all(
+        audit.status in get_args(Status) and fits(audit.figures, dict[str, float])
+        for audit in found.values()
+    )
+    return found if whole else {}
 
 
 def keep_audits(path: Path, found: Mapping[str, Audit]) -> None:
