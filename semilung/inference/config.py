@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from semilung.types import UserError
+
+PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""Of forward passes, by Lightning's names, and the number type of their convolutions."""
 
 
 @dataclass
@@ -17,6 +22,7 @@ class InferenceConfig:
         batch_size: Windows a forward pass.
         threshold: Foreground where the probability is above it, in [0, 1).
         min_volume_mm3: Smaller components are removed.
+        precision: `32-true`, or `bf16-mixed` or `16-mixed`, which pay on a GPU and not on a CPU.
 
     Raises:
         UserError: A value out of its range.
@@ -27,6 +33,7 @@ class InferenceConfig:
     batch_size: int = 4
     threshold: float = 0.5
     min_volume_mm3: float = 0.0
+    precision: str = "32-true"
 
     def __post_init__(self) -> None:
         """Refuse windows and shares that cannot be."""
@@ -44,4 +51,7 @@ class InferenceConfig:
                 f"inference.threshold is in [0, 1) and min_volume_mm3 at least 0, got "
                 f"{self.threshold} and {self.min_volume_mm3}"
             )
+            raise UserError(msg)
+        if self.precision not in PRECISIONS:
+            msg = f"inference.precision is one of {', '.join(PRECISIONS)}; got {self.precision!r}"
             raise UserError(msg)

@@ -98,6 +98,7 @@ def probability_map(
         batch_size=config.batch_size,
         window_hu=window_hu,
         lungs=lungs,
+        precision=config.precision,
     )
     return found.numpy()
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from semilung.data.intensity import scale_hu
 from semilung.data.volume import Shape
+from semilung.inference.config import PRECISIONS
 from semilung.inference.windows import (
     box,
     divide_by_weights,
@@ -51,6 +52,7 @@ def predict_probability(
     head: str = "logits",
     window_hu: tuple[float, float] | None = None,
     lungs: NDArray[np.bool_] | None = None,
+    precision: str = "32-true",
 ) -> Tensor:
     """Foreground probability of a whole volume, from windows blended with Gaussian weights.
 
@@ -75,6 +77,7 @@ def predict_probability(
         window_hu: HU scaled to 0 and 1, window by window; None where the image is scaled already.
         lungs: Which blocks hold lung (`lung_blocks`): windows that touch none are skipped, and the
             probability where no window was is 0. None, or no lung at all, skips nothing.
+        precision: Of the forward passes, one of `PRECISIONS`; windows are blended in float32.
 
     Returns:
         `(X, Y, Z)` float32 in [0, 1], on CPU.
@@ -98,7 +101,8 @@ def predict_probability(
         for first in range(0, len(starts), batch_size):
             cuts = [box(start, np.array(size)) for start in starts[first : first + batch_size]]
             seen = np.stack([_scaled(voxels[cut], window_hu) for cut in cuts])[:, None]
-            for cut, found in zip(cuts, _probabilities(models, seen, head), strict=True):
+            probabilities = _probabilities(models, seen, head, PRECISIONS[precision])
+            for cut, found in zip(cuts, probabilities, strict=True):
                 total[cut].addcmul_(weights, found)
     divide_by_weights(total, weights, starts)
     return total[box(before, np.array(image.shape))].clamp_(0, 1)  # weights may round beyond 1
@@ -118,11 +122,14 @@ def _scaled(voxels: NDArray[Any], window_hu: tuple[float, float] | None) -> NDAr
     return voxels.astype(np.float32) if window_hu is None else scale_hu(voxels, window_hu)
 
 
-def _probabilities(models: Sequence[nn.Module], seen: NDArray[np.float32], head: str) -> Tensor:
+def _probabilities(
+    models: Sequence[nn.Module], seen: NDArray[np.float32], head: str, dtype: torch.dtype
+) -> Tensor:
     """Mean foreground probability of the models on windows, `(B, X, Y, Z)` on CPU."""
     parameter = next((p for m in models for p in m.parameters()), None)
     windows = torch.from_numpy(seen).to("cpu" if parameter is None else parameter.device)
-    outputs = [foreground_probability(_output(m(windows), head)) for m in models]
+    with torch.autocast(windows.device.type, dtype, enabled=dtype != torch.float32):
+        outputs = [foreground_probability(_output(m(windows), head)) for m in models]
     found = torch.stack(outputs).mean(0)[:, 0].cpu()
     if not found.isfinite().all():
         msg = "the model's output is not finite, so its silence would be no finding"

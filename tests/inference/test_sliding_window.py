@@ -211,3 +211,28 @@ def test_a_heads_own_map_is_blended_alike():
     torch.testing.assert_close(found, torch.sigmoid(4 * image), atol=1e-5, rtol=0)
     with pytest.raises(UserError, match="no head 'other', it has logits, anomaly"):
         predict_probability(TwoHeads(), image, window=(6, 6, 6), head="other")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)]
+)
+def test_half_precision_is_that_of_the_net_alone(precision, dtype):
+    seen = []
+
+    class Spy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = nn.Conv3d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            seen.append(self.conv(x).dtype)
+            return {"logits": self.conv(x)}
+
+    image, net = torch.rand(9, 8, 7), Spy()
+    found = predict_probability(net, image, window=(4, 4, 4), precision=precision)
+    assert set(seen) == {dtype}
+    assert found.dtype == torch.float32
+    full = predict_probability(net, image, window=(4, 4, 4))
+    assert torch.allclose(found, full, atol=0 if dtype == torch.float32 else 5e-3)
