@@ -7,7 +7,7 @@ from semilung.evaluation.config import EvaluationConfig
 from semilung.evaluation.conventions import EMPTY_POLICIES, EmptyScores, apply_empty_policy
 from semilung.evaluation.evaluate import Report, compare, evaluate_cases
 from semilung.evaluation.healthy import FalsePositives, false_positives
-from semilung.evaluation.operating_point import best_threshold, threshold_table
+from semilung.evaluation.operating_point import choose_threshold, threshold_table
 from semilung.evaluation.overlay import overlay_planes, write_png
 from semilung.evaluation.segmentation import (
     DETECTION_IOU,
@@ -36,10 +36,10 @@ __all__ = [
     "Report",
     "apply_empty_policy",
     "best_ball",
-    "best_threshold",
     "bootstrap_mean",
     "by_size",
     "calibration",
+    "choose_threshold",
     "compare",
     "compare_arms",
     "content_blind_ball",

@@ -37,14 +37,16 @@ def threshold_table(
         config: Sliding window and smallest component; its own threshold is not used.
 
     Returns:
-        Columns threshold; dice, over the cases that hold a nodule; healthy_fp_volume_mm3 a case,
-        over those that hold none (NaN where there is no such case).
+        Columns threshold; dice, over the cases that hold a nodule; behind, by how much that is less
+        than at the best threshold, and its standard error behind_se, over the same cases (NaN for
+        one case); healthy_fp_volume_mm3 a case, over those that hold none (NaN where there is no
+        such case).
 
     Raises:
         UserError: No case holds a nodule, so no threshold is better than another.
     """
     rows = []
-    for prepared in cases:
+    for number, prepared in enumerate(cases):
         hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
         probability = probability_map(model, hu, config, window_hu=window_hu, lungs=prepared.lungs)
         reference = read_reference(prepared)
@@ -56,23 +58,38 @@ def threshold_table(
                 if holds
                 else {_HEALTHY: false_positives(mask, spacing_mm, reference).volume_mm3}
             )
-            rows.append({"threshold": threshold, **figure})
-    table = pd.DataFrame(rows, columns=["threshold", "dice", _HEALTHY])
-    if table["dice"].isna().all():
+            rows.append({"case": number, "threshold": threshold, **figure})
+    table = pd.DataFrame(rows, columns=["case", "threshold", "dice", _HEALTHY])
+    by_case = table.dropna(subset="dice").pivot(index="case", columns="threshold", values="dice")
+    if by_case.empty:
         msg = "no validation case holds a nodule, so no threshold can be chosen on them"
         raise UserError(f"{msg}; give evaluate a number instead, --threshold 0.5")
-    return table.groupby("threshold", as_index=False).mean()
+    behind = -by_case.sub(by_case[by_case.mean().idxmax()], axis=0)
+    figures = {
+        "dice": by_case.mean(),
+        "behind": behind.mean(),
+        "behind_se": behind.sem(),
+        _HEALTHY: table.groupby("threshold")[_HEALTHY].mean(),
+    }
+    return pd.DataFrame(figures).reset_index()
 
 
-def best_threshold(table: pd.DataFrame) -> float:
-    """The threshold of the best mean Dice; of equals the highest, which marks the least.
+def choose_threshold(table: pd.DataFrame) -> float:
+    """The highest threshold whose mean Dice is within one standard error of the best.
+
+    The curve of Dice is flat around its top, where a handful of cases decides; false positives go
+    on falling. So of the thresholds that the cases do not tell from the best the one is taken that
+    marks the least: the rule of one standard error (Breiman et al., Classification and Regression
+    Trees, 1984), with the error of the paired difference.
 
     Args:
         table: As `threshold_table` returns it.
 
     Example:
-        >>> best_threshold(pd.DataFrame({"threshold": [0.3, 0.5, 0.7], "dice": [0.4, 0.6, 0.6]}))
+        >>> table = {"threshold": [0.5, 0.7, 0.9], "behind": [0, 0.01, 0.1]}
+        >>> choose_threshold(pd.DataFrame(table).assign(behind_se=0.02))
         0.7
     """
-    best = table[table["dice"] == table["dice"].max()]
-    return float(best["threshold"].max())
+    # what a single case loses is one standard error, to the last bits
+    equal = table[table["behind"] <= table["behind_se"].fillna(0) * (1 + 1e-9)]
+    return float(equal["threshold"].max())

@@ -12,7 +12,7 @@ from torch import nn
 from semilung.data import Case, prepare
 from semilung.evaluation import (
     Report,
-    best_threshold,
+    choose_threshold,
     evaluate_cases,
     threshold_table,
     write_report,
@@ -49,7 +49,7 @@ def judge(
         checkpoint: `last` or `best`.
         empty: Convention for empty masks that is shown beside ours.
         threshold: Foreground above this probability; None is the first run's own. `val` takes the
-            one with the best mean Dice on its validation cases, of which `cases` may hold no
+            one that its validation cases choose (`choose_threshold`), of which `cases` may hold no
             nodule, and writes `threshold.csv`, the figures at all that were tried.
         manifest: Where the first run's own manifest is now, if it has moved.
         progress: Show a progress bar on standard error.
@@ -61,7 +61,7 @@ def judge(
     models = [load_predictor(run, checkpoint) for run in runs]
     if threshold == "val":
         val = split_cases(runs, configs, "val", manifest=manifest)
-        threshold = _best_on_val(models, config, val, cases, out)
+        threshold = _chosen_on_val(models, config, val, cases, out)
     inference = config.inference
     if threshold is not None:
         inference = replace(inference, threshold=threshold)
@@ -81,14 +81,14 @@ def judge(
     return report
 
 
-def _best_on_val(
+def _chosen_on_val(
     models: Sequence[nn.Module],
     config: TrainConfig,
     val: Sequence[Case],
     cases: Sequence[Case],
     out: Path,
 ) -> float:
-    """The threshold with the best mean Dice on validation cases; `threshold.csv` has all tried."""
+    """The threshold that validation cases choose; `threshold.csv` has all tried."""
     both = {case.case for case in val if case.role == "labelled"} & {case.case for case in cases}
     if both:
         msg = f"a threshold chosen on validation cases would flatter {', '.join(sorted(both)[:5])}"
@@ -100,4 +100,4 @@ def _best_on_val(
         config=config.inference,
     )
     write_text(out / "threshold.csv", table.to_csv(index=False))
-    return best_threshold(table)
+    return choose_threshold(table)
