@@ -92,7 +92,7 @@ def tables(printed: str) -> list[pd.DataFrame]:
         if is_row and not inside:
             found.append([])
         if is_row:
-            found[-1].append([cell.strip() for cell in line.strip("|\n ").split("|")])
+            found[-1].append([cell.strip() for cell in line.strip()[1:-1].split("|")])
         inside = is_row
     return [pd.DataFrame(rows[2:], columns=rows[0]) for rows in found]
 

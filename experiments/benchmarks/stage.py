@@ -116,8 +116,8 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 96])
     parser.add_argument("--depths", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=2600, help="MiB")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--limit", type=float, default=520, help="MiB")
     args = parser.parse_args()
     print(
         "| width | size | couplings | backend | peak, activations | memory / plain "
