@@ -2,10 +2,10 @@
 
     python experiments/benchmarks/whole_lung.py [--size 256] [--depth 4]
 
-A step is forward, Dice and cross-entropy, backward and AdamW, in fp32, of the default net at depth 4. Each
-size runs in a process of its own; memory is that process's peak resident set (`ru_maxrss`), Python
-and torch included. Backends run small cubes, through which a line in the number of voxels is laid;
-only `fused` runs the large one. What a line says of larger cubes than were run is marked so.
+A step is forward, Dice and cross-entropy, backward and AdamW, in fp32, of the default net at depth
+4. Each size runs in a process of its own; memory is that process's peak resident set (`ru_maxrss`),
+Python and torch included. Backends run small cubes, through which a line in the number of voxels is
+laid; only `fused` runs the large one. What a line says of larger cubes is marked so.
 """
 
 from __future__ import annotations

@@ -18,6 +18,9 @@ from semilung.types import IGNORE, UserError
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Fine enough: between neighbours Dice moves by less than a choice among few cases can tell."""
 
+MARGIN = 0.01
+"""Dice that is given away for fewer false positives: less than cases or seeds can tell."""
+
 _HEALTHY = "healthy_fp_volume_mm3"
 
 
@@ -37,16 +40,14 @@ def threshold_table(
         config: Sliding window and smallest component; its own threshold is not used.
 
     Returns:
-        Columns threshold; dice, over the cases that hold a nodule; behind, by how much that is less
-        than at the best threshold, and its standard error behind_se, over the same cases (NaN for
-        one case); healthy_fp_volume_mm3 a case, over those that hold none (NaN where there is no
-        such case).
+        Columns threshold; dice, over the cases that hold a nodule; healthy_fp_volume_mm3 a case,
+        over those that hold none (NaN where there is no such case).
 
     Raises:
         UserError: No case holds a nodule, so no threshold is better than another.
     """
     rows = []
-    for number, prepared in enumerate(cases):
+    for prepared in cases:
         hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
         probability = probability_map(model, hu, config, window_hu=window_hu, lungs=prepared.lungs)
         reference = read_reference(prepared)
@@ -58,38 +59,28 @@ def threshold_table(
                 if holds
                 else {_HEALTHY: false_positives(mask, spacing_mm, reference).volume_mm3}
             )
-            rows.append({"case": number, "threshold": threshold, **figure})
-    table = pd.DataFrame(rows, columns=["case", "threshold", "dice", _HEALTHY])
-    by_case = table.dropna(subset="dice").pivot(index="case", columns="threshold", values="dice")
-    if by_case.empty:
+            rows.append({"threshold": threshold, **figure})
+    table = pd.DataFrame(rows, columns=["threshold", "dice", _HEALTHY])
+    if table["dice"].isna().all():
         msg = "no validation case holds a nodule, so no threshold can be chosen on them"
         raise UserError(f"{msg}; give evaluate a number instead, --threshold 0.5")
-    behind = -by_case.sub(by_case[by_case.mean().idxmax()], axis=0)
-    figures = {
-        "dice": by_case.mean(),
-        "behind": behind.mean(),
-        "behind_se": behind.sem(),
-        _HEALTHY: table.groupby("threshold")[_HEALTHY].mean(),
-    }
-    return pd.DataFrame(figures).reset_index()
+    return table.groupby("threshold", as_index=False).mean()
 
 
 def choose_threshold(table: pd.DataFrame) -> float:
-    """The highest threshold whose mean Dice is within one standard error of the best.
+    """The highest threshold whose mean Dice is within `MARGIN` of the best.
 
-    The curve of Dice is flat around its top, where a handful of cases decides; false positives go
-    on falling. So of the thresholds that the cases do not tell from the best the one is taken that
-    marks the least: the rule of one standard error (Breiman et al., Classification and Regression
-    Trees, 1984), with the error of the paired difference.
+    Dice is flat around its top, where a handful of cases decides, while false positives go on
+    falling. So of the thresholds that are as good for all purposes the one is taken that marks the
+    least.
 
     Args:
         table: As `threshold_table` returns it.
 
     Example:
-        >>> table = {"threshold": [0.5, 0.7, 0.9], "behind": [0, 0.01, 0.1]}
-        >>> choose_threshold(pd.DataFrame(table).assign(behind_se=0.02))
+        >>> table = {"threshold": [0.3, 0.5, 0.7, 0.9], "dice": [0.4, 0.61, 0.602, 0.3]}
+        >>> choose_threshold(pd.DataFrame(table))
         0.7
     """
-    # what a single case loses is one standard error, to the last bits
-    equal = table[table["behind"] <= table["behind_se"].fillna(0) * (1 + 1e-9)]
-    return float(equal["threshold"].max())
+    as_good = table["dice"] >= table["dice"].max() - MARGIN
+    return float(table.loc[as_good, "threshold"].max())
