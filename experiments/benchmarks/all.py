@@ -127,7 +127,7 @@ def section(name: str, benchmark: Benchmark) -> str:
     """Run one script; its section of RESULTS.md."""
     script, *arguments = benchmark.command.split()
     threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
-    load = os.getloadavg()[0]
+    load, at = os.getloadavg()[0], commit()
     done = subprocess.run(
         [sys.executable, str(HERE / script), *arguments],
         check=False,
@@ -139,7 +139,7 @@ def section(name: str, benchmark: Benchmark) -> str:
     print(done.stdout, flush=True)
     parts = [
         f"`OMP_NUM_THREADS={threads} python experiments/benchmarks/{benchmark.command}`",
-        f"Commit {commit()}. {machine()}. Load by other work when it began: {load:.1f}.",
+        f"Commit {at}. {machine()}. Load by other work when it began: {load:.1f}.",
         explained(HERE / script),
         done.stdout.strip(),
     ]

@@ -11,11 +11,9 @@ allocates for itself is not seen). Time is the median over interleaved repetitio
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -73,32 +71,8 @@ def measure(args: argparse.Namespace, depth: int) -> list[tuple[str, float, floa
     return [(b, peaks[b], statistics.median(times[b])) for b in BACKENDS]
 
 
-def table(args: argparse.Namespace) -> str:
-    """The whole measurement as a Markdown table."""
-    lines = [
-        f"Widths {' '.join(map(str, args.widths))}, {args.size}^3, batch {args.batch}, "
-        f"{'channels_last_3d' if args.channels_last else 'contiguous'}, "
-        f"{args.repeats} repetitions, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} CPU threads ({platform.machine()}).",
-        "",
-        "| depth | backend | peak MiB | memory / plain | step s | time / plain |",
-        "|---|---|---|---|---|---|",
-    ]
-    for depth in args.depths:
-        rows = measure(args, depth)
-        _, plain_peak, plain_time = rows[0]
-        for backend, peak, seconds in rows:
-            line = (
-                f"| {depth} | {backend} | {peak:.0f} | {peak / plain_peak:.3f} "
-                f"| {seconds:.2f} | {seconds / plain_time:.2f} |"
-            )
-            print(line, flush=True)
-            lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
-    """Measure, print and, where asked, write."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--size", type=int, default=64)
@@ -106,12 +80,23 @@ def main() -> None:
     parser.add_argument("--depths", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--out", type=Path, help="Markdown file to write the table to")
     args = parser.parse_args()
-    text = table(args)
-    print("\n" + text)
-    if args.out:
-        args.out.write_text(text)
+    layout = "channels_last_3d" if args.channels_last else "contiguous"
+    print(
+        f"Widths {' '.join(map(str, args.widths))}, {args.size}^3, batch {args.batch}, {layout}, "
+        f"{args.repeats} repetitions, {torch.get_num_threads()} threads.\n\n"
+        "| depth | backend | peak MiB | memory / plain | step s | time / plain |\n"
+        "|---|---|---|---|---|---|"
+    )
+    for depth in args.depths:
+        rows = measure(args, depth)
+        _, plain_peak, plain_time = rows[0]
+        for backend, peak, seconds in rows:
+            print(
+                f"| {depth} | {backend} | {peak:.0f} | {peak / plain_peak:.3f} "
+                f"| {seconds:.2f} | {seconds / plain_time:.2f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
