@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from reversible import BACKENDS
 
 from semilung.report.style import canvas, looks, svg
 
@@ -55,10 +56,9 @@ def memory_by_cube(table: pd.DataFrame) -> str:
 
 
 def _lines(table: pd.DataFrame, x: str, y: str, x_label: str, y_label: str) -> str:
-    names = list(dict.fromkeys(table["backend"]))
     with canvas(5.2, 3.2) as drawn:
         axes = drawn.subplots()
-        for name, look in looks(names, "plain").items():
+        for name, look in looks(BACKENDS, "plain").items():
             rows = table[table["backend"] == name]
             where, height = rows[x].astype(float), rows[y].astype(float)
             axes.plot(
