@@ -70,7 +70,7 @@ class CopyPaste(Strategy):
         pairs = max(len(labelled["weak"]), len(unlabelled["weak"]))
         image_l, mask_l = (_cycled(labelled[field], pairs) for field in ("weak", "mask"))
         image_u = _cycled(unlabelled["weak"], pairs)
-        target = probabilities(step.teacher(unlabelled["weak"])["logits"])
+        target = probabilities(step.teacher_out("unlabelled")["logits"])
         sure = confident_mask(target, self.threshold)
         taught = torch.where(sure, hard_labels(target).to(mask_l.dtype), IGNORE)
         mask_u = _cycled(taught, pairs)

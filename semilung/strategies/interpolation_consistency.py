@@ -46,7 +46,7 @@ class InterpolationConsistency(Strategy):
     def terms(self, step: Step) -> dict[str, Term]:
         """`interpolation` on the unlabelled stream."""
         images: Tensor = step.batch("unlabelled")["weak"]
-        taught = probabilities(step.teacher(images)["logits"])
+        taught = probabilities(step.teacher_out("unlabelled")["logits"])
         share = torch.distributions.Beta(self.alpha, self.alpha).sample((len(images),))
         share = share.to(images).view(-1, *[1] * (images.ndim - 1))
         student = probabilities(step.student(_mixed(images, share))["logits"])

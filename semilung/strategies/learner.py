@@ -30,6 +30,7 @@ class Step:
         self._student = student
         self._teacher = teacher
         self._outputs: dict[tuple[str, str], dict[str, Tensor]] = {}
+        self._taught: dict[tuple[str, str], dict[str, Tensor]] = {}
 
     def has(self, stream: str) -> bool:
         """Whether this training has the stream at all (the same answer at every step)."""
@@ -45,6 +46,13 @@ class Step:
         if key not in self._outputs:
             self._outputs[key] = self.student(self._batch[stream][view])
         return self._outputs[key]
+
+    def teacher_out(self, stream: str, view: str = "weak") -> dict[str, Tensor]:
+        """The EMA teacher's named outputs on a view, computed once too; no gradient."""
+        key = (stream, view)
+        if key not in self._taught:
+            self._taught[key] = self.teacher(self._batch[stream][view])
+        return self._taught[key]
 
     def student(self, x: Tensor) -> dict[str, Tensor]:
         """The student on images that a strategy made."""

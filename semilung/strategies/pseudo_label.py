@@ -158,7 +158,7 @@ class PseudoLabel(Strategy):
     def _label(self, step: Step) -> Tensor:
         """The labeller's probabilities on the weak view, without gradient."""
         if self.labeller == "teacher":
-            return probabilities(step.teacher(step.batch("unlabelled")["weak"])["logits"])
+            return probabilities(step.teacher_out("unlabelled")["logits"])
         return probabilities(step.out("unlabelled")["logits"].detach())
 
 

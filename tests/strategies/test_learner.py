@@ -37,6 +37,17 @@ def test_the_student_runs_once_a_view():
     assert len(calls) == 3  # labelled weak, healthy weak, unlabelled strong
 
 
+def test_the_teacher_runs_once_a_view():
+    names = ("copy_paste", "interpolation_consistency", "pseudo_label")
+    together = Learner(tiny_student(), {name: build_strategy(name, {}) for name in names})
+    calls = []
+    together.teacher.register_forward_hook(lambda module, inputs, output: calls.append(inputs[0]))
+    both = batch()
+    together(both, 1.0)
+    assert len(calls) == 1
+    assert torch.equal(calls[0], both["unlabelled"]["weak"])
+
+
 def test_healthy_stream_can_be_absent():
     without = batch()
     del without["healthy"]
