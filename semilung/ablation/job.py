@@ -59,7 +59,8 @@ class Job:
         """Run the cell that `run_name` names; a failure is written down and raises nothing.
 
         Raises:
-            KeyboardInterrupt: The training was interrupted; the other runs wait for the next call.
+            KeyboardInterrupt: The training was interrupted, by the signal of this number; the other
+                runs wait for the next call.
         """
         cell = self.cells[str(composed.run_name)]
         sweep = SweepFolder(self.folder)
@@ -89,8 +90,9 @@ class Job:
         begun = (run / "config.yaml").exists()
         if begun:
             config = resumed(load_run_config(run), config, [*cell.overrides, *RESUMABLE])
-        if not train(config, run, resume=begun).finished:
-            raise KeyboardInterrupt
+        outcome = train(config, run, resume=begun)
+        if not outcome.finished:
+            raise KeyboardInterrupt(outcome.asked)
         report = self._judged(run, config, "last")
         best = run / "best.pt"  # none without validation cases
         if best.exists() and load_checkpoint(best)["step"] != config.trainer.max_steps:

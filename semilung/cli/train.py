@@ -38,7 +38,7 @@ Any setting of `semilung train` may be swept; strategies.X.* concerns the arms t
 The same command goes on where it was interrupted and repeats nothing that is finished; with more
 values along an axis, it adds what is missing. A run that fails stops no other and is tried again
 at the next call. Exit code 0: every run has its row; 1: some failed; 2: a mistake, before anything
-has run; 130: interrupted."""
+has run; 130: interrupted; 75: told to stop by SIGTERM or SIGUSR1, to be tried again."""
 
 
 def train_command(overrides: list[str]) -> None:
@@ -107,8 +107,13 @@ def _train_composed(composed: DictConfig) -> None:
     outcome = train(config, folder, resume=saved is not None)
     if not outcome.finished:
         say(f"stopped at step {outcome.steps}; go on with: semilung train resume={folder}")
-        sys.exit(130 if outcome.asked == signal.SIGINT else TRY_AGAIN)
+        sys.exit(_stopped_by(outcome.asked))
     say(f"trained {outcome.steps} steps: {folder}\njudge it with: semilung evaluate {folder}")
+
+
+def _stopped_by(number: int) -> int:
+    """The exit code of a training that a signal stopped: a cluster's is to be tried again."""
+    return 130 if number == signal.SIGINT else TRY_AGAIN
 
 
 def ablate_command(words: list[str]) -> None:
@@ -128,6 +133,7 @@ def ablate_command(words: list[str]) -> None:
         folder = ablate(words, config_dir=config_dir)
     except FailedRunsError as error:
         fail(str(error), 1)
-    except KeyboardInterrupt:
-        fail("interrupted; the same command goes on from here", 130)
+    except KeyboardInterrupt as stop:
+        code = _stopped_by(*stop.args or (signal.SIGINT,))
+        fail("interrupted; the same command goes on from here", code)
     say(f"results: {folder / 'results.csv'}\nreport: semilung report {folder}")

@@ -17,6 +17,7 @@ from tiny_settings import TINY
 from semilung.ablation import FailedRunsError, ablate, compute, job
 from semilung.ablation.cells import cells_of
 from semilung.ablation.request import read_request
+from semilung.cli import main
 from semilung.strategies import Learner
 from semilung.training import loop
 from semilung.types import UserError
@@ -34,16 +35,25 @@ def rows(folder):
     return pd.read_csv(folder / "results.csv").set_index("run")
 
 
-def interrupted_at(monkeypatch, optimizer_step):
-    """Send SIGINT in the n-th optimizer step of this process."""
+def interrupted_at(monkeypatch, optimizer_step, number=signal.SIGINT):
+    """Send a signal in the n-th optimizer step of this process."""
     optimize, count = loop._optimize, iter(range(10**6))
 
     def optimize_then(training, batch):
         if next(count) + 1 == optimizer_step:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return optimize(training, batch)
 
     monkeypatch.setattr(loop, "_optimize", optimize_then)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_cluster_is_told_to_try_again(words, monkeypatch, capsys, number, code):
+    interrupted_at(monkeypatch, 2, number)
+    with pytest.raises(SystemExit) as stop:
+        main(["ablate", *AXES, *words])
+    assert stop.value.code == code
+    assert "the same command goes on from here" in capsys.readouterr().err
 
 
 def test_an_interrupted_ablation_goes_on_and_repeats_nothing(words, monkeypatch):
