@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,18 +84,14 @@ BENCHMARKS = {
 }
 
 
-def tables(printed: str) -> list[pd.DataFrame]:
-    """The Markdown tables of a text."""
-    found: list[list[list[str]]] = []
-    inside = False
-    for line in printed.splitlines():
-        is_row = line.startswith("|")
-        if is_row and not inside:
-            found.append([])
-        if is_row:
-            found[-1].append([cell.strip() for cell in line.strip()[1:-1].split("|")])
-        inside = is_row
-    return [pd.DataFrame(rows[2:], columns=rows[0]) for rows in found]
+def first_table(printed: str) -> pd.DataFrame:
+    """The first Markdown table of a text."""
+    lines = dropwhile(lambda line: not line.startswith("|"), printed.splitlines())
+    rows = [
+        [cell.strip() for cell in line.strip()[1:-1].split("|")]
+        for line in takewhile(lambda line: line.startswith("|"), lines)
+    ]
+    return pd.DataFrame(rows[2:], columns=rows[0])
 
 
 def explained(script: Path) -> str:
@@ -119,7 +116,7 @@ def machine() -> str:
 
 def commit() -> str:
     """Of the checkout that holds this file."""
-    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
+    words = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
     return subprocess.run(words, check=False, capture_output=True, text=True).stdout.strip()
 
 
@@ -146,7 +143,7 @@ def section(name: str, benchmark: Benchmark) -> str:
     if benchmark.draw is not None:
         picture = HERE / "figures" / f"{name}.svg"
         picture.parent.mkdir(exist_ok=True)
-        picture.write_text(benchmark.draw(tables(done.stdout)[0]))
+        picture.write_text(benchmark.draw(first_table(done.stdout)))
         parts.append(f"![{benchmark.title}](figures/{picture.name})")
     return "\n\n".join(parts)
 
