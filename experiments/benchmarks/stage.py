@@ -20,13 +20,12 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-from reversible import BACKENDS, peak_bytes
+from reversible import BACKENDS, MIB, peak_bytes
 from torch import Tensor, nn
 
 from semilung.models.conv import Conv3d
 from semilung.models.reversible import ReversibleStage
 
-MIB = 2**20
 PLAIN_UNITS = 2.0
 """Activations that plain autograd keeps a coupling: the value of each branch's activation, twice,
 and of each sum."""

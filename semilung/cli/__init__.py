@@ -23,8 +23,8 @@ from semilung.types import UserError
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit.
 
-    0 done, 1 a fault of semilung or a failed run of an ablation, 2 a mistake, 75 a training that
-    was told to stop (SIGTERM, SIGUSR1) and can go on, 130 interrupted.
+    0 done, 1 a fault of semilung or a failed run of an ablation, 2 a mistake, 75 a training or an
+    ablation that was told to stop (SIGTERM, SIGUSR1) and can go on, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.formatwarning = _plain_warning

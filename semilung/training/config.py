@@ -8,6 +8,7 @@ from typing import Any
 from semilung.data import AugmentConfig, DataConfig
 from semilung.evaluation import EvaluationConfig
 from semilung.inference import InferenceConfig
+from semilung.inference.config import PRECISIONS
 from semilung.types import UserError
 
 
@@ -76,7 +77,7 @@ class TrainerConfig:
         for name in ("max_steps", "log_every", "checkpoint_every", "devices"):
             _at_least(f"trainer.{name}", getattr(self, name), 1)
         _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "cuda"))
-        _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
+        _one_of("trainer.precision", self.precision, tuple(PRECISIONS))
         _at_least("trainer.validate_every", self.validate_every, 0)
         _at_least("trainer.threads", self.threads, 0)
 

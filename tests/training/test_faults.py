@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tiny_settings import TINY
 
 from semilung.cli import main
 from semilung.data.store import open_entry
@@ -20,12 +21,9 @@ from semilung.data.volume import read_volume, write_volume
 from semilung.training import build, loop
 from semilung.training.checkpoint import load_checkpoint, save_checkpoint
 
-TINY = [
-    "strategy=mean_teacher", "data.labelled=1", "data.spacing_mm=[4,4,4]", "data.crop=[16,16,16]",
-    "data.batch.labelled=1", "data.batch.unlabelled=1", "data.batch.healthy=1", "data.workers=0",
-    "model.widths=[4,8]", "model.depth=1", "inference.window=[16,16,16]", "trainer.max_steps=6",
-    "trainer.checkpoint_every=2", "trainer.log_every=1", "trainer.validate_every=0",
-    "trainer.accelerator=cpu",
+SHORT = [
+    *TINY, "strategy=mean_teacher", "data.labelled=1", "trainer.max_steps=6",
+    "trainer.checkpoint_every=2", "trainer.validate_every=0",
 ]  # fmt: skip
 
 
@@ -56,7 +54,6 @@ def own(phantom, tmp_path):
 @pytest.fixture
 def begun(phantom, tmp_path):
     """A run of six steps that was interrupted after four, and what its checkpoint holds."""
-    arguments = ["train", f"data.manifest={phantom}", *TINY, f"runs_dir={tmp_path}", "run_name=run"]
     optimize = loop._optimize
 
     def interrupted(training, batch):
@@ -67,7 +64,7 @@ def begun(phantom, tmp_path):
     loop._optimize = interrupted
     try:
         with pytest.raises(SystemExit) as stop:
-            main(arguments)
+            main(train(phantom, tmp_path))
     finally:
         loop._optimize = optimize
     assert stop.value.code == 130
@@ -76,7 +73,7 @@ def begun(phantom, tmp_path):
 
 def train(manifest, folder, *overrides):
     where = [f"runs_dir={folder}", "run_name=run"]
-    return ["train", f"data.manifest={manifest}", *TINY, *where, *overrides]
+    return ["train", f"data.manifest={manifest}", *SHORT, *where, *overrides]
 
 
 @contextmanager
