@@ -20,8 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from semilung.data import DataConfig
 from semilung.data.phantom import write_phantom
-from semilung.evaluation import EvaluationConfig
-from semilung.files import parse_yaml, read_yaml
+from semilung.files import parse_value, read_yaml
 from semilung.naming import mixture_name
 from semilung.nested import fits, leaves, plain
 from semilung.training import TrainConfig
@@ -170,18 +169,21 @@ def data_config(overrides: list[str]) -> DataConfig:
     return cast(DataConfig, _build(DataConfig, _settings(overrides, "data."), "data."))
 
 
-def evaluation_config(saved: EvaluationConfig, overrides: list[str]) -> EvaluationConfig:
-    """A run's evaluation settings, with `evaluation.key=value` words in place of some.
+def with_settings(saved: TrainConfig, overrides: list[str]) -> TrainConfig:
+    """A run's config with `group.key=value` words in place of some of its settings.
 
     Raises:
         UserError: As in `data_config`.
 
     Example:
-        >>> evaluation_config(EvaluationConfig(), ["evaluation.empty=nnunet"]).empty
+        >>> with_settings(TrainConfig(), ["evaluation.empty=nnunet"]).evaluation.empty
         'nnunet'
     """
-    values = asdict(saved) | _settings(overrides, "evaluation.")
-    return cast(EvaluationConfig, _build(EvaluationConfig, values, "evaluation."))
+    values = asdict(saved)
+    for word in overrides:
+        group = word.partition(".")[0]
+        values[group] |= _settings([word], f"{group}.")
+    return cast(TrainConfig, _build(TrainConfig, values, ""))
 
 
 def _settings(overrides: list[str], prefix: str) -> dict[str, Any]:
@@ -192,7 +194,7 @@ def _settings(overrides: list[str], prefix: str) -> dict[str, Any]:
             msg = f"{word!r} is no setting; write key=value, as in spacing_mm=[2,2,2]"
             raise UserError(msg)
         try:
-            values[key.removeprefix(prefix)] = parse_yaml(value)
+            values[key.removeprefix(prefix)] = parse_value(value)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             msg = f"{word!r} has no value that YAML can read: {' '.join(str(error).split())}"
             raise UserError(msg) from error

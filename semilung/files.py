@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,20 +75,20 @@ def read_yaml(path: Path) -> Any:
     Raises:
         UserError: It is gone, damaged, or absurdly large or deep.
     """
-    return _read(path, parse_yaml, MAX_YAML)
+    return _read(path, lambda text: yaml.load(text, Loader=_WithoutAliases), MAX_YAML)  # noqa: S506
 
 
-def parse_yaml(text: str) -> Any:
-    """Plain values of YAML text, without aliases.
+def parse_value(word: str) -> Any:
+    """The plain value that a word on the command line stands for: YAML, and `1e-3` is a number.
 
     Raises:
         yaml.YAMLError, ValueError, RecursionError: It is no such text.
 
     Example:
-        >>> parse_yaml("[2, 2, 2]")
-        [2, 2, 2]
+        >>> parse_value("[2, 2, 1e-3]")
+        [2, 2, 0.001]
     """
-    return yaml.load(text, Loader=_WithoutAliases)  # noqa: S506 - a SafeLoader
+    return yaml.load(word, Loader=_Word)  # noqa: S506 - a SafeLoader
 
 
 class _WithoutAliases(yaml.SafeLoader):
@@ -95,6 +96,17 @@ class _WithoutAliases(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not read")
         return super().compose_node(parent, index)
+
+
+class _Word(_WithoutAliases):
+    """With YAML 1.2's floats; in files, 1e9 is a string, for so PyYAML writes one."""
+
+
+_Word.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
 
 
 def _read(path: Path, parse: Callable[[str], Any], limit: int) -> Any:

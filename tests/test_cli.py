@@ -94,6 +94,28 @@ def test_evaluate_shows_another_convention_for_empty_masks(trained, tmp_path, ca
     assert "needs a run folder" in capsys.readouterr().err
 
 
+def test_a_finished_run_is_used_with_other_inference_settings(trained, phantom, tmp_path, capsys):
+    asked = ("evaluate", trained, "--out", tmp_path / "e")
+    assert run(*asked, "inference.threshold=0", "inference.precision=bf16-mixed") == 0
+    cases = pd.read_csv(tmp_path / "e/cases.csv")
+    assert (cases["threshold"] == 0).all()
+    assert (cases["predicted_volume_mm3"] > cases["reference_volume_mm3"] + 1e3).all()
+    scan = tmp_path / "evaluation.nii.gz"  # a scan may be named as a group of settings is
+    shutil.copy(phantom.parent / pd.read_csv(phantom).loc[0, "image"], scan)
+    asked = ("predict", scan, "--run", trained, "--out", tmp_path / "p")
+    assert run(*asked, "inference.min_volume_mm3=1e9", "inference.threshold=0") == 0
+    (written,) = (tmp_path / "p").iterdir()
+    assert not nib.load(written).get_fdata().any()
+    for wrong, told in {
+        "inference.precision=half": "inference.precision is one of",
+        "inference.windows=[8,8,8]": "did you mean inference.window?",
+    }.items():
+        assert run(*asked, "--overwrite", wrong) == 2
+        assert told in capsys.readouterr().err
+    assert run("predict", "inference.threshold=0", "--run", trained, "--out", tmp_path) == 2
+    assert "needs a scan" in capsys.readouterr().err
+
+
 def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tmp_path):
     image = pd.read_csv(phantom).loc[0, "image"]
     scan = phantom.parent / image

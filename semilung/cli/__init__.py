@@ -16,6 +16,7 @@ from semilung import __version__
 from semilung.cli.data import add_data
 from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
 from semilung.cli.say import fail
+from semilung.cli.settings import settings_first
 from semilung.cli.train import ABLATE, ablate_command, train_command
 from semilung.types import UserError
 
@@ -35,20 +36,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         elif arguments[:1] == ["ablate"] and not {"-h", "--help"} & set(arguments):
             ablate_command(arguments[1:])
         else:
-            parsed = _parser().parse_args(_settings_first(arguments))
+            parsed = _parser().parse_args(settings_first(arguments))
             parsed.run(parsed)
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted", 130)
     sys.exit(0)
-
-
-def _settings_first(arguments: list[str]) -> list[str]:
-    """`evaluation.key=value` behind the command: argparse wants words without dashes together."""
-    settings = [word for word in arguments if word.startswith("evaluation.")]
-    others = [word for word in arguments if word not in settings]
-    return [*others[:1], *settings, *others[1:]]
 
 
 def _plain_warning(

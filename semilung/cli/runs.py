@@ -5,16 +5,22 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semilung.cli.say import say
+from semilung.cli.settings import parted
 from semilung.types import UserError
+
+if TYPE_CHECKING:
+    from semilung.training import TrainConfig
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Arguments of `semilung evaluate`."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, several are averaged; "
-                        "and settings: evaluation.empty=nnunet|monai|pymic shows the figures "
-                        "of another convention for empty masks too")  # fmt: skip
+                        "and settings: inference.key=value instead of the run's, and "
+                        "evaluation.empty=nnunet|monai|pymic, which shows the figures of another "
+                        "convention for empty masks too")  # fmt: skip
     parser.add_argument("--split", choices=["val", "test"], help="default: test")
     parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest; "
                         "with --split: where the run's own manifest is now")  # fmt: skip
@@ -39,7 +45,8 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 
 def add_predict(parser: argparse.ArgumentParser) -> None:
     """Arguments of `semilung predict`."""
-    parser.add_argument("scans", type=Path, nargs="+", help="NIfTI files")
+    parser.add_argument("scans", nargs="+", metavar="SCAN", help="NIfTI files; and settings: "
+                        "inference.key=value instead of the run's")  # fmt: skip
     parser.add_argument("--run", type=Path, action="append", required=True, dest="runs",
                         help="a run's folder; give several to average them")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
@@ -63,16 +70,15 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from semilung.config import evaluation_config, load_run_config
     from semilung.evaluation import print_table, summarise
-    from semilung.training import alike, judge, split_cases, unseen_cases
+    from semilung.training import judge, split_cases, unseen_cases
 
-    settings = [word for word in arguments.runs if word.startswith("evaluation.")]
-    runs = [Path(word) for word in arguments.runs if word not in settings]
-    if not runs:
-        raise UserError("evaluate needs a run folder: semilung evaluate RUN [evaluation.empty=...]")
-    configs = [load_run_config(run) for run in runs]
-    empty = evaluation_config(alike(configs).evaluation, settings).empty
+    settings, folders = parted(arguments.runs)
+    if not folders:
+        raise UserError("evaluate needs a run folder: semilung evaluate RUN [key=value ...]")
+    runs = [Path(folder) for folder in folders]
+    configs = _configs(runs, settings)
+    empty = configs[0].evaluation.empty
     if arguments.manifest and not arguments.split:
         cases, what = unseen_cases(runs, configs, arguments.manifest), "manifest"
     else:
@@ -98,6 +104,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     say(f"tables: {out}")
 
 
+def _configs(runs: list[Path], settings: list[str]) -> list[TrainConfig]:
+    """The runs' configs; settings are for the first, by which all of them are used."""
+    from semilung.config import load_run_config, with_settings
+
+    first, *others = [load_run_config(run) for run in runs]
+    return [with_settings(first, settings), *others]
+
+
 def _threshold(word: str) -> float | str:
     if word == "val":
         return word
@@ -117,15 +131,17 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from semilung.config import load_run_config
     from semilung.training import load_predictor, predict_files
 
-    configs = [load_run_config(run) for run in arguments.runs]
+    settings, scans = parted(arguments.scans)
+    if not scans:
+        raise UserError("predict needs a scan: semilung predict SCAN --run RUN --out FOLDER")
+    configs = _configs(arguments.runs, settings)
     models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
     written = predict_files(
         models,
         configs,
-        arguments.scans,
+        [Path(scan) for scan in scans],
         arguments.out,
         threshold=arguments.threshold,
         probability=arguments.probability,
