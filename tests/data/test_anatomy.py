@@ -6,7 +6,7 @@ from small_cohort import parenchyma
 
 from semilung.data.anatomy import ANATOMY, label_anatomy
 from semilung.data.anatomy.bone import find_bone
-from semilung.data.anatomy.lung_region import closed_region, find_lungs
+from semilung.data.anatomy.lung_region import aerated_lungs, closed_region
 from semilung.data.anatomy.morphology import closed, eroded, filled_slices
 from semilung.data.anatomy.vessels import compactness, find_vessels
 from semilung.data.phantom import draw_scan
@@ -221,7 +221,7 @@ def test_lungs_that_touch_are_told_apart():
     air = np.zeros((60, 30, 30), bool)
     air[2:28, 2:28, 2:28] = air[32:58, 2:28, 2:28] = True
     air[28:32, 13:15, 13:15] = True
-    lungs = find_lungs(np.full(air.shape, -850.0), air, (1.0, 1.0, 1.0))
+    lungs = aerated_lungs(np.full(air.shape, -850.0), air, (1.0, 1.0, 1.0))
     assert len(lungs) == 2
     assert sorted(lung[:28].sum() for lung in lungs)[0] == 0
     np.testing.assert_array_equal(lungs[0] ^ lungs[1], air)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from semilung.data.anatomy.bone import find_bone
 from semilung.data.anatomy.chest import GAS_HU, find_airway, find_body
 from semilung.data.anatomy.classes import ANATOMY
-from semilung.data.anatomy.lung_region import air_of, closed_region, find_lungs
+from semilung.data.anatomy.lung_region import aerated_lungs, air_of, closed_region
 from semilung.data.anatomy.morphology import Mask, Spacing, components, dilated, medians
 from semilung.data.anatomy.vessels import find_vessels
 from semilung.data.grids import at_spacing, classes_onto, image_onto
@@ -62,7 +62,7 @@ def label_chest(
     lumen = find_airway(hu, body.inside, spacing_mm)
     airway = dilated(lumen, 1.01 * max(spacing_mm), spacing_mm) & (hu < -500) & body.inside
     air = air_of(hu) & body.inside & ~airway
-    lungs = find_lungs(hu, air, spacing_mm) if known is None else [known & ~airway]
+    lungs = aerated_lungs(hu, air, spacing_mm) if known is None else [known & ~airway]
     return _assembled(hu, body.inside, body.outside_air, airway, lungs, spacing_mm)
 
 

@@ -31,7 +31,7 @@ HOLE_MM3 = 40_000.0
 """Holes up to this volume, a ball of 42 mm, are filled: large nodules, but not the heart."""
 
 
-def find_lungs(hu: NDArray[Any], air: Mask, spacing_mm: Spacing) -> list[Mask]:
+def aerated_lungs(hu: NDArray[Any], air: Mask, spacing_mm: Spacing) -> list[Mask]:
     """Aerated lungs, left and right apart where they can be told apart.
 
     Of the air's components those of at least a twentieth of the largest, and whose median is not
