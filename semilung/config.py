@@ -141,19 +141,23 @@ def resumed(saved: TrainConfig, asked: TrainConfig, overrides: list[str]) -> Tra
     config = cast(TrainConfig, _build(TrainConfig, merged, ""))
     if given <= set(CHANGEABLE):
         return config
-    old, new = leaves(plain(asdict(config))), leaves(plain(asdict(asked)))
-    differing = [
-        f"{key} is {old.get(key)!r} in the run and {new.get(key)!r} on the command line"
-        for key in sorted(old | new)
-        if old.get(key) != new.get(key) and key not in CHANGEABLE
-    ]
-    if differing:
+    if differing := differences(config, asked):
         msg = (
             f"resume goes on with the run's own config, and the command line asks for another: "
             f"{'; '.join(differing[:5])}. Give resume=... alone, or begin a new run"
         )
         raise UserError(msg)
     return config
+
+
+def differences(saved: TrainConfig, asked: TrainConfig) -> list[str]:
+    """What keeps a run from being the training that is asked for, a setting each."""
+    old, new = leaves(plain(asdict(saved))), leaves(plain(asdict(asked)))
+    return [
+        f"{key} is {old.get(key)!r} in the run and {new.get(key)!r} on the command line"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key) and key not in CHANGEABLE
+    ]
 
 
 def data_config(overrides: list[str]) -> DataConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -45,7 +45,7 @@ class Cell:
     def name(self) -> str:
         """The run's folder: arm, seed and swept values, and a hash of all that it is told."""
         digest = hashlib.sha256("\n".join(shaping(self.overrides)).encode()).hexdigest()[:6]
-        swept = [f"{key.rsplit('.', 1)[-1]}{value}" for key, value in self.axes.items()]
+        swept = [f"{key.rsplit('.', 1)[-1]}{value}" for key, value in sorted(self.axes.items())]
         readable = "-".join([self.arm.replace(", ", "-"), f"s{self.seed}", *swept])
         safe = re.sub(r"[^\w.+-]", "_", readable)[:100]
         return f"{safe}-{digest}"
@@ -80,11 +80,12 @@ def cells_of(request: Request, *, healthy: bool) -> list[Cell]:
     for seed, values in product(request.axes["seed"], product(*further.values())):
         swept = dict(zip(further, values, strict=True))
         for arm, own in arms.items():
-            set_by_arm = {word.partition("=")[0] for word in own}
-            axes = {k: v for k, v in swept.items() if _concerns(k, arm, set_by_arm)}
-            words = [w for w in request.common if _concerns(w, arm, set_by_arm)]
-            words += [f"{key}={value}" for key, value in axes.items()]
-            cell = Cell(_named(arm, axes), seed, axes, [*own, f"seed={seed}", *words])
+            fixed = dict(word.split("=", 1) for word in own)
+            axes = {k: fixed.get(k, v) for k, v in swept.items() if _concerns(k, arm)}
+            words = [*request.common, *(f"{key}={value}" for key, value in axes.items())]
+            words = [w for w in words if _concerns(w, arm) and w.partition("=")[0] not in fixed]
+            name = _named(arm, dict(word.split("=", 1) for word in [*own, *words]))
+            cell = Cell(name, seed, axes, [*own, f"seed={seed}", *words])
             found.setdefault(tuple(sorted(cell.overrides)), cell)
     return list(found.values())
 
@@ -99,17 +100,19 @@ def arm_name(strategy: str) -> str:
     return mixture_name(name.strip() for name in strategy.strip("[]").split(","))
 
 
-def _named(arm: str, axes: dict[str, str]) -> str:
-    """Supervised without the healthy stream has one name, however it comes about."""
-    return NO_HEALTHY if arm == BASELINE and axes.get(HEALTHY) == "0" else arm
+def _named(arm: str, told: Mapping[str, str]) -> str:
+    """Supervised without the healthy stream has one name, however it comes about.
+
+    Args:
+        arm: Strategies joined by `+`.
+        told: Setting to value.
+    """
+    return NO_HEALTHY if arm == BASELINE and told.get(HEALTHY) == "0" else arm
 
 
-def _concerns(word: str, arm: str, set_by_arm: set[str]) -> bool:
-    key = word.partition("=")[0]
-    strategy = _strategy_of(key)
-    if strategy is not None and strategy != BASELINE:
-        return strategy in arm.split("+")
-    return key not in set_by_arm
+def _concerns(word: str, arm: str) -> bool:
+    strategy = _strategy_of(word.partition("=")[0])
+    return strategy in (None, BASELINE) or strategy in arm.split("+")
 
 
 def _strategy_of(key: str) -> str | None:

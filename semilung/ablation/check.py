@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 from semilung.ablation.cells import Cell
 from semilung.ablation.folder import SweepFolder
 from semilung.ablation.request import Request
+from semilung.config import differences, load_run_config
 from semilung.data import Cohort, open_cohort
 from semilung.training import TrainConfig, build_learner
 from semilung.training.run import RunFolder
@@ -26,7 +27,7 @@ def check_cells(
 ) -> None:
     """Refuse cells that cannot be trained or would be judged on different cases.
 
-    Runs that are there already are held against what their manifest says now.
+    Runs that are there already are held against what their manifest and configs say now.
 
     Args:
         request: What was asked for.
@@ -47,7 +48,7 @@ def check_cells(
             msg = f"the {request.split} split of {config.data.manifest} holds no case to judge on"
             raise UserError(f"{msg}; give it labelled or healthy ones, or choose another split")
         _require_same(judged, cell, cases)
-        _require_as_begun(sweep.run(cell), cohort)
+        _require_as_begun(RunFolder(sweep.run(cell)), config, cohort, request.equal)
         if not sweep.finished(cell):
             try:
                 build_learner(config).views(cohort.available)
@@ -70,17 +71,15 @@ def _require_same(judged: dict[Group, Judged], cell: Cell, cases: frozenset[str]
         raise UserError(f"{msg}; give all runs the same splits (data.split_seed, data.folds)")
 
 
-def _require_as_begun(run: Path, cohort: Cohort) -> None:
-    """Refuse to stand beside a run that was split otherwise."""
-    folder = RunFolder(run)
-    if not folder.splits.exists():
+def _require_as_begun(run: RunFolder, config: TrainConfig, cohort: Cohort, equal: str) -> None:
+    """Refuse to stand beside a run, or to go on with one, that was trained or split otherwise."""
+    if not run.config.exists():
         return
-    begun = {case: kept["split"] for case, kept in folder.read_splits().items()}
-    now = {case: kept["split"] for case, kept in cohort.splits.items()}
-    moved = sorted(case for case in begun | now if begun.get(case) != now.get(case))
-    if moved:
-        msg = (
-            f"{run} was split otherwise than its manifest says now: {', '.join(moved[:5])} have "
-            f"moved, gone or come, so its figures cannot stand beside those of new runs"
-        )
-        raise UserError(f"{msg}. Restore the manifest, or name another sweep_dir=...")
+    run.require_same_splits(cohort.splits)
+    begun = load_run_config(run.path)
+    if equal == "compute":  # its steps are for the timing to say
+        steps = replace(config.trainer, max_steps=begun.trainer.max_steps)
+        config = replace(config, trainer=steps)
+    if differing := differences(begun, config):
+        msg = f"{run.path} was trained with other settings: {'; '.join(differing[:5])}"
+        raise UserError(f"{msg}. Restore them, or name another sweep_dir=...")

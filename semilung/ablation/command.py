@@ -66,9 +66,9 @@ def _cells(
     cells = cells_of(request, healthy=healthy)
     configs = {cell.name: compose(hydra, [*default, *cell.overrides]) for cell in cells}
     check_cells(request, cells, configs, sweep)
-    kept = sweep.begin(request)
+    sweep.begin(request)
     if request.equal == "compute":
-        return equal_compute(cells, configs, sweep, kept)
+        return equal_compute(cells, configs, sweep)
     return cells
 
 

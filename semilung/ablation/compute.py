@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from semilung.ablation.cells import Cell
 from semilung.ablation.folder import SweepFolder
-from semilung.naming import BASELINE
+from semilung.naming import BASELINE, NO_HEALTHY
 from semilung.training import TrainConfig, step_seconds
 from semilung.types import UserError
 
 
 def equal_compute(
-    cells: Sequence[Cell],
-    configs: Mapping[str, TrainConfig],
-    sweep: SweepFolder,
-    kept: dict[str, Any],
+    cells: Sequence[Cell], configs: Mapping[str, TrainConfig], sweep: SweepFolder
 ) -> list[Cell]:
     """The cells with as many steps as take the time of the supervised arm's.
 
@@ -27,25 +23,44 @@ def equal_compute(
     Raises:
         UserError: There is no supervised arm to compare with.
     """
-    if BASELINE not in {cell.arm for cell in cells}:
-        msg = "equal=compute measures arms against the arm 'supervised', which is not there"
-        raise UserError(f"{msg}; name it, or leave baselines=true")
-    seconds: dict[str, float] = kept.setdefault("step_seconds", {})
+    timed = {cell.name: _timed(cell, configs[cell.name]) for cell in cells}
+    held = {cell.name: _reference(cell, configs[cell.name], timed.values()) for cell in cells}
+    seconds: dict[str, float] = sweep.asked().get("step_seconds", {})
+    for name, what in timed.items():
+        if what not in seconds:
+            print(f"timing a step of {what}", flush=True)  # noqa: T201
+            seconds[what] = step_seconds(configs[name])
+            # read anew: another call may have widened the sweep meanwhile
+            sweep.write({**sweep.asked(), "step_seconds": seconds})
+    scaled = []
     for cell in cells:
-        if _timed(cell) not in seconds:
-            print(f"timing a step of {_timed(cell)}", flush=True)  # noqa: T201
-            seconds[_timed(cell)] = step_seconds(configs[cell.name])
-            sweep.write(kept)
-    return [_scaled(cell, configs[cell.name].trainer.max_steps, seconds) for cell in cells]
+        share = seconds[held[cell.name]] / seconds[timed[cell.name]]
+        steps = max(1, round(configs[cell.name].trainer.max_steps * share))
+        scaled.append(replace(cell, steps=steps))
+    return scaled
 
 
-def _scaled(cell: Cell, base: int, seconds: dict[str, float]) -> Cell:
-    axes = {k: v for k, v in cell.axes.items() if not k.startswith("strategies.")}
-    reference = seconds[_timed(replace(cell, arm=BASELINE, axes=axes))]
-    steps = max(1, round(base * reference / seconds[_timed(cell)]))
-    return replace(cell, steps=steps)
+def _reference(cell: Cell, config: TrainConfig, timed: Iterable[str]) -> str:
+    """The supervised run of the cell's setting; the one without healthy scans where none has any.
+
+    Raises:
+        UserError: There is none.
+    """
+    own = f"strategies.{BASELINE}."
+    axes = {
+        key: value
+        for key, value in cell.axes.items()
+        if not key.startswith("strategies.") or key.startswith(own)
+    }
+    for arm in (BASELINE, NO_HEALTHY):
+        if (wanted := _timed(replace(cell, arm=arm, axes=axes), config)) in timed:
+            return wanted
+    msg = f"equal=compute measures {cell.arm} against the arm {BASELINE!r} of its setting"
+    raise UserError(f"{msg}, which is not there; name it, or leave baselines=true")
 
 
-def _timed(cell: Cell) -> str:
-    """What a step's time depends on: the arm and the swept settings, and not the seed."""
-    return " ".join([cell.arm, *(f"{k}={v}" for k, v in cell.axes.items())])
+def _timed(cell: Cell, config: TrainConfig) -> str:
+    """What a step's time depends on: arm, swept settings and machine, and not the seed."""
+    axes = [f"{key}={value}" for key, value in sorted(cell.axes.items())]
+    machine = [f"threads={config.trainer.threads}", f"devices={config.trainer.devices}"]
+    return " ".join([cell.arm, *axes, *machine])

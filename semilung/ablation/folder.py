@@ -94,13 +94,12 @@ class SweepFolder:
             _require_alike(self.path, kept, _asked(request))
         return request
 
-    def begin(self, request: Request) -> dict[str, Any]:
-        """Write or widen `sweep.yaml` by a request that has joined; what it says."""
+    def begin(self, request: Request) -> None:
+        """Write or widen `sweep.yaml` by a request that has joined."""
         kept, asked = self.asked(), _asked(request)
         if kept:
             asked = {**kept, "axes": _union(kept["axes"], asked["axes"])}
         self.write(asked)
-        return asked
 
     def write(self, sweep: dict[str, Any]) -> None:
         """Write `sweep.yaml`."""
@@ -126,8 +125,13 @@ class SweepFolder:
         return results, failures
 
     def _left(self, name: str) -> list[dict[str, Any]]:
-        found = sorted((self.path / "runs").glob(f"*/{name}"))
-        rows = {path: read_json(path) for path in found}
+        rows = {}
+        for path in sorted((self.path / "runs").glob(f"*/{name}")):
+            try:
+                rows[path] = read_json(path)
+            except UserError:
+                if path.exists():  # else a run beside this one has just succeeded
+                    raise
         damaged = [str(path) for path, row in rows.items() if not fits(row, dict[str, Any])]
         if damaged:
             msg = f"{damaged[0]} holds no row; delete it, and the same command makes it again"

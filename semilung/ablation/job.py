@@ -6,7 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -84,7 +84,8 @@ class Job:
             return
         sweep.failure(cell).unlink(missing_ok=True)
         write_text(sweep.row(cell), json.dumps(row) + "\n")
-        sweep.collect()
+        with suppress(UserError):  # the row of another run is damaged, which is told at the end
+            sweep.collect()
 
     def _found(self, cell: Cell, config: TrainConfig, run: Path) -> dict[str, Any]:
         begun = (run / "config.yaml").exists()

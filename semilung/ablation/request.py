@@ -87,7 +87,12 @@ def read_request(words: Sequence[str], *, loader: ConfigLoader | None = None) ->
     if taken:
         msg = f"{taken[0]} is not for the user to set: an ablation names and resumes its own runs"
         raise UserError(f"{msg}; sweep_dir=DIR says where they are kept")
-    own = {key: values.pop(key, [default])[-1].strip("'\"") for key, default in _OWN.items()}
+    several = [f"{key}={','.join(values[key])}" for key in _OWN if len(values.get(key, [])) > 1]
+    if several:
+        raise UserError(
+            f"{several[0]}: an ablation has one {several[0].partition('=')[0]}, no list"
+        )
+    own = {key: values.pop(key, [default])[0].strip("'\"") for key, default in _OWN.items()}
     _one_of("split", own["split"], SPLITS)
     _one_of("equal", own["equal"], EQUALS)
     _one_of("baselines", own["baselines"].lower(), ("true", "false"))
@@ -148,7 +153,7 @@ def _default_folder(
     """The same strategies, axes and common settings find the same folder, whatever the seeds."""
     names = ",".join(strategy.replace(",", "+") for strategy in axes["strategy"])
     safe = re.sub(r"[^\w+,-]", "", names)[:80]
-    shared = [*axes, own["split"], own["equal"], *shaping(common)]
+    shared = [*sorted(axes), own["split"], own["equal"], *shaping(common)]
     digest = hashlib.sha256("\n".join(shared).encode()).hexdigest()[:6]
     return Path("sweeps") / f"{safe}-{digest}"
 

@@ -83,7 +83,7 @@ class RunFolder:
             msg = (
                 f"the manifest has changed since {self.path} began: other split or role, gone or "
                 f"new are {', '.join(moved[:5])}{' ...' if len(moved) > 5 else ''}. Restore the "
-                f"manifest, or begin a new run"
+                f"manifest, or begin anew in another folder"
             )
             raise UserError(msg)
 

@@ -173,6 +173,29 @@ def test_equal_compute_gives_a_slower_arm_fewer_steps(words, monkeypatch):
     ablate([*asked, *words])
 
 
+def test_equal_compute_holds_each_setting_against_its_own_supervised_run(words, monkeypatch):
+    def seconds(config):
+        return (2 if "mean_teacher" in config.strategies else 1) * (
+            1 + config.data.batch["healthy"]
+        )
+
+    monkeypatch.setattr(compute, "step_seconds", seconds)
+    asked = ["strategy=mean_teacher", "equal=compute", *words, "data.batch.healthy=0,1"]
+    found = rows(ablate(asked))
+    assert found.set_index(["arm", "data.batch.healthy"])["steps"].to_dict() == {
+        ("supervised, no healthy", 0): 4,
+        ("supervised", 1): 4,
+        ("mean_teacher", 0): 2,
+        ("mean_teacher", 1): 2,
+    }
+
+
+def test_equal_compute_needs_a_supervised_run_before_it_times_any(words, monkeypatch):
+    monkeypatch.setattr(compute, "step_seconds", lambda config: pytest.fail("timed"))
+    with pytest.raises(UserError, match="against the arm 'supervised' of its setting"):
+        ablate(["strategy=mean_teacher", "baselines=false", "equal=compute", *words])
+
+
 def test_a_manifest_that_moved_a_case_is_refused(words, phantom, tmp_path):
     table = with_absolute_paths(phantom)
     manifest = tmp_path / "manifest.csv"
@@ -182,7 +205,7 @@ def test_a_manifest_that_moved_a_case_is_refused(words, phantom, tmp_path):
     moved = table.index[(table["role"] == "labelled") & (table["split"] == "train")][0]
     table.loc[moved, "split"] = "val"
     table.to_csv(manifest, index=False)
-    with pytest.raises(UserError, match=f"split otherwise.*{table.loc[moved, 'case']}"):
+    with pytest.raises(UserError, match=f"other split or role.*{table.loc[moved, 'case']}"):
         ablate(["strategy=supervised,mean_teacher", *asked])
     assert len(rows(folder)) == 1
     assert len(list(folder.glob("runs/*"))) == 1
@@ -232,12 +255,14 @@ def test_a_run_is_not_gone_on_with_as_another(words):
     asked = ["strategy=supervised", "baselines=false", *words]
     folder = ablate(asked)
     [run] = folder.glob("runs/*")
-    (run / "row.json").unlink()
     config = OmegaConf.load(run / "config.yaml")
     config.optim.lr = 0.5
     OmegaConf.save(config, run / "config.yaml")
-    with pytest.raises(FailedRunsError, match=r"optim\.lr is 0\.5 in the run"):
-        ablate(asked)
+    for _ in ("finished", "begun"):
+        with pytest.raises(UserError, match=r"optim\.lr is 0\.5 in the run"):
+            ablate([*asked, "seed=0,1"])
+        (run / "row.json").unlink(missing_ok=True)
+    assert len(list(folder.glob("runs/*"))) == 1
 
 
 def test_a_run_that_another_process_has_finished_is_not_repeated(words, monkeypatch):

@@ -53,7 +53,7 @@ def test_the_healthy_share_as_an_axis_leaves_one_run_without():
     without = [cell for cell in found if cell.arm == "supervised, no healthy"]
     assert len(without) == 1
     assert [w for w in without[0].overrides if "healthy" in w] == ["data.batch.healthy=0"]
-    assert without[0].axes == {}
+    assert without[0].axes == {"data.batch.healthy": "0"}
 
 
 def test_supervised_without_the_healthy_stream_has_one_name():
@@ -61,6 +61,9 @@ def test_supervised_without_the_healthy_stream_has_one_name():
     named = ["supervised, no healthy", "mil", "supervised", "mil"]
     assert arms(*words, "baselines=false") == named
     assert sorted(arms(*words)) == sorted(named)  # the added one is the same run
+    for baselines in ("true", "false"):
+        words = ["strategy=supervised", "data.batch.healthy=0", f"baselines={baselines}"]
+        assert arms(*words) == ["supervised, no healthy"]
 
 
 def test_seeds_share_their_splits_unless_told_otherwise():
@@ -84,6 +87,18 @@ def test_the_same_command_finds_the_same_folder():
     assert folder == read_request([*words, "seed=0,1,2"]).folder
     assert folder != read_request(["strategy=mil,supervised", "optim.lr=1e-4"]).folder
     assert str(read_request([*words, "sweep_dir=here/x"]).folder) == "here/x"
+    swept = ["data.labelled=8,16", "model.depth=1,2"]
+    assert read_request([*words, *swept]).folder == read_request([*words, *swept[::-1]]).folder
+
+
+def test_the_order_of_swept_settings_names_no_other_run():
+    words = ["strategy=mil", "baselines=false", "data.labelled=8,16", "model.depth=1,2"]
+    names = {cell.name for cell in cells(*words)}
+    assert names == {cell.name for cell in cells(*words[::-1])}
+    begun = read_request(words).axes
+    fewer = read_request(["strategy=mil", "baselines=false", "model.depth=1,2", "data.labelled=8"])
+    joined = cells_of(fewer.along(begun), healthy=True)
+    assert {cell.name for cell in joined} < names
 
 
 @pytest.mark.parametrize(
@@ -92,6 +107,7 @@ def test_the_same_command_finds_the_same_folder():
         (["seed=0,1"], "strategy=supervised,mean_teacher"),
         (["strategy=mil", "split=train"], "val, test"),
         (["strategy=mil", "equal=money"], "steps, compute"),
+        (["strategy=mil", "split=val,test"], "one split, no list"),
         (["strategy=[mil"], "cannot read"),
         (["mil"], "cannot read"),
         (["strategy=mil", "optim.lr=range(1,x)"], "cannot read"),
