@@ -24,13 +24,8 @@ from semilung.files import parse_value, read_yaml
 from semilung.naming import mixture_name
 from semilung.nested import fits, leaves, plain
 from semilung.training import TrainConfig
+from semilung.training.config import CHANGEABLE, RESUMABLE
 from semilung.types import UserError
-
-RESUMABLE = ("data.workers", "trainer.threads", "data.cache", "evaluation.empty")
-"""Settings that may differ between a run and its continuation, for they change no result."""
-
-CHANGEABLE = (*RESUMABLE, "trainer.devices")
-"""Settings that may differ all the same: a run goes on with as many processes as there are."""
 
 
 @dataclass

@@ -94,6 +94,38 @@ def test_evaluate_shows_another_convention_for_empty_masks(trained, tmp_path, ca
     assert "needs a run folder" in capsys.readouterr().err
 
 
+def test_a_runs_own_figures_are_not_overwritten_by_others(trained, phantom, tmp_path):
+    run_ = shutil.copytree(trained, tmp_path / "r")
+    assert run("evaluate", run_) == 0
+    own = (run_ / "evaluation-test-last/cases.csv").read_bytes()
+    other = tmp_path / "test.csv"
+    table = pd.read_csv(phantom).query("split == 'test'")
+    for column in ("image", "mask", "anatomy"):
+        table[column] = [
+            str(phantom.parent / p) if isinstance(p, str) else p for p in table[column]
+        ]
+    table.to_csv(other, index=False)
+    for words, folder in (
+        (("--threshold", "0.9"), "evaluation-test-last-threshold_0.9"),
+        (("inference.batch_size=1",), "evaluation-test-last-inference.batch_size_1"),
+        ((trained,), "evaluation-test-last-2_runs"),
+        (("--manifest", other), "evaluation-manifest_test-last"),
+    ):
+        assert run("evaluate", run_, *words) == 0
+        assert (run_ / folder / "cases.csv").is_file()
+    assert (run_ / "evaluation-test-last/cases.csv").read_bytes() == own
+
+
+def test_pictures_of_an_earlier_judgement_go(trained, tmp_path):
+    asked = ("evaluate", trained, "--out", tmp_path)
+    assert run(*asked, "--threshold", "0") == 0
+    marked = {picture.name for picture in (tmp_path / "overlays").iterdir()}
+    assert run(*asked, "--threshold", ".999999") == 0
+    kept = {picture.name for picture in (tmp_path / "overlays").iterdir()}
+    cases = pd.read_csv(tmp_path / "cases.csv").query("reference_volume_mm3 > 0")["case"]
+    assert kept == {f"{case}.png" for case in cases} < marked
+
+
 def test_a_finished_run_is_used_with_other_inference_settings(trained, phantom, tmp_path, capsys):
     asked = ("evaluate", trained, "--out", tmp_path / "e")
     assert run(*asked, "inference.threshold=0", "inference.precision=bf16-mixed") == 0

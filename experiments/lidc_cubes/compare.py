@@ -38,8 +38,8 @@ def semilung(*arguments: object) -> int:
 def judge(run: Path, name: str, *words: object) -> Path:
     """Evaluate a run, where that has not been done; the folder of its tables."""
     there = run / f"evaluation-{name}-last"
-    if not (there / "summary.md").exists():
-        semilung("evaluate", run, *words, "--out", there)
+    if not (there / "summary.md").exists() and semilung("evaluate", run, *words, "--out", there):
+        sys.exit(f"{run} could not be judged")
     return there
 
 

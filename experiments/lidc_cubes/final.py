@@ -18,10 +18,7 @@ from compare import judge, semilung
 
 def judged(run: Path, name: str, *words: object) -> pd.DataFrame:
     """The cases of an evaluation."""
-    table = judge(run, name, *words) / "cases.csv"
-    if not table.exists():
-        sys.exit(f"{run} could not be judged")
-    return pd.read_csv(table)
+    return pd.read_csv(judge(run, name, *words) / "cases.csv")
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ from omegaconf import DictConfig
 from semilung.ablation.cells import Cell
 from semilung.ablation.folder import SweepFolder, row_of
 from semilung.config import (
-    RESUMABLE,
     load_run_config,
     resumed,
     to_command,
@@ -28,6 +27,7 @@ from semilung.evaluation import Report, summarise
 from semilung.files import write_text
 from semilung.training import TrainConfig, judge, split_cases, train
 from semilung.training.checkpoint import load_checkpoint
+from semilung.training.config import RESUMABLE
 from semilung.training.cost import read_cost
 from semilung.types import UserError
 

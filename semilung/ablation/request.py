@@ -14,7 +14,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
-from semilung.config import RESUMABLE
+from semilung.training.config import RESUMABLE
 from semilung.types import Split, UserError
 
 SPLITS = ("val", "test")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from semilung.cli.say import say
 from semilung.cli.settings import parted
-from semilung.types import UserError
+from semilung.types import SPLITS, UserError
 
 if TYPE_CHECKING:
     from semilung.training import TrainConfig
@@ -28,7 +28,8 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=_threshold, metavar="P|val", help="foreground above "
                         "this probability instead of the run's; val: the one with the best Dice "
                         "on the run's validation cases")  # fmt: skip
-    parser.add_argument("--out", type=Path, help="default: RUN/evaluation-<what>-<checkpoint>")
+    parser.add_argument("--out", type=Path, help="default: RUN/evaluation-<what>-<checkpoint>, "
+                        "with what differs from the run's own settings after it")  # fmt: skip
     parser.set_defaults(run=_evaluate)
 
 
@@ -80,11 +81,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     configs = _configs(runs, settings)
     empty = configs[0].evaluation.empty
     if arguments.manifest and not arguments.split:
-        cases, what = unseen_cases(runs, configs, arguments.manifest), "manifest"
+        cases = unseen_cases(runs, configs, arguments.manifest)
+        what = _named(arguments.manifest)
     else:
         what = arguments.split or "test"
         cases = split_cases(runs, configs, what, manifest=arguments.manifest)
-    out = arguments.out or runs[0] / f"evaluation-{what}-{arguments.checkpoint}"
+    out = arguments.out or runs[0] / _folder(what, len(runs), settings, arguments)
     report = judge(
         runs,
         configs,
@@ -110,6 +112,21 @@ def _configs(runs: list[Path], settings: list[str]) -> list[TrainConfig]:
 
     first, *others = [load_run_config(run) for run in runs]
     return [with_settings(first, settings), *others]
+
+
+def _named(manifest: Path) -> str:
+    """What the cases of a manifest are called in names of files."""
+    name = re.sub(r"[^\w.]+", "_", manifest.stem)
+    return f"manifest_{name}" if name in SPLITS else name
+
+
+def _folder(what: str, runs: int, settings: list[str], arguments: argparse.Namespace) -> str:
+    """Its own for whatever is not the run's own figures, which reports show as the run's."""
+    marks = [f"{runs}_runs"] if runs > 1 else []
+    marks += [word for word in settings if word.startswith("inference.")]
+    marks += [] if arguments.threshold is None else [f"threshold_{arguments.threshold}"]
+    safe = [re.sub(r"[^\w.]+", "_", mark) for mark in marks]
+    return "-".join(["evaluation", what, arguments.checkpoint, *safe])
 
 
 def _threshold(word: str) -> float | str:

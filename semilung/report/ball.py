@@ -54,7 +54,10 @@ def _of_run(run: Run) -> list[float] | None:
     judged = [cases[name] for name in positive if name in cases]
     if not train or len(judged) < len(positive) or not _cubes([*train, *judged]):
         return None
-    fitted = _fit(_masks(train))
+    seen = [volume for volume in _masks(train) if _lesion(volume).any()]
+    if not seen:
+        return None
+    fitted = _fit(seen)
     return [dice(fitted, volume.data) for volume in _masks(judged)]
 
 
@@ -72,10 +75,14 @@ def _masks(cases: Sequence[Case]) -> list[Volume]:
     return [to_ras(read_volume(case.mask)) for case in cases if case.mask]
 
 
+def _lesion(volume: Volume) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = (volume.data > 0) & (volume.data != IGNORE)
+    return found
+
+
 def _fit(volumes: Sequence[Volume]) -> NDArray[Any]:
     spacing_mm, shape = volumes[0].spacing_mm, volumes[0].shape
-    lesions = [(volume.data > 0) & (volume.data != IGNORE) for volume in volumes]
-    centre = np.mean([np.argwhere(lesion).mean(axis=0) for lesion in lesions], axis=0)
+    centre = np.mean([np.argwhere(_lesion(v)).mean(axis=0) for v in volumes], axis=0)
     radii = np.arange(STEP_MM, min(spacing_mm) * shape[0] / 2, STEP_MM)
     ball = best_ball([volume.data for volume in volumes], spacing_mm, radii, centre)
     return content_blind_ball(shape, ball.centre_voxel, ball.radius_mm, spacing_mm)

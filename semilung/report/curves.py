@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -18,8 +16,8 @@ from semilung.report.text import listed
 def learning(group: Group, seen: dict[str, Look]) -> Plot | None:
     """Labelled loss and validation Dice over steps; None where nothing was logged."""
     panels = [
-        ("labelled loss", _curve(group, ("terms/supervised/labelled", "loss"))),
-        ("validation Dice", _curve(group, ("val/dice",))),
+        ("labelled loss", _curve(group, "terms/supervised/labelled")),
+        ("validation Dice", _curve(group, "val/dice")),
     ]
     panels = [(label, curves) for label, curves in panels if curves]
     if not panels:
@@ -46,18 +44,15 @@ def learning(group: Group, seen: dict[str, Look]) -> Plot | None:
     return Plot("learning", picture, alt, caption)
 
 
-def _curve(group: Group, names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Contender to a table of steps by runs, of the first of the names that all have."""
-    for name in names:
-        found = {}
-        for contender, runs in group.contenders.items():
-            own = [r.curves[r.curves["name"] == name].dropna(subset="value") for r in runs]
-            columns = [c.drop_duplicates("step").set_index("step")["value"] for c in own if len(c)]
-            if columns:
-                found[contender] = pd.concat(columns, axis=1).sort_index()
-        if found:
-            return found
-    return {}
+def _curve(group: Group, name: str) -> dict[str, pd.DataFrame]:
+    """Contender to a table of steps by runs, where any of its runs has logged the figure."""
+    found = {}
+    for contender, runs in group.contenders.items():
+        own = [r.curves[r.curves["name"] == name].dropna(subset="value") for r in runs]
+        columns = [c.drop_duplicates("step").set_index("step")["value"] for c in own if len(c)]
+        if columns:
+            found[contender] = pd.concat(columns, axis=1).sort_index()
+    return found
 
 
 def _draw_curves(axes: Axes, curves: dict[str, pd.DataFrame], seen: dict[str, Look]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +16,12 @@ from semilung.files import write_text
 from semilung.naming import BASELINE
 from semilung.report import curves, ledger, pictures, plots, tables, words
 from semilung.report.ball import ball_dice
+from semilung.report.elsewhere import elsewhere
 from semilung.report.figures import FIGURES, Figure, compared, known, records
 from semilung.report.plots import Plot
 from semilung.report.read import read_study
 from semilung.report.refuse import require_fair
-from semilung.report.study import Group, Run, Study
+from semilung.report.study import Group, Study, blank
 from semilung.report.style import Look, looks
 from semilung.report.tables import Table
 from semilung.report.text import without_folders
@@ -69,7 +68,9 @@ def write_html(
         told = "no such figure" if figure not in FIGURES else "it is undefined in some run"
         msg = f"--figure {figure}: {told}; these runs have: {found}"
         raise UserError(msg)
-    context = _context(study, chosen, {f: compared(study, f) for f in measured})
+    beside, refused = elsewhere(study)
+    caveats += refused
+    context = _context(study, chosen, {f: compared(study, f) for f in measured}, beside)
     out = out or folders[0] / "report"
     tables.write_tables(context["tables"].values(), out / "tables")
     page = _environment().get_template("page.html.j2").render(**context, caveats=caveats)
@@ -77,7 +78,9 @@ def write_html(
     return out / "index.html"
 
 
-def _context(study: Study, figure: Figure, found: dict[Figure, pd.DataFrame]) -> dict[str, Any]:
+def _context(
+    study: Study, figure: Figure, found: dict[Figure, pd.DataFrame], beside: Sequence[Table]
+) -> dict[str, Any]:
     """What the template shows."""
     groups, main = study.groups, found[figure]
     balls = {g.label: ball_dice(g) for g in groups} if figure.name == "dice" else {}
@@ -94,7 +97,7 @@ def _context(study: Study, figure: Figure, found: dict[Figure, pd.DataFrame]) ->
         ledger.settings_table(groups),
         ledger.versions_table(study),
         ledger.failures_table(study),
-        *_figures_elsewhere(study),
+        *beside,
     ]
     overall = list(_overall(study, found, seen, made[2]))
     return {
@@ -118,39 +121,6 @@ def _context(study: Study, figure: Figure, found: dict[Figure, pd.DataFrame]) ->
         if study.asked
         else "",
     }
-
-
-def _figures_elsewhere(study: Study) -> Iterator[Table]:
-    """A table for each cohort of healthy scans, and for each other set that all were judged on."""
-    sets: dict[str, tuple[str, Study]] = {}
-    for cohort in _healthy_cohorts(study):
-        where = f"the healthy scans of cohort {cohort}"
-        sets[f"healthy-{cohort}"] = (where, study.on(partial(_of_cohort, cohort=cohort)))
-    for name in study.runs[0].elsewhere:
-        if all(name in run.elsewhere for run in study.runs):
-            sets[name] = (f"the scans of {name}", study.on(partial(_judged_on, name=name)))
-    for name, (where, other) in sets.items():
-        require_fair(other)
-        found = {figure: compared(other, figure) for figure in known(other.runs)}
-        if found:
-            safe = re.sub(r"[^\w.-]+", "_", name)
-            caption = f"On {where}, with 95 % intervals"
-            yield tables.figures_table(found, f"figures-{safe}", caption)
-
-
-def _healthy_cohorts(study: Study) -> list[str]:
-    """Cohorts of the healthy scans, where there are several."""
-    cases = study.runs[0].cases
-    names = sorted(cases.loc[cases["reference_volume_mm3"] == 0, "cohort"].dropna().unique())
-    return names if len(names) > 1 else []
-
-
-def _of_cohort(run: Run, *, cohort: str) -> pd.DataFrame:
-    return run.cases[(run.cases["cohort"] == cohort) & (run.cases["reference_volume_mm3"] == 0)]
-
-
-def _judged_on(run: Run, *, name: str) -> pd.DataFrame:
-    return run.elsewhere[name]
 
 
 def _first_configs(groups: Sequence[Group]) -> dict[str, list[Any]]:
@@ -200,7 +170,7 @@ def _overall(
 def _is_count(axis: str, study: Study) -> bool:
     values = {run.values[axis] for run in study.runs}
     return len(values) > 1 and all(
-        isinstance(v, int | float) and not isinstance(v, bool) for v in values
+        isinstance(v, int | float) and not isinstance(v, bool) and not blank(v) for v in values
     )
 
 

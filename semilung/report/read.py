@@ -12,13 +12,14 @@ import pandas as pd
 from semilung.files import read_json, read_yaml
 from semilung.naming import mixture_name
 from semilung.nested import leaves
-from semilung.report.study import Run, Study
+from semilung.report.study import Run, Study, blank
+from semilung.training.config import RESUMABLE
 from semilung.types import SPLITS, UserError
 
 FOLDS = ("data.folds", "data.fold")
 """Folds of one cross-validation are parts of one figure, not settings to compare."""
 
-_NOT_COMPARED = ("seed", "data.manifest", "data.cache", "data.workers", "trainer.threads", *FOLDS)
+_NOT_COMPARED = ("seed", "data.manifest", *RESUMABLE, *FOLDS)
 _EMPTY_CURVES = {"step": float, "name": str, "value": float}
 
 
@@ -141,7 +142,7 @@ def _own_options(runs: Sequence[Run]) -> list[Run]:
     shared = [key for key in keys if _everywhere(key, runs)]
     renamed = []
     for run in runs:
-        own = [k for k in keys if k not in shared and not _blank(run.values[k])]
+        own = [k for k in keys if k not in shared and not blank(run.values[k])]
         arm = ", ".join(
             [run.arm, *(f"{k.removeprefix('strategies.')}={run.values[k]}" for k in own)]
         )
@@ -150,7 +151,7 @@ def _own_options(runs: Sequence[Run]) -> list[Run]:
 
 
 def _everywhere(key: str, runs: Sequence[Run]) -> bool:
-    return all(not _blank(run.values.get(key)) for run in runs) or not key.startswith("strategies.")
+    return all(not blank(run.values.get(key)) for run in runs) or not key.startswith("strategies.")
 
 
 def _read_run(folder: Path, split: str) -> Run:
@@ -227,10 +228,6 @@ def _require_judged(folders: Sequence[Path], split: str) -> None:
 
 def _evaluation(folder: Path, split: str) -> Path:
     return folder / f"evaluation-{split}-last"
-
-
-def _blank(value: Any) -> bool:
-    return value is None or value == "" or value != value  # NaN is unlike itself
 
 
 def _whole(value: Any) -> Any:

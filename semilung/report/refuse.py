@@ -37,6 +37,15 @@ def require_fair(study: Study) -> list[str]:
 
 
 def _require_same_cases(groups: Sequence[Group]) -> None:
+    by_manifest: dict[object, list[Group]] = defaultdict(list)
+    for group in groups:
+        # groups of different manifests are settings of their own, within which arms are compared
+        by_manifest[group.runs[0].values.get("data.manifest")].append(group)
+    for alike in by_manifest.values():
+        _require_equal(alike)
+
+
+def _require_equal(groups: Sequence[Group]) -> None:
     judged: dict[str, dict[str, str]] = defaultdict(dict)
     for group in groups:
         for name, runs in group.contenders.items():

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from semilung.naming import BASELINE
+from semilung.report.text import without_folders
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,16 @@ class Study:
         return [Group(label, contenders) for label, contenders in found.items()]
 
 
+def blank(value: Any) -> bool:
+    """Whether a setting has no value, as a strategy's own has in arms without it."""
+    return value is None or value == "" or value != value  # NaN is unlike itself
+
+
 def setting_label(values: Mapping[str, Any]) -> str:
-    """Values as the command line has them.
+    """Values as the command line has them, without folders of the machine.
 
     Example:
         >>> setting_label({"data.labelled": 8, "model.depth": 2})
         'data.labelled=8, model.depth=2'
     """
-    return ", ".join(f"{key}={value}" for key, value in values.items())
+    return ", ".join(without_folders(f"{key}={value}") for key, value in values.items())

@@ -18,8 +18,14 @@ FEWEST_SEEDS = 3
 
 
 def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, Any]:
-    """The row of the best mean; of equals the first."""
-    return (max if figure.more_is_better else min)(rows, key=lambda row: row["mean"])
+    """The row that is furthest ahead of the reference on the cases of both; of equals the first.
+
+    Where all cases are defined, it is the best mean. Where some are not (HD95 of a silent net), a
+    mean runs over the cases that an arm chose to speak of, and would flatter silence.
+    """
+    sign = 1 if figure.more_is_better else -1
+
+    return max(rows, key=lambda row: sign * row["difference"] if row["n_pairs"] else 0.0)
 
 
 def lead(found: pd.DataFrame, figure: Figure) -> str:
@@ -70,7 +76,7 @@ def headline(
     for name, rows in found.groupby("setting", sort=False):
         setting = str(name)
         arms = records(rows)
-        cases = int(rows["n_cases"].max() + rows["n_undefined"].max())
+        cases = int((rows["n_cases"] + rows["n_undefined"]).max())
         on = f"On {counted(cases, f'{split} {scans}')}{'' if figure.healthy else ' with nodules'}"
         seeds = counted(int(rows["n_seeds"].max()), "seed")
         sentence = f"{on} and {seeds}{f', at {setting}' if setting else ''}, "
@@ -92,9 +98,10 @@ def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
     if best is reference:
         return f"none of {len(rows)} arms is ahead of {best['arm']}, which reaches a {value}."
     low, high = best["difference_low"], best["difference_high"]
+    on_both = " on the cases that both define" if _undefined(best, reference) else ""
     sentence = (
-        f"{best['arm']} has the best mean of {len(rows)} arms, a {value}: "
-        f"{signed(best['difference'], d)} against {reference['arm']}. "
+        f"{best['arm']} is the best of {len(rows)} arms, with a {value}: "
+        f"{signed(best['difference'], d)} against {reference['arm']}{on_both}. "
     )
     if not (paired := between(low, high, d)):
         return (
@@ -106,6 +113,10 @@ def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
     side = "above" if figure.more_is_better else "below"
     link = "and" if best["p_holm"] < SIGNIFICANT else "but"
     return f"{sentence}is {side} zero, {link} {_p(best['p_holm'])} after Holm's correction."
+
+
+def _undefined(*rows: Mapping[str, Any]) -> bool:
+    return any(row["n_undefined"] for row in rows)
 
 
 def _p(value: float) -> str:
@@ -168,13 +179,20 @@ def _taken_off(group: Group, best: str) -> str:
 def caveats(study: Study) -> list[str]:
     """What a reader must know before believing the figures."""
     told = []
-    seeds = {n: _seeds(runs) for g in study.groups for n, runs in g.contenders.items()}
+    counts = [(n, _seeds(runs)) for g in study.groups for n, runs in g.contenders.items()]
+    seeds = {name: min(count for n, count in counts if n == name) for name, _ in counts}
     few = sorted(name for name, count in seeds.items() if count < FEWEST_SEEDS)
     if min(seeds.values()) == 1:
         told.append("One seed: the intervals hold the scatter of cases, not that of training.")
     elif few:
         told.append(
             f"Fewer than {FEWEST_SEEDS} seeds of {listed(few)}: the intervals are too narrow."
+        )
+    cuts = sorted({cut for run in study.runs for cut in run.cases.get("threshold", ())})
+    if len(cuts) > 1:
+        told.append(
+            f"Runs were cut at different thresholds ({listed(f'{cut:g}' for cut in cuts)}), so "
+            f"arms differ by their operating point too."
         )
     if study.split == "val":
         told.append(

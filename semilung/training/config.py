@@ -11,6 +11,12 @@ from semilung.inference import InferenceConfig
 from semilung.inference.config import PRECISIONS
 from semilung.types import UserError
 
+RESUMABLE = ("data.workers", "trainer.threads", "data.cache", "evaluation.empty")
+"""Settings that may differ between a run and its continuation, for they change no result."""
+
+CHANGEABLE = (*RESUMABLE, "trainer.devices")
+"""Settings that may differ all the same: a run goes on with as many processes as there are."""
+
 
 @dataclass
 class OptimConfig:

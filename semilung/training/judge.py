@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -45,7 +46,7 @@ def judge(
         configs: Their configs, which must prepare scans alike.
         cases: Labelled and healthy ones, which no run has trained on.
         out: Folder of `cases.csv`, `lesions.csv`, `summary.csv`, `summary.md` and `overlays/`.
-        what: What the cases are called: `val`, `test` or `manifest`.
+        what: What the cases are called: `val`, `test`, or a manifest's name.
         checkpoint: `last` or `best`.
         empty: Convention for empty masks that is shown beside ours.
         threshold: Foreground above this probability; None is the first run's own. `val` takes the
@@ -66,6 +67,9 @@ def judge(
     if threshold is not None:
         inference = replace(inference, threshold=threshold)
     judged = prepare(cases, config.data)
+    for picture in (out / "overlays").glob("*.png"):  # of an earlier judgement
+        with suppress(OSError):
+            picture.unlink()
     report = evaluate_cases(
         models,
         judged,

@@ -43,8 +43,8 @@ def test_the_headline_tells_figures_worked_out_by_hand(page):
     text = Reader(page.read_text()).text
     # Seeds add 0, 0.01 and 0.02; mean teacher: (0.7 + 0.6 + 0.5 + 0.8) / 4 + 0.01 = 0.66,
     # supervised: 0.5 + 0.01. Every case gains 0.1 to 0.2, so the interval is above zero.
-    assert "On 4 validation cases with nodules and 3 seeds, mean_teacher has the best mean" in text
-    assert "a Dice of 0.660" in text
+    assert "On 4 validation cases with nodules and 3 seeds, mean_teacher is the best of" in text
+    assert "with a Dice of 0.660" in text
     assert "+0.150 against supervised" in text
     assert "is above zero, but p" in text  # four pairs cannot reach 0.05
     # 5 mm3 a scan against 500: 99 % less; supervised marks 10.
@@ -209,7 +209,7 @@ def test_settings_of_one_arm_are_compared_with_one_another(tmp_path):
 def test_another_figure_is_the_headline_where_asked(tmp_path, sweep):
     page = write_html([sweep], tmp_path, figure="healthy_fp_mm3")
     text = Reader(page.read_text()).text
-    assert "On 2 validation healthy scans and 3 seeds, mean_teacher has the best mean" in text
+    assert "On 2 validation healthy scans and 3 seeds, mean_teacher is the best of 3 arms" in text
     assert "Healthy false positives of 5.0" in text
 
 
@@ -226,6 +226,37 @@ def test_an_unknown_figure_is_refused_with_those_that_there_are(sweep, tmp_path)
         write_html([sweep], tmp_path, figure="accuracy")
     with pytest.raises(UserError, match="undefined in some run"):
         write_html([sweep], tmp_path, figure="brier")
+
+
+def test_a_sweep_of_the_healthy_share_is_drawn(tmp_path):
+    sweep = write_sweep(tmp_path / "s", seeds=(0,))
+    rows = pd.read_csv(sweep / "results.csv")
+    rows.insert(3, "data.batch.healthy", [0, 1, 1])
+    rows.to_csv(sweep / "results.csv", index=False)
+    assert "against data.batch.healthy" in write_html([sweep]).read_text()
+    rows["data.batch.healthy"] = [None, 1, 2]  # no count where it is absent
+    rows.to_csv(sweep / "results.csv", index=False)
+    assert "against data.batch.healthy" not in write_html([sweep]).read_text()
+
+
+def test_arms_cut_at_different_thresholds_are_told(tmp_path):
+    runs = []
+    for cut, strategies in ((0.5, ("supervised",)), (0.9, ("supervised", "mil"))):
+        table = cases((0.5, 0.6, 0.7, 0.8)).assign(threshold=cut)
+        runs.append(write_run(tmp_path / f"{cut}", table, strategies=strategies))
+    assert "cut at different thresholds (0.5 and 0.9)" in write_html(runs).read_text()
+
+
+def test_scans_elsewhere_that_cannot_be_compared_cost_no_report(tmp_path):
+    runs = []
+    for i, strategies in enumerate((("supervised",), ("supervised", "mil"))):
+        run = write_run(tmp_path / f"{i}", cases((0.5, 0.6, 0.7, 0.8)), strategies=strategies)
+        other = cases((), (7.0,), nodules=(), healthy=(f"b{i}",))
+        write_evaluation(run, other, "background-last")
+        runs.append(run)
+    page = write_html(runs)
+    assert "No table on the scans of background: test cases differ" in page.read_text()
+    assert not (page.parent / "tables/figures-background.csv").exists()
 
 
 def test_scans_judged_elsewhere_have_a_table_of_their_own(tmp_path):

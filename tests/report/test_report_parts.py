@@ -26,10 +26,11 @@ ALARMS = FIGURES["healthy_fp_mm3"]
 
 
 def row(arm, mean, difference=math.nan, low=math.nan, high=math.nan, p_holm=math.nan, setting=""):
-    """A row of a comparison; the interval of the mean is 0.1 wide."""
+    """A row of a comparison over 10 cases; the interval of the mean is 0.1 wide."""
+    pairs = 0 if math.isnan(difference) else 9
     return {
         "setting": setting, "arm": arm, "n_cases": 9, "n_undefined": 1, "n_seeds": 3,
-        "mean": mean, "low": mean - 0.05, "high": mean + 0.05, "difference": difference,
+        "n_pairs": pairs, "mean": mean, "low": mean - 0.05, "high": mean + 0.05, "difference": difference,
         "difference_low": low, "difference_high": high, "p": p_holm, "p_holm": p_holm,
     }  # fmt: skip
 
@@ -69,7 +70,7 @@ def test_a_reference_that_is_best_is_not_beaten(study):
 
 def test_fewer_false_positives_are_better(study):
     rows = [row("supervised", 9.0), row("mil", 2.0, -7.0, -9.0, -3.0, 0.01)]
-    assert "mil has the best mean of 2 arms" in told(study, rows, ALARMS)
+    assert "mil is the best of 2 arms" in told(study, rows, ALARMS)
     assert "is below zero, and p = 0.010" in told(study, rows, ALARMS)
 
 
@@ -79,6 +80,18 @@ def test_fewer_false_positives_are_better(study):
 )
 def test_the_ball_is_beaten_by_the_whole_interval_or_not(study, ball, said):
     assert f"{said} the content-blind ball" in told(study, [row("mil", 0.495)], ball={"": ball})
+
+
+def test_an_arm_that_is_silent_on_the_hard_cases_is_not_the_best_for_that(study):
+    rows = [row("supervised", 9.0), row("mil", 6.0, 1.5, 0.5, 2.5, 0.01)]
+    rows[0] |= {"n_cases": 10, "n_undefined": 0}
+    rows[1] |= {"n_cases": 6, "n_undefined": 4, "n_pairs": 6}
+    said = told(study, rows, FIGURES["hd95_mm"])
+    assert "none of 2 arms is ahead of supervised" in said
+    assert said.startswith("On 10 validation cases")
+    rows[1] |= {"difference": -1.5, "difference_low": -2.5, "difference_high": -0.5}
+    said = told(study, rows, FIGURES["hd95_mm"])
+    assert "\N{MINUS SIGN}1.5 against supervised on the cases that both define." in said
 
 
 def test_several_settings_have_a_sentence_above_them():
@@ -164,6 +177,15 @@ def test_the_ball_takes_place_and_size_from_the_training_masks(tmp_path):
     # the middle. It shares 15, 19, 20, 28 and 32 voxels with each where it has 19, 27, 33, 57 and
     # 81; the 27 fit best (38 / 60). They all lie in the judged ball's 33: 54 / 60.
     assert ball_of(tmp_path, write_cubes(tmp_path / "cubes")) == 0.9
+
+
+def test_an_empty_mask_takes_no_part_in_the_ball(tmp_path):
+    # t2 alone fits its own ball of 33 voxels, one voxel off the judged one, which shares 20 of them
+    manifest = write_cubes(tmp_path / "cubes")
+    for name, ball in (("t1", 20 / 33), ("t2", None)):
+        nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.uint8), np.diag([-1, -1, 1, 1])),
+                 manifest.parent / f"{name}.nii.gz")  # fmt: skip
+        assert ball_of(tmp_path / name, manifest) == ball
 
 
 def test_there_is_no_ball_where_cases_are_no_cubes_or_gone(tmp_path):

@@ -56,6 +56,32 @@ def test_folds_of_one_arm_make_one_whole(tmp_path):
         write_html(runs[:3], tmp_path / "out")
 
 
+def test_manifests_are_settings_within_which_cases_must_be_the_same(tmp_path):
+    runs = []
+    for strategies in (("supervised",), ("supervised", "mil")):
+        for name, nodules in (("x", NODULES), ("y", ("m1", "m2", "m3", "m4"))):
+            runs.append(
+                write_run(
+                    tmp_path / f"{strategies[-1]}{name}", cases(DICE, nodules=nodules),
+                    strategies=strategies, data={"manifest": f"/home/ann/{name}.csv"},
+                    splits={case: {"role": "labelled", "split": "val"} for case in nodules},
+                )
+            )  # fmt: skip
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "sweep.yaml").write_text("split: val\n")
+    (sweep / "runs").mkdir()
+    lines = ["run,arm,seed,data.manifest,split"]
+    for run in runs:
+        run.rename(sweep / "runs" / run.name)
+        arm, name = run.name[:-1], run.name[-1]
+        lines.append(f"{run.name},{arm},0,/home/ann/{name}.csv,val")
+    (sweep / "results.csv").write_text("\n".join(lines) + "\n")
+    text = write_html([sweep]).read_text()
+    assert "data.manifest=…/x.csv" in text
+    assert "/home/ann" not in text
+
+
 def test_two_runs_of_one_arm_and_seed(tmp_path):
     runs = [write_run(tmp_path / name, cases(DICE)) for name in ("a", "b")]
     with pytest.raises(UserError, match="a and b are both supervised, seed 0"):
