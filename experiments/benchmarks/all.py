@@ -3,8 +3,8 @@
     SEMILUNG_DATA=... python experiments/benchmarks/all.py [NAME ...]
 
 With names, only those run and the other sections stay as they are. Each section tells its command,
-commit, machine and the load that other work put on it. Ratios within a section can be compared;
-seconds of two sections cannot. NOTES.md says what was learnt.
+commit, machine and its load when it began, of which the section before is part. Ratios within a
+section can be compared; seconds of two sections cannot. NOTES.md says what was learnt.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import pandas as pd
 from reversible import BACKENDS
 
 from semilung.report.style import canvas, looks, svg
+from semilung.training.run import provenance
 
 HERE = Path(__file__).parent
 HEAD = """# Benchmarks
@@ -115,9 +116,9 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """Of the checkout that holds this file."""
-    words = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(words, check=False, capture_output=True, text=True).stdout.strip()
+    """Of semilung's checkout, `+changes` where it is not clean."""
+    revision = str(provenance()["git_revision"])
+    return revision[:7] + revision[40:]
 
 
 def section(name: str, benchmark: Benchmark) -> str:
@@ -136,7 +137,7 @@ def section(name: str, benchmark: Benchmark) -> str:
     print(done.stdout, flush=True)
     parts = [
         f"`OMP_NUM_THREADS={threads} python experiments/benchmarks/{benchmark.command}`",
-        f"Commit {at}. {machine()}. Load by other work when it began: {load:.1f}.",
+        f"Commit {at}. {machine()}. Load of the last minute when it began: {load:.1f}.",
         explained(HERE / script),
         done.stdout.strip(),
     ]

@@ -4,9 +4,9 @@
 
 The same untrained net, window, overlap, weights and windows a pass; MONAI is given the scaled scan,
 ours the one in HU, which preparation has cut to the lungs. Rounds are interleaved: read the ratios,
-to MONAI on the whole scan. Memory is the peak of torch's live allocations, less the result
-(`reversible.py` says how it is seen). "Within the lungs" is the largest difference from MONAI's
-probability on the same cut scan, in the blocks that hold lung.
+to MONAI on the whole scan. Memory is the peak of what torch and numpy allocate, less the result;
+the scaled scan, which MONAI needs whole, is part of it. "Within the lungs" is the largest
+difference from MONAI's probability on the same cut scan, in the blocks that hold lung.
 
 The second table says what skipping can save: how many windows there are, and what share of the cut
 scan's blocks holds lung, below which no windows of any size can get.
@@ -18,6 +18,7 @@ import argparse
 import os
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,15 @@ def timed(work: Callable[[], T]) -> tuple[T, float]:
     return work(), time.perf_counter() - start
 
 
+def peak_mib(work: Callable[[], object]) -> float:
+    """The peak of torch's allocations, and of numpy's, which may lie at another moment."""
+    tracemalloc.start()
+    tensors = peak_bytes(work)
+    arrays = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return (tensors + arrays) / MIB
+
+
 Ways = dict[str, Callable[[], Tensor]]
 WHOLE, CUT = "MONAI, whole scan", "MONAI, cut to the lungs"
 
@@ -102,7 +112,7 @@ def measure(path: Path, net: Counted, args: argparse.Namespace) -> None:
     (cut, lungs), preparing = timed(lambda: prepared_image(scan, data, name=path.name))
     whole, _ = prepared_image(scan, replace(data, crop_to_lungs=False), name=path.name)
     all_ways = ways(net, whole, cut, lungs, data, args.window)
-    peaks = {name: peak_bytes(way) / MIB for name, way in all_ways.items()}
+    peaks = {name: peak_mib(way) for name, way in all_ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in all_ways}
     nets: dict[str, list[float]] = {name: [] for name in all_ways}
     results, windows = {}, {}

@@ -25,7 +25,7 @@ BACKENDS = ("plain", "checkpoint", "memcnn", "fused")
 MIB = 2**20
 
 
-def peak_bytes(step: Callable[[], None]) -> int:
+def peak_bytes(step: Callable[[], object]) -> int:
     """Peak of the bytes allocated, less those freed, since the start of `step`."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         step()

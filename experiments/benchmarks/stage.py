@@ -49,10 +49,11 @@ def make_step(stage: ReversibleStage, x: Tensor, grad: Tensor) -> Callable[[], l
     leaves = [x, *stage.parameters()]
 
     def step() -> list[Tensor]:
-        for leaf in leaves:
-            leaf.grad = None
         stage(x).backward(grad)  # memcnn knows no autograd.grad
-        return [leaf.grad for leaf in leaves if leaf.grad is not None]
+        found = [leaf.grad for leaf in leaves if leaf.grad is not None]
+        for leaf in leaves:  # what a later step freed would count as memory that it gives back
+            leaf.grad = None
+        return found
 
     return step
 

@@ -106,6 +106,7 @@ class Job:
             steps=cost.steps,
             seconds=cost.seconds,
             peak_memory_mib=cost.peak_memory_mib,
+            peak_gpu_memory_mib=cost.peak_gpu_memory_mib,
             **figures(report),
         )
 

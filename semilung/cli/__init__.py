@@ -17,31 +17,33 @@ from semilung.cli.data import add_data
 from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
 from semilung.cli.say import fail
 from semilung.cli.settings import settings_first
-from semilung.cli.train import ABLATE, ablate_command, train_command
+from semilung.cli.train import ABLATE, ablate_command, stopped_by, train_command
+from semilung.stopping import breaking_off
 from semilung.types import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit.
 
-    0 done, 1 a fault of semilung or a failed run of an ablation, 2 a mistake, 75 a training or an
-    ablation that was told to stop (SIGTERM, SIGUSR1) and can go on, 130 interrupted.
+    0 done, 1 a fault of semilung or a failed run of an ablation, 2 a mistake, 75 told to stop
+    (SIGTERM, SIGUSR1) and to be tried again, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.formatwarning = _plain_warning
     threading.excepthook = _plain_thread
     try:
-        if arguments[:1] == ["train"]:
-            train_command(arguments[1:])
-        elif arguments[:1] == ["ablate"] and not {"-h", "--help"} & set(arguments):
-            ablate_command(arguments[1:])
-        else:
-            parsed = _parser().parse_args(settings_first(arguments))
-            parsed.run(parsed)
+        with breaking_off():
+            if arguments[:1] == ["train"]:
+                train_command(arguments[1:])
+            elif arguments[:1] == ["ablate"] and not {"-h", "--help"} & set(arguments):
+                ablate_command(arguments[1:])
+            else:
+                parsed = _parser().parse_args(settings_first(arguments))
+                parsed.run(parsed)
     except UserError as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
+    except KeyboardInterrupt as stop:
+        fail("interrupted", stopped_by(stop))
     sys.exit(0)
 
 

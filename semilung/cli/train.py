@@ -107,13 +107,13 @@ def _train_composed(composed: DictConfig) -> None:
     outcome = train(config, folder, resume=saved is not None)
     if not outcome.finished:
         say(f"stopped at step {outcome.steps}; go on with: semilung train resume={folder}")
-        sys.exit(_stopped_by(outcome.asked))
+        sys.exit(stopped_by(KeyboardInterrupt(outcome.asked)))
     say(f"trained {outcome.steps} steps: {folder}\njudge it with: semilung evaluate {folder}")
 
 
-def _stopped_by(number: int) -> int:
-    """The exit code of a training that a signal stopped: a cluster's is to be tried again."""
-    return 130 if number == signal.SIGINT else TRY_AGAIN
+def stopped_by(stop: KeyboardInterrupt) -> int:
+    """The exit code after a signal, whose number it holds: a cluster's is to be tried again."""
+    return 130 if stop.args in ((), (signal.SIGINT,)) else TRY_AGAIN
 
 
 def ablate_command(words: list[str]) -> None:
@@ -134,6 +134,5 @@ def ablate_command(words: list[str]) -> None:
     except FailedRunsError as error:
         fail(str(error), 1)
     except KeyboardInterrupt as stop:
-        code = _stopped_by(*stop.args or (signal.SIGINT,))
-        fail("interrupted; the same command goes on from here", code)
+        fail("interrupted; the same command goes on from here", stopped_by(stop))
     say(f"results: {folder / 'results.csv'}\nreport: semilung report {folder}")

@@ -202,15 +202,18 @@ def _pull_back(value: Tensor, tensors: list[Tensor]) -> Callable[[Tensor], list[
 
 def _rng_states(device: torch.device) -> list[Tensor]:
     states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+    if device.type == "cpu":
+        return states
+    return [*states, torch.get_device_module(device).get_rng_state(device)]
 
 
 @contextmanager
 def _rng(device: torch.device, states: list[Tensor]) -> Iterator[None]:
     """Draw from `states` inside, and leave the generators outside as they were."""
-    cpu, *cuda = states
-    with torch.random.fork_rng(devices=[device] if cuda else []):
+    cpu, *others = states
+    kind = device.type if others else "cuda"
+    with torch.random.fork_rng(devices=[device] if others else [], device_type=kind):
         torch.set_rng_state(cpu)
-        for state in cuda:
-            torch.cuda.set_rng_state(state, device)
+        for state in others:
+            torch.get_device_module(device).set_rng_state(state, device)
         yield

@@ -149,7 +149,8 @@ def _run(stage: nn.Module, h: Tensor) -> Tensor:
         # where its input is two voxels wide; so small an input is cheap in full precision.
         if min(h.shape[2:]) < 3:
             with torch.autocast("cpu", enabled=False):
-                return stage(h.float())  # type: ignore[no-any-return]
+                full = torch.promote_types(h.dtype, torch.float32)
+                return stage(h.to(full))  # type: ignore[no-any-return]
     return stage(h)  # type: ignore[no-any-return]
 
 

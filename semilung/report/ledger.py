@@ -19,7 +19,7 @@ STATUSES = {"warning": "▲ warning", "ok": "● ok", "not applicable": "○ not
 
 def cost_table(study: Study) -> Table | None:
     """Time and memory of each run; None where nothing is known."""
-    keys = ("steps", "seconds", "peak_memory_mib", "threads")
+    keys = ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib", "threads")
     data = pd.DataFrame(
         [
             {"run": run.name, "arm": run.arm, "seed": run.seed, **run.values}
@@ -30,19 +30,22 @@ def cost_table(study: Study) -> Table | None:
     if not data["seconds"].notna().any():
         return None
     by = ["arm", *study.axes]
+    peaks = {"peak_memory_mib": "peak memory (MiB)", "peak_gpu_memory_mib": "on the GPU (MiB)"}
+    if not data["peak_gpu_memory_mib"].gt(0).any():
+        del peaks["peak_gpu_memory_mib"]
     rows = []
     for key, own in data.groupby(by, sort=False):
-        means = own[["steps", "seconds", "peak_memory_mib"]].mean()
+        means = own[["steps", "seconds"]].mean()
         rows.append(
             [*map(str, key), str(len(own)), number(means["steps"], 0),
              number(means["seconds"] / 60, 1), number(means["seconds"] / means["steps"], 2),
-             number(own["peak_memory_mib"].max(), 0)]
+             *(number(own[peak].max(), 0) for peak in peaks)]
         )  # fmt: skip
     total = data["seconds"].sum() / 3600
     return Table(
         "cost",
         "What training took: means over runs, the largest peak of memory",
-        [*by, "runs", "steps", "minutes", "seconds a step", "peak memory (MiB)"],
+        [*by, "runs", "steps", "minutes", "seconds a step", *peaks.values()],
         rows,
         data,
         words=len(by),

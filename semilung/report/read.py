@@ -83,9 +83,8 @@ def _read_sweep(folder: Path, split: str | None) -> Study:
     runs = []
     for row, place in zip(rows.to_dict("records"), folders, strict=True):
         run = _read_run(place, split)
-        known: dict[str, Any] = {
-            k: row[k] for k in ("steps", "seconds", "peak_memory_mib") if k in row
-        }
+        costs = ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib")
+        known: dict[str, Any] = {k: row[k] for k in costs if k in row}
         values = {axis: _whole(row[axis]) for axis in axes}
         runs.append(
             replace(

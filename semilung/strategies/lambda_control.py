@@ -71,8 +71,8 @@ class LambdaControl:
             self._hold(self.reference - dice)
 
     def acceptable(self, dice: float) -> bool:
-        """Whether a validation may be chosen: at most 0.005 below the reference."""
-        return not math.isnan(dice) and not dice < self.reference - 0.005
+        """Whether a validation may be chosen: at most 0.005 below a reference that there is."""
+        return dice >= self.reference - 0.005  # false of NaN
 
     def state(self) -> list[float]:
         """All attributes as numbers, in their order."""

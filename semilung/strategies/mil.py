@@ -151,7 +151,9 @@ class MIL(Strategy):
         """What the base rate reaches, and the mean probability of positive and negative bags."""
         self._latest = torch.bincount(label, minlength=2).detach()
         share = (self.counts[1] + 1) / (self.counts.sum() + 2)
-        known = F.binary_cross_entropy(share.expand(len(label)), label.to(share.dtype))
+        known = F.binary_cross_entropy_with_logits(
+            share.logit().expand(len(label)), label.to(share.dtype)
+        )
         probability = bag.detach().sigmoid()
         of = {"p_negative": probability[label == 0], "p_positive": probability[label == 1]}
         means = {name: figure(values.mean()) for name, values in of.items() if len(values)}

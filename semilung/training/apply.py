@@ -11,6 +11,7 @@ from torch import nn
 from semilung.data import Case, read_manifest, write_volume
 from semilung.inference import predict_scan
 from semilung.training.config import TrainConfig
+from semilung.training.machine import told_of_memory
 from semilung.training.pseudo_labels import (
     PSEUDO,
     confident_labels,
@@ -84,7 +85,7 @@ def predict_files(
         configs: The runs' configs, which must prepare scans alike.
         scans: NIfTI files; one that fails does not stop the others.
         out: Folder of the masks.
-        threshold: Foreground from this probability on; the first run's by default.
+        threshold: Foreground above this probability; the first run's by default.
         probability: Write `<scan>_probability.nii.gz` too.
         confident: Write `<scan>_pseudo.nii.gz` too, the mask with voxels below this confidence set
             to 255, and a `manifest.csv` by which another run can train on them.
@@ -110,9 +111,10 @@ def predict_files(
     failed: list[str] = []
     for scan, name in names.items():
         try:
-            mask, found = predict_scan(models, scan, config.data, inference)
-        except (UserError, MemoryError) as error:
-            failed.append(f"{scan}: {error or 'out of memory'}")
+            with told_of_memory("a smaller inference.window or inference.batch_size"):
+                mask, found = predict_scan(models, scan, config.data, inference)
+        except UserError as error:
+            failed.append(f"{scan}: {error}")
             continue
         volumes = {"nodules": mask}
         if probability:

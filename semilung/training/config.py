@@ -60,7 +60,7 @@ class TrainerConfig:
         log_every: Steps between two logged points.
         validate_every: Steps between two validations; 0 validates at the end alone.
         checkpoint_every: Steps between two checkpoints.
-        accelerator: `auto`, `cpu` or `cuda`.
+        accelerator: `cpu` or `cuda`; `auto` is `cuda` where there is one.
         devices: Number of processes on all machines together, one a device. Each draws batches of
             its own, so a step's batch is `data.batch` times as many.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.

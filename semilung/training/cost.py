@@ -28,12 +28,14 @@ class Cost:
         seconds: Of training and validating, over all sittings, up to the last checkpoint of each.
         steps: Optimizer steps done.
         peak_memory_mib: Largest resident memory of the training process.
+        peak_gpu_memory_mib: Most that its tensors took on a GPU; 0 without one.
         threads: CPU threads of torch.
     """
 
     seconds: float = 0.0
     steps: int = 0
     peak_memory_mib: float = 0.0
+    peak_gpu_memory_mib: float = 0.0
     threads: int = 0
 
 
@@ -53,8 +55,13 @@ class CostMeter:
     def write(self, steps: int) -> None:
         """Write the cost at this step."""
         seconds = self._before.seconds + time.monotonic() - self._started
-        peak_mib = max(self._before.peak_memory_mib, _peak_mib())
-        cost = Cost(round(seconds, 1), steps, round(peak_mib, 1), torch.get_num_threads())
+        cost = Cost(
+            seconds=round(seconds, 1),
+            steps=steps,
+            peak_memory_mib=round(max(self._before.peak_memory_mib, _peak_mib()), 1),
+            peak_gpu_memory_mib=round(max(self._before.peak_gpu_memory_mib, _peak_gpu_mib()), 1),
+            threads=torch.get_num_threads(),
+        )
         write_text(self._path, json.dumps(asdict(cost)) + "\n")
 
 
@@ -67,8 +74,14 @@ def read_cost(path: Path) -> Cost:
     return cost if all(fits(value, float) for value in asdict(cost).values()) else Cost()
 
 
+def _peak_gpu_mib() -> float:
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
+
+
 def _forget_peak() -> None:
-    """Let the peak start from now: one process may train several runs, one after another."""
+    """Let the peaks start from now: one process may train several runs, one after another."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     try:
         _CLEAR.write_text("5")
     except OSError:  # not Linux, or not allowed: the peak is then the process's

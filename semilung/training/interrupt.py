@@ -1,18 +1,14 @@
-"""Being stopped: by a signal, between two steps, and by a loader's process that dies."""
+"""Being stopped by a signal, between two steps."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from semilung.types import UserError
-
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C; a cluster that takes its machine back; a cluster whose time limit draws near."""
+from semilung.stopping import STOPPING, BreakOff
 
 
 def _tell(number: int) -> None:
@@ -53,8 +49,9 @@ class Interrupt:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         for number in self._heard:
-            if number != signal.SIGINT and callable(self._previous[number]):
-                self._previous[number](number, None)
+            other = self._previous[number]
+            if number != signal.SIGINT and callable(other) and not isinstance(other, BreakOff):
+                other(number, None)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
@@ -65,22 +62,3 @@ class Interrupt:
         if not self.asked:
             self.asked = number
             self._act(number)
-
-
-@contextmanager
-def told_of_workers() -> Iterator[None]:
-    """Make one clear message of what torch raises, at any moment, when a loader's process dies.
-
-    Raises:
-        UserError: One was killed, by hand or for want of memory.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        msg = (
-            f"a process that loads data died ({str(error).strip()}); perhaps memory ran out. The "
-            f"last checkpoint is untouched: go on with resume=..., perhaps with data.workers=0"
-        )
-        raise UserError(msg) from error

@@ -208,7 +208,7 @@ def _result(told: Any, failure: Exception | None, asked: int) -> Any:
             raise said
         return said
     if asked:  # before there was anything to save
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(asked)
     if isinstance(failure, ProcessExitedException) and failure.signal_name:
         msg = f"process {failure.error_index} of the training was ended by {failure.signal_name}"
         raise UserError(f"{msg}, perhaps for want of memory; the last checkpoint is untouched")

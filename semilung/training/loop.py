@@ -41,15 +41,22 @@ from semilung.training.audits import audit_end, audit_start, gradients, is_momen
 from semilung.training.checkpoint import save_checkpoint
 from semilung.training.config import TrainConfig
 from semilung.training.cost import CostMeter
-from semilung.training.interrupt import Interrupt, told_of_workers
+from semilung.training.interrupt import Interrupt
 from semilung.training.launch import in_processes
 from semilung.training.logging import Means, MetricsLog
+from semilung.training.machine import told_of_memory, told_of_workers
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
 from semilung.training.progress import TrainingProgress
 from semilung.training.run import RunFolder
 from semilung.training.setup import Training, set_up
 from semilung.training.validate import SCORE, validate
 from semilung.types import Batch, UserError
+
+LEANER = (
+    "a smaller data.crop or data.batch, model.backend=fused, or fewer strategies; the last "
+    "checkpoint is untouched"
+)
+"""What a training needs less memory with."""
 
 
 @dataclass
@@ -83,6 +90,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
     return in_processes(config.trainer.devices, _train, config, folder, resume)
 
 
+@told_of_memory(LEANER)
 @told_of_workers()
 def _train(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     training = set_up(config, RunFolder(folder), resume=resume)
@@ -121,6 +129,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     return Outcome(folder, training.step, finished, training.figures, asked)
 
 
+@told_of_memory(LEANER)
 @told_of_workers()
 def step_seconds(config: TrainConfig, *, warm_up: int = 4, steps: int = 12) -> float:
     """Median seconds of an optimizer step, loading included, in a training that is thrown away.
@@ -188,11 +197,13 @@ def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
     unscale(fabric, optimizer)
-    norm = clip_gradients(optimizer, config.optim.clip_norm)
-    scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
-    if not (math.isfinite(norm) or scaled):  # a scaler skips such a step and lowers its scale
+    norms = clip_gradients(optimizer, config.optim.clip_norm)
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    # a scaler skips such a step and lowers its scale; below 1 there is nothing left to lower
+    if not all(map(math.isfinite, norms)) and (scaler is None or scaler.get_scale() < 1):
         found = training.team.gather(_cases(batch))  # any process's crops may be behind it
-        _refuse(f"the gradient's norm is {norm}", found, training.step)
+        told = ", ".join(f"{norm:.4g}" for norm in norms)
+        _refuse(f"the gradient's norm is {told}", found, training.step)
     rate = learning_rate(progress, config.optim)
     set_learning_rate(optimizer, rate)
     optimizer.step()
@@ -200,7 +211,7 @@ def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
     training.team.even_out(training.learner)
     values = {f"terms/{name}": term.value for name, term in terms.items()}
     weights = {f"weights/{name}": term.weight for name, term in terms.items()}
-    return {"loss": loss, **values, **weights, "lr": rate, "gradient_norm": norm}
+    return {"loss": loss, **values, **weights, "lr": rate, "gradient_norm": norms[0]}
 
 
 def _total(terms: dict[str, Term]) -> Tensor:

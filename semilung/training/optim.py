@@ -64,10 +64,9 @@ def unscale(fabric: Fabric, optimizer: Any) -> None:
     fabric.strategy.precision.unscale_gradients(optimizer.optimizer)
 
 
-def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> float:
-    """Clip each group's gradient norm on its own; the first (the student's) norm is returned."""
-    norms = [
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> list[float]:
+    """Clip each group's gradient norm on its own; the norms before, the student's first."""
+    return [
         float(torch.nn.utils.clip_grad_norm_(group["params"], max_norm or math.inf))
         for group in optimizer.param_groups
     ]
-    return norms[0]

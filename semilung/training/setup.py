@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from semilung.data import PreparedCase, open_cohort
@@ -108,16 +109,32 @@ def _fabric(trainer: TrainerConfig) -> Fabric:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets each process
         # a kernel of one voxel lies the same way under either strides
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    accelerator = trainer.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        # Fabric's precision is a closed Literal; TrainerConfig has checked the user's string
         return Fabric(
-            accelerator=trainer.accelerator,
+            accelerator=accelerator,
             strategy="ddp" if trainer.devices > 1 else "auto",
             devices=trainer.devices // start.nodes,
             num_nodes=start.nodes,
-            plugins=[start.environment()],
-            precision=trainer.precision,  # type: ignore[arg-type]
+            plugins=[start.environment(), _precision(trainer.precision, accelerator)],
         )
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         msg = f"trainer.accelerator={trainer.accelerator} with trainer.devices={trainer.devices}"
         raise UserError(f"{msg} is not to be had here: {error}") from error
+
+
+class _Autocast(MixedPrecision):
+    """Fabric's, which would round images to half precision before any strategy sees them."""
+
+    def convert_input(self, data: Any) -> Any:
+        """As it is; autocast rounds where a layer asks for it."""
+        return data
+
+
+def _precision(precision: str, device: str) -> Precision:
+    if precision == "32-true":
+        return Precision()
+    # a closed Literal there; TrainerConfig has checked the user's string
+    return _Autocast(precision, device)  # type: ignore[arg-type]

@@ -181,12 +181,23 @@ def test_memory_goes_with_the_windows_and_not_with_the_volume():
 
 
 def test_modes_come_back_one_by_one_even_after_an_error():
-    model = nn.Sequential(nn.BatchNorm3d(1), nn.Dropout())
-    model.train()
-    model[0].eval()
-    with pytest.raises(ValueError, match="overlap"):
-        predict_probability(model, torch.rand(4, 4, 4), window=(4, 4, 4), overlap=1.0)
-    assert [m.training for m in model.modules()] == [True, False, True]
+    class Moody(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.drop = nn.BatchNorm3d(1).eval(), nn.Dropout()
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            assert not any(module.training for module in self.modules())
+            return {"logits": self.drop(self.norm(x))}
+
+    model = Moody()
+    modes = [True, False, True]
+    assert [m.training for m in model.modules()] == modes
+    predict_probability(model, torch.rand(4, 4, 4), window=(4, 4, 4))
+    assert [m.training for m in model.modules()] == modes
+    with pytest.raises(UserError, match="no head"):
+        predict_probability(model, torch.rand(4, 4, 4), window=(4, 4, 4), head="none")
+    assert [m.training for m in model.modules()] == modes
 
 
 def test_wrong_arguments_are_named():

@@ -42,15 +42,23 @@ def test_size_is_kept_and_a_multiple_is_not_padded(size: tuple[int, ...], levels
 
 
 def test_axes_are_not_mixed_up() -> None:
-    """The response to a point stays near it on every axis."""
-    net = unet(widths=(4,)).eval()
-    x = torch.zeros(1, 1, 9, 11, 13)
+    """A point moves the logits as far as its receptive field reaches on each axis, no farther.
+
+    One level, one coupling: the stem reaches 1 voxel, the stage 2, for G reads what F has made.
+    """
+    net = unet(widths=(4,), depth=1, dropout=0.0).eval()
+    x = torch.zeros(1, 1, 15, 17, 19)
     point = x.clone()
-    point[0, 0, 2, 8, 5] = 1.0
+    point[0, 0, 6, 9, 8] = 1.0
     with torch.no_grad():
-        change = (net.stem(point) - net.stem(x)).abs().sum((0, 1))
-        assert change.nonzero().amin(0).tolist() == [1, 7, 4]
-        assert change.nonzero().amax(0).tolist() == [3, 9, 6]
+        change = (net(point) - net(x)).abs().sum((0, 1))
+    assert change.nonzero().amin(0).tolist() == [3, 6, 5]
+    assert change.nonzero().amax(0).tolist() == [9, 12, 11]
+
+
+def test_double_precision_stays_double_in_small_volumes() -> None:
+    net = unet().double()
+    assert net(image(8, 8, 8).double()).dtype == torch.float64
 
 
 def test_logits_are_head_of_features() -> None:

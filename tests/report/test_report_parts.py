@@ -30,7 +30,8 @@ def row(arm, mean, difference=math.nan, low=math.nan, high=math.nan, p_holm=math
     pairs = 0 if math.isnan(difference) else 9
     return {
         "setting": setting, "arm": arm, "n_cases": 9, "n_undefined": 1, "n_seeds": 3,
-        "n_pairs": pairs, "mean": mean, "low": mean - 0.05, "high": mean + 0.05, "difference": difference,
+        "n_pairs": pairs, "difference": difference,
+        "mean": mean, "low": mean - 0.05, "high": mean + 0.05,
         "difference_low": low, "difference_high": high, "p": p_holm, "p_holm": p_holm,
     }  # fmt: skip
 

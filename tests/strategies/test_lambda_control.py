@@ -83,7 +83,7 @@ def test_after_seven_tenths_the_weight_only_falls_while_dice_is_below_the_refere
 
 def test_what_may_be_chosen():
     control = LambdaControl()
-    assert control.acceptable(0.1)
+    assert not control.acceptable(0.1)  # there is no reference yet
     assert not control.acceptable(math.nan)
     feed(control, 0.8)
     assert control.acceptable(0.7951)

@@ -21,6 +21,7 @@ from semilung.training import build_learner, loop, step_seconds, train
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.cost import read_cost
 from semilung.training.interrupt import Interrupt
+from semilung.training.machine import told_of_memory
 from semilung.training.optim import unscale
 from semilung.types import UserError
 
@@ -241,7 +242,75 @@ def test_init_starts_from_another_runs_predictor(tiny, tmp_path):
         build_learner(config)
 
 
-def test_clipping_and_stepping_under_a_scaler_unscale_once(monkeypatch):
+def test_a_gradient_of_a_strategys_own_that_is_not_finite_reaches_no_weight(
+    tiny, tmp_path, monkeypatch
+):
+    config = tiny(max_steps=1)
+    config.strategies = {"supervised": {}, "adversarial": {}}
+
+    def poison(fabric, optimizer):
+        unscale(fabric, optimizer)
+        assert len(optimizer.param_groups) == 2
+        optimizer.param_groups[1]["params"][0].grad.fill_(math.nan)
+
+    monkeypatch.setattr(loop, "unscale", poison)
+    with pytest.raises(UserError, match=r"gradient's norm is [\d.]+, nan at step 0"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run/last.pt").exists()
+
+
+def test_half_precision_skips_overflows_but_not_for_ever(tiny, tmp_path, monkeypatch):
+    seen = []
+
+    def overflow(fabric, optimizer):
+        fabric.strategy.precision.scaler.unscale_(optimizer.optimizer)
+        seen.append(fabric.strategy.precision.scaler.get_scale())
+        if len(seen) > 1:
+            optimizer.param_groups[0]["params"][0].grad.fill_(math.inf)
+            states = fabric.strategy.precision.scaler._per_optimizer_states
+            for state in states[id(optimizer.optimizer)]["found_inf_per_device"].values():
+                state.fill_(1.0)  # as unscaling would have found it
+
+    config = tiny(max_steps=40, precision="16-mixed", validate_every=0)
+    train(replace(config, trainer=replace(config.trainer, max_steps=2)), tmp_path / "two")
+    monkeypatch.setattr(loop, "unscale", overflow)
+    with pytest.raises(UserError, match="gradient's norm is inf at step 18"):
+        train(config, tmp_path / "run")
+    assert seen == [65536.0, *(65536.0 / 2**n for n in range(18))]
+    state = load_checkpoint(tmp_path / "run/last.pt")
+    assert all(v.isfinite().all() for v in state["learner"].values())
+
+
+def test_half_precision_leaves_images_as_they_are(tiny, tmp_path, monkeypatch):
+    kinds = set()
+    forward = Learner.forward
+
+    def look(learner, batch, progress):
+        kinds.update(samples["weak"].dtype for samples in batch.values())
+        return forward(learner, batch, progress)
+
+    monkeypatch.setattr(Learner, "forward", look)
+    train(tiny(max_steps=1, precision="bf16-mixed", validate_every=0), tmp_path / "run")
+    assert kinds == {torch.float32}
+
+
+def test_memory_that_ends_is_told_with_a_remedy(tiny, tmp_path, monkeypatch):
+    def end():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    at_step(monkeypatch, 1, end)
+    with pytest.raises(UserError, match=r"Tried to allocate 2 GiB\); try a smaller data\.crop"):
+        train(tiny(), tmp_path / "run")
+
+
+def test_the_processors_memory_that_ends_is_told_and_other_faults_are_not_hidden():
+    with pytest.raises(UserError, match="out of memory"), told_of_memory("less"):
+        torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="shape"), told_of_memory("less"):
+        torch.zeros(2).reshape(3)
+
+
+def test_clipping_and_stepping_under_a_scaler_unscale_once():
     """With a loss scale of 1024, a gradient of 1 moves the weight by the rate, not by a 1024th."""
     weight = torch.nn.Linear(1, 1, bias=False)
     fabric = Fabric(accelerator="cpu")

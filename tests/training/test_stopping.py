@@ -14,6 +14,7 @@ from same_bits import same
 from tiny_settings import TINY
 
 from semilung.cli import main
+from semilung.stopping import breaking_off
 from semilung.training import loop, train
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.interrupt import Interrupt
@@ -50,6 +51,27 @@ def test_the_same_command_goes_on_after_a_preemption(phantom, tmp_path, monkeypa
     assert same(*(load_checkpoint(tmp_path / n / "last.pt") for n in ("cut", "whole")))
     assert run(*words, "run_name=cut", "resume=auto") == 0  # nothing is left to do
     assert run(*words, "run_name=cut", "resume=auto", "optim.lr=0.5") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_preemption_while_scans_are_prepared_is_tried_again(
+    phantom, tmp_path, monkeypatch, number
+):
+    monkeypatch.setattr(loop, "set_up", lambda *_, **__: signal.raise_signal(number))
+    words = [f"data.manifest={phantom}", *TINY, f"runs_dir={tmp_path}", "run_name=cut"]
+    before = signal.getsignal(number)
+    assert run(*words, "resume=auto") == 75
+    assert signal.getsignal(number) is before
+    assert not (tmp_path / "cut").exists()
+
+
+def test_a_process_that_was_forked_ends_by_the_signal():
+    with breaking_off():
+        child = os.fork()
+        if not child:
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
 
 def test_all_signals_ask_for_the_same_and_submitit_hears_its_own_at_the_end():
