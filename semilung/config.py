@@ -51,6 +51,7 @@ def register_schema() -> None:
 def told_by_hydra(error: BaseException) -> str:
     """What a user needs of the message of Hydra or OmegaConf, and the first line of its cause."""
     told = str(error).partition("Config search path:")[0]
+    told = told.replace("add --multirun to your command line", "use `semilung ablate`")
     lines = [line.strip() for line in told.splitlines() if not line.startswith((" ", "To append"))]
     if error.__cause__ is not None:
         lines.append(str(error.__cause__).splitlines()[0])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
 
@@ -27,7 +28,8 @@ def whole_file(path: str | os.PathLike[str], *, suffix: str = "") -> Iterator[Pa
         UserError: The disk refuses (full, read-only); a file that was there is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix or '.tmp'}")
+    # a cache may be shared by machines, whose process numbers coincide
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{suffix or '.tmp'}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

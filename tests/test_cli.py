@@ -86,19 +86,21 @@ def test_evaluate_shows_another_convention_for_empty_masks(trained, tmp_path, ca
     for wrong, told in {
         "evaluation.empty=nnuent": "did you mean nnunet?",
         "evaluation.emty=nnunet": "did you mean evaluation.empty?",
-        "evaluation.empty": "write key=value",
     }.items():
         assert run(*asked, wrong) == 2
         assert told in capsys.readouterr().err
     assert run("evaluate", "evaluation.empty=pymic") == 2
-    assert "needs a run folder" in capsys.readouterr().err
+    assert "arguments are required: RUN" in capsys.readouterr().err
+    assert run("evaluate", "evaluation.empty") == 2
+    assert "evaluation.empty is not a run" in capsys.readouterr().err
 
 
 def test_a_runs_own_figures_are_not_overwritten_by_others(trained, phantom, tmp_path):
     run_ = shutil.copytree(trained, tmp_path / "r")
     assert run("evaluate", run_) == 0
     own = (run_ / "evaluation-test-last/cases.csv").read_bytes()
-    other = tmp_path / "test.csv"
+    other = tmp_path / "a b/manifest.csv"
+    other.parent.mkdir()
     table = pd.read_csv(phantom).query("split == 'test'")
     for column in ("image", "mask", "anatomy"):
         table[column] = [
@@ -107,13 +109,18 @@ def test_a_runs_own_figures_are_not_overwritten_by_others(trained, phantom, tmp_
     table.to_csv(other, index=False)
     for words, folder in (
         (("--threshold", "0.9"), "evaluation-test-last-threshold_0.9"),
-        (("inference.batch_size=1",), "evaluation-test-last-inference.batch_size_1"),
+        (("inference.overlap=0.25",), "evaluation-test-last-overlap_0.25"),
         ((trained,), "evaluation-test-last-2_runs"),
-        (("--manifest", other), "evaluation-manifest_test-last"),
+        (("--manifest", other), "evaluation-a_b_manifest_??????-last"),
     ):
         assert run("evaluate", run_, *words) == 0
-        assert (run_ / folder / "cases.csv").is_file()
-    assert (run_ / "evaluation-test-last/cases.csv").read_bytes() == own
+        (written,) = run_.glob(f"{folder}/cases.csv")
+        assert written.stat().st_size
+    found = run_ / "evaluation-test-last/cases.csv"
+    assert found.read_bytes() == own
+    found.unlink()
+    assert run("evaluate", run_, "inference.batch_size=1", "inference.overlap=0.5") == 0
+    assert found.is_file()  # nothing is another than the run's, or shapes a figure
 
 
 def test_pictures_of_an_earlier_judgement_go(trained, tmp_path):
@@ -132,10 +139,11 @@ def test_a_finished_run_is_used_with_other_inference_settings(trained, phantom, 
     cases = pd.read_csv(tmp_path / "e/cases.csv")
     assert (cases["threshold"] == 0).all()
     assert (cases["predicted_volume_mm3"] > cases["reference_volume_mm3"] + 1e3).all()
-    scan = tmp_path / "evaluation.nii.gz"  # a scan may be named as a group of settings is
+    scan = tmp_path / "evaluation.nii.gz"
     shutil.copy(phantom.parent / pd.read_csv(phantom).loc[0, "image"], scan)
     asked = ("predict", scan, "--run", trained, "--out", tmp_path / "p")
-    assert run(*asked, "inference.min_volume_mm3=1e9", "inference.threshold=0") == 0
+    settings = ("inference.min_volume_mm3=1e9", "inference.threshold=0")
+    assert run(*asked[:1], *settings[:1], *asked[2:], *settings[1:], scan) == 0  # in any order
     (written,) = (tmp_path / "p").iterdir()
     assert not nib.load(written).get_fdata().any()
     for wrong, told in {
@@ -145,7 +153,11 @@ def test_a_finished_run_is_used_with_other_inference_settings(trained, phantom, 
         assert run(*asked, "--overwrite", wrong) == 2
         assert told in capsys.readouterr().err
     assert run("predict", "inference.threshold=0", "--run", trained, "--out", tmp_path) == 2
-    assert "needs a scan" in capsys.readouterr().err
+    assert "arguments are required: SCAN" in capsys.readouterr().err
+    assert run(*asked, "--overwrite", "--confident", "0.8") == 2
+    assert "add --pseudo-labels" in capsys.readouterr().err
+    assert run("predict", tmp_path, "--run", trained, "--out", tmp_path / "p") == 2
+    assert f"\n{tmp_path}: this is a folder; give the files in it" in capsys.readouterr().err
 
 
 def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tmp_path):
@@ -214,6 +226,20 @@ def test_mistakes_end_with_one_message_and_code_2(phantom, tmp_path, capsys, arg
     assert "Traceback" not in told.err + told.out
 
 
+def test_a_manifest_that_is_gone_leaves_patients_unchecked_and_says_so(trained, phantom, tmp_path):
+    moved = shutil.copytree(trained, tmp_path / "r")
+    config = (moved / "config.yaml").read_text().replace(str(phantom), str(tmp_path / "gone.csv"))
+    (moved / "config.yaml").write_text(config)
+    table = pd.read_csv(phantom).query("split == 'test'").assign(split="")
+    for column in ("image", "mask", "anatomy"):
+        table[column] = [
+            str(phantom.parent / p) if isinstance(p, str) else "" for p in table[column]
+        ]
+    table.to_csv(tmp_path / "m.csv", index=False)
+    with pytest.warns(UserWarning, match=r"gone\.csv.* is gone: .* not their patients"):
+        assert run("evaluate", moved, "--manifest", tmp_path / "m.csv") == 0
+
+
 def test_resume_refuses_another_training(trained, phantom, capsys):
     assert train(phantom, "strategy=mean_teacher", f"resume={trained}", "optim.lr=0.5") == 2
     assert "optim.lr is" in capsys.readouterr().err
@@ -227,6 +253,13 @@ def test_the_phantom_command_and_its_check(tmp_path, capsys):
     assert run("data", "prepare", out / "manifest.csv", "spacing_mm=[4,4,4]") == 0
     assert run("data", "prepare", out / "manifest.csv", "spacing_mm=[0,4,4]") == 2
     assert run("data", "prepare", out / "manifest.csv", "spacing=4") == 2
+    assert run("data", "prepare", out / "manifest.csv", "--verify", "spacing_mm=[4,4,4]") == 0
+    capsys.readouterr()
+    assert run("data", "prepare", out / "manifest.csv", "manifest=other.csv") == 2
+    assert "preparation does not read manifest" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert run("data", "phantom", tmp_path / "file/p") == 2
+    assert "could not be written" in capsys.readouterr().err
     assert run("data", "phantom", out, "--scans", 9, "--size", 32, "--spacing-mm", 4) == 2
 
 

@@ -31,6 +31,8 @@ def open_hydra(config_dir: Path | None) -> Iterator[Hydra]:
     register_schema()
     search_path = create_config_search_path("pkg://semilung.configs")
     if config_dir is not None:
+        if not config_dir.is_dir():
+            raise UserError(f"--config-dir {config_dir}: there is no such folder")
         search_path.append("command-line", f"file://{config_dir.resolve()}")
     try:
         yield Hydra.create_main_hydra2("semilung ablate", search_path)

@@ -86,8 +86,11 @@ class SweepFolder:
         """The request as one of the ablation that the folder holds, if it holds any.
 
         Raises:
-            UserError: The folder holds an ablation of other common settings, or a damaged one.
+            UserError: The folder holds an ablation of other common settings, a damaged one, or a
+                run.
         """
+        if (self.path / "config.yaml").exists():
+            raise UserError(f"{self.path} is a run's folder; name another sweep_dir=...")
         kept = self.asked()
         if kept:
             request = request.along(kept["axes"])

@@ -29,6 +29,7 @@ from semilung.training import TrainConfig, judge, split_cases, train
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.config import RESUMABLE
 from semilung.training.cost import read_cost
+from semilung.training.judge import evaluation_folder
 from semilung.types import UserError
 
 
@@ -115,7 +116,7 @@ class Job:
             [run],
             [config],
             split_cases([run], [config], self.split),
-            run / f"evaluation-{self.split}-{checkpoint}",
+            run / evaluation_folder(self.split, checkpoint),
             what=self.split,
             checkpoint=checkpoint,
             empty=config.evaluation.empty,

@@ -16,7 +16,7 @@ from semilung import __version__
 from semilung.cli.data import add_data
 from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
 from semilung.cli.say import fail
-from semilung.cli.settings import settings_first
+from semilung.cli.settings import parted
 from semilung.cli.train import ABLATE, ablate_command, stopped_by, train_command
 from semilung.stopping import breaking_off
 from semilung.types import UserError
@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             elif arguments[:1] == ["ablate"] and not {"-h", "--help"} & set(arguments):
                 ablate_command(arguments[1:])
             else:
-                parsed = _parser().parse_args(settings_first(arguments))
+                settings, words = parted(arguments)
+                parsed = _parser().parse_args(words, argparse.Namespace(settings=settings))
                 parsed.run(parsed)
     except UserError as error:
         fail(str(error))

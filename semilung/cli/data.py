@@ -23,8 +23,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     check.add_argument("manifest", type=Path)
     check.set_defaults(run=_data_check)
     prepare = commands.add_parser("prepare", help="fill the cache of resampled volumes")
-    prepare.add_argument("manifest", type=Path)
-    prepare.add_argument("settings", nargs="*", help="of data, as in train: spacing_mm=[2,2,2]")
+    prepare.add_argument("manifest", type=Path, help="and settings of data, as in train, that "
+                         "preparation reads: spacing_mm=[2,2,2]")  # fmt: skip
     prepare.add_argument("--verify", action="store_true", help="hash what the cache holds")
     prepare.add_argument("--processes", type=int, help="cases at a time; one a core, at most 8")
     prepare.set_defaults(run=_data_prepare)
@@ -63,8 +63,13 @@ def _data_check(arguments: argparse.Namespace) -> None:
 def _data_prepare(arguments: argparse.Namespace) -> None:
     from semilung.config import data_config
     from semilung.data import prepare, read_manifest
+    from semilung.data.config import PREPARING
 
     config = data_config(arguments.settings)
+    keys = [word.partition("=")[0].removeprefix("data.") for word in arguments.settings]
+    if unread := sorted(set(keys) - set(PREPARING)):
+        msg = f"preparation does not read {', '.join(unread)}; leave it out"
+        raise UserError(f"{msg}: it reads {', '.join(PREPARING)}")
     prepared = prepare(
         read_manifest(arguments.manifest),
         config,

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semilung.cli.say import say
-from semilung.cli.settings import parted
-from semilung.types import SPLITS, UserError
+from semilung.types import UserError
 
 if TYPE_CHECKING:
     from semilung.training import TrainConfig
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Arguments of `semilung evaluate`."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, several are averaged; "
-                        "and settings: inference.key=value instead of the run's, and "
-                        "evaluation.empty=nnunet|monai|pymic, which shows the figures of another "
-                        "convention for empty masks too")  # fmt: skip
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders, several "
+                        "are averaged; and settings: inference.key=value instead of the run's, "
+                        "and evaluation.empty=nnunet|monai|pymic, which shows the figures of "
+                        "another convention for empty masks too")  # fmt: skip
     parser.add_argument("--split", choices=["val", "test"], help="default: test")
     parser.add_argument("--manifest", type=Path, help="judge on all cases of another manifest; "
                         "with --split: where the run's own manifest is now")  # fmt: skip
@@ -46,8 +45,8 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 
 def add_predict(parser: argparse.ArgumentParser) -> None:
     """Arguments of `semilung predict`."""
-    parser.add_argument("scans", nargs="+", metavar="SCAN", help="NIfTI files; and settings: "
-                        "inference.key=value instead of the run's")  # fmt: skip
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="NIfTI files; and "
+                        "settings: inference.key=value instead of the run's")  # fmt: skip
     parser.add_argument("--run", type=Path, action="append", required=True, dest="runs",
                         help="a run's folder; give several to average them")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
@@ -57,8 +56,8 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pseudo-labels", action="store_true",
                         help="write labels for another training too, unsure voxels set to 255, "
                         "and OUT/manifest.csv that names them")  # fmt: skip
-    parser.add_argument("--confident", type=float, default=0.9,
-                        help="least confidence of a pseudo-label's voxel, 0.5 to 1")  # fmt: skip
+    parser.add_argument("--confident", type=float, help="least confidence of a pseudo-label's "
+                        "voxel, 0.5 to 1; default 0.9")  # fmt: skip
     parser.add_argument("--overwrite", action="store_true")
     parser.set_defaults(run=_predict)
 
@@ -71,22 +70,24 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from semilung.config import load_run_config
     from semilung.evaluation import print_table, summarise
     from semilung.training import judge, split_cases, unseen_cases
+    from semilung.training.judge import differing, evaluation_folder, manifest_name
 
-    settings, folders = parted(arguments.runs)
-    if not folders:
-        raise UserError("evaluate needs a run folder: semilung evaluate RUN [key=value ...]")
-    runs = [Path(folder) for folder in folders]
-    configs = _configs(runs, settings)
+    runs = arguments.runs
+    configs = _configs(arguments)
     empty = configs[0].evaluation.empty
     if arguments.manifest and not arguments.split:
         cases = unseen_cases(runs, configs, arguments.manifest)
-        what = _named(arguments.manifest)
+        what = manifest_name(arguments.manifest)
     else:
         what = arguments.split or "test"
         cases = split_cases(runs, configs, what, manifest=arguments.manifest)
-    out = arguments.out or runs[0] / _folder(what, len(runs), settings, arguments)
+    own = load_run_config(runs[0]).inference
+    changed = differing(own, configs[0].inference, arguments.threshold)
+    folder = evaluation_folder(what, arguments.checkpoint, runs=len(runs), changed=changed)
+    out = arguments.out or runs[0] / folder
     report = judge(
         runs,
         configs,
@@ -106,27 +107,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     say(f"tables: {out}")
 
 
-def _configs(runs: list[Path], settings: list[str]) -> list[TrainConfig]:
+def _configs(arguments: argparse.Namespace) -> list[TrainConfig]:
     """The runs' configs; settings are for the first, by which all of them are used."""
     from semilung.config import load_run_config, with_settings
 
-    first, *others = [load_run_config(run) for run in runs]
-    return [with_settings(first, settings), *others]
-
-
-def _named(manifest: Path) -> str:
-    """What the cases of a manifest are called in names of files."""
-    name = re.sub(r"[^\w.]+", "_", manifest.stem)
-    return f"manifest_{name}" if name in SPLITS else name
-
-
-def _folder(what: str, runs: int, settings: list[str], arguments: argparse.Namespace) -> str:
-    """Its own for whatever is not the run's own figures, which reports show as the run's."""
-    marks = [f"{runs}_runs"] if runs > 1 else []
-    marks += [word for word in settings if word.startswith("inference.")]
-    marks += [] if arguments.threshold is None else [f"threshold_{arguments.threshold}"]
-    safe = [re.sub(r"[^\w.]+", "_", mark) for mark in marks]
-    return "-".join(["evaluation", what, arguments.checkpoint, *safe])
+    first, *others = [load_run_config(run) for run in arguments.runs]
+    return [with_settings(first, arguments.settings), *others]
 
 
 def _threshold(word: str) -> float | str:
@@ -150,19 +136,18 @@ def _report(arguments: argparse.Namespace) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from semilung.training import load_predictor, predict_files
 
-    settings, scans = parted(arguments.scans)
-    if not scans:
-        raise UserError("predict needs a scan: semilung predict SCAN --run RUN --out FOLDER")
-    configs = _configs(arguments.runs, settings)
+    if arguments.confident is not None and not arguments.pseudo_labels:
+        raise UserError("--confident is the confidence of pseudo-labels: add --pseudo-labels")
+    configs = _configs(arguments)
     models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
     written = predict_files(
         models,
         configs,
-        [Path(scan) for scan in scans],
+        arguments.scans,
         arguments.out,
         threshold=arguments.threshold,
         probability=arguments.probability,
-        confident=arguments.confident if arguments.pseudo_labels else None,
+        confident=(arguments.confident or 0.9) if arguments.pseudo_labels else None,
         overwrite=arguments.overwrite,
     )
     for path in written:

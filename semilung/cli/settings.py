@@ -1,26 +1,27 @@
-"""Settings among plain arguments: `semilung evaluate RUN inference.batch_size=8 --split val`."""
+"""Settings `key=value` among plain arguments, wherever they stand."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-# how a finished run is used, not how it was trained; a scan may be named evaluation.nii.gz
-_SETTING = re.compile(r"(inference|evaluation)\.\w+(=.*)?", re.DOTALL)
+# of a finished run: how it is used, not how it was trained
+_USE = re.compile(r"(inference|evaluation)\.\w+=.*", re.DOTALL)
+_SETTINGS = {
+    ("evaluate",): _USE,
+    ("predict",): _USE,
+    ("data", "prepare"): re.compile(r"[\w.]+=.*", re.DOTALL),
+}
+"""Words of a command to what its settings look like."""
 
 
-def parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Settings, and what remains.
+def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The settings of a command line, and what remains for argparse, which cannot mix them.
 
     Example:
-        >>> parted(["runs/a", "inference.batch_size=8", "runs/b"])
-        (['inference.batch_size=8'], ['runs/a', 'runs/b'])
+        >>> parted(["evaluate", "--split", "val", "inference.batch_size=8", "runs/a"])
+        (['inference.batch_size=8'], ['evaluate', '--split', 'val', 'runs/a'])
     """
-    settings = [word for word in words if _SETTING.fullmatch(word)]
-    return settings, [word for word in words if word not in settings]
-
-
-def settings_first(arguments: Sequence[str]) -> list[str]:
-    """Settings right behind the command: argparse wants words without dashes together."""
-    settings, others = parted(arguments)
-    return [*others[:1], *settings, *others[1:]]
+    kinds = [kind for words, kind in _SETTINGS.items() if words == (*arguments[: len(words)],)]
+    settings = [word for word in arguments if any(kind.fullmatch(word) for kind in kinds)]
+    return settings, [word for word in arguments if word not in settings]

@@ -116,11 +116,17 @@ def stopped_by(stop: KeyboardInterrupt) -> int:
     return 130 if stop.args in ((), (signal.SIGINT,)) else TRY_AGAIN
 
 
+def _halves(word: str) -> list[str]:
+    """`--config-dir=DIR` as the two words that it may be, too."""
+    return word.split("=", 1) if word.startswith("--config-dir=") else [word]
+
+
 def ablate_command(words: list[str]) -> None:
     """`semilung ablate` with the words that follow it."""
     from semilung.ablation import FailedRunsError, ablate
 
     config_dir = None
+    words = [part for word in words for part in _halves(word)]
     if "--config-dir" in words:
         at = words.index("--config-dir")
         if at + 1 == len(words):

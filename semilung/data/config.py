@@ -11,6 +11,9 @@ from semilung.types import ROLES, UserError
 
 RESTS = ("unlabelled", "weak", "drop")
 
+PREPARING = ("cache", "spacing_mm", "clip_hu", "crop_to_lungs", "lung_margin_mm")
+"""Settings that the preparation of scans reads."""
+
 
 @dataclass
 class DataConfig:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 PLAUSIBLE_HU = (-5000.0, 40000.0)
 """Air is -1000; padding down to -3024 and metal up to 30000 are met in practice."""
 
+NARROW_HU = 50.0
+"""Lung and the vessels in it span hundreds of HU; what spans less was normalised."""
+
 
 def finite_fault(data: NDArray[Any]) -> str | None:
     """Voxels that are no real number each, NaN, or infinite."""
@@ -32,7 +35,7 @@ def intensity_fault(data: NDArray[Any]) -> str | None:
         return f"{found}: the volume is constant"
     if low < PLAUSIBLE_HU[0] or high > PLAUSIBLE_HU[1]:
         return f"{found}: beyond HU; is a rescale slope or intercept wrong?"
-    if low >= -1 and high <= 1:
+    if high - low < NARROW_HU:
         return f"{found}: normalised, not HU; export the original intensities"
     if low >= 0:
         return f"{found}: no air, not HU; subtract the offset (often 1024) of unsigned storage"

@@ -65,7 +65,8 @@ def instances_onto(mask: Volume, grid: Header) -> NDArray[np.uint8]:
     """A map of instances on another grid: each one linear, then cut at one half.
 
     Volumes and outlines are kept better than by the nearest voxel, and no instance that lies in
-    the grid is lost: one too small to reach one half anywhere keeps its strongest voxel.
+    the grid is lost: one too small to reach one half anywhere keeps its strongest voxel, and one
+    that lies between voxels becomes the nearest.
     """
     out = np.zeros(grid.shape, np.uint8)
     for label, found in _instances(mask.data):
@@ -79,6 +80,8 @@ def instances_onto(mask: Volume, grid: Header) -> NDArray[np.uint8]:
         if share.max() > 0:
             cut = tuple(slice(a, a + n) for a, n in zip(low, size, strict=True))
             out[cut][share >= min(0.5, float(share.max()))] = label
+        elif (at := _nearest(part, grid)) is not None:
+            out[at] = label
     return out
 
 
@@ -95,6 +98,18 @@ def _part(mask: Volume, label: int, found: tuple[slice, ...]) -> Volume:
     affine = mask.affine.copy()
     affine[:3, 3] = (mask.affine @ [*(cut.start - MARGIN for cut in found), 1.0])[:3]
     return Volume(data, affine)
+
+
+def _nearest(part: Volume, grid: Header) -> tuple[int, ...] | None:
+    """The voxel of the grid nearest to a part's centroid; None where it lies beyond the grid.
+
+    The rim counts: a coarse grid may end half a voxel before the fine one does.
+    """
+    centroid = np.argwhere(part.data > 0).mean(axis=0)
+    at = np.rint((np.linalg.inv(grid.affine) @ part.affine @ [*centroid, 1.0])[:3]).astype(int)
+    if ((at < -1) | (at > grid.shape)).any():
+        return None
+    return tuple(np.clip(at, 0, np.array(grid.shape) - 1).tolist())
 
 
 def _reach(part: Volume, grid: Header) -> tuple[Shape, Shape]:

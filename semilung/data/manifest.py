@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import os
 import warnings
@@ -135,10 +136,19 @@ def load_table(path: Path) -> pd.DataFrame:
                 compression=None,
                 index_col=False,
             )
-    except (OSError, ValueError, MemoryError, pd.errors.ParserWarning) as error:
+        header = _header(path)
+    except (OSError, ValueError, MemoryError, csv.Error, pd.errors.ParserWarning) as error:
         told = str(error).strip()
         raise UserError(f"{path}: not a CSV table in UTF-8 ({told})") from error
+    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
+        raise UserError(f"{path}: column {twice[0]!r} is there twice; keep one of them")
     return pd.DataFrame({name: [v.strip() for v in table[name].tolist()] for name in table})
+
+
+def _header(path: Path) -> list[str]:
+    """The names of the columns as they stand there: pandas renames one that comes twice."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return [name.strip() for name in next(csv.reader(stream), [])]
 
 
 def _column_faults(columns: list[str]) -> Iterator[Fault]:

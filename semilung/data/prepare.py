@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semilung.data.config import DataConfig
-from semilung.data.faults import finite_fault, label_fault
+from semilung.data.faults import intensity_fault, label_fault
 from semilung.data.grids import at_spacing, boxed, classes_onto, image_onto, instances_onto
 from semilung.data.lungs import BLOCK, find_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
@@ -242,9 +242,9 @@ def prepared_image(
         The volume, and which of its blocks hold lung: None where they were not sought or found.
 
     Raises:
-        UserError: A voxel is not finite.
+        UserError: The voxels are no HU of a chest: not finite, constant, normalised ...
     """
-    if (fault := finite_fault(source.data)) is not None:
+    if (fault := intensity_fault(source.data)) is not None:
         raise UserError(f"{name}: {fault}")
     volume = to_ras(source)
     lungs = find_lungs(volume) if config.crop_to_lungs else None
@@ -289,8 +289,10 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
     mask = instances_onto(labels, grid)
     lost = np.setdiff1d(np.unique(labels.data), [*np.unique(mask), 0, IGNORE]).tolist()
     if lost:
-        remedy = "raise data.lung_margin_mm or set data.crop_to_lungs=false"
-        raise UserError(f"{path}: nodules {lost} lie outside the lungs' box; {remedy}")
+        what = "lie outside the lungs' box; raise data.lung_margin_mm or set crop_to_lungs=false"
+        if item.lungs is None:  # there was no box
+            what = f"vanish at {item.spacing_mm} mm, in another's voxel; choose a finer spacing_mm"
+        raise UserError(f"{path}: nodules {lost} {what}")
     voxels, diameters_mm = _foreground(mask, float(np.prod(item.spacing_mm)))
     meta |= {"foreground": voxels.tobytes(), "diameters_mm": diameters_mm.tobytes()}
     write_entry(item.files[name], mask, meta)

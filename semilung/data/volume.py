@@ -204,7 +204,8 @@ def _open(path: Path) -> tuple[Source, Header]:
     """Open by suffix and check the grid."""
     size = _size(path)
     if size is None:
-        raise UserError(f"{path}: there is no such file")
+        folder = f"this is a folder; give the files in it, {path}/*.nii.gz"
+        raise UserError(f"{path}: {folder if path.is_dir() else 'there is no such file'}")
     if size == 0:
         raise UserError(f"{path}: the file is empty (0 bytes); copy or convert it again")
     reader = READERS.get(_suffix(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from semilung.data import Case, read_manifest, write_volume
+from semilung.data.config import PREPARING
 from semilung.inference import predict_scan
 from semilung.training.config import TrainConfig
 from semilung.training.machine import told_of_memory
@@ -114,7 +116,7 @@ def predict_files(
             with told_of_memory("a smaller inference.window or inference.batch_size"):
                 mask, found = predict_scan(models, scan, config.data, inference)
         except UserError as error:
-            failed.append(f"{scan}: {error}")
+            failed.append(str(error) if str(scan) in str(error) else f"{scan}: {error}")
             continue
         volumes = {"nodules": mask}
         if probability:
@@ -142,7 +144,7 @@ def alike(configs: Sequence[TrainConfig]) -> TrainConfig:
     """
     first = configs[0]
     for other in configs[1:]:
-        for name in ("spacing_mm", "clip_hu", "window_hu", "crop_to_lungs", "lung_margin_mm"):
+        for name in ("window_hu", *(name for name in PREPARING if name != "cache")):
             mine, theirs = getattr(first.data, name), getattr(other.data, name)
             if mine != theirs:
                 msg = (
@@ -172,8 +174,14 @@ def _require_unseen(
     for run, config in zip(runs, configs, strict=True):
         splits = RunFolder(run).read_splits()
         trained = {name for name, kept in splits.items() if kept["split"] == "train"}
-        theirs = str(config.data.manifest)
-        known = read_manifest(theirs) if Path(theirs).exists() else []
+        theirs = Path(str(config.data.manifest))
+        if not theirs.exists():
+            warnings.warn(
+                f"{theirs}, by which {run} was split, is gone: cases were checked for leaks into "
+                f"training by their names, but not their patients",
+                stacklevel=2,
+            )
+        known = read_manifest(theirs) if theirs.exists() else []
         patients = {case.patient for case in known if case.case in trained}
         seen = [case.case for case in cases if case.case in trained or case.patient in patients]
         if seen:

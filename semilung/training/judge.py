@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -19,6 +21,7 @@ from semilung.evaluation import (
     write_report,
 )
 from semilung.files import write_text
+from semilung.inference import InferenceConfig
 from semilung.training.apply import alike, split_cases
 from semilung.training.audits import audit_evaluation
 from semilung.training.build import load_predictor
@@ -83,6 +86,53 @@ def judge(
         moved = manifest if run == runs[0] else None
         audit_evaluation(run, own, judged, what=what, manifest=moved)
     return report
+
+
+def differing(
+    own: InferenceConfig, asked: InferenceConfig, threshold: float | Literal["val"] | None
+) -> dict[str, Any]:
+    """What an evaluation asks for that changes figures, and is not the run's own.
+
+    Example:
+        >>> differing(InferenceConfig(), InferenceConfig(batch_size=1, overlap=0.25), "val")
+        {'overlap': 0.25, 'threshold': 'val'}
+    """
+    wanted = asdict(asked) | ({} if threshold is None else {"threshold": threshold})
+    del wanted["batch_size"]  # of windows, which shapes no figure
+    return {name: value for name, value in wanted.items() if value != getattr(own, name)}
+
+
+def evaluation_folder(
+    what: str, checkpoint: str, *, runs: int = 1, changed: Mapping[str, Any] | None = None
+) -> str:
+    """Name of the folder of an evaluation, within the first run's.
+
+    A report shows `evaluation-<what>-<checkpoint>` as the run's own figures, so whatever else was
+    asked for has a name of its own.
+
+    Example:
+        >>> evaluation_folder("test", "last", runs=2, changed={"threshold": 0.9})
+        'evaluation-test-last-2_runs-threshold_0.9'
+    """
+    marks = [f"{runs}_runs"] if runs > 1 else []
+    marks += [f"{name}_{value}" for name, value in (changed or {}).items()]
+    return "-".join(["evaluation", what, checkpoint, *(_safe(mark) for mark in marks)])
+
+
+def manifest_name(manifest: Path) -> str:
+    """What the cases of a manifest are called in names: many are called manifest.csv.
+
+    Example:
+        >>> manifest_name(Path("/data/site A/manifest.csv"))
+        'site_A_manifest_7eb37b'
+    """
+    place = manifest.expanduser().resolve()
+    digest = hashlib.sha256(str(place).encode()).hexdigest()[:6]
+    return _safe(f"{place.parent.name}_{place.stem}_{digest}")
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.]+", "_", name).strip("_")
 
 
 def _chosen_on_val(

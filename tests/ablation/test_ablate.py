@@ -147,6 +147,18 @@ def test_mistakes_are_told_before_anything_runs(words, asked, told):
     assert not (Path(words[-1].partition("=")[2]) / "runs").exists()
 
 
+def test_a_runs_folder_is_no_sweeps(words, tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/config.yaml").write_text("")
+    with pytest.raises(UserError, match="is a run's folder; name another sweep_dir"):
+        ablate(["strategy=supervised", *words])
+    for given in (["--config-dir", "nowhere"], ["--config-dir=nowhere"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["ablate", "strategy=supervised", *given])
+        assert stop.value.code == 2
+        assert "--config-dir nowhere: there is no such folder" in capsys.readouterr().err
+
+
 def test_a_patient_in_two_splits_is_refused(words, phantom, tmp_path):
     table = with_absolute_paths(phantom)
     table["split"] = ["train" if i % 2 else "val" for i in range(len(table))]

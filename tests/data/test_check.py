@@ -77,6 +77,8 @@ def test_faults_of_volumes_and_of_the_table_come_together(folder):
         (np.where(HU < -900, -3024, HU), None),
         (HU / 2000.0, "normalised"),
         ((HU + 1000) / 1300.0, "normalised"),
+        ((HU - HU.mean()) / HU.std(), "normalised"),
+        (HU / 1000.0, "normalised"),
         ((HU + 1024).astype(np.uint16), "offset"),
         (HU * 100.0, "beyond"),
         (np.zeros(SHAPE), "constant"),

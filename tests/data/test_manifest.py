@@ -77,6 +77,12 @@ def test_a_column_that_is_misspelt_by_case_is_not_taken_for_a_target(tmp_path):
         read_manifest(tmp_path / "m.csv")
 
 
+def test_a_column_that_is_there_twice_is_not_taken_for_a_target(tmp_path):
+    (tmp_path / "m.csv").write_text("case,patient,image,role,image \na,p,a.nii,unlabelled,b.nii\n")
+    with pytest.raises(UserError, match="column 'image' is there twice"):
+        read_manifest(tmp_path / "m.csv")
+
+
 @pytest.mark.parametrize("content", ["", "case,patient\n\xff\xfe"])
 def test_no_table_at_all(tmp_path, content):
     (tmp_path / "m.csv").write_bytes(content.encode("latin-1"))

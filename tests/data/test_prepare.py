@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from small_cohort import LPS, SHAPE
 
 from semilung.data.config import DataConfig
-from semilung.data.grids import at_spacing
+from semilung.data.grids import at_spacing, instances_onto
 from semilung.data.manifest import Case, read_manifest
 from semilung.data.prepare import prepare
 from semilung.data.splits import apply_label_budget
@@ -141,23 +141,25 @@ def test_a_changed_budget_redoes_no_image(one):
 def test_a_changed_file_is_prepared_again(one):
     case, config = one
     prepare([case], config, progress=False)
-    write_volume(case.image, np.full(SHAPE, -7, np.int16), LPS)
+    hu = to_ras(read_volume(case.image)).data
+    write_volume(case.image, read_volume(case.image).data + 7, LPS)
     (item,) = prepare([case], config, progress=False)
-    assert (item.read("image") == -7).all()
+    np.testing.assert_array_equal(item.read("image"), np.clip(hu + 7, *config.clip_hu))
 
 
 def test_verify_sees_what_size_and_time_hide(one):
     case, config = one
     raw = case.image.with_name("i.nii")
-    write_volume(raw, np.full(SHAPE, -5, np.int16), LPS)
+    hu = read_volume(case.image).data
+    write_volume(raw, hu, LPS)
     case, state = replace(case, image=raw), raw.stat()
     prepare([case], config, progress=False)
-    write_volume(raw, np.full(SHAPE, -6, np.int16), LPS)
+    write_volume(raw, hu - 6, LPS)
     os.utime(raw, ns=(state.st_atime_ns, state.st_mtime_ns))
     (item,) = prepare([case], config, progress=False)
-    assert (item.read("image") == -5).all()
+    before = item.read("image")
     (item,) = prepare([case], config, progress=False, verify=True)
-    assert (item.read("image") == -6).all()
+    np.testing.assert_array_equal(item.read("image"), np.maximum(before - 6, config.clip_hu[0]))
 
 
 def test_a_damaged_chunk_is_told_and_verify_mends_it(one):
@@ -336,6 +338,40 @@ def test_resampling_keeps_volumes_places_and_instances(tmp_path):
         ((back.data >= 0.5) & original).sum() * 2 / ((back.data >= 0.5).sum() + original.sum())
     )
     assert overlap > 0.93
+
+
+@given(
+    at=st.tuples(*[st.integers(0, 19)] * 3),
+    spacing_mm=st.tuples(*[st.floats(0.5, 9.0)] * 3),
+)
+def test_no_instance_is_lost_between_the_voxels_of_a_coarse_grid(at, spacing_mm):
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[at] = 3
+    fine = Volume(mask, np.eye(4))
+    found = instances_onto(fine, at_spacing(fine, spacing_mm))
+    assert set(np.unique(found)) - {0} == {3}
+    away_mm = np.abs((np.argwhere(found == 3).mean(axis=0) + 0.5) * spacing_mm - at - 0.5)
+    assert (away_mm <= np.array(spacing_mm) + 0.5).all()
+
+
+def test_a_nodule_in_anothers_voxel_is_told_with_a_remedy(tmp_path):
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[9, 9, 9], mask[10, 10, 10] = 1, 2
+    hu = np.where(mask > 0, 0, -800).astype(np.int16)
+    write_volume(tmp_path / "i.nii.gz", hu, np.eye(4))
+    write_volume(tmp_path / "m.nii.gz", mask, np.eye(4))
+    case = Case("a", "p", tmp_path / "i.nii.gz", "labelled", tmp_path / "m.nii.gz")
+    config = DataConfig(cache=str(tmp_path / "c"), spacing_mm=(20.0, 20.0, 20.0))
+    with pytest.raises(UserError, match=r"nodules \[\d\] vanish at .*choose a finer spacing_mm"):
+        prepare([case], config, progress=False)
+
+
+def test_a_scan_that_is_not_in_hu_is_not_prepared(tmp_path):
+    unit = np.linspace(0, 1, 20**3, dtype=np.float32).reshape(20, 20, 20)
+    write_volume(tmp_path / "i.nii.gz", unit, np.eye(4))
+    case = Case("a", "p", tmp_path / "i.nii.gz", "unlabelled")
+    with pytest.raises(UserError, match="normalised, not HU"):
+        prepare([case], DataConfig(cache=str(tmp_path / "c")), progress=False)
 
 
 def test_a_grid_of_another_spacing_covers_the_same_box():

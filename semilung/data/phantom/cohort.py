@@ -79,8 +79,7 @@ def _claim(out: Path, parameters: Parameters) -> bool:
         )
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no phantom; name a new or empty folder")
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(wanted) + "\n")
+    write_text(note, json.dumps(wanted) + "\n")
     return False
 
 
