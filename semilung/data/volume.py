@@ -202,11 +202,7 @@ def _fill_outside(data: NDArray[Any], matrix: Affine, source: Shape, fill: float
 
 def _open(path: Path) -> tuple[Source, Header]:
     """Open by suffix and check the grid."""
-    size = _size(path)
-    if size is None:
-        folder = f"this is a folder; give the files in it, {path}/*.nii.gz"
-        raise UserError(f"{path}: {folder if path.is_dir() else 'there is no such file'}")
-    if size == 0:
+    if _size(path) == 0:
         raise UserError(f"{path}: the file is empty (0 bytes); copy or convert it again")
     reader = READERS.get(_suffix(path))
     if reader is None:
@@ -220,12 +216,17 @@ def _open(path: Path) -> tuple[Source, Header]:
     return source, Header(_checked_shape(path, raw_shape), _checked_affine(path, affine))
 
 
-def _size(path: Path) -> int | None:
-    """Bytes of a file; None where no path can be, or there is something else than a file."""
+def _size(path: Path) -> int:
+    """Bytes of a file."""
+    found = "there is no such file"
     try:
-        return path.stat().st_size if path.is_file() else None
-    except OSError:  # a name that is too long, a folder that may not be entered
-        return None
+        if path.is_file():
+            return path.stat().st_size
+        if path.is_dir():
+            found = f"this is a folder; give the files in it, {path}/*.nii.gz"
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        found += f" ({error.strerror})"
+    raise UserError(f"{path}: {found}")
 
 
 def _checked_shape(path: Path, raw: tuple[int, ...]) -> Shape:
