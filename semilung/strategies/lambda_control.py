@@ -70,8 +70,14 @@ class LambdaControl:
         else:
             self._hold(self.reference - dice)
 
-    def acceptable(self, dice: float) -> bool:
-        """Whether a validation may be chosen: at most 0.005 below a reference that there is."""
+    def acceptable(self, dice: float, *, train_dice: float, value: float) -> bool:
+        """Whether a validation may be chosen: at most 0.005 below the reference.
+
+        Before there is one, it has to be the one that makes it: a net that marks nothing is in
+        contact with nothing, and would be chosen for that.
+        """
+        if math.isnan(self.reference):
+            return _starts(dice, train_dice, value)
         return dice >= self.reference - 0.005  # false of NaN
 
     def state(self) -> list[float]:
@@ -86,7 +92,7 @@ class LambdaControl:
         return cls(**{field.name: kinds[str(field.type)](value) for field, value in named})
 
     def _start(self, dice: float, train_dice: float, value: float) -> None:
-        if train_dice > 0 and value > 0 and not math.isnan(dice):
+        if _starts(dice, train_dice, value):
             self.weight = 0.3 * train_dice / value
             self.reference = dice
 
@@ -112,3 +118,8 @@ class LambdaControl:
             if self.held == PATIENCE:
                 self.weight *= 0.9
                 self.held = 0
+
+
+def _starts(dice: float, train_dice: float, value: float) -> bool:
+    """Whether a validation can be the reference."""
+    return train_dice > 0 and value > 0 and not math.isnan(dice)

@@ -168,10 +168,11 @@ class NonAdjacency(Strategy):
         """Least contact among validations of acceptable Dice; None leaves it to Dice."""
         if self.schedule != "published":
             return None
-        _, value = self._means()
+        train_dice, value = self._means()
         control = LambdaControl.restore(self.control.tolist())
         dice = metrics.get("val/dice", math.nan)
-        return -value if control.acceptable(dice) and not math.isnan(value) else -math.inf
+        chosen = control.acceptable(dice, train_dice=train_dice, value=value)
+        return -value if chosen and not math.isnan(value) else -math.inf
 
     def _contact(self, step: Step, stream: str) -> Tensor:
         out, batch = step.out(stream), step.batch(stream)

@@ -124,7 +124,7 @@ def manifest_name(manifest: Path) -> str:
 
     Example:
         >>> manifest_name(Path("/data/site A/manifest.csv"))
-        'site_A_manifest_7eb37b'
+        'site_A_manifest_022e22'
     """
     place = manifest.expanduser().resolve()
     digest = hashlib.sha256(str(place).encode()).hexdigest()[:6]

@@ -48,6 +48,7 @@ def prepared(
 ) -> PreparedCase:
     """A case bright in some boxes and masked, with instances 1, 2, ..., in others."""
     hu, mask = np.full(SHAPE, -850, np.int16), np.zeros(SHAPE, np.uint8)
+    hu[-1, -1, -1] = -950  # a scan is not constant
     for box in bright:
         hu[box] = 50
     for number, box in enumerate(lesions, start=1):

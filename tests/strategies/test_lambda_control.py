@@ -83,11 +83,15 @@ def test_after_seven_tenths_the_weight_only_falls_while_dice_is_below_the_refere
 
 def test_what_may_be_chosen():
     control = LambdaControl()
-    assert not control.acceptable(0.1)  # there is no reference yet
-    assert not control.acceptable(math.nan)
+    seen = {"train_dice": 0.5, "value": 0.1}
+    assert control.acceptable(0.1, **seen)  # it makes the reference
+    assert not control.acceptable(math.nan, **seen)
+    assert not control.acceptable(0.1, train_dice=0.0, value=0.1)
+    assert not control.acceptable(0.1, train_dice=0.5, value=0.0)  # nothing is marked
     feed(control, 0.8)
-    assert control.acceptable(0.7951)
-    assert not control.acceptable(0.7949)
+    assert control.acceptable(0.7951, **seen)
+    assert not control.acceptable(0.7949, **seen)
+    assert not control.acceptable(math.nan, **seen)
 
 
 def test_its_state_restores_it():
