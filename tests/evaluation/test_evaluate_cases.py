@@ -48,7 +48,8 @@ def prepared(
 ) -> PreparedCase:
     """A case bright in some boxes and masked, with instances 1, 2, ..., in others."""
     hu, mask = np.full(SHAPE, -850, np.int16), np.zeros(SHAPE, np.uint8)
-    hu[-1, -1, -1] = -950  # a scan is not constant
+    if not bright:
+        hu[-1, -1, -1] = -950  # no scan is constant
     for box in bright:
         hu[box] = 50
     for number, box in enumerate(lesions, start=1):
