@@ -136,8 +136,11 @@ def _report(arguments: argparse.Namespace) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from semilung.training import load_predictor, predict_files
 
-    if arguments.confident is not None and not arguments.pseudo_labels:
+    confident = arguments.confident
+    if confident is not None and not arguments.pseudo_labels:
         raise UserError("--confident is the confidence of pseudo-labels: add --pseudo-labels")
+    if confident is None and arguments.pseudo_labels:
+        confident = 0.9
     configs = _configs(arguments)
     models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
     written = predict_files(
@@ -147,7 +150,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         arguments.out,
         threshold=arguments.threshold,
         probability=arguments.probability,
-        confident=(arguments.confident or 0.9) if arguments.pseudo_labels else None,
+        confident=confident,
         overwrite=arguments.overwrite,
     )
     for path in written:

@@ -24,7 +24,6 @@ def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, 
     mean runs over the cases that an arm chose to speak of, and would flatter silence.
     """
     sign = 1 if figure.more_is_better else -1
-
     return max(rows, key=lambda row: sign * row["difference"] if row["n_pairs"] else 0.0)
 
 
