@@ -87,11 +87,9 @@ def read_request(words: Sequence[str], *, loader: ConfigLoader | None = None) ->
     if taken:
         msg = f"{taken[0]} is not for the user to set: an ablation names and resumes its own runs"
         raise UserError(f"{msg}; sweep_dir=DIR says where they are kept")
-    several = [f"{key}={','.join(values[key])}" for key in _OWN if len(values.get(key, [])) > 1]
-    if several:
-        raise UserError(
-            f"{several[0]}: an ablation has one {several[0].partition('=')[0]}, no list"
-        )
+    for key in _OWN:
+        if len(found := values.get(key, [])) > 1:
+            raise UserError(f"{key}={','.join(found)}: an ablation has one {key}, no list")
     own = {key: values.pop(key, [default])[0].strip("'\"") for key, default in _OWN.items()}
     _one_of("split", own["split"], SPLITS)
     _one_of("equal", own["equal"], EQUALS)

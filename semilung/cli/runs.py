@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from semilung.cli.say import say
 from semilung.types import UserError
-
-if TYPE_CHECKING:
-    from semilung.training import TrainConfig
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -70,13 +66,15 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from semilung.config import load_run_config
+    from semilung.config import load_run_config, with_settings
     from semilung.evaluation import print_table, summarise
     from semilung.training import judge, split_cases, unseen_cases
     from semilung.training.judge import differing, evaluation_folder, manifest_name
 
     runs = arguments.runs
-    configs = _configs(arguments)
+    configs = [load_run_config(run) for run in runs]
+    own = configs[0].inference
+    configs[0] = with_settings(configs[0], arguments.settings)  # by which all of them are used
     empty = configs[0].evaluation.empty
     if arguments.manifest and not arguments.split:
         cases = unseen_cases(runs, configs, arguments.manifest)
@@ -84,7 +82,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     else:
         what = arguments.split or "test"
         cases = split_cases(runs, configs, what, manifest=arguments.manifest)
-    own = load_run_config(runs[0]).inference
     changed = differing(own, configs[0].inference, arguments.threshold)
     folder = evaluation_folder(what, arguments.checkpoint, runs=len(runs), changed=changed)
     out = arguments.out or runs[0] / folder
@@ -107,14 +104,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     say(f"tables: {out}")
 
 
-def _configs(arguments: argparse.Namespace) -> list[TrainConfig]:
-    """The runs' configs; settings are for the first, by which all of them are used."""
-    from semilung.config import load_run_config, with_settings
-
-    first, *others = [load_run_config(run) for run in arguments.runs]
-    return [with_settings(first, arguments.settings), *others]
-
-
 def _threshold(word: str) -> float | str:
     if word == "val":
         return word
@@ -134,6 +123,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    from semilung.config import load_run_config, with_settings
     from semilung.training import load_predictor, predict_files
 
     confident = arguments.confident
@@ -141,7 +131,8 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise UserError("--confident is the confidence of pseudo-labels: add --pseudo-labels")
     if confident is None and arguments.pseudo_labels:
         confident = 0.9
-    configs = _configs(arguments)
+    configs = [load_run_config(run) for run in arguments.runs]
+    configs[0] = with_settings(configs[0], arguments.settings)
     models = [load_predictor(run, arguments.checkpoint) for run in arguments.runs]
     written = predict_files(
         models,
