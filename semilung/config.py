@@ -19,6 +19,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from semilung.data import DataConfig
+from semilung.data.config import PREPARING
 from semilung.data.phantom import write_phantom
 from semilung.files import parse_value, read_yaml
 from semilung.naming import mixture_name
@@ -157,16 +158,21 @@ def differences(saved: TrainConfig, asked: TrainConfig) -> list[str]:
 
 
 def data_config(overrides: list[str]) -> DataConfig:
-    """Data settings from `key=value` words, the values in YAML.
+    """Data settings of a preparation from `key=value` words, the values in YAML.
 
     Raises:
-        UserError: A word without `=`, or a setting that is unknown or out of range.
+        UserError: A word without `=`, or a setting that is unknown, out of range, or not read.
 
     Example:
         >>> data_config(["spacing_mm=[2, 2, 2]"]).spacing_mm
         (2.0, 2.0, 2.0)
     """
-    return cast(DataConfig, _build(DataConfig, _settings(overrides, "data."), "data."))
+    values = _settings(overrides, "data.")
+    config = cast(DataConfig, _build(DataConfig, values, "data."))
+    if unread := sorted(set(values) - set(PREPARING)):
+        msg = f"preparation does not read {', '.join(unread)}; leave it out"
+        raise UserError(f"{msg}: it reads {', '.join(PREPARING)}")
+    return config
 
 
 def with_settings(saved: TrainConfig, overrides: list[str]) -> TrainConfig:

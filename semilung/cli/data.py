@@ -63,13 +63,8 @@ def _data_check(arguments: argparse.Namespace) -> None:
 def _data_prepare(arguments: argparse.Namespace) -> None:
     from semilung.config import data_config
     from semilung.data import prepare, read_manifest
-    from semilung.data.config import PREPARING
 
     config = data_config(arguments.settings)
-    keys = [word.partition("=")[0].removeprefix("data.") for word in arguments.settings]
-    if unread := sorted(set(keys) - set(PREPARING)):
-        msg = f"preparation does not read {', '.join(unread)}; leave it out"
-        raise UserError(f"{msg}: it reads {', '.join(PREPARING)}")
     prepared = prepare(
         read_manifest(arguments.manifest),
         config,
