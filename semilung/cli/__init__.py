@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.formatwarning = _plain_warning
+    warnings.simplefilter("once", UserWarning)  # a run that is judged twice warns once
     threading.excepthook = _plain_thread
     try:
         with breaking_off():
@@ -83,6 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     add_data(commands.add_parser("data", help="phantom, check, prepare, anatomy"))
     add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
     add_report(commands.add_parser("report", help="one page on a sweep, or on one or more runs"))
-    add_predict(commands.add_parser("predict", help="write nodule masks of NIfTI scans"))
+    add_predict(commands.add_parser("predict", help="write nodule masks of scans"))
     add_list(commands.add_parser("list", help="names that a config may use"))
     return parser

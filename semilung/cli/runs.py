@@ -41,7 +41,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 
 def add_predict(parser: argparse.ArgumentParser) -> None:
     """Arguments of `semilung predict`."""
-    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="NIfTI files; and "
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="CT volumes; and "
                         "settings: inference.key=value instead of the run's")  # fmt: skip
     parser.add_argument("--run", type=Path, action="append", required=True, dest="runs",
                         help="a run's folder; give several to average them")  # fmt: skip

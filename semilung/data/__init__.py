@@ -14,6 +14,7 @@ from semilung.data.config import AugmentConfig, DataConfig
 from semilung.data.intensity import scale_hu
 from semilung.data.manifest import Case, Fault, read_manifest
 from semilung.data.prepare import PreparedCase, cached, prepare
+from semilung.data.resample import resample_onto
 from semilung.data.splits import (
     Splits,
     apply_label_budget,
@@ -26,7 +27,6 @@ from semilung.data.volume import (
     Volume,
     read_header,
     read_volume,
-    resample_onto,
     same_grid,
     to_ras,
     write_volume,

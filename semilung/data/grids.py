@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semilung.data.volume import MAX_VOXELS, Header, Shape, Volume, resample_onto, to_ras
+from semilung.data.resample import resample_onto
+from semilung.data.volume import MAX_VOXELS, Header, Shape, Volume, to_ras
 from semilung.types import UserError
 
 MARGIN = 2

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semilung.data.volume import Header, Volume, resample_onto, spacing_of
+from semilung.data.resample import resample_onto
+from semilung.data.volume import Header, Volume, spacing_of
 
 BOX_SPACING_MM = 3.0
 CHEST_WIDTH_MM = 180.0

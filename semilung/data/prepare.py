@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ from semilung.data.lungs import BLOCK, find_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
 from semilung.data.parallel import run_jobs
 from semilung.data.store import filling, open_entry, read_crop, write_entry
-from semilung.data.volume import Affine, Header, Shape, Volume, read_volume, same_grid, to_ras
+from semilung.data.volume import (
+    Affine,
+    Header,
+    Shape,
+    Volume,
+    files_of,
+    read_volume,
+    same_grid,
+    to_ras,
+)
 from semilung.types import IGNORE, UserError
 
 VERSION = 3
@@ -177,11 +187,11 @@ def _prepared(case: Case, config: DataConfig) -> PreparedCase:
     return PreparedCase(case, files)
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
-    """What tells one state of a file from another; a missing one fails later, with its case."""
-    state = _state(path)
-    known = (state.st_size, state.st_mtime_ns) if state else (0, 0)
-    return (str(path.absolute()), *known)
+def _stamp(path: Path) -> tuple[str | int, ...]:
+    """What tells one state of a volume from another; a missing one fails later, with its case."""
+    states = [_state(file) for file in files_of(path)]
+    known = [(state.st_size, state.st_mtime_ns) if state else (0, 0) for state in states]
+    return (str(path.absolute()), *chain.from_iterable(known))
 
 
 def _state(path: Path) -> os.stat_result | None:
@@ -224,8 +234,11 @@ def _path(case: Case, name: str) -> Path:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    digests = []
+    for file in files_of(path):
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return " ".join(digests)
 
 
 def prepared_image(

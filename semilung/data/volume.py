@@ -1,4 +1,4 @@
-"""Volumes on disk and in memory, and the one resampler that every change of grid goes through."""
+"""Volumes on disk and in memory: grid, orientation, reading and writing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -14,9 +15,11 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
+from semilung.data.metaimage import open_metaimage
 from semilung.data.nifti import open_nifti
+from semilung.data.nrrd import open_nrrd
+from semilung.data.stored import Stored
 from semilung.files import whole_file
 from semilung.types import UserError
 
@@ -51,6 +54,8 @@ class Source(Protocol):
     def shape(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def affine(self) -> Affine: ...  # noqa: D102
+    @property
+    def stored(self) -> Stored: ...  # noqa: D102
     def voxels(self) -> NDArray[Any]: ...  # noqa: D102
 
 
@@ -110,6 +115,27 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     return _open(Path(path))[1]
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files that a volume is made of: some headers have their voxels in a file beside them.
+
+    One that cannot be read is given alone: whoever reads it will say what is wrong.
+    """
+    if _suffix(path) in DETACHED:
+        with suppress(UserError):
+            return tuple(dict.fromkeys((path, _open(path)[0].stored.path)))
+    return (path,)
+
+
+def stem_of(path: Path) -> str:
+    """A volume's name without its suffix.
+
+    Example:
+        >>> stem_of(Path("scans/a.b.nii.gz"))
+        'a.b'
+    """
+    return path.name[: len(path.name) - len(_suffix(path))]
+
+
 def write_volume(path: str | os.PathLike[str], data: NDArray[Any], affine: ArrayLike) -> None:
     """Write a NIfTI atomically, with nothing in the header but the grid (no name, no date).
 
@@ -139,65 +165,6 @@ def to_ras(volume: Volume) -> Volume:
     data = nib.orientations.apply_orientation(volume.data, orientation)
     affine = volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.shape)
     return Volume(np.ascontiguousarray(data), affine)
-
-
-def resample_onto(
-    volume: Volume, shape: Shape, affine: ArrayLike, *, order: int, fill: float
-) -> Volume:
-    """Sample `volume` at the voxel centres of another grid, in millimetres.
-
-        out[i] = volume[inv(A_src) A_target i]
-
-    Serves resampling, cropping, reorientation, and the way back to a scan's own geometry.
-
-    Args:
-        volume: What to sample.
-        shape: Size of the target grid in voxels.
-        affine: `(4, 4)` voxel-to-mm of the target grid.
-        order: 0 nearest (masks), 1 linear (images), up to 5.
-        fill: Value beyond the volume; the edge voxel reaches half a voxel further, as it should.
-
-    Returns:
-        A volume of the same number type (integers are rounded, not cut off).
-    """
-    target = np.asarray(affine, np.float64)
-    matrix = np.linalg.inv(volume.affine) @ target
-    # Spline orders on integers would truncate towards zero: sample in float32, round, cast back.
-    kept = order == 0 or not np.issubdtype(volume.data.dtype, np.integer)
-    source = volume.data if kept else volume.data.astype(np.float32)
-    sampled = _affine_transform(source, matrix, shape, order)
-    _fill_outside(sampled, matrix, volume.shape, fill)
-    data = sampled if kept else np.rint(sampled).astype(volume.data.dtype)
-    return Volume(data, target)
-
-
-def _affine_transform(
-    source: NDArray[Any], matrix: Affine, shape: Shape, order: int
-) -> NDArray[Any]:
-    """`scipy.ndimage.affine_transform`; a diagonal matrix takes its much faster separable path."""
-    linear, offset = np.round(matrix[:3, :3], 12), matrix[:3, 3]
-    diagonal = np.diag(linear)
-    arg = diagonal if np.array_equal(linear, np.diag(diagonal)) and (diagonal > 0).all() else linear
-    sampled: NDArray[Any] = ndimage.affine_transform(
-        source,
-        arg,
-        offset,
-        output_shape=shape,
-        order=order,  # type: ignore[call-overload]
-        mode="nearest",
-    )
-    return sampled
-
-
-def _fill_outside(data: NDArray[Any], matrix: Affine, source: Shape, fill: float) -> None:
-    """Set to `fill`, in place, what lies more than half a voxel beyond the source grid."""
-    axes = np.ogrid[tuple(slice(0, n) for n in data.shape)]
-    for row, size in zip(matrix[:3], source, strict=True):
-        # Terms of weight zero are left out, so an axis-aligned grid costs a line and not a volume.
-        at = row[3] + sum(w * axis for w, axis in zip(row, axes, strict=False) if abs(w) > 1e-9)
-        outside = (at < -0.5 - 1e-6) | (at > size - 0.5 + 1e-6)
-        if outside.any():
-            data[np.broadcast_to(outside, data.shape)] = fill
 
 
 def _open(path: Path) -> tuple[Source, Header]:
@@ -263,8 +230,18 @@ def _suffix(path: Path) -> str:
     return next((s for s in sorted(READERS, key=len, reverse=True) if name.endswith(s)), "")
 
 
-READERS: dict[str, Callable[[Path], Source]] = {".nii": open_nifti, ".nii.gz": open_nifti}
+READERS: dict[str, Callable[[Path], Source]] = {
+    ".nii": open_nifti,
+    ".nii.gz": open_nifti,
+    ".mhd": open_metaimage,
+    ".mha": open_metaimage,
+    ".nrrd": open_nrrd,
+    ".nhdr": open_nrrd,
+}
 """Suffix to opener, which raises `UserError` or one of `DAMAGE`."""
+
+DETACHED = {".mhd", ".mha", ".nrrd", ".nhdr"}
+"""Formats whose header may name another file for its voxels."""
 
 
 def same_grid(a: Header | Volume, b: Header | Volume) -> bool:

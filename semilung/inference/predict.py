@@ -13,7 +13,8 @@ from torch import nn
 
 from semilung.data.config import DataConfig
 from semilung.data.prepare import prepared_image
-from semilung.data.volume import Volume, read_volume, resample_onto
+from semilung.data.resample import resample_onto
+from semilung.data.volume import Volume, read_volume
 from semilung.inference.config import InferenceConfig
 from semilung.inference.postprocess import to_mask
 from semilung.inference.sliding_window import predict_probability

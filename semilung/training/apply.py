@@ -11,6 +11,7 @@ from torch import nn
 
 from semilung.data import Case, read_manifest, write_volume
 from semilung.data.config import PREPARING
+from semilung.data.volume import stem_of
 from semilung.inference import predict_scan
 from semilung.training.config import TrainConfig
 from semilung.training.machine import told_of_memory
@@ -85,7 +86,7 @@ def predict_files(
     Args:
         models: The runs' predictors; their probabilities are averaged.
         configs: The runs' configs, which must prepare scans alike.
-        scans: NIfTI files; one that fails does not stop the others.
+        scans: Files of CT volumes; one that fails does not stop the others.
         out: Folder of the masks.
         threshold: Foreground above this probability; the first run's by default.
         probability: Write `<scan>_probability.nii.gz` too.
@@ -156,7 +157,7 @@ def alike(configs: Sequence[TrainConfig]) -> TrainConfig:
 
 
 def _names(scans: Sequence[Path], out: Path, *, overwrite: bool) -> dict[Path, str]:
-    names = {scan: scan.name.removesuffix(".gz").removesuffix(".nii") for scan in scans}
+    names = {scan: stem_of(scan) for scan in scans}
     if len(set(names.values())) < len(names):
         msg = f"two scans would be written under one name in {out}: {sorted(names.values())}"
         raise UserError(msg)

@@ -11,7 +11,8 @@ from semilung.data.config import DataConfig
 from semilung.data.grids import at_spacing, instances_onto
 from semilung.data.manifest import Case
 from semilung.data.prepare import prepare
-from semilung.data.volume import Header, Volume, read_volume, resample_onto, write_volume
+from semilung.data.resample import resample_onto
+from semilung.data.volume import Header, Volume, read_volume, write_volume
 
 
 def test_resampling_keeps_volumes_places_and_instances(tmp_path):

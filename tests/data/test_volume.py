@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semilung.data.resample import resample_onto
 from semilung.data.volume import (
     Header,
     Volume,
     read_header,
     read_volume,
-    resample_onto,
     same_grid,
     to_ras,
     write_volume,

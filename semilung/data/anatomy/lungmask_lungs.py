@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.volume import Volume, resample_onto, to_ras
+from semilung.data.resample import resample_onto
+from semilung.data.volume import Volume, to_ras
 from semilung.types import UserError
 
 

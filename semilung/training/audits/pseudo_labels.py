@@ -90,7 +90,7 @@ def audit_pseudo_labels(
     figures = {**means, "labelled_foreground_share": known, "scans": float(len(scans))}
     figures = {name: value for name, value in figures.items() if not math.isnan(value)}
     faults = _faults(figures)
-    advice = "; ".join(faults.values())
+    advice = ". ".join(faults.values())
     summary = _summary(figures) + "".join(f"; {fault}" for fault in faults)
     return Audit("warning" if faults else "ok", summary, advice, figures)
 

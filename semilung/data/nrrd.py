@@ -1,0 +1,92 @@
+"""NRRD files (`.nrrd`, and `.nhdr` with its voxels beside it), as 3D Slicer writes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semilung.data.stored import Packing, Stored
+from semilung.data.text_header import Placed, beside, floats, header_block, lps_affine
+from semilung.types import UserError
+
+TYPES = {
+    "i1": ("signed char", "int8", "int8_t"),
+    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"),
+    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"),
+    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+    "f4": ("float",),
+    "f8": ("double",),
+}
+
+TO_LPS = {
+    "left-posterior-superior": (1, 1, 1),
+    "right-anterior-superior": (-1, -1, 1),
+    "left-anterior-superior": (1, -1, 1),
+    "lps": (1, 1, 1),
+    "ras": (-1, -1, 1),
+    "las": (1, -1, 1),
+}
+
+_PACKINGS: dict[str, Packing] = {"raw": "", "gzip": "gzip", "gz": "gzip"}
+_NAMES = {name: code for code, names in TYPES.items() for name in names}
+_T = TypeVar("_T")
+_END = re.compile(rb"\r?\n\r?\n")
+
+
+def open_nrrd(path: Path) -> Placed:
+    """Read the header of a `.nrrd` or `.nhdr` and weigh what it promises.
+
+    Raises:
+        UserError: It is no NRRD that is read here, or promises more than its file can hold.
+        ValueError: A field is damaged.
+    """
+    fields, end = _fields(path)
+    kind = _known(path, fields, "type", _NAMES)
+    packing = _known(path, fields, "encoding", _PACKINGS)
+    signs = np.array(_known(path, fields, "space", TO_LPS))
+    for name in ("line skip", "byte skip"):
+        if fields.get(name, "0") != "0":
+            raise UserError(f"{path}: a {name} is not read; convert the file to NIfTI")
+    order = ">" if fields.get("endian", "little").lower() == "big" else "<"
+    voxels = fields.get("data file", fields.get("datafile"))
+    stored = Stored(
+        path if voxels is None else beside(path, voxels),
+        tuple(int(n) for n in fields["sizes"].split()),
+        np.dtype(order + kind),
+        packing=packing,
+        packed_at=end if voxels is None else 0,
+    )
+    stored.weigh()
+    axes: NDArray[np.float64] = floats(fields["space directions"], 9).reshape(3, 3)
+    origin = floats(fields.get("space origin", "0 0 0"), 3)
+    return Placed(stored, lps_affine(axes * signs, origin * signs))
+
+
+def _known(path: Path, fields: dict[str, str], name: str, known: dict[str, _T]) -> _T:
+    found = fields.get(name, "").lower()
+    if found not in known:
+        msg = f"{path}: {name} {found!r} is not read, only {', '.join(known)}"
+        raise UserError(f"{msg}; convert the file to NIfTI")
+    return known[found]
+
+
+def _fields(path: Path) -> tuple[dict[str, str], int]:
+    """`field: value` lines up to an empty one, comments and `key:=value` left out; their end."""
+    block = header_block(path)
+    found = _END.search(block)
+    head, end = (block[: found.start()], found.end()) if found else (block, len(block))
+    magic, *lines = head.decode("latin-1").splitlines() or [""]
+    parted = (line.partition(": ") for line in lines if not line.startswith("#"))
+    fields = {name.strip().lower(): value.strip() for name, mark, value in parted if mark}
+    if not re.fullmatch(r"NRRD000[1-5]", magic) or not {"sizes", "space directions"} <= set(fields):
+        msg = f"{path}: the header cannot be read: this is no NRRD with sizes, space directions"
+        raise UserError(f"{msg} and space; without them nobody knows how the scan lies")
+    return fields, end

@@ -1,0 +1,84 @@
+"""What MetaImage and NRRD share: a header of text, in LPS; voxels behind it or in a file beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semilung.data.stored import Stored
+from semilung.types import UserError
+
+HEADER_BYTES = 2**16
+"""A header's text ends within so many bytes; no more is looked at."""
+
+_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An opened file: stored voxels and the `(4, 4)` `affine` that takes indices to RAS+ mm."""
+
+    stored: Stored
+    affine: NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As the header tells it."""
+        return self.stored.shape
+
+    def voxels(self) -> NDArray[Any]:
+        """All voxels; see `Stored.voxels`."""
+        return self.stored.voxels()
+
+
+def header_block(path: Path) -> bytes:
+    """The first bytes of a file, which hold its header."""
+    with path.open("rb") as file:
+        return file.read(HEADER_BYTES)
+
+
+def lps_affine(axes_mm: NDArray[np.float64], origin_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The RAS+ affine of a grid whose axis `k` steps by `axes_mm[k]`, both given in LPS+ mm.
+
+    Example:
+        >>> lps_affine(np.diag([0.7, 0.7, 2.0]), np.array([10.0, 20.0, 30.0]))[:3].tolist()
+        [[-0.7, 0.0, 0.0, -10.0], [0.0, -0.7, 0.0, -20.0], [0.0, 0.0, 2.0, 30.0]]
+    """
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes_mm.T, origin_mm
+    return _TO_RAS @ affine + 0.0  # which turns -0 into 0
+
+
+def floats(text: str, count: int) -> NDArray[np.float64]:
+    """So many numbers, parted by spaces or commas, brackets left out.
+
+    Raises:
+        ValueError: More, fewer, or something else.
+    """
+    found = np.array(text.translate(str.maketrans("(),", "   ")).split(), np.float64)
+    if len(found) != count:
+        raise ValueError(f"{count} numbers are wanted, found {text[:80]!r}")
+    return found
+
+
+def beside(path: Path, name: str) -> Path:
+    """The file of voxels that a header names; only one in the header's own folder is opened.
+
+    Raises:
+        UserError: The name leads elsewhere, or to no file.
+    """
+    there = path.parent / name
+    if Path(name).name != name:
+        msg = f"{path}: its voxels are said to be in {name!r}; a header's voxels are read from a"
+        raise UserError(f"{msg} file in its own folder alone: move the file there, name it so")
+    try:
+        found = there.is_file()
+    except (OSError, ValueError):  # a name too long, or with a zero in it
+        found = False
+    if not found:
+        raise UserError(f"{path}: its voxels are said to be in {name!r}, and it is not beside it")
+    return there
