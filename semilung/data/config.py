@@ -151,7 +151,7 @@ class AugmentConfig:
         strong_gamma: Strong view: range of the exponent applied to the windowed image.
         strong_noise_hu: Strong view: largest standard deviation of noise.
         strong_blur_voxels: Strong view: range of the Gaussian blur's standard deviation.
-        cutout_holes: Strong view: boxes occluded, each with one random grey value.
+        cutout_holes: Strong view: boxes occluded by noise.
         cutout_share: Strong view: largest edge of such a box as a share of the crop's.
 
     Raises:

@@ -23,10 +23,10 @@ def find_lungs(volume: Volume) -> Volume | None:
     """Both lungs on a coarse grid (True where lung), or None where a volume shows no chest.
 
     Air within the body: what a threshold leaves of each axial slice once the holes of the body
-    are filled; of its components those of at least a tenth of the largest are kept, so that a
-    collapsed lung stays and gas in the bowel goes. Trachea joined to them stays: the lungs err on
-    the large side. A volume that is narrower than a chest, or in which less than 500 ml of lung
-    is found, has none.
+    are filled, those that end at the image's rim too; of its components those of at least a tenth
+    of the largest are kept, so that a collapsed lung stays and gas in the bowel goes. Trachea
+    joined to them stays: the lungs err on the large side. A volume that is narrower than a chest,
+    or in which less than 500 ml of lung is found, has none.
 
     Args:
         volume: CT in HU, in RAS (so that the last axis is axial).
@@ -80,7 +80,7 @@ def _air_in_body(hu: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None
     if count == 0:
         return None
     body = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    filled = np.stack([ndimage.binary_fill_holes(cut) for cut in np.moveaxis(body, 2, 0)], axis=2)
+    filled = np.stack([_filled(cut) for cut in np.moveaxis(body, 2, 0)], axis=2)
     labels, count = ndimage.label(filled & (hu <= AIR_HU))
     if count == 0:
         return None
@@ -90,3 +90,13 @@ def _air_in_body(hu: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None
         return None
     lungs: NDArray[np.bool_] = (sizes >= 0.1 * sizes.max())[labels]
     return lungs
+
+
+def _filled(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """An axial slice of the body with its holes; a lung that the field of view cuts is one too."""
+    closed = body.copy()
+    for rim in (closed[0], closed[-1], closed[:, 0], closed[:, -1]):
+        tissue = np.flatnonzero(rim)
+        if len(tissue):
+            rim[tissue[0] : tissue[-1] + 1] = True
+    return np.asarray(ndimage.binary_fill_holes(closed))

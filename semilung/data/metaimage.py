@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data.stored import Stored
-from semilung.data.text_header import Placed, beside, floats, header_block, lps_affine
+from semilung.data.text_header import Placed, beside, floats, header_block, lps_affine, text
 from semilung.types import UserError
 
 TYPES = {
@@ -26,7 +26,8 @@ TYPES = {
 }
 
 _LINE = re.compile(rb"[ \t]*([^=\r\n]+?)[ \t]*=[ \t]*([^\r\n]*?)[ \t]*\r?\n")
-_WANTED = {"NDims": "3", "ElementNumberOfChannels": "1", "HeaderSize": "0", "BinaryData": "True"}
+_WANTED = {"NDims": "3", "ElementNumberOfChannels": "1", "HeaderSize": "0"}
+_FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
 def open_metaimage(path: Path) -> Placed:
@@ -38,21 +39,23 @@ def open_metaimage(path: Path) -> Placed:
     """
     fields, end = _fields(path)
     for name, wanted in _WANTED.items():
-        if fields.get(name, wanted).lower() != wanted.lower():
+        if fields.get(name, wanted) != wanted:
             msg = f"{path}: {name} = {fields[name]}, but only {wanted} is read"
             raise UserError(f"{msg}; convert the file to NIfTI")
     kind = fields.get("ElementType", "")
     if kind not in TYPES:
         msg = f"{path}: voxels of type {kind!r} are not read, only {', '.join(TYPES)}"
         raise UserError(f"{msg}; convert the file to NIfTI")
-    big = _one_of(fields, "BinaryDataByteOrderMSB", "ElementByteOrderMSB") or "False"
+    if not _flag(_one_of(fields, "BinaryData") or "True"):
+        raise UserError(f"{path}: voxels written as text are not read; convert the file to NIfTI")
+    big = _flag(_one_of(fields, "BinaryDataByteOrderMSB", "ElementByteOrderMSB") or "False")
     x, y, z = (int(n) for n in fields["DimSize"].split())
     name, local = fields["ElementDataFile"], fields["ElementDataFile"].upper() == "LOCAL"
-    packed = fields.get("CompressedData", "False").lower() == "true"
+    packed = _flag(fields.get("CompressedData", "False"))
     stored = Stored(
         path if local else beside(path, name),
         (x, y, z),
-        np.dtype((">" if big.lower() == "true" else "<") + TYPES[kind]),
+        np.dtype((">" if big else "<") + TYPES[kind]),
         packing="zlib" if packed else "",
         packed_at=end if local else 0,
     )
@@ -70,6 +73,12 @@ def _affine(fields: dict[str, str]) -> NDArray[np.float64]:
     return lps_affine(axes, floats(_one_of(fields, "Offset", "Position", "Origin") or "0 0 0", 3))
 
 
+def _flag(said: str) -> bool:
+    if said.lower() not in _FLAGS:
+        raise ValueError(f"True or False is wanted, found {said[:80]!r}")
+    return _FLAGS[said.lower()]
+
+
 def _one_of(fields: dict[str, str], *names: str) -> str | None:
     return next((fields[name] for name in names if name in fields), None)
 
@@ -80,7 +89,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
     while line := _LINE.match(block + b"\n", at):
         at = line.end()
-        fields[line[1].decode("latin-1")] = line[2].decode("latin-1")
+        fields[text(line[1])] = text(line[2])
         if line[1] == b"ElementDataFile":
             if "DimSize" in fields:
                 return fields, at

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data.stored import Packing, Stored
-from semilung.data.text_header import Placed, beside, floats, header_block, lps_affine
+from semilung.data.text_header import (
+    HEADER_BYTES,
+    Placed,
+    beside,
+    floats,
+    header_block,
+    lps_affine,
+    text,
+)
 from semilung.types import UserError
 
 TYPES = {
@@ -36,8 +44,10 @@ TO_LPS = {
 }
 
 _PACKINGS: dict[str, Packing] = {"raw": "", "gzip": "gzip", "gz": "gzip"}
+_ORDERS = {"little": "<", "big": ">"}
 _NAMES = {name: code for code, names in TYPES.items() for name in names}
 _T = TypeVar("_T")
+_MAGIC = re.compile(r"NRRD000[1-5]\r?")
 _END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -52,14 +62,17 @@ def open_nrrd(path: Path) -> Placed:
     kind = _known(path, fields, "type", _NAMES)
     packing = _known(path, fields, "encoding", _PACKINGS)
     signs = np.array(_known(path, fields, "space", TO_LPS))
-    for name in ("line skip", "byte skip"):
+    for name in ("line skip", "lineskip", "byte skip", "byteskip"):
         if fields.get(name, "0") != "0":
             raise UserError(f"{path}: a {name} is not read; convert the file to NIfTI")
-    order = ">" if fields.get("endian", "little").lower() == "big" else "<"
+    order = "<" if kind.endswith("1") else _known(path, fields, "endian", _ORDERS)
     voxels = fields.get("data file", fields.get("datafile"))
+    sizes = tuple(int(n) for n in fields["sizes"].split())
+    if fields.get("dimension", "") != str(len(sizes)):
+        raise ValueError(f"{fields.get('dimension')} dimensions, and sizes {fields['sizes']!r}")
     stored = Stored(
         path if voxels is None else beside(path, voxels),
-        tuple(int(n) for n in fields["sizes"].split()),
+        sizes,
         np.dtype(order + kind),
         packing=packing,
         packed_at=end if voxels is None else 0,
@@ -83,10 +96,13 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
     block = header_block(path)
     found = _END.search(block)
     head, end = (block[: found.start()], found.end()) if found else (block, len(block))
-    magic, *lines = head.decode("latin-1").splitlines() or [""]
+    magic, *lines = text(head).split("\n")
     parted = (line.partition(": ") for line in lines if not line.startswith("#"))
     fields = {name.strip().lower(): value.strip() for name, mark, value in parted if mark}
-    if not re.fullmatch(r"NRRD000[1-5]", magic) or not {"sizes", "space directions"} <= set(fields):
+    if not _MAGIC.fullmatch(magic) or not {"sizes", "space directions"} <= set(fields):
         msg = f"{path}: the header cannot be read: this is no NRRD with sizes, space directions"
         raise UserError(f"{msg} and space; without them nobody knows how the scan lies")
+    if not found and (len(block) == HEADER_BYTES or not {"data file", "datafile"} & set(fields)):
+        msg = f"{path}: the header cannot be read: no empty line ends it, within {HEADER_BYTES}"
+        raise UserError(f"{msg} bytes; write the file again")
     return fields, end

@@ -61,9 +61,10 @@ def random_window(
     """First voxel of a window of `size` on a volume of `shape`; it may be negative.
 
     With a `voxel`, the window holds it at a uniform offset, also after the window's content has
-    been zoomed about its centre; otherwise it is uniform over the volume. On either side it reaches
-    `overhang * size` voxels beyond the volume at most, or as far as a smaller volume demands;
-    both kinds of window obey the same rule, so that padding does not tell that there is a nodule.
+    been zoomed about its centre (within a voxel, for windows start at whole ones); otherwise it is
+    uniform over the volume. On either side it reaches `overhang * size` voxels beyond the volume at
+    most, or as far as a smaller volume demands; both kinds of window obey the same rule, so that
+    padding does not tell that there is a nodule.
 
     Args:
         rng: Source of randomness.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from semilung.data.stored import Stored
 from semilung.types import UserError
 
-HEADER_BYTES = 2**16
+HEADER_BYTES = 2**20
 """A header's text ends within so many bytes; no more is looked at."""
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -39,6 +39,11 @@ def header_block(path: Path) -> bytes:
     """The first bytes of a file, which hold its header."""
     with path.open("rb") as file:
         return file.read(HEADER_BYTES)
+
+
+def text(header: bytes) -> str:
+    """A header's words, in which a file's name may be anything."""
+    return header.decode("utf-8", "surrogateescape")
 
 
 def lps_affine(axes_mm: NDArray[np.float64], origin_mm: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -72,7 +77,7 @@ def beside(path: Path, name: str) -> Path:
         UserError: The name leads elsewhere, or to no file.
     """
     there = path.parent / name
-    if Path(name).name != name:
+    if str(Path(name)) != Path(name).name:
         msg = f"{path}: its voxels are said to be in {name!r}; a header's voxels are read from a"
         raise UserError(f"{msg} file in its own folder alone: move the file there, name it so")
     try:

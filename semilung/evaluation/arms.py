@@ -113,7 +113,8 @@ def resampled_means(arms: Sequence[Arm], *, bootstrap: int, seed: int) -> list[N
       which share the labelled cases and the first weights. Not S: of few seeds the plain bootstrap
       gives (S - 1) / S of the variance, two thirds at three seeds; S - 1 draws give all of it
       (Rao and Wu, JASA 1988). A single seed is always drawn: then cases alone vary;
-    - averages over the drawn seeds that define a unit, then over the drawn units.
+    - averages over the drawn seeds that define a unit, then over the drawn units that every arm
+      defines, so that what differs between arms is never which cases they speak of.
 
     Args:
         arms: With the same units in the same order, each of them defined.
@@ -134,8 +135,11 @@ def resampled_means(arms: Sequence[Arm], *, bootstrap: int, seed: int) -> list[N
             names: _draw(rng, len(names), max(len(names) - 1, 1), size)
             for names in dict.fromkeys(arm.seeds for arm in arms)
         }
-        for arm, means in zip(arms, found, strict=True):
-            means.append(_means(arm.values, seeds[arm.seeds], drawn))
+        of_units = [_of_units(arm.values, seeds[arm.seeds]) for arm in arms]
+        weight = drawn * np.logical_and.reduce([defined for _, defined in of_units])
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: nothing drawn is defined
+            for (values, _), means in zip(of_units, found, strict=True):
+                means.append((weight * values).sum(axis=1) / weight.sum(axis=1))
     return [np.concatenate(means) if means else np.full(bootstrap, np.nan) for means in found]
 
 
@@ -145,13 +149,10 @@ def _draw(rng: np.random.Generator, n: int, draws: int, size: int) -> NDArray[np
     return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)
 
 
-def _means(
-    values: NDArray[np.float64], seeds: NDArray[np.float64], units: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Means `(B,)` of `(S, U)` values, with how often each seed `(B, S)` and unit `(B, U)` came."""
+def _of_units(
+    values: NDArray[np.float64], seeds: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Means `(B, U)` of `(S, U)` values over drawn seeds `(B, S)`, and where they are defined."""
     known = ~np.isnan(values)
     total, count = seeds @ np.where(known, values, 0.0), seeds @ known.astype(float)
-    of_unit = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-    weight = units * (count > 0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: nothing drawn is defined
-        return np.asarray((weight * of_unit).sum(axis=1) / weight.sum(axis=1))
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0), count > 0

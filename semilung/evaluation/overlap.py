@@ -30,7 +30,7 @@ def component_overlap(prediction: NDArray[Any], reference: NDArray[Any]) -> Over
         reference: `(X, Y, Z)` 0 background, 1 to 254 lesions, 255 ignore.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: The shapes differ, or a label is none of these.
 
     Example:
         >>> prediction, reference = np.array([[[1, 1, 0, 1]]]), np.array([[[0, 7, 7, 0]]])
@@ -39,6 +39,9 @@ def component_overlap(prediction: NDArray[Any], reference: NDArray[Any]) -> Over
     """
     if prediction.shape != reference.shape:
         msg = f"prediction and reference differ in shape: {prediction.shape}, {reference.shape}"
+        raise ValueError(msg)
+    if reference.size and not 0 <= reference.min() <= reference.max() <= 255:
+        msg = f"reference labels lie in [0, 255], got {reference.min()} to {reference.max()}"
         raise ValueError(msg)
     components, count = connected_components(prediction)
     present = np.bincount(reference.ravel().astype(np.uint8), minlength=256) > 0

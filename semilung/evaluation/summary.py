@@ -91,7 +91,7 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
         table.add_row(*row)
     # Off a terminal rich assumes 80 columns, which would cut the names.
     wide = None if sys.stdout.isatty() else 120
-    (console or Console(width=wide)).print(table)
+    (console or Console(width=wide)).print(table, markup=False)
 
 
 def _positive(scans: pd.DataFrame) -> Iterator[_Figure]:

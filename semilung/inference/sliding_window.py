@@ -130,18 +130,18 @@ def _probabilities(
     windows = torch.from_numpy(seen).to("cpu" if parameter is None else parameter.device)
     with torch.autocast(windows.device.type, dtype, enabled=dtype != torch.float32):
         outputs = [foreground_probability(_output(m(windows), head)) for m in models]
-    found = torch.stack(outputs).mean(0)[:, 0].cpu()
-    if not found.isfinite().all():
-        msg = "the model's output is not finite, so its silence would be no finding"
-        raise UserError(f"{msg}; has training diverged? Take an earlier checkpoint")
-    return found
+    return torch.stack(outputs).mean(0)[:, 0].cpu()
 
 
 def _output(outputs: Mapping[str, Tensor], head: str) -> Tensor:
     if head not in outputs:
         msg = f"the model has no head {head!r}, it has {', '.join(outputs)}"
         raise UserError(f"{msg}; name one of these, or train a strategy that asks for the head")
-    return outputs[head]
+    logits = outputs[head]
+    if not logits.isfinite().all():  # of which an infinite one would pass for a sure probability
+        msg = "the model's output is not finite, so its silence would be no finding"
+        raise UserError(f"{msg}; has training diverged? Take an earlier checkpoint")
+    return logits
 
 
 @contextmanager

@@ -120,10 +120,49 @@ def test_big_endian(tmp_path, name, old, new):
     np.testing.assert_array_equal(read_volume(path).data, DATA)
 
 
-def test_right_anterior_superior_needs_no_sign(tmp_path):
-    header = DETACHED["a.nhdr"].replace("left-posterior", "right-anterior")
+@pytest.mark.parametrize(
+    ("space", "x", "y"),
+    [("right-anterior-superior", 1, 1), ("RAS", 1, 1), ("left-anterior-superior", -1, 1),
+     ("LAS", -1, 1), ("LPS", -1, -1)],
+)  # fmt: skip
+def test_spaces_differ_by_signs(tmp_path, space, x, y):
+    header = DETACHED["a.nhdr"].replace("left-posterior-superior", space)
     affine = read_header(put(tmp_path, header, name="a.nhdr")).affine
-    assert affine[:3].tolist() == [[0.5, 0, 0, -195], [0, 0.75, 0, 10], [0, 0, 2.5, -378]]
+    signed = [[x * 0.5, 0, 0, x * -195], [0, y * 0.75, 0, y * 10], [0, 0, 2.5, -378]]
+    assert affine[:3].tolist() == signed
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("Offset", "Position"), ("Offset", "Origin"), ("TransformMatrix", "Rotation"),
+     ("TransformMatrix", "Orientation"), ("ElementSpacing", "ElementSize"),
+     ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"), ("= True", "= t"), ("= False", "= 0")],
+)  # fmt: skip
+def test_other_words_for_the_same(tmp_path, old, new):
+    assert old in MHD
+    volume = read_volume(put(tmp_path, MHD.replace(old, new), name="a.mhd"))
+    np.testing.assert_array_equal(volume.data, DATA)
+    assert volume.affine[:3].tolist() == BY_HAND
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("name", ["Müller", "Ångström x", "影像"])
+def test_names_in_any_script(tmp_path, suffix, name):
+    sitk.WriteImage(sitk.GetImageFromArray(DATA.T), str(tmp_path / f"{name}{suffix}"))
+    np.testing.assert_array_equal(read_volume(tmp_path / f"{name}{suffix}").data, DATA)
+
+
+def test_a_long_header_is_read_and_an_endless_one_refused(tmp_path):
+    voxels = DATA.tobytes(order="F")
+    for length in (100_000, 2_000_000):
+        header = NRRD + f"note:={'x' * length}\n\n"
+        (tmp_path / f"{length}.nrrd").write_bytes(header.encode() + voxels)
+    np.testing.assert_array_equal(read_volume(tmp_path / "100000.nrrd").data, DATA)
+    with pytest.raises(UserError, match="no empty line"):
+        read_volume(tmp_path / "2000000.nrrd")
+    (tmp_path / "a.nrrd").write_bytes(NRRD.encode())
+    with pytest.raises(UserError, match="no empty line"):
+        read_volume(tmp_path / "a.nrrd")
 
 
 def packed_files():
@@ -179,7 +218,8 @@ def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
         ("NDims = 3", "NDims = 2", "NDims = 2, but only 3"),
         ("NDims = 3", "NDims = 3\nElementNumberOfChannels = 3", "ElementNumberOfChannels"),
         ("NDims = 3", "NDims = 3\nHeaderSize = -1", "HeaderSize"),
-        ("BinaryData = True", "BinaryData = False", "BinaryData"),
+        ("BinaryData = True", "BinaryData = False", "as text"),
+        ("CompressedData = False", "CompressedData = no", "True or False is wanted"),
         ("MET_SHORT", "MET_STRING", "type 'MET_STRING'"),
         ("ElementSpacing = 0.5 0.75 2.5\n", "", "no ElementSpacing"),
         ("TransformMatrix = 1 0", "TransformMatrix = 1", "9 numbers"),
@@ -209,9 +249,14 @@ def test_what_is_not_read_of_metaimage(tmp_path, old, new, word):
         ("space directions: (0.5,0,0)", "space directions: none", "damaged"),
         ("encoding: raw", "encoding: bzip2", "encoding 'bzip2'"),
         ("type: short", "type: block", "type 'block'"),
-        ("endian: little", "byte skip: -1", "byte skip"),
-        ("sizes: 4 5 6", "sizes: 3 4 5 6", "cannot hold"),
-        ("sizes: 4 5 6", "sizes: 1 4 5 6", "3D volume"),
+        ("endian: little\n", "", "endian ''"),
+        ("endian: little", "endian: little\nbyte skip: -1", "byte skip"),
+        ("endian: little", "endian: little\nbyteskip: 4", "byteskip"),
+        ("endian: little", "endian: little\nline skip: 1", "line skip"),
+        ("endian: little", "endian: little\nlineskip: 1", "lineskip"),
+        ("dimension: 3", "dimension: 4", "4 dimensions"),
+        ("sizes: 4 5 6", "sizes: 3 4 5 6", "3 dimensions"),
+        ("3\nspace: left-posterior-superior\nsizes:", "4\nspace: lps\nsizes: 1", "3D volume"),
         ("sizes: 4 5 6", "sizes: 4 0 6", "empty"),
     ],
 )  # fmt: skip

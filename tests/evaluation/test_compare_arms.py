@@ -169,6 +169,19 @@ def test_a_seed_that_defines_nothing_that_was_drawn_is_left_out():
     assert (base["mean"], base["low"], base["high"]) == (0.5, 0.5, 0.5)
 
 
+def test_a_case_that_drawn_seeds_leave_undefined_in_one_arm_counts_in_neither():
+    """Else resamples would hold means over different cases against each other."""
+    arms = {
+        "supervised": {seed: [2.0, 40.0, 3.0] for seed in (0, 1)},
+        "x": {0: [2.0, 40.0, 3.0], 1: [2.0, NAN, 3.0]},
+    }
+    table = long_table(arms, "hd95_mm")
+    x = row(compare_arms(table, figure="hd95_mm"), "x")
+    assert (x["difference"], x["difference_low"], x["difference_high"]) == (0, 0, 0)
+    taken = relative_reduction(table, figure="hd95_mm", reference="supervised")
+    assert taken[["reduction", "low", "high"]].to_numpy().tolist() == [[0, 0, 0]]
+
+
 def test_coverage_with_three_seeds():
     """Over 3 seeds and 25 cases, both of which vary: 95 % of intervals hold the difference."""
     rng = np.random.default_rng(4)

@@ -144,6 +144,34 @@ def test_the_network_sees_what_it_was_trained_on(spacing_mm, tmp_path: Path):
     np.testing.assert_array_equal(recorder.image, expected)
 
 
+class Sure(nn.Module):
+    """Nodule everywhere; counts the windows that it is shown."""
+
+    windows = 0
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        self.windows += len(x)
+        return {"logits": torch.full_like(x, 5.0)}
+
+
+def test_beyond_the_lungs_box_there_is_nothing_and_fewer_windows_are_looked_at(tmp_path: Path):
+    hu = np.full((120, 120, 60), -1000, np.int16)
+    hu[10:110, 20:100] = 40
+    hu[15:35, 40:80, 10:50] = hu[85:105, 40:80, 10:50] = -850
+    write_volume(tmp_path / "scan.nii.gz", hu, np.diag([3.0, 3.0, 3.0, 1.0]))
+    config = DataConfig(spacing_mm=None, crop_to_lungs=True, lung_margin_mm=6.0)
+    net, whole = Sure(), Sure()
+    window = InferenceConfig(window=(16, 16, 16), overlap=0.0)
+    found, _ = predict_scan(net, tmp_path / "scan.nii.gz", config, window)
+    lungs = np.zeros(hu.shape, bool)
+    lungs[hu == -850] = True
+    assert found.data[lungs].all()
+    assert not found.data[:10].any()
+    assert not found.data[:, :, 54:].any()
+    predict_scan(whole, tmp_path / "scan.nii.gz", replace(config, crop_to_lungs=False), window)
+    assert 0 < net.windows < 0.6 * whole.windows
+
+
 def test_voxels_that_are_not_finite_are_named(tmp_path: Path):
     data = np.zeros((4, 4, 4), np.float32)
     data[1, 2, 3] = np.nan

@@ -207,9 +207,10 @@ def test_wrong_arguments_are_named():
         predict_probability([], torch.rand(4, 4, 4), window=(4, 4, 4))
 
 
-def test_a_diverged_model_is_not_taken_for_a_silent_one():
+@pytest.mark.parametrize("logit", ["nan", "inf", "-inf"])
+def test_a_diverged_model_is_not_taken_for_a_silent_one(logit):
     with pytest.raises(UserError, match="not finite"):
-        predict_probability(Constant(float("nan")), torch.rand(4, 4, 4), window=(4, 4, 4))
+        predict_probability(Constant(float(logit)), torch.rand(4, 4, 4), window=(4, 4, 4))
 
 
 def test_a_heads_own_map_is_blended_alike():
