@@ -90,6 +90,54 @@ def test_mask_and_image_share_their_geometry(tmp_path, data_config, streams):
         assert torch.equal(part["weak"] > 0.5, part["mask"] == 1)
 
 
+def one_ball(folder, data_config, *, radius):
+    """A labelled case: a ball of 0 HU in much air, 1 mm voxels, as a cohort's stream."""
+    ball = np.sum((np.indices((120, 120, 120)) - 60) ** 2, axis=0) <= radius**2
+    write_volume(folder / "i.nii", np.where(ball, 0, -1000).astype(np.int16), np.eye(4))
+    write_volume(folder / "m.nii", ball.astype(np.uint8), np.eye(4))
+    table = "case,patient,image,role,mask,split\na,p,i.nii,labelled,m.nii,train\n"
+    (folder / "t.csv").write_text(table)
+    config = replace(
+        data_config,
+        manifest=str(folder / "t.csv"),
+        cache=str(folder / "c"),
+        spacing_mm=None,
+        crop=(24, 24, 24),
+        foreground=1.0,
+    )
+    return config, {"labelled": open_cohort(config, seed=0).train("labelled")}
+
+
+@pytest.mark.parametrize("size_mm", [6.0, 16.0])
+def test_the_nodule_of_a_crop_has_the_size_that_is_asked_for(tmp_path, data_config, size_mm):
+    config, streams = one_ball(tmp_path, data_config, radius=5)
+    asked = AugmentConfig(affine_probability=1.0, scale=(0.25, 4.0), nodule_mm=(size_mm, size_mm))
+    dataset = StepDataset(streams, replace(config, crop=(36, 36, 36)), asked, seed=0, views=())
+    masks = [mask == 1 for step in range(20) for mask in dataset[step]["labelled"]["mask"]]
+    whole_mm3 = max(int(mask.sum()) for mask in masks)  # most crops cut it
+    assert (6 * whole_mm3 / np.pi) ** (1 / 3) == pytest.approx(size_mm, rel=0.1)
+
+
+def test_a_zoomed_nodule_stays_in_its_crop(tmp_path, data_config):
+    config, streams = one_ball(tmp_path, data_config, radius=2)
+    zoomed = AugmentConfig(affine_probability=1.0, rotation_degrees=0.0, scale=(3.0, 3.0))
+    dataset = StepDataset(streams, config, zoomed, seed=0, views=())
+    held = [bool((mask == 1).any()) for t in range(30) for mask in dataset[t]["labelled"]["mask"]]
+    assert np.mean(held) > 0.9  # of windows aimed as if nothing were zoomed, two thirds lose it
+
+
+def test_strong_contrast_is_heard(streams, data_config):
+    still = AugmentConfig(
+        strong_shift_hu=0, strong_noise_hu=0, strong_gamma=(1.0, 1.0), strong_contrast=0.0,
+        strong_probability=1.0, strong_blur_voxels=(1e-3, 1e-3), cutout_holes=0,
+    )  # fmt: skip
+    plain, scaled = (
+        StepDataset(streams, data_config, augment, seed=0)[0]["labelled"]["strong"]
+        for augment in (still, replace(still, strong_contrast=0.5))
+    )
+    assert not torch.allclose(plain, scaled, atol=1e-2)
+
+
 def test_foreground_share(streams, data_config):
     small = replace(data_config, crop=(4, 4, 4), overhang=0.0)
     for share, low, high in ((1.0, 100, 100), (0.0, 0, 30)):
