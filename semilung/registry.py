@@ -86,7 +86,12 @@ class Registry(Generic[T]):
         if not self._outside_loaded:
             self._outside_loaded = True
             for point in entry_points(group=self.group or ""):
-                point.load()
+                try:
+                    point.load()
+                except Exception as error:  # whatever a package of someone else's does
+                    package = point.dist.name if point.dist else "a package"
+                    msg = f"{point.value} of {package}, which brings a {self.kind}, fails: {error}"
+                    raise UserError(f"{msg}; mend the package, or uninstall it") from error
 
 
 def _fits(value: Any, kind: Any) -> bool:

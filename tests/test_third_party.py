@@ -29,12 +29,25 @@ def test_it_passes_the_conformance_kit(installed):
     subprocess.run([sys.executable, "-c", code], check=True, env=installed)
 
 
+def test_a_name_that_is_taken_is_told_with_its_package(installed, tmp_path):
+    site = shutil.copytree(installed["PYTHONPATH"], tmp_path / "site")
+    module = next(site.rglob("sure.py"))
+    module.write_text(module.read_text().replace('"sure"', '"mean_teacher"'))
+    command = [sys.executable, "-m", "semilung", "list", "strategies"]
+    environment = {**installed, "PYTHONPATH": str(site)}
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "yourlab.sure of yourlab, which brings a strategy, fails" in done.stderr
+    assert "'mean_teacher' is registered twice" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_it_trains_with_a_config_of_its_own(installed, phantom, tmp_path):
     overrides = [
+        "trainer=debug",  # options and settings in any order
         "--config-dir",
         str(PACKAGE / "configs"),
         "strategy=[mean_teacher,sure]",
-        "trainer=debug",
         "trainer.accelerator=cpu",
         f"data.manifest={phantom}",
         "data.spacing_mm=[4,4,4]",

@@ -51,7 +51,7 @@ def train_command(overrides: list[str]) -> None:
     from semilung.training import launcher_words, one_voice
 
     register_schema()
-    sys.argv = ["semilung train", *overrides, *launcher_words(overrides)]
+    sys.argv = ["semilung train", *sorted(overrides, key=_is_setting), *launcher_words(overrides)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands errors on instead of printing them in its own way
     wrapped = hydra.main(
         config_path="pkg://semilung.configs", config_name="train", version_base="1.3"
@@ -62,6 +62,11 @@ def train_command(overrides: list[str]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         hint = "`semilung train --cfg job` shows every setting"
         raise UserError(f"{told_by_hydra(error)}\n{hint}") from error
+
+
+def _is_setting(word: str) -> bool:
+    """Whether a word is Hydra's to set; options, which Hydra wants together, are put before."""
+    return not word.startswith("-") and ("=" in word or word.startswith("~"))
 
 
 def _run_training(composed: DictConfig) -> None:

@@ -27,7 +27,7 @@ def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strat
         UserError: Unknown name or option.
 
     Example:
-        >>> build_strategy("mean_teacher", {"weight": 0.1}).weight
+        >>> build_strategy("mean_teacher", {"weight": 0.1}).ramp.weight
         0.1
     """
     return strategies.build(name, options or {})

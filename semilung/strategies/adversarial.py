@@ -12,7 +12,7 @@ from torch.func import functional_call
 from semilung.losses import hinge_discriminator_loss, hinge_generator_loss, probabilities
 from semilung.strategies.base import Needs, Strategy, Term, figure, register
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 from semilung.types import IGNORE, UserError
 
 Real = Literal["prediction", "mask"]
@@ -75,8 +75,7 @@ class Adversarial(Strategy):
             views={"labelled": ("weak",), "unlabelled": ("weak",)},
             fields=("mask",) if real == "mask" else (),
         )
-        self.weight = weight
-        self.rampup = rampup
+        self.ramp = Ramp(weight, rampup)
         self.real = real
         self.discriminator_lr = discriminator_lr
         self.layers = layers
@@ -91,7 +90,7 @@ class Adversarial(Strategy):
         frozen = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         fooled = hinge_generator_loss(functional_call(self.discriminator, frozen, unlabelled)[-1])
         right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
+        weight = self.ramp(step.progress)
         return {
             "discriminator": Term(hinge_discriminator_loss(real, fake)),
             "student": Term(fooled, weight),

@@ -12,7 +12,7 @@ from torch import Tensor
 from semilung.strategies.anomaly_patches import foreign, interpolated, poisson, random_shape
 from semilung.strategies.base import Needs, Strategy, Term, register
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 
 HEAD = "anomaly"
 
@@ -62,8 +62,7 @@ class Anomaly(Strategy):
             msg = f"blend must be 'interpolate', 'poisson' or 'both', got {blend!r}"
             raise ValueError(msg)
         self.needs = Needs(views={"healthy": ("weak",)}, heads={HEAD: 1})
-        self.weight = weight
-        self.rampup = rampup
+        self.ramp = Ramp(weight, rampup)
         self.blend = blend
         self.alpha = _share_range("alpha", alpha)
         self.size = _share_range("size", size)
@@ -74,7 +73,7 @@ class Anomaly(Strategy):
         images, target = self.spoil(step.batch("healthy")["weak"])
         score = step.student(images)[HEAD]
         loss = F.binary_cross_entropy_with_logits(score.float(), target)
-        return {"anomaly": Term(loss, self.weight * sigmoid_rampup(step.progress, self.rampup))}
+        return {"anomaly": Term(loss, self.ramp(step.progress))}
 
     @torch.no_grad()
     def spoil(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from semilung.data import PreparedCase
 from semilung.registry import Registry
+from semilung.types import ROLES
 
 if TYPE_CHECKING:
     from semilung.strategies.learner import Step
@@ -24,6 +25,10 @@ class Term(NamedTuple):
 
     value: Tensor
     weight: float = 1.0
+
+
+VIEWS = ("weak", "strong", "bag")
+FIELDS = ("mask", "anatomy", "bag_label")
 
 
 def figure(value: Tensor) -> Term:
@@ -41,6 +46,9 @@ class Needs:
         fields: Further fields of the samples (`mask`, `anatomy`, `bag_label`).
         heads: Further outputs of the student, name to channels, read from its features.
         teacher: Whether it reads the EMA teacher.
+
+    Raises:
+        ValueError: A stream, view or field that there is not.
     """
 
     views: Mapping[str, tuple[str, ...]]
@@ -48,6 +56,18 @@ class Needs:
     fields: tuple[str, ...] = ()
     heads: Mapping[str, int] = field(default_factory=dict)
     teacher: bool = False
+
+    def __post_init__(self) -> None:
+        for streams in (self.views, self.optional):
+            _require("stream", tuple(streams), ROLES)
+            for views in streams.values():
+                _require("view", views, VIEWS)
+        _require("field", self.fields, FIELDS)
+
+
+def _require(what: str, named: object, known: tuple[str, ...]) -> None:
+    if not isinstance(named, tuple) or not set(named) <= set(known):
+        raise ValueError(f"{what}s are a tuple of {', '.join(known)}, got {named!r}")
 
 
 class Strategy(nn.Module):

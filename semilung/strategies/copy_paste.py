@@ -8,7 +8,7 @@ from torch import Tensor
 from semilung.losses import confident_mask, dice_ce_loss, hard_labels, probabilities
 from semilung.strategies.base import Needs, Strategy, Term, register
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 from semilung.types import IGNORE
 
 
@@ -58,8 +58,7 @@ class CopyPaste(Strategy):
         self.needs = Needs(
             views={"labelled": ("weak",), "unlabelled": ("weak",)}, fields=("mask",), teacher=True
         )
-        self.weight = weight
-        self.rampup = rampup
+        self.ramp = Ramp(weight, rampup)
         self.unlabelled_weight = unlabelled_weight
         self.threshold = threshold
         self.box = box
@@ -81,7 +80,7 @@ class CopyPaste(Strategy):
         logits = step.student(images)["logits"]
         known = torch.where(from_labelled, _twice(mask_l), IGNORE)
         guessed = torch.where(from_labelled, IGNORE, _twice(mask_u))
-        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
+        weight = self.ramp(step.progress)
         return {
             "labelled": Term(dice_ce_loss(logits, known), weight),
             "unlabelled": Term(dice_ce_loss(logits, guessed), weight * self.unlabelled_weight),

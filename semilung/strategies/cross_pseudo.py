@@ -10,7 +10,7 @@ from torch import nn
 from semilung.losses import cross_pseudo_loss
 from semilung.strategies.base import Needs, Strategy, Term, register
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 from semilung.strategies.supervised import Supervised
 
 
@@ -50,8 +50,7 @@ class CrossPseudo(Strategy):
             optional=self.base.needs.optional,
             fields=self.base.needs.fields,
         )
-        self.weight = weight
-        self.rampup = rampup
+        self.ramp = Ramp(weight, rampup)
         self.crossed = ("labelled", "unlabelled") if labelled else ("unlabelled",)
 
     def attach(self, make_student: Callable[[], nn.Module]) -> None:
@@ -61,7 +60,7 @@ class CrossPseudo(Strategy):
     def terms(self, step: Step) -> dict[str, Term]:
         """`unlabelled` (and `labelled`), and the second student's base terms as `second_...`."""
         other = step.seen_by(self.second)
-        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
+        weight = self.ramp(step.progress)
         crossed = {
             stream: Term(
                 cross_pseudo_loss(step.out(stream)["logits"], other.out(stream)["logits"]), weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from semilung.losses import entropy_loss, probabilities
 from semilung.strategies.base import Needs, Strategy, Term, register
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 
 
 @register("entropy_minimization")
@@ -26,10 +26,9 @@ class EntropyMinimization(Strategy):
     def __init__(self, *, weight: float = 0.1, rampup: float = 0.4) -> None:
         super().__init__()
         self.needs = Needs(views={"unlabelled": ("weak",)})
-        self.weight = weight
-        self.rampup = rampup
+        self.ramp = Ramp(weight, rampup)
 
     def terms(self, step: Step) -> dict[str, Term]:
         """`entropy` on the unlabelled stream."""
         entropy = entropy_loss(probabilities(step.out("unlabelled")["logits"]))
-        return {"entropy": Term(entropy, self.weight * sigmoid_rampup(step.progress, self.rampup))}
+        return {"entropy": Term(entropy, self.ramp(step.progress))}

@@ -8,7 +8,7 @@ from torch import Tensor
 from semilung.losses import consistency_loss, probabilities
 from semilung.strategies.base import Needs, Strategy, Term, register
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 
 
 @register("interpolation_consistency")
@@ -39,8 +39,7 @@ class InterpolationConsistency(Strategy):
             msg = f"alpha must be above 0, got {alpha}"
             raise ValueError(msg)
         self.needs = Needs(views={"unlabelled": ("weak",)}, teacher=True)
-        self.weight = weight
-        self.rampup = rampup
+        self.ramp = Ramp(weight, rampup)
         self.alpha = alpha
 
     def terms(self, step: Step) -> dict[str, Term]:
@@ -51,7 +50,7 @@ class InterpolationConsistency(Strategy):
         share = share.to(images).view(-1, *[1] * (images.ndim - 1))
         student = probabilities(step.student(_mixed(images, share))["logits"])
         loss = consistency_loss(student, _mixed(taught, share.to(taught)))
-        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
+        weight = self.ramp(step.progress)
         return {"interpolation": Term(loss, weight)}
 
 

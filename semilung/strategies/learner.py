@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from semilung.data import PreparedCase
-from semilung.strategies.base import Strategy, Term
+from semilung.strategies.base import Needs, Strategy, Term
 from semilung.strategies.teacher import EMATeacher
 from semilung.types import Batch, StreamBatch, UserError
 
@@ -92,6 +92,9 @@ class Learner(nn.Module):
         make_student: Callable[[], nn.Module] | None = None,
     ) -> None:
         super().__init__()
+        for name, strategy in strategies.items():
+            if not isinstance(getattr(strategy, "needs", None), Needs):
+                raise TypeError(f"strategy {name!r} has no Needs: set self.needs in its __init__")
         self.student = student
         self.strategies = nn.ModuleDict(dict(strategies))
         self.heads = heads_of(strategies)
@@ -113,11 +116,15 @@ class Learner(nn.Module):
     def forward(self, batch: Batch, progress: float) -> dict[str, Term]:
         """All strategies' terms as `strategy/term`."""
         step = Step(batch, progress, self.student, self.teacher)
-        return {
+        terms = {
             f"{name}/{term}": value
             for name, strategy in self._each()
             for term, value in strategy.terms(step).items()
         }
+        for name, term in terms.items():
+            if not isinstance(term, Term):
+                raise TypeError(f"{name} is no Term: return {{name: Term(value, weight)}}")
+        return terms
 
     def after_step(self, progress: float) -> None:
         """Move the teacher, then let the strategies act; call it after each optimizer step."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from semilung.losses import consistency_loss, probabilities, voxel_entropy
 from semilung.strategies.base import Needs, Strategy, Term, register
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp, sigmoid_rampup
 
 
 @register("mean_teacher")
@@ -28,6 +28,9 @@ class MeanTeacher(Strategy):
         noise: σ of the teacher's input noise, in units of the scaled window [0, 1].
         uncertainty_passes: Noisy teacher passes for the uncertainty mask; 0 uses none.
 
+    Raises:
+        ValueError: A value below 0, or a ramp beyond the training.
+
     Source: Tarvainen and Valpola, NeurIPS 2017; mask of Yu et al., UA-MT, MICCAI 2019.
     """
 
@@ -40,9 +43,11 @@ class MeanTeacher(Strategy):
         uncertainty_passes: int = 0,
     ) -> None:
         super().__init__()
+        if noise < 0 or uncertainty_passes < 0:
+            msg = f"noise and uncertainty_passes are at least 0, got {noise}, {uncertainty_passes}"
+            raise ValueError(msg)
         self.needs = Needs(views={"unlabelled": ("strong", "weak")}, teacher=True)
-        self.weight = weight
-        self.rampup = rampup
+        self.ramp = Ramp(weight, rampup)
         self.noise = noise
         self.uncertainty_passes = uncertainty_passes
 
@@ -51,7 +56,7 @@ class MeanTeacher(Strategy):
         student = probabilities(step.out("unlabelled", "strong")["logits"])
         teacher = self._teach(step)
         mask = self._certain(step) if self.uncertainty_passes else None
-        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
+        weight = self.ramp(step.progress)
         return {"consistency": Term(consistency_loss(student, teacher, mask=mask), weight)}
 
     def _teach(self, step: Step) -> Tensor:

@@ -15,7 +15,7 @@ from semilung.strategies.bag_cohorts import require_both_labels, warn_of_telling
 from semilung.strategies.base import Needs, Strategy, Term, figure, register
 from semilung.strategies.instances import Instances, describe_bags
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 
 Pooled = Literal["top_k", "log_sum_exp", "noisy_or"]
 BagPooling = Literal[Pooled, "attention"]
@@ -86,9 +86,7 @@ class MIL(Strategy):
             fields=("bag_label",),
             heads={"embedding": width},
         )
-        self.weight = weight
-        self.voxel_weight = voxel_weight
-        self.rampup = rampup
+        self.ramp, self.voxel_ramp = Ramp(weight, rampup), Ramp(voxel_weight, rampup)
         self.pooling = pooling
         self.k = k
         self.temperature = temperature
@@ -97,7 +95,7 @@ class MIL(Strategy):
         self.chunk = chunk
         self.scorer = nn.Linear(2 * width, 1)
         self.attention = GatedAttention(2 * width) if pooling == "attention" else None
-        self.register_buffer("counts", torch.zeros(2, dtype=torch.long))  # negative, positive bags
+        self.register_buffer("counts", torch.zeros(2))  # negative, positive bags
         self._latest = torch.zeros(2, dtype=torch.long)
 
     def before_training(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
@@ -117,10 +115,9 @@ class MIL(Strategy):
         )
         label = torch.cat([b["bag_label"][: len(b["bag"])] for b in batches])
         bag, voxels = self._pool(found)
-        ramp = sigmoid_rampup(step.progress, self.rampup)
-        terms = {"bag": Term(_loss(bag, label, found.mask), self.weight * ramp)}
-        if self.voxel_weight:
-            terms["voxels"] = Term(_loss(voxels, label, found.mask), self.voxel_weight * ramp)
+        terms = {"bag": Term(_loss(bag, label, found.mask), self.ramp(step.progress))}
+        if self.voxel_ramp.weight:
+            terms["voxels"] = Term(_loss(voxels, label, found.mask), self.voxel_ramp(step.progress))
         return terms | self._figures(bag, label)
 
     def after_step(self, progress: float) -> None:

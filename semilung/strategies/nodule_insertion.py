@@ -13,7 +13,7 @@ from semilung.strategies.insertion_host import Insert, blended, find_place, stud
 from semilung.strategies.insertion_real import Cut, cut_out, fitted
 from semilung.strategies.insertion_synthetic import draw_ellipsoid
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 
 ATTEMPTS = 3
 """Nodules drawn for a crop before it stays healthy."""
@@ -77,8 +77,7 @@ class NoduleInsertion(Strategy):
         self.needs = Needs(
             views={"healthy": ("weak",)}, optional={"labelled": ("weak",)}, fields=("mask",)
         )
-        self.weight = weight
-        self.rampup = rampup
+        self.ramp = Ramp(weight, rampup)
         self.inserted_share = inserted_share
         self.real_share = real_share
         self.touching_share = touching_share
@@ -86,12 +85,14 @@ class NoduleInsertion(Strategy):
         self.zoom = _range("zoom", zoom, least=0.0)
         self.spacing_mm = _spacing(spacing_mm)
         self.window_hu = _range("window_hu", window_hu)
+        if self.window_hu[0] == self.window_hu[1]:
+            raise ValueError(f"window_hu has no width: {self.window_hu}")
 
     def terms(self, step: Step) -> dict[str, Term]:
         """`inserted` on the healthy stream, and the share of its crops that hold a nodule."""
         images, labels = self.insert(step)
         loss = dice_ce_loss(step.student(images)["logits"], labels)
-        weight = self.weight * sigmoid_rampup(step.progress, self.rampup)
+        weight = self.ramp(step.progress)
         held = labels.flatten(1).any(1).float().mean()
         return {"inserted": Term(loss, weight), "inserted_share": figure(held)}
 

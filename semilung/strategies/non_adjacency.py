@@ -17,7 +17,7 @@ from semilung.strategies.base import Needs, Strategy, Term, register
 from semilung.strategies.composition import compose_known, compose_predicted, named_labels
 from semilung.strategies.lambda_control import LambdaControl
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 from semilung.types import IGNORE, StreamBatch, UserError
 
 STREAMS = ("unlabelled", "healthy", "weak", "labelled")
@@ -96,7 +96,7 @@ class NonAdjacency(Strategy):
             fields=("anatomy", "mask"),
             heads={"anatomy": classes} if predicted else {},
         )
-        self.weight, self.schedule, self.rampup = weight, schedule, rampup
+        self.ramp, self.schedule = Ramp(weight, rampup), schedule
         self.predicted, self.anatomy_weight = predicted, anatomy_weight
         self.classes, self.unlabelled = classes, tuple(unlabelled)
         self.min_cases, self.tolerance, self.prior_cases = min_cases, tolerance, prior_cases
@@ -208,7 +208,7 @@ class NonAdjacency(Strategy):
     def _lambda(self, progress: float) -> float:
         if self.schedule == "published":
             return float(self.control[0])
-        return self.weight * sigmoid_rampup(progress, self.rampup)
+        return self.ramp(progress)
 
     def _measure(self, step: Step, contact: Tensor) -> Tensor:
         """Sum and number of the Dices of labelled crops with a nodule, the term, and one step."""

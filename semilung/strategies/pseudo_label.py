@@ -18,7 +18,7 @@ from semilung.losses import (
 )
 from semilung.strategies.base import Needs, Strategy, Term, figure, register
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 from semilung.types import IGNORE
 
 Labeller = Literal["student", "teacher"]
@@ -62,7 +62,7 @@ class PseudoLabel(Strategy):
         alarm_below: a, at least 0; 0 never warns.
 
     Raises:
-        ValueError: Another `labeller`, a threshold or a decay out of range.
+        ValueError: Another `labeller` or `average`, a threshold or a decay out of range.
 
     Source: Sohn et al., FixMatch, NeurIPS 2020; ignored voxels as in Yang et al., UniMatch, CVPR
     2023; adaptive thresholds of Wang et al., FreeMatch, ICLR 2023.
@@ -89,6 +89,8 @@ class PseudoLabel(Strategy):
         if labeller not in get_args(Labeller):
             msg = f"labeller must be one of {', '.join(get_args(Labeller))}, got {labeller!r}"
             raise ValueError(msg)
+        if average not in ("confident", "all"):
+            raise ValueError(f"average must be confident or all, got {average!r}")
         both = (threshold, threshold if foreground_threshold is None else foreground_threshold)
         if not all(0 <= share <= 1 for share in (*both, floor)) or not 0 <= decay < 1:
             msg = (
@@ -102,8 +104,7 @@ class PseudoLabel(Strategy):
             fields=("mask",),
             teacher=labeller == "teacher",
         )
-        self.weight = weight
-        self.rampup = rampup
+        self.ramp = Ramp(weight, rampup)
         self.labeller = labeller
         self.fixed = both
         self.adaptive = adaptive
@@ -130,7 +131,7 @@ class PseudoLabel(Strategy):
         if step.has("labelled"):
             self.alarm.see(confident_share, foreground, step.batch("labelled")["mask"])
         terms = {
-            "pseudo_label": Term(loss, self.weight * sigmoid_rampup(step.progress, self.rampup)),
+            "pseudo_label": Term(loss, self.ramp(step.progress)),
             "confident_share": figure(confident_share),
             "foreground_share": figure(foreground / confident_share.clamp(min=1e-12)),
         }
@@ -153,7 +154,7 @@ class PseudoLabel(Strategy):
             for average, seen in zip((self.confidence, self.class_probs), self._seen, strict=True):
                 average.lerp_(seen.to(average), 1 - self.decay)
             self._seen = None
-        self.alarm.after_step(watch=progress >= self.rampup)
+        self.alarm.after_step(watch=progress >= self.ramp.length)
 
     def _label(self, step: Step) -> Tensor:
         """The labeller's probabilities on the weak view, without gradient."""

@@ -3,6 +3,39 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A term's weight as a function of the progress: `weight * sigmoid_rampup(t, length)`.
+
+    Args:
+        weight: The final one, at least 0.
+        length: T in [0, 1], the share of the training over which the weight grows.
+
+    Raises:
+        ValueError: A value out of its range.
+
+    Example:
+        >>> ramp = Ramp(0.5, 0.4)
+        >>> round(ramp(0.0), 4), ramp(0.4), ramp(1.0)
+        (0.0034, 0.5, 0.5)
+    """
+
+    weight: float
+    length: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"a weight is finite and at least 0, got {self.weight}")
+        if not 0 <= self.length <= 1:
+            msg = f"a ramp's length is the share of the training, in [0, 1], got {self.length}"
+            raise ValueError(msg)
+
+    def __call__(self, progress: float) -> float:
+        """The weight at this share of the training."""
+        return self.weight * sigmoid_rampup(progress, self.length)
 
 
 def sigmoid_rampup(progress: float, length: float) -> float:

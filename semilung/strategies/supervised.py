@@ -5,7 +5,7 @@ from __future__ import annotations
 from semilung.losses import dice_ce_loss, healthy_loss
 from semilung.strategies.base import Needs, Strategy, Term, register
 from semilung.strategies.learner import Step
-from semilung.strategies.ramps import sigmoid_rampup
+from semilung.strategies.ramps import Ramp
 
 
 @register("supervised")
@@ -44,9 +44,8 @@ class Supervised(Strategy):
         )
         self.dice_weight = dice_weight
         self.ce_weight = ce_weight
-        self.healthy_weight = healthy_weight
+        self.healthy_ramp = Ramp(healthy_weight, healthy_rampup)
         self.healthy_hardest = healthy_hardest
-        self.healthy_rampup = healthy_rampup
 
     def terms(self, step: Step) -> dict[str, Term]:
         """`labelled`, and `healthy` where there is such a stream."""
@@ -59,6 +58,5 @@ class Supervised(Strategy):
         terms = {"labelled": Term(labelled)}
         if step.has("healthy"):
             silence = healthy_loss(step.out("healthy")["logits"], hardest=self.healthy_hardest)
-            weight = self.healthy_weight * sigmoid_rampup(step.progress, self.healthy_rampup)
-            terms["healthy"] = Term(silence, weight)
+            terms["healthy"] = Term(silence, self.healthy_ramp(step.progress))
         return terms

@@ -5,14 +5,19 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semilung.strategies import Learner, Strategy, Term, build_strategy
-from semilung.testing.problem import DECAY, Factory, Kind, named, tiny_batch, tiny_learner
+from semilung.strategies.base import VIEWS
+from semilung.testing.problem import DECAY, SIZE, Factory, Kind, named, tiny_batch, tiny_learner
 from semilung.types import Batch
+
+METRICS = {"val/dice": 0.5, "val/healthy_fp_components": 1.0, "val/healthy_fp_mm3": 40.0}
+"""What a validation finds, as controllers are told of it."""
 
 
 def check_strategy(strategy: str | Sequence[str] | Factory) -> None:
@@ -51,7 +56,7 @@ def check_finite(make: Factory) -> None:
 
 
 def check_every_stream_teaches(make: Factory) -> None:
-    """Each stream's images change the student's gradient; without it, a term would be for show.
+    """Each view that is declared changes the student's gradient; else a term would be for show.
 
     Labelled and healthy images may teach what the strategy owns instead, as a second student.
     """
@@ -61,19 +66,18 @@ def check_every_stream_teaches(make: Factory) -> None:
         "the strategy gives the student no gradient at all"
     )
     known = ("labelled", "healthy")
-    needs = [strategy.needs for strategy in _strategies(learner)]
-    for stream in batch:
-        if not any(need.views.get(stream) or need.optional.get(stream) for need in needs):
-            continue
-        changed = {**batch, stream: _batch(learner, seed=7)[stream]}
-        before, after = (
-            _flat(_gradients(learner, _seeded(learner, b), every=stream in known))
-            for b in (batch, changed)
-        )
-        assert not torch.equal(before, after), (
-            f"the {stream} stream does not change the student's gradient: its loss is detached, "
-            f"or its weight is 0 at the end of the training"
-        )
+    for stream, samples in batch.items():
+        for view in sorted(set(VIEWS) & set(samples)):
+            changed = copy.deepcopy(batch)
+            changed[stream][view] = 1 - samples[view]  # so different that hard labels turn
+            before, after = (
+                _flat(_gradients(learner, _seeded(learner, b), every=stream in known))
+                for b in (batch, changed)
+            )
+            assert not torch.equal(before, after), (
+                f"the {stream} stream does not change the student's gradient by its {view} view: "
+                f"its loss is detached, its weight is 0 at the end, or it is not read"
+            )
 
 
 def check_every_weighted_term_teaches(make: Factory) -> None:
@@ -108,26 +112,37 @@ def check_teacher(make: Factory) -> None:
         torch.testing.assert_close(p, average, msg="the teacher is not the student's average")
 
 
+def check_teacher_is_read(make: Factory) -> None:
+    """A teacher that is asked for changes what the student learns."""
+    learner = tiny_learner(make)
+    if not any(strategy.needs.teacher for strategy in _strategies(learner)):
+        return
+    batch = _batch(learner)
+    before = _flat(_gradients(learner, _seeded(learner, batch), every=True))
+    assert learner.teacher is not None
+    for p in learner.teacher.net.parameters():
+        p.mul_(-1)
+    after = _flat(_gradients(learner, _seeded(learner, batch), every=True))
+    assert not torch.equal(before, after), "Needs(teacher=True), and the teacher is never read"
+
+
 def check_hidden_masks(make: Factory) -> None:
     """Masks of cases that are not labelled are never read: poison in them changes nothing."""
     learner = tiny_learner(make)
-    batch = _batch(learner)
-    poisoned = copy.deepcopy(batch)
-    for stream in poisoned:
+    clean, poisoned = _batch(learner), _batch(learner)
+    for stream in clean:
         if stream != "labelled":
-            poisoned[stream]["mask"] = torch.full_like(poisoned[stream]["mask"], 77)
-    clean, dirty = _seeded(learner, batch), _seeded(learner, poisoned)
-    for name in clean:
-        assert torch.equal(clean[name].value, dirty[name].value), f"{name} reads a hidden mask"
+            size = (2, 1, *(SIZE,) * 3)
+            clean[stream].setdefault("mask", torch.zeros(size, dtype=torch.uint8))
+            poisoned[stream]["mask"] = torch.full(size, 77, dtype=torch.uint8)
+    _require_same(learner, clean, learner, poisoned, "reads a hidden mask")
 
 
 def check_same_seed(make: Factory) -> None:
     """The same seed gives the same bits."""
     learner = tiny_learner(make)
     batch = _batch(learner)
-    one, two = _seeded(learner, batch), _seeded(learner, batch)
-    for name in one:
-        assert torch.equal(one[name].value, two[name].value), f"{name} differs with the same seed"
+    _require_same(learner, batch, learner, batch, "differs with the same seed")
 
 
 def check_resumes(make: Factory) -> None:
@@ -137,29 +152,42 @@ def check_resumes(make: Factory) -> None:
     torch.autograd.backward(_sum(_seeded(learner, _batch(learner))))
     optimizer.step()
     learner.after_step(0.5)
+    learner.after_validation(METRICS)
     file = io.BytesIO()
     torch.save(learner.state_dict(), file)
     file.seek(0)
     fresh = tiny_learner(make, seed=1, prior=False)
     fresh.load_state_dict(torch.load(file, weights_only=True))
     batch = _batch(learner, seed=3)
-    one, two = _seeded(learner, batch), _seeded(fresh, batch)
-    for name in one:
-        assert torch.equal(one[name].value, two[name].value), f"{name} differs after loading"
+    _require_same(learner, batch, fresh, batch, "differs after loading")
 
 
 def check_batch_unchanged(make: Factory) -> None:
-    """The batch is read, never written: other strategies share it."""
+    """The batch and the nets' outputs are read, never written: other strategies share them."""
     learner = tiny_learner(make)
     batch = _batch(learner)
     kept = copy.deepcopy(batch)
+    given: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+
+    def keep(net: nn.Module, images: object, outputs: dict[str, Tensor]) -> None:
+        given.append((outputs, {name: value.detach().clone() for name, value in outputs.items()}))
+
+    for net in (learner.student, learner.teacher):
+        if net is not None:
+            net.register_forward_hook(keep)
     torch.autograd.backward(_sum(_seeded(learner, batch)))
+    for outputs, before in given:
+        same = set(outputs) == set(before) and all(
+            map(torch.equal, outputs.values(), before.values())
+        )
+        assert same, "a net's output was changed in place, which other strategies read"
     assert {s: set(b) for s, b in batch.items()} == {s: set(b) for s, b in kept.items()}, (
         "the batch gained or lost fields"
     )
     for stream, samples in kept.items():
         for field, value in samples.items():
-            same = torch.equal(batch[stream][field], value) if isinstance(value, Tensor) else True
+            now = batch[stream][field]
+            same = torch.equal(now, value) if isinstance(value, Tensor) else now == value
             assert same, f"batch[{stream!r}][{field!r}] was changed in place"
 
 
@@ -168,6 +196,21 @@ def check_batch_of_one(make: Factory) -> None:
     learner = tiny_learner(make)
     terms = learner(_batch(learner, batch_size=1), 1.0)
     assert all(g.isfinite().all() for g in _gradients(learner, terms)), "not finite at batch size 1"
+
+
+def check_means(make: Factory) -> None:
+    """Each weighted term is a mean over samples: it does not grow with their number."""
+    learner = tiny_learner(make)
+    batch = _batch(learner)
+    twice = copy.deepcopy(batch)
+    for samples in twice.values():
+        for field, value in samples.items():
+            samples[field] = torch.cat([value, value]) if isinstance(value, Tensor) else value * 2
+    once, doubled = _seeded(learner, batch), _seeded(learner, twice)
+    for name, term in once.items():
+        if term.weight and term.value.abs() > 1e-6:
+            ratio = (doubled[name].value / term.value).item()
+            assert not 1.8 < ratio < 2.2, f"{name} is a sum over samples, and no mean"
 
 
 def check_unequal_batches(make: Factory) -> None:
@@ -187,13 +230,14 @@ def check_parameters_in_graph(make: Factory) -> None:
     training. Multiply by a zero weight instead of leaving a term out.
     """
     kinds: Sequence[Kind] = ("normal", "empty", "all_healthy", "ignored")
-    for kind in kinds:
+    for kind, progress in product(kinds, (0.0, 1.0)):
         learner = tiny_learner(lambda: {"supervised": build_strategy("supervised"), **named(make)})
         parameters = {n: p for n, p in learner.named_parameters() if p.requires_grad}
-        total = _sum(learner(_batch(learner, kind=kind), 1.0))
+        total = _sum(learner(_batch(learner, kind=kind), progress))
         found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         unused = [name for name, g in zip(parameters, found, strict=True) if g is None]
-        assert not unused, f"not in the graph on {kind} batches: {', '.join(unused)}"
+        where = f"on {kind} batches at progress {progress}"
+        assert not unused, f"not in the graph {where}: {', '.join(unused)}"
 
 
 def check_param_groups(make: Factory) -> None:
@@ -223,11 +267,13 @@ CHECKS: tuple[Callable[[Factory], None], ...] = (
     check_every_stream_teaches,
     check_every_weighted_term_teaches,
     check_teacher,
+    check_teacher_is_read,
     check_hidden_masks,
     check_same_seed,
     check_resumes,
     check_batch_unchanged,
     check_batch_of_one,
+    check_means,
     check_unequal_batches,
     check_parameters_in_graph,
     check_param_groups,
@@ -254,6 +300,19 @@ def _seeded(learner: Learner, batch: Batch) -> dict[str, Term]:
     torch.manual_seed(11)
     terms: dict[str, Term] = learner(batch, 1.0)
     return terms
+
+
+def _require_same(one: Learner, batch: Batch, two: Learner, other: Batch, fault: str) -> None:
+    """Two steps give the same values, weights and gradients, bit by bit."""
+    first, second = _seeded(one, batch), _seeded(two, other)
+    for name, term in first.items():
+        same = torch.equal(term.value, second[name].value) and term.weight == second[name].weight
+        assert same, f"{name} {fault}"
+    gradients = (
+        _flat(_gradients(one, first, every=True)),
+        _flat(_gradients(two, second, every=True)),
+    )
+    assert torch.equal(*gradients), f"the gradient {fault}"
 
 
 def _sum(terms: dict[str, Term]) -> Tensor:

@@ -29,6 +29,9 @@ DECAY = 0.9
 WALL = 11
 """From here on along the first axis there is chest wall, before it lung."""
 
+_UNKNOWN = {"unlabelled": {"mask", "bag_label"}, "weak": {"mask"}}
+"""Fields that a stream has not, whoever asks."""
+
 LUNG, BONE, SOFT_TISSUE = (ANATOMY[name] for name in ("lung", "bone", "soft_tissue"))
 
 
@@ -77,7 +80,7 @@ def named(make: Factory) -> dict[str, Strategy]:
 def tiny_batch(
     *strategies: Strategy, kind: Kind = "normal", batch_size: int = 2, seed: int = 0
 ) -> Batch:
-    """A step's data for every stream that the strategies read, with all fields there are.
+    """A step's data as the loader would give it: the streams, views and fields that are declared.
 
     Args:
         strategies: Their needs say which streams.
@@ -87,7 +90,28 @@ def tiny_batch(
         seed: Of images and boxes.
     """
     generator = torch.Generator().manual_seed(seed)
-    return {stream: _stream(stream, kind, batch_size, generator) for stream in _read(strategies)}
+    return {
+        stream: Declared(stream, _stream(stream, kind, batch_size, generator), strategies)
+        for stream in _read(strategies)
+    }
+
+
+class Declared(dict[str, Any]):
+    """A stream's samples, which refuse to be asked for what no strategy has declared."""
+
+    def __init__(
+        self, stream: str, samples: Mapping[str, Any], strategies: tuple[Strategy, ...]
+    ) -> None:
+        self.stream = stream
+        needs = [strategy.needs for strategy in strategies]
+        views = {v for n in needs for v in (*n.views.get(stream, ()), *n.optional.get(stream, ()))}
+        fields = {f for n in needs for f in n.fields} - _UNKNOWN.get(stream, set())
+        masks = {"bag_mask"} if "bag" in views else set()
+        super().__init__({k: samples[k] for k in samples if k in views | fields | masks | {"case"}})
+
+    def __missing__(self, name: str) -> Any:
+        msg = f"{name!r} of the {self.stream} stream is read, and Needs does not declare it"
+        raise AssertionError(f"{msg}, or a training does not have it")
 
 
 @dataclass(frozen=True)

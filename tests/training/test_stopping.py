@@ -123,7 +123,7 @@ def wait_for_step(folder, step, *processes):
 
 def ended(process):
     """Its output and exit code; nobody that it has started is left."""
-    text = process.communicate(timeout=60)[0]
+    text = process.communicate(timeout=300)[0]
     return text, process.returncode
 
 

@@ -1,0 +1,286 @@
+"""The conformance kit catches the mistakes that it is there for."""
+
+import pytest
+import torch
+from torch import nn
+
+from semilung.losses import consistency_loss, probabilities
+from semilung.strategies import EMATeacher, Learner, Needs, Strategy, Term, build_strategy
+from semilung.strategies.mean_teacher import MeanTeacher
+from semilung.testing import check_strategy, check_teacher, tiny_student
+
+
+class DetachedMeanTeacher(MeanTeacher):
+    """The mistake of a widely used toolkit: the unlabelled loss has no gradient."""
+
+    def terms(self, step):
+        terms = super().terms(step)
+        return {name: Term(term.value.detach(), term.weight) for name, term in terms.items()}
+
+
+class TeacherAgainstItself(MeanTeacher):
+    """Another one: the teacher is compared with the teacher."""
+
+    def terms(self, step):
+        images = step.batch("unlabelled")["weak"]
+        probs = probabilities(step.teacher(images)["logits"])
+        return {"consistency": Term(consistency_loss(probs, probs), 1.0)}
+
+
+class ReadsHiddenMasks(Strategy):
+    def __init__(self):
+        super().__init__()
+        self.needs = Needs(views={"unlabelled": ("weak",)})
+
+    def terms(self, step):
+        logits = step.out("unlabelled")["logits"]
+        return {"cheat": Term((logits - step.batch("unlabelled")["mask"].float()).square().mean())}
+
+
+class WritesTheBatch(Strategy):
+    def __init__(self):
+        super().__init__()
+        self.needs = Needs(views={"unlabelled": ("weak",)})
+
+    def terms(self, step):
+        step.batch("unlabelled")["weak"].mul_(2)
+        return {"loss": Term(step.out("unlabelled")["logits"].square().mean())}
+
+
+class IgnoresHealthy(Strategy):
+    def __init__(self):
+        super().__init__()
+        self.needs = Needs(views={"labelled": ("weak",), "healthy": ("weak",)})
+
+    def terms(self, step):
+        return {"loss": Term(step.out("labelled")["logits"].square().mean())}
+
+
+class LeavesATermOut(Strategy):
+    """Its own parameter is in the graph only where there is a nodule."""
+
+    def __init__(self):
+        super().__init__()
+        self.needs = Needs(views={"labelled": ("weak",)}, fields=("mask",))
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def terms(self, step):
+        loss = step.out("labelled")["logits"].square().mean()
+        seen = bool((step.batch("labelled")["mask"] == 1).any())
+        return {"loss": Term(loss * self.scale if seen else loss)}
+
+
+class KeepsAnUnsavedState(Strategy):
+    def __init__(self):
+        super().__init__()
+        self.needs = Needs(views={"labelled": ("weak",)})
+        self.steps = 0
+
+    def terms(self, step):
+        return {"loss": Term((1 + self.steps) * step.out("labelled")["logits"].square().mean())}
+
+    def after_step(self, progress):
+        self.steps += 1
+
+
+class WeakForStrong(MeanTeacher):
+    """Declares the strong view and reads the weak one on both sides."""
+
+    def terms(self, step):
+        student = probabilities(step.out("unlabelled", "weak")["logits"])
+        return {"consistency": Term(consistency_loss(student, self._teach(step)))}
+
+
+class NeverReadsTheTeacher(MeanTeacher):
+    def terms(self, step):
+        with torch.no_grad():
+            target = probabilities(step.student(step.batch("unlabelled")["weak"])["logits"])
+        student = probabilities(step.out("unlabelled", "strong")["logits"])
+        return {"consistency": Term(consistency_loss(student, target))}
+
+
+class OneStream(Strategy):
+    """A squared output on one stream's crops, for mistakes in what surrounds it."""
+
+    stream = "labelled"
+    fields = ()
+
+    def __init__(self):
+        super().__init__()
+        self.needs = Needs(views={self.stream: ("weak",)}, fields=self.fields)
+
+    def terms(self, step):
+        return {"loss": Term(step.out(self.stream)["logits"].square().mean())}
+
+
+class ReadsAnUndeclaredView(OneStream):
+    def terms(self, step):
+        return {"loss": Term(step.out("labelled", "strong")["logits"].square().mean())}
+
+
+class ReadsAnUndeclaredField(OneStream):
+    def terms(self, step):
+        mask = step.batch("labelled")["mask"].float()
+        return {"loss": Term((step.out("labelled")["logits"] - mask).square().mean())}
+
+
+class ReadsWhatUnlabelledScansLack(OneStream):
+    stream, fields = "unlabelled", ("bag_label",)
+
+    def terms(self, step):
+        label = step.batch("unlabelled")["bag_label"].float()
+        return {"loss": Term((step.out("unlabelled")["logits"].mean() - label.mean()).square())}
+
+
+class UnsavedWeight(OneStream):
+    steps = 1
+
+    def terms(self, step):
+        return {"loss": Term(super().terms(step)["loss"].value, 0.1 * self.steps)}
+
+    def after_step(self, progress):
+        self.steps += 1
+
+
+class UnsavedController(OneStream):
+    weight = 1.0
+
+    def terms(self, step):
+        return {"loss": Term(super().terms(step)["loss"].value, self.weight)}
+
+    def after_validation(self, metrics):
+        self.weight *= metrics["val/dice"]
+
+
+class HiddenMaskInTheWeight(OneStream):
+    stream, fields = "healthy", ("mask",)
+
+    def terms(self, step):
+        weight = float(1 + step.batch("healthy")["mask"].max())
+        return {"loss": Term(super().terms(step)["loss"].value, weight)}
+
+
+class HiddenMaskInTheGradient(HiddenMaskInTheWeight):
+    def terms(self, step):
+        x, mask = step.out("healthy")["logits"], step.batch("healthy")["mask"].float()
+        return {"loss": Term((x + mask * (x - x.detach())).square().mean())}
+
+
+class WritesASharedOutput(OneStream):
+    def terms(self, step):
+        with torch.no_grad():
+            step.out("labelled")["logits"].sigmoid_()
+        return {"loss": Term(step.student(step.batch("labelled")["weak"])["logits"].mean())}
+
+
+class ReplacesASharedOutput(OneStream):
+    def terms(self, step):
+        outputs = step.out("labelled")
+        outputs["logits"] = outputs["logits"].sigmoid()
+        return {"loss": Term(outputs["logits"].mean())}
+
+
+class RenamesCases(OneStream):
+    def terms(self, step):
+        step.batch("labelled")["case"].append("another")
+        return super().terms(step)
+
+
+class SumNotMean(OneStream):
+    def terms(self, step):
+        logits = step.out("labelled")["logits"]
+        return {"loss": Term(logits.square().mean() * len(logits))}
+
+
+class JoinsLate(OneStream):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def terms(self, step):
+        loss = super().terms(step)["loss"].value
+        return {"loss": Term(loss * self.scale if step.progress > 0.2 else loss)}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (WeakForStrong, "gradient by its strong view"),
+        (NeverReadsTheTeacher, "the teacher is never read"),
+        (ReadsAnUndeclaredView, "'strong' of the labelled stream is read, and Needs does not"),
+        (ReadsAnUndeclaredField, "'mask' of the labelled stream is read"),
+        (ReadsWhatUnlabelledScansLack, "'bag_label' of the unlabelled stream"),
+        (UnsavedWeight, "differs after loading"),
+        (UnsavedController, "differs after loading"),
+        (HiddenMaskInTheWeight, "hidden mask"),
+        (HiddenMaskInTheGradient, "the gradient reads a hidden mask"),
+        (WritesASharedOutput, "output was changed in place"),
+        (ReplacesASharedOutput, "output was changed in place"),
+        (RenamesCases, "'case'.* was changed"),
+        (SumNotMean, "a sum over samples"),
+        (JoinsLate, "at progress 0.0: strategies.checked.scale"),
+        (DetachedMeanTeacher, "no gradient"),
+        (TeacherAgainstItself, "no gradient"),
+        (ReadsHiddenMasks, "'mask' of the unlabelled stream is read"),
+        (WritesTheBatch, "differs with the same seed|changed in place"),
+        (IgnoresHealthy, "healthy stream does not change"),
+        (KeepsAnUnsavedState, "differs after loading"),
+        (LeavesATermOut, "on empty batches at progress 0.0: strategies.checked.scale"),
+    ],
+)
+def test_the_kit_catches(strategy, message):
+    with pytest.raises(AssertionError, match=message):
+        check_strategy(strategy)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda mine, theirs, weight: mine,  # does nothing: the update is not in place
+        lambda mine, theirs, weight: mine.mul_(1 - weight),  # the peer's `.add` without underscore
+        lambda mine, theirs, weight: mine.lerp_(theirs, weight / 2),
+    ],
+)
+def test_the_kit_catches_a_broken_average(broken, monkeypatch):
+    def update(self, student):
+        alpha = min(1 - 1 / (int(self.updates) + 1), self.decay)
+        for mine, theirs in zip(self.net.parameters(), student.parameters(), strict=True):
+            broken(mine, theirs, 1 - alpha)
+        self.updates.add_(1)
+
+    monkeypatch.setattr(EMATeacher, "update", torch.no_grad()(update))
+    with pytest.raises(AssertionError, match="average"):
+        check_teacher(lambda: build_strategy("mean_teacher"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"views": {"unlabeled": ("weak",)}},
+        {"views": {"unlabelled": ("week",)}},
+        {"views": {"unlabelled": ("weak")}},  # a string, by a forgotten comma
+        {"views": {}, "optional": {"healthy": ("x",)}},
+        {"views": {}, "fields": ("masks",)},
+        {"views": {}, "fields": "mask"},
+    ],
+)
+def test_needs_that_no_loader_has_are_refused(wrong):
+    with pytest.raises(ValueError, match="are a tuple of"):
+        Needs(**wrong)
+
+
+class NoNeeds(Strategy):
+    pass
+
+
+class NoTerm(OneStream):
+    def terms(self, step):
+        return {"loss": super().terms(step)["loss"].value}
+
+
+def test_a_newcomers_slips_are_named():
+    with pytest.raises(TypeError, match=r"'mine' has no Needs: set self\.needs"):
+        Learner(tiny_student(), {"mine": NoNeeds()})
+    learner = Learner(tiny_student(), {"mine": NoTerm()})
+    with pytest.raises(TypeError, match=r"mine/loss is no Term: return \{name: Term"):
+        learner({"labelled": {"weak": torch.rand(1, 1, 8, 8, 8)}}, 0.0)
