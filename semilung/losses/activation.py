@@ -59,8 +59,10 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         target: `(B, 1, *spatial)` class numbers in `[0, max(C, 2))`.
 
     Returns:
-        `(B, *spatial)`, at least 0.
+        `(B, *spatial)`, at least 0 and at least float32, as half precision would cancel the small
+        losses of sure voxels.
     """
+    logits = logits.to(wide(logits))
     if logits.shape[1] == 1:
         bce = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
         return bce[:, 0]

@@ -38,7 +38,7 @@ def dice_ce_loss(
         A scalar, at least 0.
 
     Raises:
-        ValueError: Shapes that do not fit, or a class number beyond the channels.
+        ValueError: Shapes that do not fit, or a target that is no class of the logits'.
 
     Source: Milletari et al., V-Net, 3DV 2016 (soft Dice).
 
@@ -52,14 +52,21 @@ def dice_ce_loss(
         raise ValueError(msg)
     valid = target != ignore
     labels = torch.where(valid, target, 0)
-    if int(labels.max()) >= max(logits.shape[1], 2):
-        msg = f"target holds class {int(labels.max())}, logits have {logits.shape[1]} channels"
-        raise ValueError(msg)
+    logits = torch.where(valid, logits, 0.0)  # not even a NaN counts where it is ignored
+    _require_classes(labels, max(logits.shape[1], 2))
     ce = masked_mean(cross_entropy(logits, labels), valid[:, 0])
     per_sample = ce_weight * ce
     if dice_weight:
         per_sample = per_sample + dice_weight * _dice(logits, labels, valid, smooth)
     return per_sample.mean()
+
+
+def _require_classes(labels: Tensor, classes: int) -> None:
+    if labels.is_floating_point() and bool((labels != labels.round()).any()):
+        raise ValueError("target holds values that are no class numbers, such as fractions or NaN")
+    low, high = (int(end) for end in labels.aminmax())
+    if low < 0 or high >= classes:
+        raise ValueError(f"target holds classes {low} to {high}, logits are of {classes} classes")
 
 
 def _dice(logits: Tensor, labels: Tensor, valid: Tensor, smooth: float) -> Tensor:

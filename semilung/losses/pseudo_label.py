@@ -48,6 +48,8 @@ def confident_mask(target_probs: Tensor, threshold: float | Tensor) -> Tensor:
     if threshold.shape != (classes,):
         msg = f"threshold {tuple(threshold.shape)} does not hold one number for {classes} classes"
         raise ValueError(msg)
+    if not bool(((threshold >= 0) & (threshold <= 1)).all()):
+        raise ValueError(f"thresholds must lie in [0, 1], got {threshold.tolist()}")
     return confidence >= threshold.to(confidence.device)[hard_labels(target_probs.detach())]
 
 

@@ -55,9 +55,27 @@ def _is_cubic(conv: nn.Conv3d) -> bool:
 
 def _goes_native(x: Tensor) -> bool:
     return (
-        x.shape[0] == 1
+        x.ndim == 5
+        and x.shape[0] == 1
         and x.shape[2] >= 4
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and x.shape[:4].numel() <= _NATIVE_BELOW
     )
+
+
+def in_full_where_small(net: nn.Module, x: Tensor, *, halvings: int = 0) -> Tensor:
+    """The net's output, on a CPU in full precision where a level of it is two voxels wide or less.
+
+    torch 2.13 computes wrong, even infinite, weight gradients of a 3x3x3 bfloat16 convolution
+    there; so small a level is cheap in full precision.
+
+    Args:
+        net: Maps one tensor to another.
+        x: `(B, C, X, Y, Z)`.
+        halvings: How often the net halves its input.
+    """
+    if x.device.type == "cpu" and min(x.shape[2:]) < 3 * 2**halvings:
+        with torch.autocast("cpu", enabled=False):
+            return net(x.to(torch.promote_types(x.dtype, torch.float32)))  # type: ignore[no-any-return]
+    return net(x)  # type: ignore[no-any-return]

@@ -22,6 +22,15 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import get_gradient_edge
 from torch.func import functional_call
 
+from semilung.types import UserError
+
+PROBED = 4
+"""Of so many voxels along each axis a stage's input is kept, about."""
+
+LARGEST_DRIFT = 0.1
+"""A rebuilt input may be off by this share of its size. Gradients are then off by some percent; a
+trained net of this project is off by 1e-7."""
+
 
 def run_fused(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Run the chain `F1, G1, F2, G2, ...` on `x` and keep only its output for backward.
@@ -35,8 +44,11 @@ def run_fused(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
         The chain's output, of the shape of `x`.
 
     Raises:
-        RuntimeError: In backward, where a weight or the train mode of a branch changed after the
-            forward pass, the output was modified in place, or a second derivative is asked for.
+        RuntimeError: In backward, where a weight, a buffer or the train mode of a branch changed
+            after the forward pass, the output was modified in place, or a second derivative is
+            asked for.
+        UserError: In backward, where the chain amplifies rounding so much that its input is not
+            found again.
     """
     # Weights enter as inputs, so that autograd.grad and DDP's hooks see their gradients. A weight
     # that two branches share enters twice, and autograd adds the two gradients.
@@ -58,8 +70,9 @@ def _take(inbox: list[Tensor], grads: tuple[Tensor | None]) -> tuple[Tensor] | N
     if grad is None:
         return None
     inbox[:] = _copied_halves(grad.detach())
-    # It asks for a gradient where the original does, by which autograd sees a second derivative.
-    return (grad.new_zeros(()).expand_as(grad).requires_grad_(grad.requires_grad),)
+    # It asks for a gradient where a second derivative may be taken, which autograd then refuses.
+    twice = grad.requires_grad or torch.is_grad_enabled()
+    return (grad.new_zeros(()).expand_as(grad).requires_grad_(twice),)
 
 
 def _copied_halves(x: Tensor) -> list[Tensor]:
@@ -72,7 +85,7 @@ class _FusedChain(torch.autograd.Function):
         ctx: Any, branches: Sequence[nn.Module], inbox: list[Tensor], x: Tensor, *_: Tensor
     ) -> Tensor:
         a, b = x.chunk(2, dim=1)
-        ctx.inbox, ctx.runs = inbox, []
+        ctx.inbox, ctx.runs, ctx.probe = inbox, [], _probe(b)
         for branch in branches:
             run = _Run.begin(branch, x.device)
             with run.autocast():
@@ -101,6 +114,8 @@ class _FusedChain(torch.autograd.Function):
         ctx.inbox.clear()
         weight_grads: list[Tensor | None] = []
         for k in reversed(range(first, len(runs))):
+            if k == 0:
+                _require_undone(_probe(a), ctx.probe)
             value, pull_back = runs[k].again(a, x_needs_grad or k > first)
             if k > first:  # what would be undone last is the stage's input, which nobody reads
                 b.sub_(value)
@@ -118,15 +133,34 @@ class _FusedChain(torch.autograd.Function):
         return None, None, x_grad, *skipped, *weight_grads
 
 
+def _probe(half: Tensor) -> Tensor:
+    """A copy of some voxels of the stream, by which the walk back knows whether it has arrived."""
+    steps = (slice(None, None, max(1, size // PROBED)) for size in half.shape[2:])
+    return half.detach()[(slice(None), slice(None), *steps)].clone()
+
+
+def _require_undone(found: Tensor, given: Tensor) -> None:
+    off = float((found - given).abs().max() / given.abs().max().clamp(min=1e-12))
+    if not off <= LARGEST_DRIFT:
+        msg = (
+            "a reversible stage could not be undone: its input, rebuilt from its output, is off by "
+            f"{off:.2g} of its size, and its gradients would be wrong. Its branches amplify "
+            "rounding too much for so many couplings: use fewer (model.depth), fp32, or backend "
+            "checkpoint"
+        )
+        raise UserError(msg)
+
+
 @dataclass(frozen=True)
 class _Run:
     """How a branch ran, in enough detail to run it again bit for bit."""
 
     branch: nn.Module
     weights: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
     trainable: list[bool]
     versions: list[int]
-    training: bool
+    training: list[bool]
     device: torch.device
     rng: list[Tensor]
     precision: tuple[torch.dtype, bool]
@@ -135,14 +169,15 @@ class _Run:
     def begin(cls, branch: nn.Module, device: torch.device) -> _Run:
         # The tensors themselves, not the module's names for them: under functional_call the
         # module holds other weights by the time of backward.
-        weights = dict(branch.named_parameters())
+        weights, buffers = dict(branch.named_parameters()), dict(branch.named_buffers())
         kind = device.type
         return cls(
             branch=branch,
             weights=weights,
+            buffers=buffers,
             trainable=[weight.requires_grad for weight in weights.values()],
-            versions=[weight._version for weight in weights.values()],
-            training=branch.training,
+            versions=[tensor._version for tensor in (*weights.values(), *buffers.values())],
+            training=[module.training for module in branch.modules()],
             device=device,
             rng=_rng_states(device),
             precision=(torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)),
@@ -165,23 +200,24 @@ class _Run:
             for (name, weight), trainable in zip(self.weights.items(), self.trainable, strict=True)
         }
         with torch.enable_grad(), _rng(self.device, self.rng), self.autocast():
-            value = functional_call(self.branch, weights, (leaf,))
+            value = functional_call(self.branch, {**weights, **self.buffers}, (leaf,))
         tensors = [leaf, *weights.values()]
         return value.detach(), _pull_back(value, tensors)
 
     def _check_unchanged(self) -> None:
-        if self.training != self.branch.training:
+        if self.training != [module.training for module in self.branch.modules()]:
             msg = (
                 "a reversible stage was switched between train and eval mode after its forward "
                 "pass and before its backward pass; call backward first"
             )
             raise RuntimeError(msg)
-        for (name, weight), version in zip(self.weights.items(), self.versions, strict=True):
-            if weight._version != version:
+        tensors = {**self.weights, **self.buffers}
+        for (name, tensor), version in zip(tensors.items(), self.versions, strict=True):
+            if tensor._version != version:
                 msg = (
-                    f"weight {name!r} of a reversible stage was modified in place between forward "
-                    f"and backward (version {version} became {weight._version}), so its input can "
-                    "not be recomputed; call backward before the optimizer's step"
+                    f"{name!r} of a reversible stage was modified in place between forward and "
+                    f"backward (version {version} became {tensor._version}), so its input can not "
+                    "be recomputed; call backward before the optimizer's step"
                 )
                 raise RuntimeError(msg)
 

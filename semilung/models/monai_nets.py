@@ -10,6 +10,8 @@ from monai.networks.nets import DynUNet, SegResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semilung.models.conv import in_full_where_small
+
 
 class Backbone(nn.Module):
     """A net that has been cut before its last layer, so that further heads can read its features.
@@ -23,19 +25,28 @@ class Backbone(nn.Module):
         width: Channels of the features.
         multiple: What the body's input sizes must be multiples of.
         prior: Foreground probability that an untrained net predicts on average, in (0, 1).
+        smallest: Side in voxels to which smaller images are padded.
 
     Raises:
         ValueError: `prior` out of range.
     """
 
     def __init__(
-        self, body: nn.Module, head: nn.Module, *, width: int, multiple: int, prior: float
+        self,
+        body: nn.Module,
+        head: nn.Module,
+        *,
+        width: int,
+        multiple: int,
+        prior: float,
+        smallest: int = 1,
     ) -> None:
         super().__init__()
         if not 0 < prior < 1:
             msg = f"prior must lie between 0 and 1: found {prior}"
             raise ValueError(msg)
-        self.body, self.head, self.width, self.multiple = body, head, width, multiple
+        self.body, self.head, self.width = body, head, width
+        self.multiple, self.smallest = multiple, smallest
         last = [module for module in head.modules() if isinstance(module, nn.Conv3d)][-1]
         assert last.bias is not None
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
@@ -48,8 +59,11 @@ class Backbone(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """A head's input, `(B, width, X, Y, Z)`."""
         *_, X, Y, Z = x.shape
-        far_ends = [side for size in (Z, Y, X) for side in (0, -size % self.multiple)]
-        h: Tensor = self.body(F.pad(x, far_ends, mode="replicate"))
+        far_ends = []
+        for size in (Z, Y, X):
+            far_ends += [0, max(size + -size % self.multiple, self.smallest) - size]
+        padded = F.pad(x, far_ends, mode="replicate")
+        h: Tensor = in_full_where_small(self.body, padded, halvings=self.multiple.bit_length() - 1)
         return h[..., :X, :Y, :Z]
 
     def make_head(self, channels: int) -> nn.Module:
@@ -77,7 +91,15 @@ def segresnet(
         blocks_up: Residual blocks of each level of the decoder.
         dropout: Probability to drop a channel after the first convolution; 0 for none.
         prior: Foreground probability that an untrained net predicts on average.
+
+    Raises:
+        ValueError: No level, or levels that do not fit together.
     """
+    if len(blocks_down) < 2 or len(blocks_up) != len(blocks_down) - 1:
+        msg = (
+            f"blocks_up has one level less than blocks_down: {list(blocks_up)}, {list(blocks_down)}"
+        )
+        raise ValueError(f"{msg}; and there are two levels or more")
     net: Any = SegResNet(
         in_channels=in_channels,
         out_channels=out_channels,
@@ -107,8 +129,13 @@ def dynunet(
         filters: Channels of each level, from full resolution down.
         residual: Whether blocks have a residual connection.
         prior: Foreground probability that an untrained net predicts on average.
+
+    Raises:
+        ValueError: Less than three levels.
     """
     levels = len(filters)
+    if levels < 3:
+        raise ValueError(f"filters has three levels or more, got {list(filters)}")
     net: Any = DynUNet(
         spatial_dims=3,
         in_channels=in_channels,
@@ -120,4 +147,6 @@ def dynunet(
         res_block=residual,
     )
     head, net.output_block = net.output_block, nn.Identity()
-    return Backbone(net, head, width=filters[0], multiple=2 ** (levels - 1), prior=prior)
+    multiple = 2 ** (levels - 1)
+    smallest = 2 * multiple  # instance norm wants more than one voxel at the coarsest level
+    return Backbone(net, head, width=filters[0], multiple=multiple, prior=prior, smallest=smallest)

@@ -105,6 +105,9 @@ class ReversibleStage(nn.Module):
     | `memcnn` | a stage's input and output | 3 | memcnn's couplings; fp32, no dropout |
     | `plain` | everything | 1 | ordinary autograd; differentiable twice |
 
+    `fused` and `plain` notice a weight that is changed before backward; the other two do not, and
+    take the weights that the module holds by then, so they are not for `functional_call`.
+
     The residual stream is fp32 (or wider) also under autocast, which acts inside F and G alone:
     a bf16 stream can not be inverted to useful accuracy. In eval mode, and where gradients are off,
     every backend is a plain forward pass.
@@ -142,10 +145,11 @@ class ReversibleStage(nn.Module):
         self.backend = backend
         for name, module in self.couplings.named_modules():
             _refuse_unrepeatable(name, module)
-            if backend == "memcnn" and isinstance(module, _DropoutNd) and module.p > 0:
+            drawn = isinstance(module, nn.RReLU) or (isinstance(module, _DropoutNd) and module.p)
+            if backend == "memcnn" and drawn:
                 msg = (
-                    f"model backend 'memcnn' computes wrong gradients with dropout: found p="
-                    f"{module.p} in coupling {name}. Set dropout to 0, or choose backend 'fused'"
+                    f"model backend 'memcnn' computes wrong gradients with dropout: found {module} "
+                    f"in coupling {name}. Set dropout to 0, or choose backend 'fused'"
                 )
                 raise UserError(msg)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semilung.models.conv import Conv3d
+from semilung.models.conv import Conv3d, in_full_where_small
 from semilung.models.reversible import ReversibleStage
 
 Conv: TypeAlias = Literal["full", "separable"]
@@ -94,6 +94,8 @@ class ReversibleUNet3d(nn.Module):
         self.stride = stride
         self.width = widths[0]
         self.stem = _stem(in_channels, widths[0], stride)
+        if out_channels < 1:
+            raise ValueError(f"out_channels is at least 1, got {out_channels}")
         self.head = self.make_head(out_channels)
         last: nn.Conv3d = self.head[-1]  # type: ignore[assignment]
         assert last.bias is not None
@@ -126,7 +128,7 @@ class ReversibleUNet3d(nn.Module):
         *_, X, Y, Z = x.shape
         multiple = self.stride * 2 ** len(self.down)
         far_ends = [side for size in (Z, Y, X) for side in (0, -size % multiple)]
-        h: Tensor = self.stem(F.pad(x, far_ends, mode="replicate"))
+        h = in_full_where_small(self.stem, F.pad(x, far_ends, mode="replicate"))
         skips = []
         for stage, down in zip(self.encoder, self.down, strict=False):  # the last has no way down
             h = _run(stage, h)
@@ -145,13 +147,7 @@ def _run(stage: nn.Module, h: Tensor) -> Tensor:
     if h.device.type == "cpu":
         # Else every convolution reorders its tensors to blocks of channels, padded to 16.
         h = h.contiguous(memory_format=torch.channels_last_3d)
-        # torch 2.13 computes wrong, even infinite, weight gradients of a 3x3x3 bfloat16 convolution
-        # where its input is two voxels wide; so small an input is cheap in full precision.
-        if min(h.shape[2:]) < 3:
-            with torch.autocast("cpu", enabled=False):
-                full = torch.promote_types(h.dtype, torch.float32)
-                return stage(h.to(full))  # type: ignore[no-any-return]
-    return stage(h)  # type: ignore[no-any-return]
+    return in_full_where_small(stage, h)
 
 
 def _stem(in_channels: int, width: int, stride: int) -> nn.Conv3d:

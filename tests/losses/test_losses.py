@@ -35,6 +35,39 @@ class TestDiceCE:
         other[:, :, 0] = 1e4
         assert dice_ce_loss(logits, target) == dice_ce_loss(other, target)
 
+    def test_not_even_a_nan_counts_where_it_is_ignored(self):
+        logits, target = random_logits(1), random_target(1)
+        target[:, :, 0] = 255
+        clean = logits.clone().requires_grad_()
+        dirty = logits.clone()
+        dirty[:, :, 0] = torch.nan
+        dirty.requires_grad_()
+        losses = [dice_ce_loss(x, target) for x in (clean, dirty)]
+        assert losses[0] == losses[1]
+        torch.stack(losses).sum().backward()
+        assert torch.equal(clean.grad, dirty.grad)
+
+    def test_the_ignored_value_may_be_another(self):
+        logits, target = torch.randn(1, 1, 2, 2), torch.tensor([1, 1, 0, 0]).view(1, 1, 2, 2)
+        marked = torch.where(torch.tensor([1, 0, 0, 1]).view(1, 1, 2, 2) == 1, 7, target)
+        usual = torch.where(marked == 7, 255, target)
+        assert dice_ce_loss(logits, marked, ignore=7) == dice_ce_loss(logits, usual)
+
+    def test_smoothing_is_in_voxels(self):
+        # As the golden binary one: Dice 1 - (2 * 1 + s) / (2 + 2 + s).
+        target = torch.tensor([1, 1, 0, 0]).view(1, 1, 2, 2)
+        for s in (0.0, 3.0):
+            loss = dice_ce_loss(torch.zeros(1, 1, 2, 2), target, ce_weight=0, smooth=s)
+            assert loss.item() == pytest.approx(1 - (2 + s) / (4 + s))
+
+    @pytest.mark.parametrize("value", [-1, -100, 2, 0.5, math.nan])
+    @pytest.mark.parametrize("channels", [1, 2])
+    def test_targets_that_are_no_classes_are_refused(self, value, channels):
+        target = torch.zeros(1, 1, 2, 2, dtype=torch.float32)
+        target[0, 0, 0, 0] = value
+        with pytest.raises(ValueError, match="target holds"):
+            dice_ce_loss(torch.zeros(1, channels, 2, 2), target)
+
     def test_all_ignored_is_zero_with_zero_gradient(self):
         logits = random_logits(1).requires_grad_()
         loss = dice_ce_loss(logits, torch.full((2, 1, 4, 3, 5), 255))
@@ -88,7 +121,7 @@ class TestDiceCE:
     def test_refuses_what_does_not_fit(self):
         with pytest.raises(ValueError, match="does not fit"):
             dice_ce_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4))
-        with pytest.raises(ValueError, match="class 2"):
+        with pytest.raises(ValueError, match="classes 2"):
             dice_ce_loss(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 2))
 
 
@@ -169,3 +202,26 @@ class TestConsistency:
             consistency_loss(
                 torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), mask=torch.ones(2, 2)
             )
+
+
+def test_small_losses_of_sure_voxels_survive_half_precision():
+    """Computed in half precision, x (1 - t) - log sigmoid(x) cancels to 0."""
+    for dtype in (torch.bfloat16, torch.float16):
+        logits = torch.full((1, 1, 2, 2, 2), -5.0, dtype=dtype)
+        loss = healthy_loss(logits)
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(math.log1p(math.exp(-5)), rel=1e-4)
+
+
+def test_the_hardest_voxels_are_those_of_each_sample():
+    """Of a loud and a silent sample: the mean of their losses, whatever the batch."""
+    logits = torch.tensor([[20.0, 20.0], [-40.0, 0.0]]).view(2, 1, 2, 1, 1)
+    alone = [healthy_loss(logits[i : i + 1], hardest=0.5).item() for i in (0, 1)]
+    assert alone == pytest.approx([20, math.log(2)], rel=1e-5)
+    assert healthy_loss(logits, hardest=0.5).item() == pytest.approx(sum(alone) / 2)
+
+
+def test_consistency_is_a_mean_over_classes():
+    student, teacher = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    student[:, 0] = 0.6
+    assert consistency_loss(student, teacher).item() == pytest.approx(0.36 / 3)

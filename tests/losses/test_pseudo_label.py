@@ -166,3 +166,11 @@ def test_refuses_what_does_not_fit():
         pseudo_label_loss(logits, q, threshold=95)
     with pytest.raises(ValueError, match="average"):
         pseudo_label_loss(logits, q, average="none")
+
+
+@pytest.mark.parametrize("threshold", [[95.0, 95.0], [0.5, -0.1], [math.nan, 0.5]])
+def test_refuses_class_thresholds_that_no_probability_reaches(threshold):
+    with pytest.raises(ValueError, match=r"thresholds must lie in \[0, 1\]"):
+        pseudo_label_loss(
+            torch.zeros(1, 1, 2), torch.rand(1, 1, 2), threshold=torch.tensor(threshold)
+        )

@@ -51,8 +51,8 @@ def test_every_model_learns_to_predict_an_empty_volume(name) -> None:
     # A norm on the logits themselves would make this impossible, whatever the weights.
     torch.manual_seed(0)
     model = build_model(name, {"prior": 0.3})
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(40):
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    for _ in range(60):
         optimizer.zero_grad()
         model(torch.rand(1, 1, 16, 16, 16))["logits"].sigmoid().mean().backward()
         optimizer.step()
@@ -65,6 +65,44 @@ def test_the_prior_is_what_an_untrained_net_predicts() -> None:
     for name in models:
         logits = build_model(name, {"prior": 0.1}).eval()(torch.zeros(1, 1, 16, 16, 16))["logits"]
         assert logits.sigmoid().mean().item() == pytest.approx(0.1, abs=0.06), name
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dynunet", {"filters": [8]}),
+        ("segresnet", {"blocks_up": [1, 1]}),
+        ("segresnet", {"blocks_down": [1]}),
+        ("segresnet", {"blocks_down": [], "blocks_up": []}),
+    ],
+)
+def test_levels_that_do_not_fit_are_refused(name, options) -> None:
+    with pytest.raises(UserError, match="refuses its options"):
+        build_model(name, options)
+
+
+@pytest.mark.parametrize("size", [(2, 1, 3), (5, 3, 9)])
+@pytest.mark.parametrize("training", [True, False])
+def test_every_model_takes_a_volume_of_any_size(size, training) -> None:
+    for name in models:
+        net = build_model(name).train(training)
+        assert net(torch.rand(1, 1, *size))["logits"].shape == (1, 1, *size), name
+
+
+def test_padding_of_monais_nets_repeats_the_border() -> None:
+    """With zeros beyond, a net would learn how far off the border of a crop is."""
+    for name in ("segresnet", "dynunet"):
+        net = build_model(name).eval()
+        seen: list[torch.Tensor] = []
+        net.backbone.body.register_forward_pre_hook(lambda m, args, to=seen: to.append(args[0]))
+        net(torch.full((1, 1, 13, 13, 13), 0.7))
+        assert (seen[0] == 0.7).all(), name
+
+
+def test_dropout_of_segresnet_is_heard() -> None:
+    net, x = build_model("segresnet", {"dropout": 0.5}).train(), torch.rand(1, 1, 8, 8, 8)
+    torch.manual_seed(0)
+    assert not torch.equal(net(x)["logits"], net(x)["logits"])
 
 
 def test_heads_need_features() -> None:

@@ -5,17 +5,68 @@ from __future__ import annotations
 import pytest
 import torch
 from reversible_stages import image, stage
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from semilung.models import ReversibleStage
 from semilung.types import UserError
 
 
-def test_second_derivative_raises() -> None:
+@pytest.mark.parametrize("constant", [False, True])
+def test_second_derivative_raises(constant: bool) -> None:
+    """Also where the gradient that comes in is a constant, as that of a critic's mean."""
     x = image()
-    (grad,) = torch.autograd.grad(stage("fused")(x).square().sum(), x, create_graph=True)
+    y = stage("fused")(x)
+    loss = y.mean() if constant else y.square().sum()
+    (grad,) = torch.autograd.grad(loss, x, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
-        grad.sum().backward()
+        grad.square().sum().backward()
+
+
+class Gain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(4, 4, 1)
+        self.register_buffer("gain", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * self.conv(x)
+
+
+def test_buffers_are_those_of_the_forward_pass() -> None:
+    torch.manual_seed(0)
+    nets = {b: ReversibleStage([(Gain(), Gain())], backend=b) for b in ("fused", "plain")}
+    nets["plain"].load_state_dict(nets["fused"].state_dict())
+    found = []
+    for net in nets.values():
+        x = image()
+        y = functional_call(net, {"couplings.0.f.gain": torch.tensor(3.0)}, (x,))
+        found.append(torch.autograd.grad(y.square().sum(), x)[0])
+    torch.testing.assert_close(*found)
+    loss = nets["fused"](image()).sum()
+    nets["fused"].couplings[0].f.gain.mul_(2)
+    with pytest.raises(RuntimeError, match=r"'gain'.* was modified in place"):
+        loss.backward()
+
+
+def test_the_mode_of_an_inner_layer_changed_before_backward_raises() -> None:
+    net = stage("fused", dropout=0.5)
+    loss = net(image()).sum()
+    net.couplings[1].g[2].eval()
+    with pytest.raises(RuntimeError, match="switched between train and eval"):
+        loss.backward()
+
+
+def test_a_chain_that_cannot_be_undone_is_told() -> None:
+    """Its branches amplify, so that rounding in the output hides the input."""
+    torch.manual_seed(0)
+    pairs = [(nn.Conv3d(4, 4, 3, padding=1), nn.Conv3d(4, 4, 3, padding=1)) for _ in range(16)]
+    loud = ReversibleStage(pairs, backend="fused")
+    with torch.no_grad():
+        for conv in (m for m in loud.modules() if isinstance(m, nn.Conv3d)):
+            conv.weight.mul_(10)
+    with pytest.raises(UserError, match=r"could not be undone.* fewer \(model.depth\)"):
+        loud(image()).sum().backward()
 
 
 @pytest.mark.parametrize("which", ["couplings.0.f.3.weight", "couplings.1.g.0.bias"])
@@ -67,6 +118,9 @@ def test_odd_channels_raise() -> None:
 def test_memcnn_refuses_what_it_gets_wrong() -> None:
     with pytest.raises(UserError, match=r"dropout.*p=0\.4"):
         stage("memcnn", dropout=0.4)
+    drawn = [(nn.RReLU(), nn.Conv3d(4, 4, 1))]
+    with pytest.raises(UserError, match="RReLU"):
+        ReversibleStage(drawn, backend="memcnn")
     net = stage("memcnn")
     with (
         torch.autocast("cpu", dtype=torch.bfloat16),
