@@ -130,7 +130,9 @@ def _differing(runs: Sequence[Run], flat: Sequence[dict[str, Any]]) -> list[str]
     for arm in dict.fromkeys(run.arm for run in runs):
         own = [config for run, config in zip(runs, flat, strict=True) if run.arm == arm]
         for key in dict.fromkeys(key for config in own for key in config):
-            if key not in _NOT_COMPARED and any(c.get(key) != own[0].get(key) for c in own):
+            held = [config[key] for config in own if key in config]
+            # A setting that a run has not is one that came later: it is as it always was.
+            if key not in _NOT_COMPARED and any(value != held[0] for value in held):
                 found[key] = None
     return list(found)
 

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from made_sweep import cases, write_run
@@ -206,6 +207,17 @@ def test_options_of_some_arms_alone_are_part_of_their_names(tmp_path):
     study = read_study(runs)
     assert study.arms == ["supervised", "mil, mil.weight=1", "mil, mil.weight=10"]
     assert [group.label for group in study.groups] == [""]
+
+
+def test_a_setting_that_came_later_sets_no_older_run_apart(tmp_path):
+    runs = [write_run(tmp_path / name, cases((0.5, 0.6, 0.7, 0.8))) for name in "ab"]
+    config = yaml.safe_load((runs[1] / "config.yaml").read_text())
+    config.setdefault("inference", {})["precision"] = "32-true"
+    (runs[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    assert read_study(runs).axes == []
+    config["inference"]["precision"] = "bf16-mixed"
+    (runs[0] / "config.yaml").write_text(yaml.safe_dump(config))
+    assert read_study(runs).axes == ["inference.precision"]
 
 
 def test_a_run_is_no_sweep_and_gets_its_name_from_its_config(tmp_path):
