@@ -69,3 +69,12 @@ def test_bags_come_padded_with_a_mask_and_are_pure(data_config):
     assert first["healthy"]["bag_label"].tolist() == [0] * config.batch["healthy"]
     assert torch.equal(first["labelled"]["bag"], batch(4)["labelled"]["bag"])
     assert not torch.equal(first["labelled"]["bag"], batch(5)["labelled"]["bag"])
+
+
+def test_a_scan_that_comes_again_is_another_bag(data_config):
+    config = replace(
+        data_config, crop=(6, 6, 6), batch={**data_config.batch, "healthy": 1}, bag_size=3
+    )
+    one = {"healthy": open_cohort(config, seed=0).train("healthy")[:1]}
+    dataset = StepDataset(one, config, AugmentConfig(), seed=3, views=("bag",), fields=())
+    assert not torch.equal(dataset[0]["healthy"]["bag"], dataset[1]["healthy"]["bag"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semilung.data.config import DataConfig
-from semilung.data.grids import at_spacing, instances_onto
+from semilung.data.grids import at_spacing, image_onto, instances_onto
 from semilung.data.manifest import Case
 from semilung.data.prepare import prepare
 from semilung.data.resample import resample_onto
@@ -70,3 +70,21 @@ def test_a_grid_of_another_spacing_covers_the_same_box():
         last = grid.affine @ [*(np.array(grid.shape) - 0.5), 1]
         np.testing.assert_allclose(first[:3], [2.75, 3.75, 4])
         np.testing.assert_allclose(last[:3], [7.75, 13.75, 64])
+
+
+def test_what_is_finer_than_the_new_grid_is_averaged_and_not_picked():
+    stripes = np.tile([-1000.0, 0.0, 0.0, 0.0], 24)[:, None, None] * np.ones((1, 8, 8))
+    fine = Volume(stripes.astype(np.float32), np.eye(4))
+    grid = at_spacing(fine, (4.0, 1.0, 1.0))
+    found = image_onto(fine, grid, fill=-1000.0).data[4:-4]
+    np.testing.assert_allclose(found, -250, atol=60)  # a voxel alone would be -1000 or 0
+
+
+def test_nodules_lie_over_what_is_ignored():
+    mask = np.full((12, 12, 12), 255, np.uint8)
+    mask[4:8, 4:8, 4:8] = 3
+    found = instances_onto(
+        Volume(mask, np.eye(4)), at_spacing(Header(mask.shape, np.eye(4)), (1.5,) * 3)
+    )
+    assert (found == 3).sum() * 1.5**3 == pytest.approx(64, rel=0.7)
+    assert found[4, 4, 4] == 3

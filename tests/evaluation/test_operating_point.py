@@ -71,6 +71,9 @@ def test_voxels_to_ignore_make_no_nodule():
     probability, mask = cube(0.75, 0.45)
     with pytest.raises(UserError, match="no validation case holds a nodule"):
         table(Held(probability), Held(probability, np.where(mask > 0, 255, 0).astype(np.uint8)))
+    ignored = Held(probability, np.where(mask > 0, 255, 0).astype(np.uint8))
+    found = table(Held(probability, mask), ignored)
+    assert found.loc[0.4, "healthy_fp_volume_mm3"] == 12  # the vessel's 6 voxels of 2 mm3
 
 
 def test_a_mean_over_cases_decides():
