@@ -80,11 +80,8 @@ def test_what_is_finer_than_the_new_grid_is_averaged_and_not_picked():
     np.testing.assert_allclose(found, -250, atol=60)  # a voxel alone would be -1000 or 0
 
 
-def test_nodules_lie_over_what_is_ignored():
+def test_a_small_nodule_lies_over_what_is_ignored_around_it():
     mask = np.full((12, 12, 12), 255, np.uint8)
-    mask[4:8, 4:8, 4:8] = 3
-    found = instances_onto(
-        Volume(mask, np.eye(4)), at_spacing(Header(mask.shape, np.eye(4)), (1.5,) * 3)
-    )
-    assert (found == 3).sum() * 1.5**3 == pytest.approx(64, rel=0.7)
-    assert found[4, 4, 4] == 3
+    mask[4, 4, 4] = 3
+    fine = Volume(mask, np.eye(4))
+    assert set(np.unique(instances_onto(fine, at_spacing(fine, (3.0,) * 3)))) == {3, 255}
