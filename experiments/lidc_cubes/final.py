@@ -3,10 +3,11 @@
     python experiments/lidc_cubes/final.py OUT ARM=RUN,RUN,RUN [ARM=RUN,... ...]
 
 Run it once, when everything else has been decided. OUT is that of manifest.py; an arm is any name
-and its runs, one a seed. The first arm is what the others are held against. At its threshold each
-run is judged on the held-out lung of the healthy subject and on background cubes too. OUT/final.md
-holds the tables, and OUT/final a report of all runs. With `--val` before OUT, runs are held against
-each other on their validation cubes at 0.5 instead, of which OUT/val.md tells.
+and its runs, one a seed. Dice is held against the first arm, false positives against the second:
+the supervised ones with and without healthy scans. At its threshold each run is judged on the
+held-out lung of the healthy subject and on background cubes too. OUT/final.md holds the tables, and
+OUT/final a report of all runs. With `--val` before OUT, runs are held against each other on their
+validation cubes at 0.5 instead, of which OUT/val.md tells.
 """
 
 from __future__ import annotations
@@ -86,10 +87,10 @@ def main() -> None:
             for cohort, cases in (on_val if val else on_test)(out, run).items():
                 parts[cohort].append(cases.assign(arm=arm, seed=seed))
     cases = {cohort: pd.concat(tables) for cohort, tables in parts.items()}
-    first = next(iter(arms))
+    first, second, *_ = arms
     text = [markdown(rows(cases)), markdown(compare_arms(cases["nodules"], reference=first))]
     for cohort in ("healthy", "background"):
-        text += [f"{cohort}\n", markdown(relative_reduction(cases[cohort], reference=first))]
+        text += [f"{cohort}\n", markdown(relative_reduction(cases[cohort], reference=second))]
     page = out / ("val.md" if val else "final.md")
     page.write_text("\n".join(text))
     print(page.read_text())

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import csv
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,10 +37,8 @@ def test_masks_must_agree_in_shape_and_exist():
 
 
 @pytest.mark.parametrize(("split", "expected"), [("train", 0.456), ("test", 0.511)])
-def test_the_ball_of_the_nodule_cubes(split, expected):
-    if "SEMILUNG_DATA" not in os.environ:
-        pytest.skip("SEMILUNG_DATA is not set: no real nodule cubes")
-    folder = Path(os.environ["SEMILUNG_DATA"]) / "nodule_cubes"
+def test_the_ball_of_the_nodule_cubes(split, expected, real_data):
+    folder = real_data / "nodule_cubes"
     with (folder / "index.csv").open() as file:
         cases = [row["case"] for row in csv.DictReader(file) if row["split"] == split]
     masks = [read_volume(folder / f"{case}_mask.nii.gz").data for case in cases]

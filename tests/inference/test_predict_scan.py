@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,10 +113,8 @@ def test_a_missing_scan_is_named(tmp_path: Path):
         predict_scan(Bright(), tmp_path / "nowhere.nii.gz", CONFIG, WINDOW)
 
 
-def test_a_real_scan_keeps_its_grid(tmp_path: Path):
-    if "SEMILUNG_DATA" not in os.environ:
-        pytest.skip("SEMILUNG_DATA is not set: no real nodule cubes")
-    folder = Path(os.environ["SEMILUNG_DATA"]) / "nodule_cubes"
+def test_a_real_scan_keeps_its_grid(real_data: Path):
+    folder = real_data / "nodule_cubes"
     scan = read_volume(folder / "cube_000_ct.nii.gz")
     mask, _ = predict_scan(Bright(), folder / "cube_000_ct.nii.gz", CONFIG, WINDOW)
     np.testing.assert_array_equal(mask.affine, scan.affine)
