@@ -95,6 +95,15 @@ def test_output_changed_before_backward_raises() -> None:
         loss.backward()
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_stream_of_zeros_can_be_undone(bf16: bool) -> None:
+    """Such as a crop of air, of which rounding leaves something that is not 0."""
+    x = torch.zeros(1, 8, 6, 6, 6, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        y = stage("fused", depth=8)(x)
+    y.square().sum().backward()
+
+
 def test_refusals_at_construction() -> None:
     conv = nn.Conv3d(4, 4, 1)
     with pytest.raises(ValueError, match="at least one coupling"):
