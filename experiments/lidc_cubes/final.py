@@ -19,6 +19,7 @@ import pandas as pd
 from compare import judge, semilung
 
 from semilung.evaluation import compare_arms, relative_reduction
+from semilung.report.tables import Table
 
 
 def judged(run: Path, name: str, *words: object) -> pd.DataFrame:
@@ -69,8 +70,7 @@ def rows(cases: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def markdown(table: pd.DataFrame) -> str:
     """As a page shows it."""
     cells = table.round(3).astype(str).to_numpy().tolist()
-    lines = [list(table.columns), ["---"] * table.shape[1], *cells]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    return Table("", "", list(table.columns), cells, table).markdown()
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A second round: what a finished run finds in the cubes without labels becomes their mask.
 
     python experiments/lidc_cubes/self_training.py OUT RUN ROUND [CONFIDENT]
-    python experiments/lidc_cubes/compare.py ROUND strategy=supervised seed=... data.labelled=46
+    python experiments/lidc_cubes/compare.py ROUND strategy=supervised seed=...
 
 OUT is that of manifest.py and RUN a run on it. ROUND gets the manifest for a new training from the
 start: the run's labelled cubes with their masks, its unlabelled ones with pseudo-labels (unsure

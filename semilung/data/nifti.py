@@ -25,15 +25,10 @@ _HEADERS = {348: Nifti1Header, 540: Nifti2Header}
 
 @dataclass(frozen=True)
 class Nifti:
-    """An opened file: `shape`, `(4, 4)` voxel-to-mm `affine`, and `voxels()`, which reads them."""
+    """An opened file: `(4, 4)` voxel-to-mm `affine`, what is `stored`, and its scaled `voxels()`."""
 
     header: Any
     stored: Stored
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As the header tells it."""
-        return self.stored.shape
 
     @property
     def affine(self) -> NDArray[np.float64]:

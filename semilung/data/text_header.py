@@ -25,11 +25,6 @@ class Placed:
     stored: Stored
     affine: NDArray[np.float64]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As the header tells it."""
-        return self.stored.shape
-
     def voxels(self) -> NDArray[Any]:
         """All voxels; see `Stored.voxels`."""
         return self.stored.voxels()

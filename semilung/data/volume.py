@@ -51,8 +51,6 @@ class Source(Protocol):
     """An opened file, as a reader returns it: the grid in RAS+ mm, and voxels when asked for."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
     def affine(self) -> Affine: ...  # noqa: D102
     @property
     def stored(self) -> Stored: ...  # noqa: D102
@@ -176,7 +174,7 @@ def _open(path: Path) -> tuple[Source, Header]:
         raise UserError(f"{path}: no reader for this kind of file; there are: {', '.join(READERS)}")
     try:
         source = reader(path)
-        raw_shape, affine = source.shape, source.affine
+        raw_shape, affine = source.stored.shape, source.affine
     except DAMAGE as error:
         msg = f"{path}: the header cannot be read, the file is truncated or damaged ({error})"
         raise UserError(f"{msg}; copy or convert it again") from error
