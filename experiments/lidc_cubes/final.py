@@ -69,7 +69,7 @@ def rows(cases: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """As a page shows it."""
-    cells = table.round(3).astype(str).to_numpy().tolist()
+    cells = [[str(cell) for cell in row] for row in table.round(3).to_numpy().tolist()]
     return Table("", "", list(table.columns), cells, table).markdown()
 
 

@@ -25,7 +25,7 @@ _HEADERS = {348: Nifti1Header, 540: Nifti2Header}
 
 @dataclass(frozen=True)
 class Nifti:
-    """An opened file: `(4, 4)` voxel-to-mm `affine`, what is `stored`, and its scaled `voxels()`."""
+    """An opened file: `(4, 4)` voxel-to-mm `affine`, what is `stored`, its scaled `voxels()`."""
 
     header: Any
     stored: Stored
