@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,7 +66,7 @@ def _goes_native(x: Tensor) -> bool:
     )
 
 
-def in_full_where_small(net: nn.Module, x: Tensor, *, halvings: int = 0) -> Tensor:
+def in_full_where_small(net: Callable[[Tensor], Tensor], x: Tensor, *, halvings: int = 0) -> Tensor:
     """The net's output, on a CPU in full precision where a level of it is two voxels wide or less.
 
     torch 2.13 computes wrong, even infinite, weight gradients of a 3x3x3 bfloat16 convolution
@@ -77,5 +79,5 @@ def in_full_where_small(net: nn.Module, x: Tensor, *, halvings: int = 0) -> Tens
     """
     if x.device.type == "cpu" and min(x.shape[2:]) < 3 * 2**halvings:
         with torch.autocast("cpu", enabled=False):
-            return net(x.to(torch.promote_types(x.dtype, torch.float32)))  # type: ignore[no-any-return]
-    return net(x)  # type: ignore[no-any-return]
+            return net(x.to(torch.promote_types(x.dtype, torch.float32)))
+    return net(x)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,10 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import get_gradient_edge
 from torch.func import functional_call
 
+from semilung.models.loan import Loan
 from semilung.types import UserError
+
+Undone: TypeAlias = Callable[[Tensor, Tensor], None]
 
 PROBED = 4
 """Of so many voxels along each axis a stage's input is kept, about."""
@@ -33,13 +36,22 @@ LARGEST_DRIFT = 0.1
 Gradients are then off by some percent; a trained net of this project is off by 1e-7."""
 
 
-def run_fused(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
+def run_fused(
+    branches: Sequence[nn.Module],
+    x: Tensor,
+    *,
+    output: Loan | None = None,
+    undone: Undone | None = None,
+) -> Tensor:
     """Run the chain `F1, G1, F2, G2, ...` on `x` and keep only its output for backward.
 
     Args:
         branches: Modules that keep the shape of their input, `(B, C/2, *spatial)`. Backward works
             in place: a hook that keeps a branch's input from the second run sees it overwritten.
         x: `(B, C, *spatial)`, split in two halves by channel.
+        output: With it, not even the output is kept: somebody else gives it back.
+        undone: Called in backward with the halves of `x`, rebuilt, if a gradient of `x` is asked
+            for. They are its own to overwrite.
 
     Returns:
         The chain's output, of the shape of `x`.
@@ -55,7 +67,8 @@ def run_fused(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
     # that two branches share enters twice, and autograd adds the two gradients.
     weights = [weight for branch in branches for weight in branch.parameters()]
     inbox: list[Tensor] = []
-    y: Tensor = _FusedChain.apply(branches, inbox, x, *weights)  # type: ignore[no-untyped-call]
+    lean = (output, undone)
+    y: Tensor = _FusedChain.apply(branches, inbox, lean, x, *weights)  # type: ignore[no-untyped-call]
     if y.grad_fn is not None:
         y.grad_fn.register_prehook(partial(_take, inbox))
     return y
@@ -83,10 +96,16 @@ def _copied_halves(x: Tensor) -> list[Tensor]:
 class _FusedChain(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, branches: Sequence[nn.Module], inbox: list[Tensor], x: Tensor, *_: Tensor
+        ctx: Any,
+        branches: Sequence[nn.Module],
+        inbox: list[Tensor],
+        lean: tuple[Loan | None, Undone | None],
+        x: Tensor,
+        *_: Tensor,
     ) -> Tensor:
         a, b = x.chunk(2, dim=1)
         ctx.inbox, ctx.runs, ctx.probe = inbox, [], _probe(b)
+        ctx.output, ctx.undone = lean
         for branch in branches:
             run = _Run.begin(branch, x.device)
             with run.autocast():
@@ -95,15 +114,17 @@ class _FusedChain(torch.autograd.Function):
             del value  # else it would live on through the next run
             ctx.runs.append(run)
         y = torch.cat((a, b), dim=1)
-        ctx.save_for_backward(y)
+        if ctx.output is None:
+            ctx.save_for_backward(y)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (y,) = ctx.saved_tensors
+        y = ctx.output.close() if ctx.output else ctx.saved_tensors[0]
         runs: list[_Run] = ctx.runs
-        x_needs_grad = ctx.needs_input_grad[2]
+        x_needs_grad = ctx.needs_input_grad[3]
+        undone: Undone | None = ctx.undone if x_needs_grad else None
         # Below the first run that a gradient reaches there is nothing to do.
         first = 0 if x_needs_grad else next(k for k, run in enumerate(runs) if any(run.trainable))
         # The output may be anyone's, as a skip connection: it is undone on a copy, and lives on
@@ -118,7 +139,7 @@ class _FusedChain(torch.autograd.Function):
             if k == 0:
                 _require_undone(_probe(a), ctx.probe)
             value, pull_back = runs[k].again(a, x_needs_grad or k > first)
-            if k > first:  # what would be undone last is the stage's input, which nobody reads
+            if k > first or undone:  # else what is undone last is an input that nobody reads
                 b.sub_(value)
             del value  # before the gradient's temporaries, where memory peaks
             input_grad, *grads = pull_back(grad_b)
@@ -126,12 +147,14 @@ class _FusedChain(torch.autograd.Function):
             if input_grad is not None:
                 # Not in place: the gradient of a weight that is merely added is `grad_b` itself.
                 grad_a = grad_a + input_grad
-            del input_grad  # else it would live on through the next run
+            del input_grad, pull_back  # else they would live on through the next run
             a, b, grad_a, grad_b = b, a, grad_b, grad_a
+        if undone:
+            undone(a, b)
         del a, b
         skipped = [None for run in runs[:first] for _ in run.weights]
         x_grad = torch.cat((grad_a, grad_b), dim=1) if x_needs_grad else None
-        return None, None, x_grad, *skipped, *weight_grads
+        return None, None, None, x_grad, *skipped, *weight_grads
 
 
 def _probe(half: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.utils.checkpoint import checkpoint
 
-from semilung.models.fused import run_fused
+from semilung.models.fused import Undone, run_fused
+from semilung.models.loan import Loan
 from semilung.types import UserError
 
 
@@ -58,8 +59,14 @@ def _run_checkpoint(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
     return torch.cat((x1, x2), dim=1)
 
 
-def _run_fused(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
-    return run_fused([branch for coupling in couplings for branch in (coupling.f, coupling.g)], x)
+def _run_fused(
+    couplings: Sequence[Coupling],
+    x: Tensor,
+    output: Loan | None = None,
+    undone: Undone | None = None,
+) -> Tensor:
+    branches = [branch for coupling in couplings for branch in (coupling.f, coupling.g)]
+    return run_fused(branches, x, output=output, undone=undone)
 
 
 def _run_memcnn(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
@@ -114,10 +121,11 @@ class ReversibleStage(nn.Module):
 
     Args:
         couplings: `(F, G)` pairs or `Coupling`s; F and G keep the shape `(B, C/2, *spatial)`.
+            Without any, the stage is the identity.
         backend: `fused`, `memcnn`, `checkpoint` or `plain`.
 
     Raises:
-        ValueError: No coupling, an unknown backend, or a layer in F or G that a second run would
+        ValueError: An unknown backend, or a layer in F or G that a second run would
             not repeat: normalisation with running statistics, spectral norm.
         UserError: Dropout with backend `memcnn`, which draws other masks when it recomputes.
 
@@ -135,9 +143,6 @@ class ReversibleStage(nn.Module):
     ) -> None:
         super().__init__()
         chain = [c if isinstance(c, Coupling) else Coupling(*c) for c in couplings]
-        if not chain:
-            msg = "a reversible stage needs at least one coupling"
-            raise ValueError(msg)
         if backend not in _BACKENDS:
             msg = f"unknown backend {backend!r}; there are: {', '.join(_BACKENDS)}"
             raise ValueError(msg)
@@ -153,11 +158,23 @@ class ReversibleStage(nn.Module):
                 )
                 raise UserError(msg)
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def undoes(self) -> bool:
+        """Whether backward of a pass that begins now will rebuild the stage's input."""
+        fused = self.backend == "fused" and len(self.couplings) > 0
+        return fused and self.training and torch.is_grad_enabled()
+
+    def forward(
+        self, x: Tensor, *, output: Loan | None = None, undone: Undone | None = None
+    ) -> Tensor:
         """Run the chain.
 
         Args:
             x: `(B, C, *spatial)` with an even C.
+            output: Where the stage `undoes`, its output is not kept but taken from here in
+                backward.
+            undone: Where it does, called in backward with the two halves of `x`, rebuilt, which it
+                may overwrite; unless no gradient of `x` is asked for.
 
         Returns:
             The output, of the shape of `x`, in fp32 or wider.
@@ -167,6 +184,8 @@ class ReversibleStage(nn.Module):
             UserError: Backend `memcnn` in training under mixed precision.
         """
         x = self._stream(x)
+        if self.undoes:
+            return _run_fused(self._chain, x, output, undone)
         run = _BACKENDS[self.backend] if self.training and torch.is_grad_enabled() else _run_plain
         return run(self._chain, x)
 

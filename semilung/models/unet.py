@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semilung.models.conv import Conv3d, in_full_where_small
+from semilung.models.fused import Undone
+from semilung.models.loan import Loan
 from semilung.models.reversible import ReversibleStage
 
 Conv: TypeAlias = Literal["full", "separable"]
@@ -20,6 +24,10 @@ _NEGATIVE_SLOPE = 0.01
 _BRANCH_GAIN = 0.1
 """Scale of the last convolution of F and G at the start: couplings begin near the identity, so
 that long chains invert to fp32 accuracy."""
+
+_DROWNED = 100.0
+"""A skip is kept where what it is added to is so many times larger, at the largest: rounding would
+not leave enough of it in the sum. In trained nets the two differ by less than ten times."""
 
 
 class ReversibleUNet3d(nn.Module):
@@ -83,12 +91,12 @@ class ReversibleUNet3d(nn.Module):
         depths = [depth] * len(widths) if isinstance(depth, int) else list(depth)
         _check(widths, depths, conv, prior)
 
-        def stage(width: int, couplings: int) -> nn.Module:
+        def stage(width: int, couplings: int) -> ReversibleStage:
             def branch() -> nn.Module:
                 return _branch(width // 2, conv, dropout)
 
             pairs = [(branch(), branch()) for _ in range(couplings)]
-            return ReversibleStage(pairs, backend=backend) if pairs else nn.Identity()
+            return ReversibleStage(pairs, backend=backend)
 
         steps = list(pairwise(widths))
         self.stride = stride
@@ -128,31 +136,65 @@ class ReversibleUNet3d(nn.Module):
         *_, X, Y, Z = x.shape
         multiple = self.stride * 2 ** len(self.down)
         far_ends = [side for size in (Z, Y, X) for side in (0, -size % multiple)]
-        h = in_full_where_small(self.stem, F.pad(x, far_ends, mode="replicate"))
+        h = _laid_out(in_full_where_small(self.stem, F.pad(x, far_ends, mode="replicate")))
         skips = []
-        for stage, down in zip(self.encoder, self.down, strict=False):  # the last has no way down
-            h = _run(stage, h)
-            skips.append(h)
-            h = down(h)
+        for k, down in enumerate(self.down):
+            # Backward comes to the decoder's stage first, and gives back from there what the
+            # encoder's would have to keep all the while.
+            loan = Loan() if self.decoder[k].undoes else None
+            h = _run(self.encoder[k], h, output=loan)
+            skips.append((h, loan))
+            with loan.standing_in_for(h) if loan else nullcontext():
+                h = down(h)
         h = _run(self.encoder[-1], h)
         for k in reversed(range(len(skips))):
-            # Of what is upsampled only the sum has a name: the rest need not outlive it.
-            h = F.interpolate(self.up[k](h), scale_factor=2.0, mode="trilinear") + skips.pop()
-            h = _run(self.decoder[k], h)
+            skip, loan = skips.pop()
+            coarse = self.up[k](h).to(skip.dtype)
+            undone = _give_back(loan, skip.detach(), coarse.detach()) if loan else None
+            h = _upsampled(coarse).add_(skip)
+            del skip  # which need not outlive the sum
+            h = _run(self.decoder[k], h, undone=undone)
         x_, y_, z_ = (-(-size // self.stride) for size in (X, Y, Z))
         return h[..., :x_, :y_, :z_]
 
 
-def _run(stage: nn.Module, h: Tensor) -> Tensor:
+def _run(
+    stage: nn.Module, h: Tensor, *, output: Loan | None = None, undone: Undone | None = None
+) -> Tensor:
+    return in_full_where_small(partial(stage, output=output, undone=undone), _laid_out(h))
+
+
+def _laid_out(h: Tensor) -> Tensor:
     if h.device.type == "cpu":
         # Else every convolution reorders its tensors to blocks of channels, padded to 16.
-        h = h.contiguous(memory_format=torch.channels_last_3d)
-    return in_full_where_small(stage, h)
+        return h.contiguous(memory_format=torch.channels_last_3d)
+    return h
+
+
+def _upsampled(coarse: Tensor) -> Tensor:
+    return F.interpolate(coarse, scale_factor=2.0, mode="trilinear")
+
+
+def _give_back(loan: Loan, skip: Tensor, coarse: Tensor) -> Undone:
+    """What gives the skip back from the sum, with which the decoder's stage began."""
+    if not _largest(coarse) <= _DROWNED * _largest(skip[..., ::2, ::2, ::2]):
+        return lambda *_: loan.give_back(skip)
+
+    def from_sum(a: Tensor, b: Tensor) -> None:
+        for half, part in zip((a, b), coarse.chunk(2, dim=1), strict=True):
+            half.sub_(_upsampled(_laid_out(part)))  # which is slow on a strided part
+        loan.give_back(torch.cat((a, b), dim=1))
+
+    return from_sum
+
+
+def _largest(x: Tensor) -> float:
+    return float(x.abs().amax())
 
 
 def _stem(in_channels: int, width: int, stride: int) -> nn.Conv3d:
     if stride == 1:
-        return nn.Conv3d(in_channels, width, 3, padding=1)
+        return Conv3d(in_channels, width, 3, padding=1)
     if stride == 2:
         return nn.Conv3d(in_channels, width, 2, stride=2)
     msg = f"stride must be 1 or 2: found {stride}"

@@ -106,8 +106,6 @@ def test_a_stream_of_zeros_can_be_undone(bf16: bool) -> None:
 
 def test_refusals_at_construction() -> None:
     conv = nn.Conv3d(4, 4, 1)
-    with pytest.raises(ValueError, match="at least one coupling"):
-        ReversibleStage([])
     with pytest.raises(ValueError, match="unknown backend 'fussed'"):
         ReversibleStage([(conv, conv)], backend="fussed")
     norm = nn.BatchNorm3d(4)

@@ -194,8 +194,7 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
 
 def test_a_level_may_go_without_a_stage() -> None:
     net = ReversibleUNet3d(1, 1, widths=(4, 8, 8), depth=(0, 2, 1))
-    assert [len(list(stage.children())) for stage in net.encoder] == [0, 1, 1]
-    assert len(net.encoder[1].couplings) == 2
+    assert [len(stage.couplings) for stage in net.encoder] == [0, 2, 1]
     assert net(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 1, 8, 8, 8)
 
 
