@@ -157,7 +157,7 @@ def test_a_finished_run_is_used_with_other_inference_settings(trained, phantom, 
     assert run(*asked, "--overwrite", "--confident", "0.8") == 2
     assert "add --pseudo-labels" in capsys.readouterr().err
     assert run("predict", tmp_path, "--run", trained, "--out", tmp_path / "p") == 2
-    assert f"\n{tmp_path}: this is a folder; give the files in it" in capsys.readouterr().err
+    assert f"\n{tmp_path}: this is a folder without DICOM slices" in capsys.readouterr().err
 
 
 def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tmp_path):

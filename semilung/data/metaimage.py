@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from semilung.data.placed import Placed, lps_affine
 from semilung.data.stored import Stored
-from semilung.data.text_header import Placed, beside, floats, header_block, lps_affine, text
+from semilung.data.text_header import beside, floats, header_block, text
 from semilung.types import UserError
 
 TYPES = {

@@ -9,14 +9,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from semilung.data.placed import Placed, lps_affine
 from semilung.data.stored import Packing, Stored
 from semilung.data.text_header import (
     HEADER_BYTES,
-    Placed,
     beside,
     floats,
     header_block,
-    lps_affine,
     text,
 )
 from semilung.types import UserError

@@ -45,6 +45,11 @@ class Stored:
     packed_at: int = 0
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The one file."""
+        return (self.path,)
+
+    @property
     def bytes(self) -> int:
         """What the voxels take, unpacked."""
         return math.prod(self.shape) * self.dtype.itemsize

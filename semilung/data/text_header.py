@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.stored import Stored
 from semilung.types import UserError
 
 HEADER_BYTES = 2**20
 """A header's text ends within so many bytes; no more is looked at."""
-
-_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-@dataclass(frozen=True)
-class Placed:
-    """An opened file: stored voxels and the `(4, 4)` `affine` that takes indices to RAS+ mm."""
-
-    stored: Stored
-    affine: NDArray[np.float64]
-
-    def voxels(self) -> NDArray[Any]:
-        """All voxels; see `Stored.voxels`."""
-        return self.stored.voxels()
 
 
 def header_block(path: Path) -> bytes:
@@ -39,18 +22,6 @@ def header_block(path: Path) -> bytes:
 def text(header: bytes) -> str:
     """A header's words, in which a file's name may be anything."""
     return header.decode("utf-8", "surrogateescape")
-
-
-def lps_affine(axes_mm: NDArray[np.float64], origin_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The RAS+ affine of a grid whose axis `k` steps by `axes_mm[k]`, both given in LPS+ mm.
-
-    Example:
-        >>> lps_affine(np.diag([0.7, 0.7, 2.0]), np.array([10.0, 20.0, 30.0]))[:3].tolist()
-        [[-0.7, 0.0, 0.0, -10.0], [0.0, -0.7, 0.0, -20.0], [0.0, 0.0, 2.0, 30.0]]
-    """
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = axes_mm.T, origin_mm
-    return _TO_RAS @ affine + 0.0  # which turns -0 into 0
 
 
 def floats(text: str, count: int) -> NDArray[np.float64]:

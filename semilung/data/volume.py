@@ -16,10 +16,11 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 
+from semilung.data.dicom import files_of_series, open_series
 from semilung.data.metaimage import open_metaimage
 from semilung.data.nifti import open_nifti
 from semilung.data.nrrd import open_nrrd
-from semilung.data.stored import Stored
+from semilung.data.placed import Voxels
 from semilung.files import whole_file
 from semilung.types import UserError
 
@@ -48,12 +49,12 @@ class Header(NamedTuple):
 
 
 class Source(Protocol):
-    """An opened file, as a reader returns it: the grid in RAS+ mm, and voxels when asked for."""
+    """An opened volume, as a reader returns it: the grid in RAS+ mm, voxels when asked for."""
 
     @property
     def affine(self) -> Affine: ...  # noqa: D102
     @property
-    def stored(self) -> Stored: ...  # noqa: D102
+    def stored(self) -> Voxels: ...  # noqa: D102
     def voxels(self) -> NDArray[Any]: ...  # noqa: D102
 
 
@@ -91,6 +92,9 @@ def spacing_of(affine: Affine) -> tuple[float, float, float]:
 def read_volume(path: str | os.PathLike[str]) -> Volume:
     """Read a scan or mask in its own orientation and its own number type (HU for a CT).
 
+    Args:
+        path: A file of one of `READERS`, or the folder of a CT's DICOM series.
+
     Raises:
         UserError: The file is missing, unreadable, truncated, empty, not 3D, of absurd size, too
             large for the memory, or its affine is not finite, singular or absurd.
@@ -114,18 +118,20 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """The files that a volume is made of: some headers have their voxels in a file beside them.
+    """The files that a volume is made of: a series' slices, or voxels in a file beside a header.
 
     One that cannot be read is given alone: whoever reads it will say what is wrong.
     """
-    if _suffix(path) in DETACHED:
-        with suppress(UserError):
-            return tuple(dict.fromkeys((path, _open(path)[0].stored.path)))
+    with suppress(UserError):
+        if path.is_dir():
+            return files_of_series(path)
+        if _suffix(path) in DETACHED:
+            return tuple(dict.fromkeys((path, *_open(path)[0].stored.files)))
     return (path,)
 
 
 def stem_of(path: Path) -> str:
-    """A volume's name without its suffix.
+    """A volume's name without its suffix; a series' is its folder's.
 
     Example:
         >>> stem_of(Path("scans/a.b.nii.gz"))
@@ -166,12 +172,8 @@ def to_ras(volume: Volume) -> Volume:
 
 
 def _open(path: Path) -> tuple[Source, Header]:
-    """Open by suffix and check the grid."""
-    if _size(path) == 0:
-        raise UserError(f"{path}: the file is empty (0 bytes); copy or convert it again")
-    reader = READERS.get(_suffix(path))
-    if reader is None:
-        raise UserError(f"{path}: no reader for this kind of file; there are: {', '.join(READERS)}")
+    """Open by suffix, or as a series, and check the grid."""
+    reader = open_series if _is_folder(path) else _reader_of(path)
     try:
         source = reader(path)
         raw_shape, affine = source.stored.shape, source.affine
@@ -181,17 +183,25 @@ def _open(path: Path) -> tuple[Source, Header]:
     return source, Header(_checked_shape(path, raw_shape), _checked_affine(path, affine))
 
 
-def _size(path: Path) -> int:
-    """Bytes of a file."""
-    found = "there is no such file"
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder, and not a file that can be read."""
     try:
-        if path.is_file():
-            return path.stat().st_size
-        if path.is_dir():
-            found = f"this is a folder; give the files in it, {path}/*.nii.gz"
+        if path.is_file() and path.stat().st_size == 0:
+            raise UserError(f"{path}: the file is empty (0 bytes); copy or convert it again")
+        if path.is_dir() or path.is_file():
+            return path.is_dir()
+        found = ""
     except OSError as error:  # a name that is too long, a folder that may not be entered
-        found += f" ({error.strerror})"
-    raise UserError(f"{path}: {found}")
+        found = f" ({error.strerror})"
+    raise UserError(f"{path}: there is no such file{found}")
+
+
+def _reader_of(path: Path) -> Callable[[Path], Source]:
+    suffix = _suffix(path)
+    if not suffix:
+        known = f"there are: {', '.join(READERS)}, and the folder of a DICOM series"
+        raise UserError(f"{path}: no reader for this kind of file; {known}")
+    return READERS[suffix]
 
 
 def _checked_shape(path: Path, raw: tuple[int, ...]) -> Shape:

@@ -16,7 +16,14 @@ from semilung.data.anatomy.lungmask_lungs import lungmask_lungs
 from semilung.data.faults import intensity_fault
 from semilung.data.manifest import Case, load_table, read_manifest
 from semilung.data.parallel import run_jobs
-from semilung.data.volume import Volume, read_header, read_volume, same_grid, write_volume
+from semilung.data.volume import (
+    Volume,
+    files_of,
+    read_header,
+    read_volume,
+    same_grid,
+    write_volume,
+)
 from semilung.files import write_text
 from semilung.types import UserError
 
@@ -111,13 +118,12 @@ def _refuse_named(cases: Sequence[Case], targets: dict[str, Path]) -> None:
 
 def _done(image: Path, target: Path) -> bool:
     """Whether the target is there, on the image's grid and not older than it."""
-    if not (target.is_file() and image.is_file()):
-        return False
-    if target.stat().st_mtime_ns < image.stat().st_mtime_ns:
-        return False
     try:
+        made_at = target.stat().st_mtime_ns
+        if any(made_at < file.stat().st_mtime_ns for file in files_of(image)):
+            return False
         return same_grid(read_header(target), read_header(image))
-    except UserError:
+    except (OSError, UserError):
         return False
 
 
