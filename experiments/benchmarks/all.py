@@ -121,11 +121,11 @@ def commit() -> str:
     return revision[:7] + revision[40:]
 
 
-def section(name: str, benchmark: Benchmark) -> str:
-    """Run one script; its section of RESULTS.md."""
+def section(name: str, benchmark: Benchmark, at: str) -> str:
+    """Run one script; its section of RESULTS.md, made at a commit."""
     script, *arguments = benchmark.command.split()
     threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
-    load, at = os.getloadavg()[0], commit()
+    load = os.getloadavg()[0]
     done = subprocess.run(
         [sys.executable, str(HERE / script), *arguments],
         check=False,
@@ -156,10 +156,10 @@ def main() -> None:
     names = parser.parse_args().names or list(BENCHMARKS)
     if unknown := set(names) - set(BENCHMARKS):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
-    path = HERE / "RESULTS.md"
+    path, at = HERE / "RESULTS.md", commit()  # before the first section changes the checkout
     for name in names:
         print(f"\n== {name}", flush=True)
-        fresh = section(name, BENCHMARKS[name])
+        fresh = section(name, BENCHMARKS[name], at)
         parts = path.read_text().split("\n## ")[1:] if path.exists() else []
         kept = {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip() for part in parts}
         kept[BENCHMARKS[name].title] = fresh
