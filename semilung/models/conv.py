@@ -35,14 +35,24 @@ class Conv3d(nn.Conv3d):
                 return F.linear(x.movedim(1, -1), weight, self.bias).movedim(-1, 1)
             if _is_cubic(self) and _goes_native(x):
                 return self._in_halves(x)
+            x = _laid_out(x)
         return super().forward(x)
 
     def _in_halves(self, x: Tensor) -> Tensor:
         size = x.shape[2]
         half = -(-size // 2)
         # One more slice than its half gives each the neighbours that the cut took away.
-        both = super().forward(torch.cat((x[:, :, : half + 1], x[:, :, size - half - 1 :])))
+        halves = torch.cat((x[:, :, : half + 1], x[:, :, size - half - 1 :]))
+        both = super().forward(_laid_out(halves))
         return torch.cat((both[:1, :, :half], both[1:, :, half - size :]), dim=2)
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    """A single channel said to be the last axis in memory, which is as true.
+
+    Else oneDNN pads it to blocks of 16 channels, and answers in blocks.
+    """
+    return x.squeeze(1).unsqueeze(-1).movedim(-1, 1) if x.ndim == 5 and x.shape[1] == 1 else x
 
 
 def _is_pointwise(conv: nn.Conv3d) -> bool:

@@ -10,25 +10,17 @@ due to Brügger et al., "A Partially Reversible U-Net" (2019).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.autograd.graph import get_gradient_edge
-from torch.func import functional_call
 
-from semilung.models.loan import Loan
+from semilung.models.loan import Loan, probe
+from semilung.models.rerun import Run
 from semilung.types import UserError
-
-Undone: TypeAlias = Callable[[Tensor, Tensor], None]
-
-PROBED = 4
-"""Of so many voxels along each axis a stage's input is kept, about."""
 
 LARGEST_DRIFT = 0.1
 """A rebuilt input may be off by this share of its size, or of 1 where it is smaller.
@@ -41,7 +33,7 @@ def run_fused(
     x: Tensor,
     *,
     output: Loan | None = None,
-    undone: Undone | None = None,
+    total: Loan | None = None,
 ) -> Tensor:
     """Run the chain `F1, G1, F2, G2, ...` on `x` and keep only its output for backward.
 
@@ -49,17 +41,16 @@ def run_fused(
         branches: Modules that keep the shape of their input, `(B, C/2, *spatial)`. Backward works
             in place: a hook that keeps a branch's input from the second run sees it overwritten.
         x: `(B, C, *spatial)`, split in two halves by channel.
-        output: With it, not even the output is kept: somebody else gives it back.
-        undone: Called in backward with the halves of `x`, rebuilt, if a gradient of `x` is asked
-            for. They are its own to overwrite.
+        output: Lends the output, which then is not even kept.
+        total: Takes the rebuilt `x` in backward; a gradient of `x` is asked for then.
 
     Returns:
         The chain's output, of the shape of `x`.
 
     Raises:
         RuntimeError: In backward, where a weight, a buffer or the train mode of a branch changed
-            after the forward pass, the output was modified in place, or a second derivative is
-            asked for.
+            after the forward pass, an output that is not lent was modified in place, or a second
+            derivative is asked for.
         UserError: In backward, where the chain amplifies rounding so much that its input is not
             found again.
     """
@@ -67,8 +58,8 @@ def run_fused(
     # that two branches share enters twice, and autograd adds the two gradients.
     weights = [weight for branch in branches for weight in branch.parameters()]
     inbox: list[Tensor] = []
-    lean = (output, undone)
-    y: Tensor = _FusedChain.apply(branches, inbox, lean, x, *weights)  # type: ignore[no-untyped-call]
+    loans = (output, total)
+    y: Tensor = _FusedChain.apply(branches, inbox, loans, x, *weights)  # type: ignore[no-untyped-call]
     if y.grad_fn is not None:
         y.grad_fn.register_prehook(partial(_take, inbox))
     return y
@@ -99,32 +90,36 @@ class _FusedChain(torch.autograd.Function):
         ctx: Any,
         branches: Sequence[nn.Module],
         inbox: list[Tensor],
-        lean: tuple[Loan | None, Undone | None],
+        loans: tuple[Loan | None, Loan | None],
         x: Tensor,
         *_: Tensor,
     ) -> Tensor:
         a, b = x.chunk(2, dim=1)
-        ctx.inbox, ctx.runs, ctx.probe = inbox, [], _probe(b)
-        ctx.output, ctx.undone = lean
+        ctx.inbox, ctx.runs, ctx.probe = inbox, [], probe(b)
+        ctx.output, ctx.total = output, total = loans
         for branch in branches:
-            run = _Run.begin(branch, x.device)
+            run = Run.begin(branch, x.device)
             with run.autocast():
                 value = branch(b)
             a, b = b, a + value
             del value  # else it would live on through the next run
             ctx.runs.append(run)
         y = torch.cat((a, b), dim=1)
-        if ctx.output is None:
-            ctx.save_for_backward(y)
+        if output is not None:
+            output.lend(y)
+        # What is saved so is freed with the graph, and seen by a caller's hooks (checkpoint).
+        ctx.save_for_backward(y if output is None else None, total.hand_over() if total else None)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        y = ctx.output.close() if ctx.output else ctx.saved_tensors[0]
-        runs: list[_Run] = ctx.runs
+        y, handed_over = ctx.saved_tensors
+        if ctx.output is not None:
+            y = ctx.output.close()
+        runs: list[Run] = ctx.runs
         x_needs_grad = ctx.needs_input_grad[3]
-        undone: Undone | None = ctx.undone if x_needs_grad else None
+        total: Loan | None = ctx.total
         # Below the first run that a gradient reaches there is nothing to do.
         first = 0 if x_needs_grad else next(k for k, run in enumerate(runs) if any(run.trainable))
         # The output may be anyone's, as a skip connection: it is undone on a copy, and lives on
@@ -137,9 +132,9 @@ class _FusedChain(torch.autograd.Function):
         weight_grads: list[Tensor | None] = []
         for k in reversed(range(first, len(runs))):
             if k == 0:
-                _require_undone(_probe(a), ctx.probe)
+                _require_undone(probe(a), ctx.probe)
             value, pull_back = runs[k].again(a, x_needs_grad or k > first)
-            if k > first or undone:  # else what is undone last is an input that nobody reads
+            if k > first or total:  # else what is undone last is an input that nobody reads
                 b.sub_(value)
             del value  # before the gradient's temporaries, where memory peaks
             input_grad, *grads = pull_back(grad_b)
@@ -149,18 +144,12 @@ class _FusedChain(torch.autograd.Function):
                 grad_a = grad_a + input_grad
             del input_grad, pull_back  # else they would live on through the next run
             a, b, grad_a, grad_b = b, a, grad_b, grad_a
-        if undone:
-            undone(a, b)
-        del a, b
+        if total:
+            total.give_back(a, b, handed_over)
+        del a, b, handed_over
         skipped = [None for run in runs[:first] for _ in run.weights]
         x_grad = torch.cat((grad_a, grad_b), dim=1) if x_needs_grad else None
         return None, None, None, x_grad, *skipped, *weight_grads
-
-
-def _probe(half: Tensor) -> Tensor:
-    """A copy of some voxels of the stream, by which the walk back knows whether it has arrived."""
-    steps = (slice(None, None, max(1, size // PROBED)) for size in half.shape[2:])
-    return half.detach()[(slice(None), slice(None), *steps)].clone()
 
 
 def _require_undone(found: Tensor, given: Tensor) -> None:
@@ -174,107 +163,3 @@ def _require_undone(found: Tensor, given: Tensor) -> None:
             "checkpoint"
         )
         raise UserError(msg)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """How a branch ran, in enough detail to run it again bit for bit."""
-
-    branch: nn.Module
-    weights: Mapping[str, Tensor]
-    buffers: Mapping[str, Tensor]
-    trainable: list[bool]
-    versions: list[int]
-    training: list[bool]
-    device: torch.device
-    rng: list[Tensor]
-    precision: tuple[torch.dtype, bool]
-
-    @classmethod
-    def begin(cls, branch: nn.Module, device: torch.device) -> _Run:
-        # The tensors themselves, not the module's names for them: under functional_call the
-        # module holds other weights by the time of backward.
-        weights, buffers = dict(branch.named_parameters()), dict(branch.named_buffers())
-        kind = device.type
-        return cls(
-            branch=branch,
-            weights=weights,
-            buffers=buffers,
-            trainable=[weight.requires_grad for weight in weights.values()],
-            versions=[tensor._version for tensor in (*weights.values(), *buffers.values())],
-            training=[module.training for module in branch.modules()],
-            device=device,
-            rng=_rng_states(device),
-            precision=(torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)),
-        )
-
-    def autocast(self) -> torch.autocast:
-        # Without the cache: a run casts each weight once, and entries would outlive the run.
-        dtype, enabled = self.precision
-        return torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
-
-    def again(
-        self, z: Tensor, z_needs_grad: bool
-    ) -> tuple[Tensor, Callable[[Tensor], list[Tensor | None]]]:
-        """The branch's value at `z`, and the map from its gradient to those of `z` and weights."""
-        self._check_unchanged()
-        # Detached, so that hooks on the caller's tensors see a gradient once, at the outer node.
-        leaf = z.detach().requires_grad_(z_needs_grad)
-        weights = {
-            name: weight.detach().requires_grad_(trainable)
-            for (name, weight), trainable in zip(self.weights.items(), self.trainable, strict=True)
-        }
-        with torch.enable_grad(), _rng(self.device, self.rng), self.autocast():
-            value = functional_call(self.branch, {**weights, **self.buffers}, (leaf,))
-        tensors = [leaf, *weights.values()]
-        return value.detach(), _pull_back(value, tensors)
-
-    def _check_unchanged(self) -> None:
-        if self.training != [module.training for module in self.branch.modules()]:
-            msg = (
-                "a reversible stage was switched between train and eval mode after its forward "
-                "pass and before its backward pass; call backward first"
-            )
-            raise RuntimeError(msg)
-        tensors = {**self.weights, **self.buffers}
-        for (name, tensor), version in zip(tensors.items(), self.versions, strict=True):
-            if tensor._version != version:
-                msg = (
-                    f"{name!r} of a reversible stage was modified in place between forward and "
-                    f"backward (version {version} became {tensor._version}), so its input can not "
-                    "be recomputed; call backward before the optimizer's step"
-                )
-                raise RuntimeError(msg)
-
-
-def _pull_back(value: Tensor, tensors: list[Tensor]) -> Callable[[Tensor], list[Tensor | None]]:
-    """The map from the gradient of `value` to those of `tensors`; it does not hold `value`."""
-    if not value.requires_grad:
-        return lambda _: [None] * len(tensors)
-    dtype, edge = value.dtype, get_gradient_edge(value)
-    wanted = [tensor for tensor in tensors if tensor.requires_grad]
-
-    def pull_back(grad: Tensor) -> list[Tensor | None]:
-        found = iter(torch.autograd.grad((edge,), wanted, (grad.to(dtype),), allow_unused=True))
-        return [next(found) if tensor.requires_grad else None for tensor in tensors]
-
-    return pull_back
-
-
-def _rng_states(device: torch.device) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    if device.type == "cpu":
-        return states
-    return [*states, torch.get_device_module(device).get_rng_state(device)]
-
-
-@contextmanager
-def _rng(device: torch.device, states: list[Tensor]) -> Iterator[None]:
-    """Draw from `states` inside, and leave the generators outside as they were."""
-    cpu, *others = states
-    kind = device.type if others else "cuda"
-    with torch.random.fork_rng(devices=[device] if others else [], device_type=kind):
-        torch.set_rng_state(cpu)
-        for state in others:
-            torch.get_device_module(device).set_rng_state(state, device)
-        yield

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.utils.checkpoint import checkpoint
 
-from semilung.models.fused import Undone, run_fused
+from semilung.models.fused import run_fused
 from semilung.models.loan import Loan
 from semilung.types import UserError
 
@@ -63,10 +63,10 @@ def _run_fused(
     couplings: Sequence[Coupling],
     x: Tensor,
     output: Loan | None = None,
-    undone: Undone | None = None,
+    total: Loan | None = None,
 ) -> Tensor:
     branches = [branch for coupling in couplings for branch in (coupling.f, coupling.g)]
-    return run_fused(branches, x, output=output, undone=undone)
+    return run_fused(branches, x, output=output, total=total)
 
 
 def _run_memcnn(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
@@ -165,16 +165,15 @@ class ReversibleStage(nn.Module):
         return fused and self.training and torch.is_grad_enabled()
 
     def forward(
-        self, x: Tensor, *, output: Loan | None = None, undone: Undone | None = None
+        self, x: Tensor, *, output: Loan | None = None, total: Loan | None = None
     ) -> Tensor:
         """Run the chain.
 
         Args:
             x: `(B, C, *spatial)` with an even C.
-            output: Where the stage `undoes`, its output is not kept but taken from here in
-                backward.
-            undone: Where it does, called in backward with the two halves of `x`, rebuilt, which it
-                may overwrite; unless no gradient of `x` is asked for.
+            output: Where the stage `undoes`, lends its output, which is not kept then.
+            total: Where it does, takes back its skip from `x`, rebuilt in backward, whose gradient
+                is asked for.
 
         Returns:
             The output, of the shape of `x`, in fp32 or wider.
@@ -183,9 +182,11 @@ class ReversibleStage(nn.Module):
             ValueError: C is odd.
             UserError: Backend `memcnn` in training under mixed precision.
         """
+        if not self.couplings:
+            return x
         x = self._stream(x)
         if self.undoes:
-            return _run_fused(self._chain, x, output, undone)
+            return _run_fused(self._chain, x, output, total)
         run = _BACKENDS[self.backend] if self.training and torch.is_grad_enabled() else _run_plain
         return run(self._chain, x)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 from typing import Literal, TypeAlias
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semilung.models.conv import Conv3d, in_full_where_small
-from semilung.models.fused import Undone
 from semilung.models.loan import Loan
 from semilung.models.reversible import ReversibleStage
 
@@ -24,10 +22,6 @@ _NEGATIVE_SLOPE = 0.01
 _BRANCH_GAIN = 0.1
 """Scale of the last convolution of F and G at the start: couplings begin near the identity, so
 that long chains invert to fp32 accuracy."""
-
-_DROWNED = 100.0
-"""A skip is kept where what it is added to is so many times larger, at the largest: rounding would
-not leave enough of it in the sum. In trained nets the two differ by less than ten times."""
 
 
 class ReversibleUNet3d(nn.Module):
@@ -140,28 +134,31 @@ class ReversibleUNet3d(nn.Module):
         skips = []
         for k, down in enumerate(self.down):
             # Backward comes to the decoder's stage first, and gives back from there what the
-            # encoder's would have to keep all the while.
-            loan = Loan() if self.decoder[k].undoes else None
+            # encoder's and the way down would have to keep all the while.
+            lean = self.encoder[k].undoes and self.decoder[k].undoes
+            loan = Loan(_upsampled) if lean else None
             h = _run(self.encoder[k], h, output=loan)
+            if not h.requires_grad:
+                loan = None  # backward will not read it in the encoder
             skips.append((h, loan))
-            with loan.standing_in_for(h) if loan else nullcontext():
-                h = down(h)
+            h = loan.run(down, h) if loan else down(h)
         h = _run(self.encoder[-1], h)
         for k in reversed(range(len(skips))):
             skip, loan = skips.pop()
             coarse = self.up[k](h).to(skip.dtype)
-            undone = _give_back(loan, skip.detach(), coarse.detach()) if loan else None
+            if loan:
+                loan.added(skip, coarse)
             h = _upsampled(coarse).add_(skip)
-            del skip  # which need not outlive the sum
-            h = _run(self.decoder[k], h, undone=undone)
+            del skip, coarse  # which need not outlive the sum
+            h = _run(self.decoder[k], h, total=loan)
         x_, y_, z_ = (-(-size // self.stride) for size in (X, Y, Z))
         return h[..., :x_, :y_, :z_]
 
 
 def _run(
-    stage: nn.Module, h: Tensor, *, output: Loan | None = None, undone: Undone | None = None
+    stage: nn.Module, h: Tensor, *, output: Loan | None = None, total: Loan | None = None
 ) -> Tensor:
-    return in_full_where_small(partial(stage, output=output, undone=undone), _laid_out(h))
+    return in_full_where_small(partial(stage, output=output, total=total), _laid_out(h))
 
 
 def _laid_out(h: Tensor) -> Tensor:
@@ -173,23 +170,6 @@ def _laid_out(h: Tensor) -> Tensor:
 
 def _upsampled(coarse: Tensor) -> Tensor:
     return F.interpolate(coarse, scale_factor=2.0, mode="trilinear")
-
-
-def _give_back(loan: Loan, skip: Tensor, coarse: Tensor) -> Undone:
-    """What gives the skip back from the sum, with which the decoder's stage began."""
-    if not _largest(coarse) <= _DROWNED * _largest(skip[..., ::2, ::2, ::2]):
-        return lambda *_: loan.give_back(skip)
-
-    def from_sum(a: Tensor, b: Tensor) -> None:
-        for half, part in zip((a, b), coarse.chunk(2, dim=1), strict=True):
-            half.sub_(_upsampled(_laid_out(part)))  # which is slow on a strided part
-        loan.give_back(torch.cat((a, b), dim=1))
-
-    return from_sum
-
-
-def _largest(x: Tensor) -> float:
-    return float(x.abs().amax())
 
 
 def _stem(in_channels: int, width: int, stride: int) -> nn.Conv3d:

@@ -75,3 +75,11 @@ def test_differentiable_twice() -> None:
     for kernel in (1, 3):
         conv = Conv3d(2, 2, kernel, padding=kernel // 2).double()
         torch.autograd.gradgradcheck(conv, (x,))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_image_of_one_channel_is_answered_in_channels_last(batch: int) -> None:
+    conv, x = Conv3d(1, 4, 3, padding=1), torch.randn(batch, 1, 8, 6, 5)
+    y = conv(x)
+    assert y.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(y, nn.Conv3d.forward(conv, x))

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from semilung.models import ReversibleUNet3d
 from semilung.models.loan import Loan
+from semilung.types import UserError
 
 
 def unet(backend: str = "fused", **options: Any) -> ReversibleUNet3d:
@@ -36,6 +37,30 @@ def assert_same(got: dict[str, Tensor], expected: dict[str, Tensor], bound: floa
     scale = max(grad.norm() for grad in expected.values())
     for name, grad in expected.items():
         assert (got[name] - grad).norm() <= bound * max(grad.norm(), 1e-3 * scale), name
+
+
+class Alive:
+    """Counts activations that somebody still holds."""
+
+    def __init__(self) -> None:
+        self.seen: list[ref[Any]] = []
+
+    def add(self, x: Tensor) -> Tensor:
+        if x.shape[2:] != (3, 3, 3) and x.ndim == 5 and len(x) == len(image()):
+            self.seen.append(ref(x.untyped_storage()))
+        return x
+
+    def look(self, x: Tensor) -> None:
+        self.add(x)
+
+    def of(self, net: nn.Module) -> nn.Module:
+        """The net, whose features are looked at."""
+        for stage in (*net.encoder, *net.decoder, *net.up, *net.down):
+            stage.register_forward_hook(lambda m, args, out: self.look(out))
+        return net
+
+    def count(self) -> int:
+        return sum(storage() is not None for storage in self.seen)
 
 
 def kept_skips(net: ReversibleUNet3d) -> list[bool]:
@@ -70,18 +95,36 @@ def test_backward_needs_no_skip(options: dict[str, Any], kept: list[bool]) -> No
     assert kept_skips(unet(**options)) == kept
 
 
-def test_what_was_given_back_does_not_outlive_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[ref[Any]] = []
+@pytest.mark.parametrize("how", ["usual", "drowned", "encoder in eval", "encoder frozen"])
+def test_the_graph_keeps_nothing_after_backward(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, give_back = Alive(), Loan.give_back
 
-    def give_back(self: Loan, value: Tensor) -> None:
-        given.append(ref(value.untyped_storage()))
-        self._returned = value
+    def watched(self: Loan, *args: Tensor) -> None:
+        give_back(self, *args)
+        kept.add(self.returned())
 
-    monkeypatch.setattr(Loan, "give_back", give_back)
-    loss = unet()(image()).sum()
+    monkeypatch.setattr(Loan, "give_back", watched)
+    net = unet()
+    net.up[0].weight.data.mul_(1e6 if how == "drowned" else 1.0)
+    net.encoder.train(how != "encoder in eval")
+    for part in (net.stem, net.encoder):
+        part.requires_grad_(how != "encoder frozen")
+    with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda x: x):
+        loss = net(image()).sum()
     loss.backward()
-    assert [skip() for skip in given] == [None, None]
-    del loss  # which held the graph until here
+    assert loss.grad_fn is not None  # the graph is still there
+    assert kept.seen
+    assert kept.count() == 0
+
+
+def test_skips_of_zeros_are_given_back() -> None:
+    net = unet(widths=(4, 8))
+    with torch.no_grad():
+        for part in (net.stem, net.encoder[0], net.up):
+            for weight in part.parameters():
+                weight.zero_()
+        net.decoder[0].couplings[0].f[2].bias.fill_(0.3)
+    assert_same(gradients(net), gradients(net.train()))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -139,7 +182,12 @@ def test_backward_twice_over_a_retained_graph() -> None:
 
 def test_gradients_of_some_weights_alone() -> None:
     net, expected = unet(), gradients(unet("plain"))
-    for name in ("down.0.weight", "encoder.0.couplings.1.f.2.weight", "up.1.weight"):
+    for name in (
+        "down.0.weight",
+        "encoder.0.couplings.1.f.2.weight",
+        "up.1.weight",
+        "decoder.0.couplings.1.g.2.bias",
+    ):
         loss = net(image()).square().sum()
         (got,) = torch.autograd.grad(loss, [net.get_parameter(name)])
         torch.testing.assert_close(got, expected[name], rtol=1e-4, atol=1e-5)
@@ -171,16 +219,53 @@ def test_a_way_down_that_changed_before_backward_raises() -> None:
     loss = net(image()).sum()
     with torch.no_grad():
         net.down[0].weight.mul_(2.0)
-    with pytest.raises(RuntimeError, match=r"shape \(8, 4, 2, 2, 2\).*modified in place"):
+    with pytest.raises(RuntimeError, match="'weight' of a reversible net was modified in place"):
         loss.backward()
 
 
-def test_only_the_lent_tensor_is_stood_in_for() -> None:
-    x, other = torch.rand(3), torch.rand(3)
-    w, loan = torch.rand(3, requires_grad=True), Loan()
-    with loan.standing_in_for(x):
-        y = (x * w).sum() + (other * w).sum()
-    value = torch.rand(3)
-    loan.give_back(value)
-    y.backward()
-    torch.testing.assert_close(w.grad, value + other)
+def noisy(x: Tensor) -> Tensor:
+    return x + 0.1 * torch.randn_like(x)
+
+
+def in_place(x: Tensor) -> Tensor:
+    x.detach().mul_(1.1)
+    return x
+
+
+@pytest.mark.parametrize("change", [noisy, in_place])
+def test_features_changed_by_a_hook_are_told(change: Callable[[Tensor], Tensor]) -> None:
+    net = unet()
+    net.encoder[0].register_forward_hook(lambda m, args, out: change(out))
+    with pytest.raises(UserError, match=r"a hook changed features.*backend checkpoint bears both"):
+        gradients(net)
+    net = unet()
+    net.decoder[0].register_forward_pre_hook(lambda m, args: (change(args[0]),))
+    with pytest.raises(UserError, match="could not be given back"):
+        gradients(net)
+
+
+def test_a_decoder_that_amplifies_rounding_is_told() -> None:
+    net = unet(widths=(8, 16), depth=4)
+    with torch.no_grad():
+        for part in (net.stem, net.encoder[0]):
+            part.requires_grad_(False)
+        net.encoder[0].couplings[0].f[2].weight.requires_grad_(True)
+        for name, weight in net.decoder.named_parameters():
+            weight.mul_(40.0 if name.endswith("weight") else 1.0)
+        net.stem.weight.mul_(0.05)
+    with pytest.raises(UserError, match=r"could not be given back|could not be undone"):
+        gradients(net)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_checkpointing_keeps_nothing_inside(bf16: bool) -> None:
+    """What runs again anyway holds nothing of its own, however large."""
+    net, kept = unet(), Alive()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = checkpoint(kept.of(net), image(), use_reentrant=False).sum()
+    assert loss.requires_grad
+    assert kept.count() == 0
+
+
+def test_an_empty_batch_passes() -> None:
+    assert unet()(image()[:0]).shape == (0, 1, 8, 12, 8)

@@ -35,9 +35,9 @@ def test_gradients_equal_plain_with_dropout_and_autocast(
 
 @pytest.mark.parametrize("backend", ["fused", "checkpoint", "memcnn", "plain"])
 def test_without_couplings_a_stage_is_the_identity(backend: str) -> None:
-    x = image()
-    empty = ReversibleStage([], backend=backend)
-    assert torch.equal(empty(x), x)
+    x, empty = image(), ReversibleStage([], backend=backend)
+    assert empty(x) is x
+    assert empty(x.bfloat16()).dtype == torch.bfloat16
     assert torch.equal(empty.inverse(x), x)
 
 
@@ -72,17 +72,6 @@ def test_all_frozen_passes_the_gradient_on() -> None:
     expected = gradients(stage("plain").requires_grad_(False), image())
     assert list(expected) == ["input"]
     assert_same(gradients(stage("fused").requires_grad_(False), image()), expected, 1e-4)
-
-
-@pytest.mark.parametrize("asked", [True, False])
-def test_the_input_is_told_when_it_is_undone_and_a_gradient_of_it_is_asked_for(asked: bool) -> None:
-    found: list[Tensor] = []
-    net, x = stage("fused", 3), image()
-    y = net(x.requires_grad_(asked), undone=lambda *halves: found.append(torch.cat(halves, 1)))
-    y.sum().backward()
-    assert len(found) == asked
-    for got in found:
-        torch.testing.assert_close(got, x.detach())
 
 
 def test_autograd_grad() -> None:
