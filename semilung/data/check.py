@@ -63,9 +63,11 @@ def _label_faults(labels: Volume, image: Volume | str) -> Iterator[str]:
     wrong = label_fault(labels.data)
     if wrong is not None:
         yield wrong
-    if isinstance(image, Volume) and labels.shape != image.shape:
+    if not isinstance(image, Volume) or same_grid(labels, image):
+        return
+    if sorted(labels.shape) != sorted(image.shape):
         yield f"shape {labels.shape} is not the image's {image.shape}"
-    elif isinstance(image, Volume) and not same_grid(labels, image):
+    else:
         yield "affine is not the image's: its voxels lie elsewhere; resample it onto the image"
 
 

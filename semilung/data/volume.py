@@ -122,7 +122,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
     One that cannot be read is given alone: whoever reads it will say what is wrong.
     """
-    with suppress(UserError):
+    with suppress(UserError, OSError):
         if path.is_dir():
             return files_of_series(path)
         if _suffix(path) in DETACHED:
@@ -137,7 +137,8 @@ def stem_of(path: Path) -> str:
         >>> stem_of(Path("scans/a.b.nii.gz"))
         'a.b'
     """
-    return path.name[: len(path.name) - len(_suffix(path))]
+    name = path.absolute().name
+    return name[: len(name) - len(_suffix(path))]
 
 
 def write_volume(path: str | os.PathLike[str], data: NDArray[Any], affine: ArrayLike) -> None:
@@ -167,8 +168,7 @@ def to_ras(volume: Volume) -> Volume:
     """
     orientation = nib.orientations.io_orientation(volume.affine)
     data = nib.orientations.apply_orientation(volume.data, orientation)
-    affine = volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.shape)
-    return Volume(np.ascontiguousarray(data), affine)
+    return Volume(np.ascontiguousarray(data), _upright(volume).affine)
 
 
 def _open(path: Path) -> tuple[Source, Header]:
@@ -180,6 +180,9 @@ def _open(path: Path) -> tuple[Source, Header]:
     except DAMAGE as error:
         msg = f"{path}: the header cannot be read, the file is truncated or damaged ({error})"
         raise UserError(f"{msg}; copy or convert it again") from error
+    except MemoryError as error:
+        msg = f"{path}: the header announces more than fits in memory; is it damaged?"
+        raise UserError(msg) from error
     return source, Header(_checked_shape(path, raw_shape), _checked_affine(path, affine))
 
 
@@ -253,10 +256,25 @@ DETACHED = {".mhd", ".mha", ".nrrd", ".nhdr"}
 
 
 def same_grid(a: Header | Volume, b: Header | Volume) -> bool:
-    """Whether two volumes share their grid: equal shapes, corners within a tenth of a voxel."""
+    """Whether two volumes have the same voxels, in whatever order they store them.
+
+    Shapes are equal, and corners within a tenth of a voxel.
+    """
+    return _coincide(a, b) or _coincide(_upright(a), _upright(b))
+
+
+def _coincide(a: Header | Volume, b: Header | Volume) -> bool:
     if a.shape != b.shape:
         return False
     ends = np.array(np.meshgrid(*((0, n - 1) for n in a.shape), [1])).reshape(4, -1)
     distance_mm = np.linalg.norm((a.affine - b.affine) @ ends, axis=0).max()
     voxel_mm = min(np.linalg.norm(a.affine[:3, :3], axis=0))
     return bool(distance_mm <= 0.1 * voxel_mm)
+
+
+def _upright(grid: Header | Volume) -> Header:
+    """The grid with its axes in the order and direction of `to_ras`."""
+    orientation = nib.orientations.io_orientation(grid.affine)
+    x, y, z = (grid.shape[k] for k in np.argsort(orientation[:, 0]))
+    affine = grid.affine @ nib.orientations.inv_ornt_aff(orientation, grid.shape)
+    return Header((x, y, z), affine)

@@ -160,7 +160,7 @@ def _names(scans: Sequence[Path], out: Path, *, overwrite: bool) -> dict[Path, s
     names = {scan: stem_of(scan) for scan in scans}
     if len(set(names.values())) < len(names):
         msg = f"two scans would be written under one name in {out}: {sorted(names.values())}"
-        raise UserError(msg)
+        raise UserError(f"{msg}; write them into two folders (--out), or rename one")
     present = [n for n in names.values() if (out / f"{n}_nodules.nii.gz").exists()]
     if present and not overwrite:
         msg = f"{out} has masks of {', '.join(present)} already; add --overwrite to replace them"

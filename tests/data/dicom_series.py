@@ -26,9 +26,15 @@ def write_series(
     orientation: NDArray[np.float64] = AXIAL,
     origin_mm: tuple[float, float, float] = (-100.0, 50.0, 20.0),
     intercept: int = -1024,
+    signed: bool = True,
+    bits: int = 16,
+    junk: int = 0,
     **fields: Any,
 ) -> Path:
-    """One file a slice of `(columns, rows, slices)`, under names that are out of order."""
+    """One file a slice of `(columns, rows, slices)`, under names that are out of order.
+
+    Of each pixel the lowest `bits` are stored, with `junk` above them.
+    """
     folder.mkdir(exist_ok=True)
     x_mm, y_mm, z_mm = spacing_mm
     across = np.cross(*orientation)
@@ -42,8 +48,9 @@ def write_series(
         made.RescaleSlope, made.RescaleIntercept = 1, intercept
         made.InstanceNumber, made.SeriesInstanceUID = k + 1, series
         made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-        made.PixelRepresentation, made.BitsStored, made.HighBit = 1, 16, 15
-        made.PixelData = (hu[..., k].T - intercept).astype("<i2").tobytes()
+        made.PixelRepresentation, made.BitsStored, made.HighBit = int(signed), bits, bits - 1
+        stored = (hu[..., k].T - intercept) & (2**bits - 1)  # what lies above is anybody's
+        made.PixelData = (stored | junk << bits).astype("<u2").tobytes()
         for name in ("SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue"):
             if name in made:
                 delattr(made, name)

@@ -1,8 +1,11 @@
 """DICOM series: what ITK reads from them is read, in HU and in its place, and nothing else is."""
 
 import builtins
+import os
 import shutil
-from contextlib import suppress
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 
 import numpy as np
 import pydicom
@@ -14,9 +17,19 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from scipy.spatial.transform import Rotation
 
-from semilung.data import DataConfig, check_manifest, prepare, read_manifest
+from semilung.data import DataConfig, Volume, check_manifest, prepare, read_manifest
+from semilung.data.anatomy.cohort import _done
 from semilung.data.prepare import prepared_image
-from semilung.data.volume import files_of, read_header, read_volume, same_grid, stem_of, to_ras
+from semilung.data.store import open_entry
+from semilung.data.volume import (
+    files_of,
+    read_header,
+    read_volume,
+    same_grid,
+    stem_of,
+    to_ras,
+    write_volume,
+)
 from semilung.types import UserError
 
 SHAPE = (6, 5, 4)
@@ -83,6 +96,32 @@ def test_each_slice_has_a_scale_of_its_own(tmp_path):
     np.testing.assert_array_equal(got.data, expected)
 
 
+@pytest.mark.parametrize("junk", [0, 0b1010])
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("signed", [True, False])
+def test_numbers_as_they_are_stored(tmp_path, signed, bits, junk):
+    folder = write_series(
+        tmp_path / "scan",
+        HU,
+        signed=signed,
+        bits=bits,
+        junk=junk if bits == 12 else 0,
+        intercept=0 if signed else -1024,
+    )
+    volume = read_volume(folder)
+    np.testing.assert_array_equal(volume.data, HU)
+    if not junk:  # of which ITK makes what it likes
+        np.testing.assert_array_equal(volume.data, sitk.GetArrayFromImage(itk(folder)).T)
+
+
+def test_metal_beyond_int16(tmp_path):
+    hu = HU.copy()
+    hu[1, 2, 3] = 40_000
+    volume = read_volume(write_series(tmp_path / "scan", hu, signed=False))
+    assert volume.data.dtype == np.int32
+    np.testing.assert_array_equal(volume.data, hu)
+
+
 @pytest.mark.parametrize(
     "syntax",
     ["ImplicitVRLittleEndian", "ExplicitVRBigEndian", "RLELossless", "ExplicitVRLittleEndian"],
@@ -106,12 +145,23 @@ def test_ways_of_storing_pixels(tmp_path, syntax):
 
 def test_what_lies_beside_the_slices_is_left_alone(tmp_path):
     folder = write_series(tmp_path / "scan", HU)
-    for name in ("069.xml", ".DS_Store", "DICOMDIR", "LICENSE.txt"):
+    for name in ("069.xml", ".DS_Store", "dicomdir", "Thumbs.db", "VERSION", "mask.nii.gz"):
         (folder / name).write_text("no slice")
     (folder / "thumbnails").mkdir()
     assert read_header(folder).shape == SHAPE
+    for name in ("1.2.840.113619", "a.nii"):  # by what they hold they are slices
+        shutil.copy(max(folder.glob("*.dcm")), folder / name)
+        with pytest.raises(UserError, match="there twice"):
+            read_header(folder)
+        (folder / name).unlink()
+    (folder / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"gone\.dcm: this cannot be read as a file.*broken link"):
+        read_header(folder)
+    (folder / "gone.dcm").unlink()
     (folder / "IM0001").write_text("no slice")
-    with pytest.raises(UserError, match=r"IM0001: this is no DICOM slice.*holds its slices alone"):
+    with pytest.raises(
+        UserError, match=r"IM0001: this is no DICOM slice.*move it out of the series'"
+    ):
         read_header(folder)
 
 
@@ -137,6 +187,11 @@ def edited(folder, number, **fields):
         ({"ImagePositionPatient": None}, "no ImagePositionPatient"),
         ({"ImagePositionPatient": [1, 2]}, "header is damaged"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "not at right angles"),
+        ({"PixelSpacing": [-0.8, 0.7]}, "PixelSpacing or HighBit are no CT's"),
+        ({"HighBit": 14}, "PixelSpacing or HighBit are no CT's"),
+        ({"ConvolutionKernel": "LUNG"}, "4 slices are of 2 series or reconstructions"),
+        ({"RescaleIntercept": "1e8"}, "no scan's"),
+        ({"Modality": "SR"}, "Modality is 'SR', and only 'CT' is read; move it out of the folder"),
         ({"PixelSpacing": [0.7, 0.9]}, "not those of"),
         ({"Columns": 7}, "not those of"),
         ({"SeriesInstanceUID": "1.2.3"}, "4 slices are of 2 series"),
@@ -183,8 +238,30 @@ def test_one_slice_and_none(tmp_path):
         read_header(tmp_path / "one" / "a.dcm")
 
 
-def test_a_tilted_gantry_is_told(tmp_path):
-    tilt = Rotation.from_euler("x", 20, degrees=True).as_matrix()[:2]
+@pytest.mark.parametrize(("off_mm", "even"), [(0.2, True), (0.35, False)])
+def test_how_even_slices_have_to_be(tmp_path, off_mm, even):
+    folder = write_series(tmp_path / "scan", HU)
+    path = next(p for p in folder.iterdir() if pydicom.dcmread(p).InstanceNumber == 2)
+    slice_ = pydicom.dcmread(path)
+    slice_.ImagePositionPatient = [-100, 50, 22.5 + off_mm]
+    slice_.save_as(path)
+    with nullcontext() if even else pytest.raises(UserError, match="not evenly spaced"):
+        assert read_header(folder).affine[2, 2] == 2.5
+
+
+def test_positions_rounded_to_a_tenth_of_a_millimetre_are_even(tmp_path):
+    hu = np.zeros((3, 3, 30), int)
+    folder = write_series(tmp_path / "scan", hu, spacing_mm=(1, 1, 0.625))
+    for path in folder.iterdir():
+        slice_ = pydicom.dcmread(path)
+        slice_.ImagePositionPatient = [round(float(n), 1) for n in slice_.ImagePositionPatient]
+        slice_.save_as(path)
+    assert read_header(folder).affine[2, 2] == pytest.approx(0.625, abs=0.01)
+
+
+@pytest.mark.parametrize("degrees", [4, 20])
+def test_a_tilted_gantry_is_told(tmp_path, degrees):
+    tilt = Rotation.from_euler("x", degrees, degrees=True).as_matrix()[:2]
     folder = write_series(tmp_path / "scan", HU, orientation=tilt)
     for path in folder.iterdir():
         slice_ = pydicom.dcmread(path)
@@ -206,13 +283,50 @@ def test_pixels_that_no_decoder_knows_are_told(tmp_path):
     folder = write_series(tmp_path / "scan", HU)
     for path in folder.iterdir():
         slice_ = pydicom.dcmread(path)
-        slice_.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8 no JPEG"])
+        slice_.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8 a lossless JPEG"])
         slice_["PixelData"].VR, slice_["PixelData"].is_undefined_length = "OB", True
-        slice_.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000Lossless
+        slice_.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
         slice_.save_as(path)
-    assert read_header(folder).shape == SHAPE
-    with pytest.raises(UserError, match="can be read"):
-        read_volume(folder)
+    with pytest.raises(UserError, match=r"packed \(JPEG Lossless.*no decoder.*pylibjpeg"):
+        read_header(folder)
+
+
+def test_no_message_tells_of_the_patient(tmp_path, caplog):
+    """A damaged length lets one value run into the next ones."""
+    folder = write_series(tmp_path / "scan", HU, PatientName="SECRET^JOHN", PatientID="SECRET")
+    target = min(folder.iterdir())
+    raw = target.read_bytes()
+    assert raw.count(b"SECRET") == 2
+    told = []
+    for tag in (b"\x08\0\x60\0CS", b"\x28\0\x30\0DS", b"\x20\0\x32\0DS", b"\x08\0\x70\0LO"):
+        for high in (0, 1, 4):
+            at = raw.index(tag) + len(tag)
+            target.write_bytes(raw[:at] + bytes([200, high]) + raw[at + 2 :])
+            with warnings.catch_warnings(record=True) as warned:
+                try:
+                    read_volume(folder)
+                except UserError as error:
+                    told.append(str(error))
+            told += [str(warning.message) for warning in warned]
+    assert len(told) >= 8
+    assert not [text for text in [*told, caplog.text] if "SECRET" in text or "\x10" in text]
+
+
+def test_what_pydicom_logs_of_a_value_is_not_heard(tmp_path, caplog):
+    folder = write_series(tmp_path / "scan", HU, SeriesInstanceUID="1.2.SECRET")
+    caplog.clear()
+    assert read_volume(folder).shape == SHAPE
+    assert caplog.text == ""
+    pydicom.dcmread(min(folder.iterdir())).SeriesInstanceUID  # noqa: B018
+    assert "SECRET" in caplog.text
+
+
+def test_threads_leave_the_filters_of_warnings_alone(tmp_path):
+    folders = [write_series(tmp_path / str(n), HU) for n in range(12)]
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_volume, folders * 3))
+    assert warnings.filters == before
 
 
 def test_without_pydicom_it_is_named(tmp_path, monkeypatch):
@@ -220,7 +334,7 @@ def test_without_pydicom_it_is_named(tmp_path, monkeypatch):
 
     def without(name, *args, **kwargs):
         if name.startswith("pydicom"):
-            raise ImportError(name)
+            raise ModuleNotFoundError(name)
         return known(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
@@ -237,6 +351,13 @@ def test_a_cohort_of_series(tmp_path):
     config = DataConfig(manifest=str(tmp_path / "m.csv"), cache=str(tmp_path / "cache"))
     cases = read_manifest(tmp_path / "m.csv")
     (first,) = prepare(cases, config)
+    before = open_entry(first.files["image"]).meta["sha256"]
+    last = max(folder.iterdir())
+    state = last.stat()
+    last.write_bytes(last.read_bytes()[:-1] + b"\1")
+    os.utime(last, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert prepare(cases, config, verify=True)[0].files == first.files
+    assert open_entry(first.files["image"]).meta["sha256"] != before
     assert prepare(cases, config)[0].files == first.files
     edited(folder, 3, RescaleIntercept=-1000)
     assert prepare(cases, config)[0].files != first.files
@@ -266,3 +387,36 @@ def test_damaged_series_are_read_or_refused(tmp_path, cases):
             prepared_image(read_volume(folder), DataConfig(), name="scan")
 
     check()
+
+
+def test_anatomy_is_made_again_for_a_series_with_a_newer_slice(tmp_path):
+    folder = write_series(tmp_path / "scan", HU)
+    target = tmp_path / "anatomy.nii.gz"
+    write_volume(target, np.zeros(SHAPE, np.uint8), read_header(folder).affine)
+    assert _done(folder, target)
+    last = max(folder.iterdir())
+    later = target.stat().st_mtime + 5
+    os.utime(last, (later, later))
+    assert not _done(folder, target)
+
+
+def test_a_mask_may_store_the_grid_in_another_order(tmp_path):
+    hu = np.full((24, 25, 26), -1000)
+    hu[4:20, 4:20] = -800
+    folder = write_series(tmp_path / "scan", hu, spacing_mm=(2, 2, 2))
+    nodule = np.zeros(hu.shape, np.uint8)
+    nodule[8:12, 9:13, 10:14] = 1
+    mask = to_ras(Volume(nodule, read_header(folder).affine))
+    write_volume(tmp_path / "mask.nii.gz", mask.data.swapaxes(0, 1), mask.affine[:, [1, 0, 2, 3]])
+    (tmp_path / "m.csv").write_text("case,patient,image,role,mask\na,p,scan,labelled,mask.nii.gz\n")
+    assert check_manifest(tmp_path / "m.csv") == []
+    config = DataConfig(
+        manifest=str(tmp_path / "m.csv"), cache=str(tmp_path / "cache"), spacing_mm=None
+    )
+    (made,) = prepare(read_manifest(tmp_path / "m.csv"), config)
+    assert open_entry(made.files["mask"]).read().sum() == 64
+    shifted = mask.affine.copy()
+    shifted[0, 3] += 1.0
+    write_volume(tmp_path / "mask.nii.gz", mask.data, shifted)
+    (fault,) = check_manifest(tmp_path / "m.csv")
+    assert "affine is not the image's" in fault.message
