@@ -30,7 +30,8 @@ class ReversibleUNet3d(nn.Module):
     Every encoder and decoder level is a `ReversibleStage` of `depth` couplings at constant
     resolution, with $F = G$ = leaky ReLU, dropout, convolution on half the channels. Between them:
     convolution of stride 2 down; 1x1 convolution, then trilinear interpolation up; skips are added.
-    The head is activation and 1x1 convolution. After Brügger et al., "A Partially Reversible U-Net
+    The head is activation and 1x1 convolution. With backend `fused` skips are not kept for backward
+    either, which gives them back (`Loan`). After Brügger et al., "A Partially Reversible U-Net
     for Memory-Efficient Volumetric Image Segmentation" (2019).
 
     There is no normalisation. Statistics of a sample tie each voxel's logit to all else that the
