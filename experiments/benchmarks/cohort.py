@@ -130,7 +130,7 @@ def main() -> None:
         folder = Path(name)
         opening(folder, args.cases)
         preparing(folder, args.scans)
-        scan = next(p for p in sorted((folder / "p").rglob("*.nii.gz")) if "mask" not in p.name)
+        scan = read_manifest(folder / "p" / "manifest.csv")[0].image
         config = DataConfig(cache=str(folder / "c1"), spacing_mm=(3.0, 3.0, 3.0))
         (item,) = prepare([Case("a", "a", scan, "healthy")], config, progress=False)
         drawing(item, args.cases, args.steps)
