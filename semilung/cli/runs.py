@@ -41,8 +41,9 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 
 def add_predict(parser: argparse.ArgumentParser) -> None:
     """Arguments of `semilung predict`."""
-    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="CT volumes; and "
-                        "settings: inference.key=value instead of the run's")  # fmt: skip
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN",
+                        help="CT volumes, or folders of DICOM slices; and settings: "
+                        "inference.key=value instead of the run's")  # fmt: skip
     parser.add_argument("--run", type=Path, action="append", required=True, dest="runs",
                         help="a run's folder; give several to average them")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
