@@ -76,7 +76,7 @@ BENCHMARKS = {
         "reversible.py --depths 1 2 4 8", "Reversible U-Net: a training step", memory_by_depth
     ),
     "reversible_96": Benchmark("reversible.py --size 96 --depths 4 --repeats 3", "The same, 96^3"),
-    "stage": Benchmark("stage.py --limit 260 --repeats 1", "One reversible stage"),
+    "stage": Benchmark("stage.py --limit 1100 --repeats 1", "One reversible stage"),
     "whole_lung": Benchmark("whole_lung.py", "Whole-lung training", memory_by_cube),
     "input": Benchmark("input.py --repeats 3 --steps 4", "Crops from whole scans"),
     "inference": Benchmark("inference.py", "Whole scans by sliding window"),
