@@ -1,5 +1,6 @@
 """The wheel brings its configs and works from any folder."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,7 +16,11 @@ ROOT = Path(__file__).parents[1]
 def installed(tmp_path_factory) -> Path:
     """A new environment with the wheel alone installed, which sees the present packages."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
+    # Of a copy: two workers of pytest would build in one folder at the same time.
+    source = folder / "source"
+    left = shutil.ignore_patterns(".*", "build", "*.egg-info", "experiments", "tests", "demo")
+    shutil.copytree(ROOT, source, ignore=left)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     environment = folder / "env"
