@@ -90,7 +90,7 @@ def read_slice(path: Path) -> Slice:
     except KeyError as error:
         msg = f"{path}: the slice has no {error.args[0]}, without which it has no place or no HU"
         raise UserError(f"{msg}; export the series again, or convert it to NIfTI") from error
-    except (TypeError, ValueError, OverflowError, ArithmeticError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         msg = f"{path}: the slice's header is damaged: its numbers are none, or too few"
         raise UserError(f"{msg}; copy or export it again") from error
     numbers = (*made.axes_mm.flat, *made.origin_mm, made.slope, made.intercept)

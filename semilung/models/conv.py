@@ -35,7 +35,7 @@ class Conv3d(nn.Conv3d):
                 return F.linear(x.movedim(1, -1), weight, self.bias).movedim(-1, 1)
             if _is_cubic(self) and _goes_native(x):
                 return self._in_halves(x)
-            x = _laid_out(x)
+            x = _channel_last(x)
         return super().forward(x)
 
     def _in_halves(self, x: Tensor) -> Tensor:
@@ -43,11 +43,11 @@ class Conv3d(nn.Conv3d):
         half = -(-size // 2)
         # One more slice than its half gives each the neighbours that the cut took away.
         halves = torch.cat((x[:, :, : half + 1], x[:, :, size - half - 1 :]))
-        both = super().forward(_laid_out(halves))
+        both = super().forward(_channel_last(halves))
         return torch.cat((both[:1, :, :half], both[1:, :, half - size :]), dim=2)
 
 
-def _laid_out(x: Tensor) -> Tensor:
+def _channel_last(x: Tensor) -> Tensor:
     """A single channel said to be the last axis in memory, which is as true.
 
     Else oneDNN pads it to blocks of 16 channels, and answers in blocks.

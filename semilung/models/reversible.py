@@ -60,10 +60,7 @@ def _run_checkpoint(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
 
 
 def _run_fused(
-    couplings: Sequence[Coupling],
-    x: Tensor,
-    output: Loan | None = None,
-    total: Loan | None = None,
+    couplings: Sequence[Coupling], x: Tensor, *, output: Loan | None, total: Loan | None
 ) -> Tensor:
     branches = [branch for coupling in couplings for branch in (coupling.f, coupling.g)]
     return run_fused(branches, x, output=output, total=total)
@@ -88,7 +85,7 @@ def _run_memcnn(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
     return stream
 
 
-_BACKENDS: dict[str, Callable[[Sequence[Coupling], Tensor], Tensor]] = {
+_BACKENDS: dict[str, Callable[..., Tensor]] = {
     "fused": _run_fused,
     "memcnn": _run_memcnn,
     "checkpoint": _run_checkpoint,
@@ -185,10 +182,9 @@ class ReversibleStage(nn.Module):
         if not self.couplings:
             return x
         x = self._stream(x)
-        if self.undoes:
-            return _run_fused(self._chain, x, output, total)
         run = _BACKENDS[self.backend] if self.training and torch.is_grad_enabled() else _run_plain
-        return run(self._chain, x)
+        loans = {"output": output, "total": total} if self.undoes else {}
+        return run(self._chain, x, **loans)
 
     def inverse(self, y: Tensor) -> Tensor:
         """The input that `forward` maps to `y`, up to rounding; exact only without dropout."""
