@@ -1,6 +1,7 @@
 # make demo, make test: all set-up included, on a fresh machine with Python 3.11.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 DEMO := demo
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
@@ -28,8 +29,9 @@ format: .venv/installed
 clean:
 	rm -rf .venv $(DEMO)
 
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: $(wildcard requirements*.lock) pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --require-hashes -r requirements-cpu.lock 2>/dev/null || $(PIP) --require-hashes -r requirements-cuda.lock
+	$(PIP) --no-build-isolation -e .
 	touch $@

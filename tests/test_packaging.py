@@ -1,13 +1,16 @@
 """The wheel brings its configs and works from any folder."""
 
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,3 +60,29 @@ def test_the_wheel_brings_the_page_of_a_report(installed, tmp_path):
     command = [installed, "-c", code]
     out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert {"page.html.j2", "page.css"} <= set(out.split())
+
+
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([0-9.]+)\S*( ; \S+ == \S+)? \\$", re.M)
+
+
+def pinned() -> dict[str, str]:
+    """Package to version of the lock files."""
+    texts = [path.read_text() for path in sorted(ROOT.glob("requirements*.lock"))]
+    return {name.lower(): version for text in texts for name, version, _ in PINNED.findall(text)}
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-cpu.lock"])
+def test_lock_file_pins_every_package_by_hash(name):
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line[:1] not in "# "]
+    assert lines
+    assert all(PINNED.match(line) for line in lines)
+
+
+def test_lower_bounds_are_the_versions_that_the_tests_run_with():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = [Requirement(text) for text in project["dependencies"]]
+    lock = pinned()
+    for requirement in bounds:
+        (low,) = (s.version for s in requirement.specifier if s.operator == ">=")
+        if requirement.name != "hydra-core":  # 1.3.2 is the oldest one tried
+            assert lock[requirement.name].startswith(low), requirement
