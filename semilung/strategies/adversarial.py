@@ -20,7 +20,7 @@ Real = Literal["prediction", "mask"]
 
 @register("adversarial")
 class Adversarial(Strategy):
-    r"""A discriminator D of crop and segmentation together, and a student that it cannot tell.
+    r"""Adversarial training: a discriminator scores image-mask pairs, and the student fools it.
 
     $$ L_D = \mathbb{E}[\max(0, 1 - D(l, s_l))] + \mathbb{E}[\max(0, 1 + D(u, p(u)))], \qquad
        L_S = -w(t) \, \mathbb{E}[D(u, p(u))] $$

@@ -21,7 +21,7 @@ Blend = Literal["interpolate", "poisson", "both"]
 
 @register("anomaly")
 class Anomaly(Strategy):
-    r"""Binary cross-entropy of a head `anomaly` on healthy crops with patches of other ones.
+    r"""Foreign patch interpolation (FPI, PII): a head detects patches blended into healthy crops.
 
     $$ L = w(t) \, \mathrm{BCE}(\sigma(a(x')), \alpha M), \quad \alpha \sim U(\alpha_0, \alpha_1) $$
 

@@ -14,7 +14,7 @@ from semilung.types import IGNORE
 
 @register("copy_paste")
 class CopyPaste(Strategy):
-    r"""Soft Dice and cross-entropy on crops that are half labelled and half pseudo-labelled.
+    r"""Bidirectional copy-paste (BCP): Dice and cross-entropy on labelled-unlabelled mixes.
 
     $$ x_{in} = M x_l + (1 - M) x_u, \qquad x_{out} = M x_u + (1 - M) x_l $$
 

@@ -16,7 +16,7 @@ from semilung.strategies.supervised import Supervised
 
 @register("cross_pseudo")
 class CrossPseudo(Strategy):
-    r"""Each student's cross-entropy against the other's hard labels, on weak views.
+    r"""Cross pseudo supervision (CPS): two students learn from each other's hard labels.
 
     $$ L = w(t) \big( \mathrm{CE}(p_1, \arg\max p_2) + \mathrm{CE}(p_2, \arg\max p_1) \big) $$
 

@@ -10,7 +10,7 @@ from semilung.strategies.ramps import Ramp
 
 @register("entropy_minimization")
 class EntropyMinimization(Strategy):
-    r"""Mean entropy of the student's prediction on unlabelled crops, as a share of ln C.
+    r"""Entropy minimization: mean prediction entropy on unlabelled crops, divided by ln C.
 
     $$ L = w(t) \; \frac{-1}{|X| \ln C} \sum_x \sum_c p_c(x) \ln p_c(x) $$
 

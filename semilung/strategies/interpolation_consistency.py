@@ -13,7 +13,7 @@ from semilung.strategies.ramps import Ramp
 
 @register("interpolation_consistency")
 class InterpolationConsistency(Strategy):
-    r"""Mean squared difference of the student on a mix of two crops and the teacher's mix of both.
+    r"""Interpolation consistency (ICT): agreement with the teacher on mixes of two crops.
 
     $$ L = w(t) \; \big( p_s(\lambda u + (1 - \lambda) v)
            - \lambda p_t(u) - (1 - \lambda) p_t(v) \big)^2,

@@ -13,7 +13,7 @@ from semilung.strategies.ramps import Ramp, sigmoid_rampup
 
 @register("mean_teacher")
 class MeanTeacher(Strategy):
-    r"""Mean squared difference of the student on the strong view and the teacher on the weak one.
+    r"""Mean teacher, optionally UA-MT: agreement of the strong view with the teacher's weak one.
 
     $$ L = w(t) \; \frac{\sum_x m(x) (p_s(x) - p_t(x))^2}{\sum_x m(x)}, \qquad
        w(t) = w \exp(-5 (1 - t / T)^2) $$

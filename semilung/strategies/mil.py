@@ -24,7 +24,7 @@ STREAMS = ("weak", "labelled", "healthy")
 
 @register("mil")
 class MIL(Strategy):
-    r"""Whether a scan holds a nodule, from the bag of its crops, taught to two heads at once.
+    r"""Multiple-instance learning (ABMIL, noisy-or): a scan label supervises a bag of crops.
 
     $$ L = w(t) \, \mathrm{BCE}\big(\sigma(S(g(h_1), \dots, g(h_N))), y\big)
          + v(t) \, \mathrm{BCE}\big(\sigma(S(s_1, \dots, s_N)), y\big) $$

@@ -23,7 +23,7 @@ Triple = tuple[float, float, float]
 
 @register("nodule_insertion")
 class NoduleInsertion(Strategy):
-    r"""Soft Dice and cross-entropy on healthy crops into which nodules were inserted.
+    r"""Synthetic nodule insertion: Dice and cross-entropy on healthy crops with inserted nodules.
 
     $$ x' = x + a \, (n - x) + \sqrt{a (2 - a)} \, \epsilon, \qquad y = [\, f \ge 1/2 \,] $$
 

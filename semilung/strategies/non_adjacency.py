@@ -25,7 +25,7 @@ STREAMS = ("unlabelled", "healthy", "weak", "labelled")
 
 @register("non_adjacency")
 class NonAdjacency(Strategy):
-    r"""Mean soft contact of classes that never touch in healthy and labelled training scans.
+    r"""Non-adjacency constraint (NonAdjLoss): penalizes contact of classes that never touch.
 
     $$ L = \lambda(t) \frac{\sum_{ij} G_{ij} A_{ij}}{\sum_{ij} G_{ij}}, \qquad
        A_{ij} = \mathrm{mean}_x \, p_i(x) \, q_j(x), \qquad

@@ -26,7 +26,7 @@ Labeller = Literal["student", "teacher"]
 
 @register("pseudo_label")
 class PseudoLabel(Strategy):
-    r"""Cross-entropy of the strong view against the hard labels of the weak one, where sure.
+    r"""Pseudo-labelling (FixMatch, FreeMatch): cross-entropy on confident hard labels.
 
     $$ L = w(t) \; \frac{\sum_x c(x) \, (-\log p_{k(x)}(x))}{\sum_x c(x)}, \qquad
        k(x) = \arg\max_k q_k(x), \quad c(x) = [\, q_k(x) \ge \tau_k \,] $$

@@ -10,7 +10,7 @@ from semilung.strategies.ramps import Ramp
 
 @register("supervised")
 class Supervised(Strategy):
-    """Soft Dice and cross-entropy on labelled crops, "no nodule anywhere" on healthy ones.
+    """Supervised baseline: Dice and cross-entropy on labelled crops, background on healthy ones.
 
     The healthy term is there where the data has a healthy stream; `data.batch.healthy=0` switches
     the stream off.
