@@ -1,4 +1,4 @@
-"""Networks: the reversible stage, the partially reversible U-Net, and models by name."""
+"""Networks: reversible stage, partially reversible U-Net, and a registry of models."""
 
 from semilung.models.build import Segmenter, build_model, models
 from semilung.models.reversible import Coupling, ReversibleStage

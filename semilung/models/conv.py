@@ -1,4 +1,4 @@
-"""`nn.Conv3d` that keeps off torch's slow ways on the CPU."""
+"""`nn.Conv3d` that avoids slow code paths of torch on CPUs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _NATIVE_BELOW = 20480
-"""Product of batch, channels, X and Y up to which torch 2.13 convolves a batch of one natively."""
+"""Largest product of batch, channels, X and Y for which torch 2.13 does not call oneDNN."""
 
 
 class Conv3d(nn.Conv3d):
-    """`nn.Conv3d`, the same but for rounding, and several times faster in small volumes on the CPU.
+    """`nn.Conv3d`, equal up to rounding and several times faster on CPUs for small volumes.
 
-    In two cases torch does not hand a single-precision convolution to oneDNN but unfolds the input,
-    which takes 27 times its memory for a 3x3x3 kernel: a batch of one that is small, and a 1x1x1
-    kernel on one thread, for which it also leaves `channels_last_3d`. So a small volume goes as
-    two overlapping halves, a batch of two; and a 1x1x1 kernel in that layout is a linear map.
+    In two cases torch does not call oneDNN for a single-precision convolution but unfolds the
+    input, which takes 27 times its memory for a 3x3x3 kernel: a small batch of one, and a 1x1x1
+    kernel on one thread, where it also drops the layout `channels_last_3d`. Therefore a small
+    volume is convolved as a batch of two overlapping halves, and a 1x1x1 kernel as a linear map.
 
     Example:
         >>> conv = Conv3d(2, 3, 3, padding=1)
@@ -33,7 +33,7 @@ class Conv3d(nn.Conv3d):
             if _is_pointwise(self) and x.is_contiguous(memory_format=torch.channels_last_3d):
                 weight = self.weight.flatten(1)
                 return F.linear(x.movedim(1, -1), weight, self.bias).movedim(-1, 1)
-            if _is_cubic(self) and _goes_native(x):
+            if _is_cubic(self) and _skips_onednn(x):
                 return self._in_halves(x)
             x = _channel_last(x)
         return super().forward(x)
@@ -41,16 +41,16 @@ class Conv3d(nn.Conv3d):
     def _in_halves(self, x: Tensor) -> Tensor:
         size = x.shape[2]
         half = -(-size // 2)
-        # One more slice than its half gives each the neighbours that the cut took away.
+        # One slice more than half, so that both halves see the neighbours across the cut.
         halves = torch.cat((x[:, :, : half + 1], x[:, :, size - half - 1 :]))
         both = super().forward(_channel_last(halves))
         return torch.cat((both[:1, :, :half], both[1:, :, half - size :]), dim=2)
 
 
 def _channel_last(x: Tensor) -> Tensor:
-    """A single channel said to be the last axis in memory, which is as true.
+    """A single channel with strides of `channels_last_3d`, which describe the same memory.
 
-    Else oneDNN pads it to blocks of 16 channels, and answers in blocks.
+    Otherwise oneDNN pads it to blocks of 16 channels, and returns blocks.
     """
     return x.squeeze(1).unsqueeze(-1).movedim(-1, 1) if x.ndim == 5 and x.shape[1] == 1 else x
 
@@ -65,7 +65,7 @@ def _is_cubic(conv: nn.Conv3d) -> bool:
     return geometry == ((3,) * 3, (1,) * 3, (1,) * 3, (1,) * 3, "zeros") and conv.groups == 1
 
 
-def _goes_native(x: Tensor) -> bool:
+def _skips_onednn(x: Tensor) -> bool:
     return (
         x.ndim == 5
         and x.shape[0] == 1
@@ -76,16 +76,18 @@ def _goes_native(x: Tensor) -> bool:
     )
 
 
-def in_full_where_small(net: Callable[[Tensor], Tensor], x: Tensor, *, halvings: int = 0) -> Tensor:
-    """The net's output, on a CPU in full precision where a level of it is two voxels wide or less.
+def full_precision_if_small(
+    net: Callable[[Tensor], Tensor], x: Tensor, *, halvings: int = 0
+) -> Tensor:
+    """`net(x)`, on CPUs in full precision if a level is at most two voxels wide.
 
-    torch 2.13 computes wrong, even infinite, weight gradients of a 3x3x3 bfloat16 convolution
-    there; so small a level is cheap in full precision.
+    There, torch 2.13 computes wrong, even infinite, weight gradients of 3x3x3 bfloat16
+    convolutions; full precision costs little for levels this small.
 
     Args:
         net: Maps one tensor to another.
         x: `(B, C, X, Y, Z)`.
-        halvings: How often the net halves its input.
+        halvings: Number of downsamplings by 2 in the network.
     """
     if x.device.type == "cpu" and min(x.shape[2:]) < 3 * 2**halvings:
         with torch.autocast("cpu", enabled=False):

@@ -1,4 +1,4 @@
-"""MONAI's SegResNet and DynUNet behind the interface of our own nets."""
+"""MONAI's SegResNet and DynUNet with the interface of the project's networks."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from monai.networks.nets import DynUNet, SegResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semilung.models.conv import in_full_where_small
+from semilung.models.conv import full_precision_if_small
 
 
 class Backbone(nn.Module):
-    """A net that has been cut before its last layer, so that further heads can read its features.
+    """Network split before its last layer, so that further heads can use its features.
 
-    Volumes are padded at their far ends, by repeating the border, to what the net can halve, and
-    the output is cropped back.
+    Volumes are padded at their far ends, by repeating the border, to a multiple of the network's
+    stride, and the output is cropped.
 
     Args:
         body: Image to features `(B, width, X, Y, Z)`, of sizes that are multiples of `multiple`.
         head: Features to logits; the bias of its last convolution is set by `prior`.
         width: Channels of the features.
-        multiple: What the body's input sizes must be multiples of.
-        prior: Foreground probability that an untrained net predicts on average, in (0, 1).
-        smallest: Side in voxels to which smaller images are padded.
+        multiple: Input sizes of the body must be multiples of it.
+        prior: Mean foreground probability of the untrained network, in (0, 1).
+        smallest: Minimum side in voxels; smaller images are padded to it.
 
     Raises:
         ValueError: `prior` out of range.
@@ -57,17 +57,19 @@ class Backbone(nn.Module):
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """A head's input, `(B, width, X, Y, Z)`."""
+        """Input of a head, `(B, width, X, Y, Z)`."""
         *_, X, Y, Z = x.shape
         far_ends = []
         for size in (Z, Y, X):
             far_ends += [0, max(size + -size % self.multiple, self.smallest) - size]
         padded = F.pad(x, far_ends, mode="replicate")
-        h: Tensor = in_full_where_small(self.body, padded, halvings=self.multiple.bit_length() - 1)
+        h: Tensor = full_precision_if_small(
+            self.body, padded, halvings=self.multiple.bit_length() - 1
+        )
         return h[..., :X, :Y, :Z]
 
     def make_head(self, channels: int) -> nn.Module:
-        """A new head that reads `features` and gives `channels` maps."""
+        """A new head from `features` to `channels` maps."""
         return nn.Conv3d(self.width, channels, 1)
 
 
@@ -89,17 +91,18 @@ def segresnet(
         init_filters: Channels at full resolution, a multiple of 8; doubled at each level.
         blocks_down: Residual blocks of each level of the encoder.
         blocks_up: Residual blocks of each level of the decoder.
-        dropout: Probability to drop a channel after the first convolution; 0 for none.
-        prior: Foreground probability that an untrained net predicts on average.
+        dropout: Probability of dropping a channel after the first convolution; 0 disables it.
+        prior: Mean foreground probability of the untrained network.
 
     Raises:
-        ValueError: No level, or levels that do not fit together.
+        ValueError: Fewer than two levels, or inconsistent numbers of levels.
     """
     if len(blocks_down) < 2 or len(blocks_up) != len(blocks_down) - 1:
         msg = (
-            f"blocks_up has one level less than blocks_down: {list(blocks_up)}, {list(blocks_down)}"
+            "blocks_down must have at least two levels and blocks_up one level less: found "
+            f"{list(blocks_down)} and {list(blocks_up)}"
         )
-        raise ValueError(f"{msg}; and there are two levels or more")
+        raise ValueError(msg)
     net: Any = SegResNet(
         in_channels=in_channels,
         out_channels=out_channels,
@@ -128,14 +131,14 @@ def dynunet(
         out_channels: Channels of the logits.
         filters: Channels of each level, from full resolution down.
         residual: Whether blocks have a residual connection.
-        prior: Foreground probability that an untrained net predicts on average.
+        prior: Mean foreground probability of the untrained network.
 
     Raises:
-        ValueError: Less than three levels.
+        ValueError: Fewer than three levels.
     """
     levels = len(filters)
     if levels < 3:
-        raise ValueError(f"filters has three levels or more, got {list(filters)}")
+        raise ValueError(f"filters must have at least three levels: found {list(filters)}")
     net: Any = DynUNet(
         spatial_dims=3,
         in_channels=in_channels,
@@ -148,5 +151,5 @@ def dynunet(
     )
     head, net.output_block = net.output_block, nn.Identity()
     multiple = 2 ** (levels - 1)
-    smallest = 2 * multiple  # instance norm wants more than one voxel at the coarsest level
+    smallest = 2 * multiple  # instance norm needs more than one voxel at the coarsest level
     return Backbone(net, head, width=filters[0], multiple=multiple, prior=prior, smallest=smallest)

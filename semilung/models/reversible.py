@@ -1,4 +1,4 @@
-"""A chain of additive couplings at one resolution, with a choice of how backward gets its input."""
+"""Reversible stage: a chain of additive couplings with interchangeable autograd backends."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.utils.checkpoint import checkpoint
 
-from semilung.models.fused import run_fused
-from semilung.models.loan import Loan
+from semilung.models.reversible_autograd import run_fused
+from semilung.models.skip_recompute import RecomputedSkip
 from semilung.types import UserError
 
 
@@ -25,7 +25,7 @@ class Coupling(nn.Module):
     $$y_1 = x_1 + F(x_2), \quad y_2 = x_2 + G(y_1)$$
 
     Args:
-        f: F, a module that keeps the shape of its input.
+        f: F, a module that preserves the shape of its input.
         g: G, likewise.
     """
 
@@ -35,7 +35,7 @@ class Coupling(nn.Module):
         self.g = g
 
     def forward(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
-        """Both halves, `(B, C/2, *spatial)` each, one coupling further."""
+        """Both halves, `(B, C/2, *spatial)` each, after one coupling."""
         y1 = x1 + self.f(x2)
         return y1, x2 + self.g(y1)
 
@@ -60,7 +60,11 @@ def _run_checkpoint(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
 
 
 def _run_fused(
-    couplings: Sequence[Coupling], x: Tensor, *, output: Loan | None, total: Loan | None
+    couplings: Sequence[Coupling],
+    x: Tensor,
+    *,
+    output: RecomputedSkip | None,
+    total: RecomputedSkip | None,
 ) -> Tensor:
     branches = [branch for coupling in couplings for branch in (coupling.f, coupling.g)]
     return run_fused(branches, x, output=output, total=total)
@@ -73,11 +77,11 @@ def _run_memcnn(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
             f"or a {x.dtype} input. Train in fp32, or choose backend 'fused'"
         )
         raise UserError(msg)
-    with warnings.catch_warnings():  # it imports names that torch has since deprecated
+    with warnings.catch_warnings():  # memcnn imports names that torch has deprecated
         warnings.simplefilter("ignore", FutureWarning)
         from memcnn import AdditiveCoupling, InvertibleModuleWrapper
-    # memcnn writes `.grad` of its input besides returning it, which doubles a leaf's gradient, so
-    # it gets a view; and it frees the inputs that it need not keep: all but the caller's.
+    # memcnn writes `.grad` of its input and also returns it, which doubles a leaf's gradient: pass
+    # a view. It frees the inputs that it does not store: all but the caller's.
     stream = x.view_as(x)
     for k, coupling in enumerate(couplings):
         block = AdditiveCoupling(coupling.f, coupling.g)
@@ -96,35 +100,35 @@ BranchPair: TypeAlias = tuple[nn.Module, nn.Module]
 
 
 class ReversibleStage(nn.Module):
-    r"""A chain of additive couplings whose activations need not be stored.
+    r"""Chain of additive couplings whose activations need not be stored.
 
     Coupling $k$ maps the channel halves $(x_1, x_2)$ to $y_1 = x_1 + F_k(x_2)$ and
-    $y_2 = x_2 + G_k(y_1)$. In training, the backend says how backward gets each coupling's input;
-    all give the same output and gradients, and share parameters and their names:
+    $y_2 = x_2 + G_k(y_1)$. In training, the backend determines how backward obtains each
+    coupling's input; all have the same output, gradients and parameter names:
 
-    | backend | kept activations | runs of F and G before backward | |
+    | backend | stored activations | evaluations of F and G | |
     |---|---|---|---|
-    | `fused` | one output a stage | 2 | the default |
-    | `checkpoint` | one input a coupling | 2 | `torch.utils.checkpoint`, for comparison |
+    | `fused` | one output per stage | 2 | the default |
+    | `checkpoint` | one input per coupling | 2 | `torch.utils.checkpoint`, for comparison |
     | `memcnn` | a stage's input and output | 3 | memcnn's couplings; fp32, no dropout |
     | `plain` | everything | 1 | ordinary autograd; differentiable twice |
 
-    `fused` and `plain` notice a weight that is changed before backward; the other two do not, and
-    take the weights that the module holds by then, so they are not for `functional_call`.
+    `fused` and `plain` raise an error if a weight changed before backward; the other two use the
+    weights that the module holds by then, so they do not work with `functional_call`.
 
-    The residual stream is fp32 (or wider) also under autocast, which acts inside F and G alone:
-    a bf16 stream can not be inverted to useful accuracy. In eval mode, and where gradients are off,
-    every backend is a plain forward pass.
+    The residual stream is fp32 (or wider) also under autocast, which acts only inside F and G: a
+    bf16 stream cannot be inverted accurately. In eval mode, and without gradients, every backend is
+    a plain forward pass.
 
     Args:
-        couplings: `(F, G)` pairs or `Coupling`s; F and G keep the shape `(B, C/2, *spatial)`.
-            Without any, the stage is the identity.
+        couplings: `(F, G)` pairs or `Coupling`s; F and G preserve the shape `(B, C/2, *spatial)`.
+            An empty stage is the identity.
         backend: `fused`, `memcnn`, `checkpoint` or `plain`.
 
     Raises:
-        ValueError: An unknown backend, or a layer in F or G that a second run would
-            not repeat: normalisation with running statistics, spectral norm.
-        UserError: Dropout with backend `memcnn`, which draws other masks when it recomputes.
+        ValueError: An unknown backend, or a layer in F or G whose recomputation differs:
+            normalisation with running statistics, spectral norm.
+        UserError: Dropout with backend `memcnn`, which draws other masks in recomputation.
 
     Example:
         >>> conv = lambda: nn.Conv3d(2, 2, 3, padding=1)
@@ -147,8 +151,8 @@ class ReversibleStage(nn.Module):
         self.backend = backend
         for name, module in self.couplings.named_modules():
             _refuse_unrepeatable(name, module)
-            drawn = isinstance(module, nn.RReLU) or (isinstance(module, _DropoutNd) and module.p)
-            if backend == "memcnn" and drawn:
+            random = isinstance(module, nn.RReLU) or (isinstance(module, _DropoutNd) and module.p)
+            if backend == "memcnn" and random:
                 msg = (
                     f"model backend 'memcnn' computes wrong gradients with dropout: found {module} "
                     f"in coupling {name}. Set dropout to 0, or choose backend 'fused'"
@@ -156,21 +160,25 @@ class ReversibleStage(nn.Module):
                 raise UserError(msg)
 
     @property
-    def undoes(self) -> bool:
-        """Whether backward of a pass that begins now will rebuild the stage's input."""
+    def inverts(self) -> bool:
+        """Whether backward of a forward pass started now reconstructs the stage's input."""
         fused = self.backend == "fused" and len(self.couplings) > 0
         return fused and self.training and torch.is_grad_enabled()
 
     def forward(
-        self, x: Tensor, *, output: Loan | None = None, total: Loan | None = None
+        self,
+        x: Tensor,
+        *,
+        output: RecomputedSkip | None = None,
+        total: RecomputedSkip | None = None,
     ) -> Tensor:
         """Run the chain.
 
         Args:
             x: `(B, C, *spatial)` with an even C.
-            output: Where the stage `undoes`, lends its output, which is not kept then.
-            total: Where it does, takes back its skip from `x`, rebuilt in backward, whose gradient
-                is asked for.
+            output: If the stage `inverts`, releases its output, which is then not stored.
+            total: If it does, restores its skip from `x`, which is reconstructed in backward and
+                must require a gradient.
 
         Returns:
             The output, of the shape of `x`, in fp32 or wider.
@@ -183,11 +191,11 @@ class ReversibleStage(nn.Module):
             return x
         x = self._stream(x)
         run = _BACKENDS[self.backend] if self.training and torch.is_grad_enabled() else _run_plain
-        loans = {"output": output, "total": total} if self.undoes else {}
-        return run(self._chain, x, **loans)
+        skips = {"output": output, "total": total} if self.inverts else {}
+        return run(self._chain, x, **skips)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """The input that `forward` maps to `y`, up to rounding; exact only without dropout."""
+        """The input that `forward` maps to `y`, up to rounding; valid only without dropout."""
         y1, y2 = self._stream(y).chunk(2, dim=1)
         for coupling in reversed(self._chain):
             y1, y2 = coupling.inverse(y1, y2)
@@ -204,7 +212,9 @@ class ReversibleStage(nn.Module):
     @staticmethod
     def _stream(x: Tensor) -> Tensor:
         if x.shape[1] % 2:
-            msg = f"a coupling splits the channels in two halves: found {x.shape[1]}, an odd number"
+            msg = (
+                f"a coupling splits the channels into two halves: found an odd number, {x.shape[1]}"
+            )
             raise ValueError(msg)
         return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -217,5 +227,5 @@ def _refuse_unrepeatable(name: str, module: nn.Module) -> None:
         what = "spectral norm changes the weight at every training pass; use weight_norm"
     else:
         return
-    msg = f"F and G of a reversible stage run twice in training, but in coupling {name} {what}"
+    msg = f"F and G of a reversible stage are recomputed in training, but in coupling {name} {what}"
     raise ValueError(msg)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semilung.models.conv import Conv3d, in_full_where_small
-from semilung.models.loan import Loan
+from semilung.models.conv import Conv3d, full_precision_if_small
 from semilung.models.reversible import ReversibleStage
+from semilung.models.skip_recompute import RecomputedSkip
 
 Conv: TypeAlias = Literal["full", "separable"]
 
@@ -25,42 +25,42 @@ that long chains invert to fp32 accuracy."""
 
 
 class ReversibleUNet3d(nn.Module):
-    r"""A 3D U-Net whose stages are reversible, so that depth costs almost no activation memory.
+    r"""3D U-Net with reversible stages, whose activation memory hardly depends on depth.
 
     Every encoder and decoder level is a `ReversibleStage` of `depth` couplings at constant
     resolution, with $F = G$ = leaky ReLU, dropout, convolution on half the channels. Between them:
     convolution of stride 2 down; 1x1 convolution, then trilinear interpolation up; skips are added.
-    The head is activation and 1x1 convolution. With backend `fused` skips are not kept for backward
-    either, which gives them back (`Loan`). After Brügger et al., "A Partially Reversible U-Net
-    for Memory-Efficient Volumetric Image Segmentation" (2019).
+    The head is activation and 1x1 convolution. With backend `fused`, skips are not stored
+    either but reconstructed in backward (`RecomputedSkip`). After Brügger et al., "A Partially
+    Reversible U-Net for Memory-Efficient Volumetric Image Segmentation" (2019).
 
-    There is no normalisation. Statistics of a sample tie each voxel's logit to all else that the
-    window holds: a net that learns on small crops then errs in larger windows, and nodules that
-    fill a millesimal of a volume are not there in its statistics. Couplings that begin near the
-    identity train well without (Zhang et al., Fixup, 2019).
+    There is no normalisation. Instance statistics make each voxel's logit depend on everything
+    else in the window: a network trained on small crops then fails in larger windows, and a nodule
+    that fills a thousandth of a volume does not appear in its statistics. Couplings initialised
+    near the identity train well without normalisation (Zhang et al., Fixup, 2019).
 
-    Any input size will do: the volume is padded at its far ends, by repeating the border, to a
-    multiple of the coarsest level's stride, and the output cropped back. Evaluation mode is a
-    plain forward pass, fit for export.
+    Any input size is accepted: the volume is padded at its far ends, by repeating the border, to a
+    multiple of the coarsest level's stride, and the output is cropped. Evaluation mode is a plain
+    forward pass, suitable for export.
 
     Args:
         in_channels: Channels of the image.
-        out_channels: Channels of the logits, each read through a sigmoid.
+        out_channels: Channels of the logits, each with a sigmoid.
         widths: Channels of each level, even, from full resolution down.
-        depth: Couplings in every encoder and decoder stage, or one number a level, from full
-            resolution down; 0 leaves a level without a stage of its own.
-        backend: How the stages train, see `ReversibleStage`.
+        depth: Couplings of every encoder and decoder stage, or one number for each level, from full
+            resolution down; with 0 a level has no stage.
+        backend: Autograd backend of the stages, see `ReversibleStage`.
         conv: `full` 3x3x3 convolution in F and G, or `separable`: depthwise 3x3x3, then pointwise.
         dropout: Probability to drop a channel inside F and G.
-        stride: Of the stem, 1 or 2. With 2 the finest level works at half the resolution, an eighth
-            of the voxels; the stem's 2x2x2 patches lose nothing where `widths[0]` is at least 8,
-            and a transposed convolution brings the logits back to full resolution.
-        prior: Foreground probability $p$ that an untrained network predicts on average; the
-            head's bias starts at $\log(p / (1 - p))$.
+        stride: Of the stem, 1 or 2. With 2 the finest level has half the resolution, an eighth of
+            the voxels; the stem's 2x2x2 patches lose no information if `widths[0]` is at least 8,
+            and a transposed convolution upsamples the logits to full resolution.
+        prior: Mean foreground probability $p$ of the untrained network; the head's bias is
+            initialised to $\log(p / (1 - p))$.
 
     Raises:
-        ValueError: An odd or missing width, a depth below 0 or not one a level, another stride, a
-            prior or dropout out of range.
+        ValueError: An odd or missing width, a negative depth or not one for each level, another
+            stride, a prior or dropout out of range.
 
     Example:
         >>> import torch
@@ -115,7 +115,7 @@ class ReversibleUNet3d(nn.Module):
         return logits[..., :X, :Y, :Z]
 
     def make_head(self, channels: int) -> nn.Sequential:
-        """A new head that reads `features` and gives `channels` maps at full resolution."""
+        """A new head from `features` to `channels` maps at full resolution."""
         last = (
             Conv3d(self.width, channels, 1)
             if self.stride == 1
@@ -124,47 +124,48 @@ class ReversibleUNet3d(nn.Module):
         return nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), last)
 
     def features(self, x: Tensor) -> Tensor:
-        """A head's input, `(B, widths[0], X', Y', Z')`.
-
-        X' is X divided by `stride`, rounded up.
-        """
+        """Input of a head, `(B, widths[0], X', Y', Z')`, where X' is X / `stride`, rounded up."""
         *_, X, Y, Z = x.shape
         multiple = self.stride * 2 ** len(self.down)
         far_ends = [side for size in (Z, Y, X) for side in (0, -size % multiple)]
-        h = _laid_out(in_full_where_small(self.stem, F.pad(x, far_ends, mode="replicate")))
+        h = _channels_last(full_precision_if_small(self.stem, F.pad(x, far_ends, mode="replicate")))
         skips = []
         for k, down in enumerate(self.down):
-            # Backward comes to the decoder's stage first, and gives back from there what the
-            # encoder's and the way down would have to keep all the while.
-            lean = self.encoder[k].undoes and self.decoder[k].undoes
-            loan = Loan(_upsampled) if lean else None
-            h = _run(self.encoder[k], h, output=loan)
+            # Backward reaches the decoder stage first, and reconstructs there what the encoder
+            # stage and the downsampling would otherwise have to store.
+            invertible = self.encoder[k].inverts and self.decoder[k].inverts
+            recomputed = RecomputedSkip(_upsampled) if invertible else None
+            h = _run(self.encoder[k], h, output=recomputed)
             if not h.requires_grad:
-                loan = None  # backward will not read it in the encoder
-            skips.append((h, loan))
-            h = loan.run(down, h) if loan else down(h)
+                recomputed = None  # backward does not read it in the encoder
+            skips.append((h, recomputed))
+            h = recomputed.run(down, h) if recomputed else down(h)
         h = _run(self.encoder[-1], h)
         for k in reversed(range(len(skips))):
-            skip, loan = skips.pop()
+            skip, recomputed = skips.pop()
             coarse = self.up[k](h).to(skip.dtype)
-            if loan:
-                loan.added(skip, coarse)
+            if recomputed:
+                recomputed.record_sum(skip, coarse)
             h = _upsampled(coarse).add_(skip)
-            del skip, coarse  # which need not outlive the sum
-            h = _run(self.decoder[k], h, total=loan)
+            del skip, coarse  # not needed after the sum
+            h = _run(self.decoder[k], h, total=recomputed)
         x_, y_, z_ = (-(-size // self.stride) for size in (X, Y, Z))
         return h[..., :x_, :y_, :z_]
 
 
 def _run(
-    stage: nn.Module, h: Tensor, *, output: Loan | None = None, total: Loan | None = None
+    stage: nn.Module,
+    h: Tensor,
+    *,
+    output: RecomputedSkip | None = None,
+    total: RecomputedSkip | None = None,
 ) -> Tensor:
-    return in_full_where_small(partial(stage, output=output, total=total), _laid_out(h))
+    return full_precision_if_small(partial(stage, output=output, total=total), _channels_last(h))
 
 
-def _laid_out(h: Tensor) -> Tensor:
+def _channels_last(h: Tensor) -> Tensor:
     if h.device.type == "cpu":
-        # Else every convolution reorders its tensors to blocks of channels, padded to 16.
+        # Otherwise every convolution reorders its tensors to blocks of channels, padded to 16.
         return h.contiguous(memory_format=torch.channels_last_3d)
     return h
 
@@ -197,10 +198,10 @@ def _branch(channels: int, conv: Conv, dropout: float) -> nn.Module:
 
 def _check(widths: Sequence[int], depths: Sequence[int], conv: str, prior: float) -> None:
     if not widths or any(width < 2 or width % 2 for width in widths):
-        msg = f"widths must be even and positive, one a level: found {list(widths)}"
+        msg = f"widths must be even and positive, one for each level: found {list(widths)}"
         raise ValueError(msg)
     if len(depths) != len(widths) or min(depths) < 0:
-        msg = f"depth is a number of couplings from 0, or one a level: found {list(depths)}"
+        msg = f"depth must be couplings from 0, one number or one a level: found {list(depths)}"
         raise ValueError(msg)
     if conv not in ("full", "separable"):
         msg = f"conv must be 'full' or 'separable': found {conv!r}"

@@ -57,7 +57,7 @@ def test_the_mode_of_an_inner_layer_changed_before_backward_raises() -> None:
         loss.backward()
 
 
-def test_a_chain_that_cannot_be_undone_is_told() -> None:
+def test_stage_that_amplifies_rounding_raises() -> None:
     """Its branches amplify, so that rounding in the output hides the input."""
     torch.manual_seed(0)
     pairs = [(nn.Conv3d(4, 4, 3, padding=1), nn.Conv3d(4, 4, 3, padding=1)) for _ in range(6)]
@@ -65,7 +65,7 @@ def test_a_chain_that_cannot_be_undone_is_told() -> None:
     with torch.no_grad():
         for conv in (m for m in loud.modules() if isinstance(m, nn.Conv3d)):
             conv.weight.mul_(5)
-    with pytest.raises(UserError, match=r"could not be undone.* fewer \(model.depth\)"):
+    with pytest.raises(UserError, match=r"could not be inverted.* fewer \(model.depth\)"):
         loud(image()).sum().backward()
 
 
@@ -96,7 +96,7 @@ def test_output_changed_before_backward_raises() -> None:
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_a_stream_of_zeros_can_be_undone(bf16: bool) -> None:
+def test_stage_inverts_a_stream_of_zeros(bf16: bool) -> None:
     """Such as a crop of air, of which rounding leaves something that is not 0."""
     x = torch.zeros(1, 8, 6, 6, 6, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):

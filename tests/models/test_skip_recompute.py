@@ -1,4 +1,4 @@
-"""Skips of the reversible U-Net that are given back by backward rather than kept."""
+"""Skips of the reversible U-Net that are reconstructed in backward instead of stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from semilung.models import ReversibleUNet3d
-from semilung.models.loan import Loan
+from semilung.models.skip_recompute import RecomputedSkip
 from semilung.types import UserError
 
 
@@ -91,19 +91,19 @@ def kept_skips(net: ReversibleUNet3d) -> list[bool]:
         ({"depth": (0, 1, 1)}, [True, False]),
     ],
 )
-def test_backward_needs_no_skip(options: dict[str, Any], kept: list[bool]) -> None:
+def test_skips_are_released_before_backward(options: dict[str, Any], kept: list[bool]) -> None:
     assert kept_skips(unet(**options)) == kept
 
 
 @pytest.mark.parametrize("how", ["usual", "drowned", "encoder in eval", "encoder frozen"])
-def test_the_graph_keeps_nothing_after_backward(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, give_back = Alive(), Loan.give_back
+def test_graph_stores_nothing_after_backward(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, restore = Alive(), RecomputedSkip.restore
 
-    def watched(self: Loan, *args: Tensor) -> None:
-        give_back(self, *args)
-        kept.add(self.returned())
+    def watched(self: RecomputedSkip, *args: Tensor) -> None:
+        restore(self, *args)
+        kept.add(self.value())
 
-    monkeypatch.setattr(Loan, "give_back", watched)
+    monkeypatch.setattr(RecomputedSkip, "restore", watched)
     net = unet()
     net.up[0].weight.data.mul_(1e6 if how == "drowned" else 1.0)
     net.encoder.train(how != "encoder in eval")
@@ -117,7 +117,7 @@ def test_the_graph_keeps_nothing_after_backward(how: str, monkeypatch: pytest.Mo
     assert kept.count() == 0
 
 
-def test_skips_of_zeros_are_given_back() -> None:
+def test_skips_of_zeros_are_reconstructed() -> None:
     net = unet(widths=(4, 8))
     with torch.no_grad():
         for part in (net.stem, net.encoder[0], net.up):
@@ -128,7 +128,7 @@ def test_skips_of_zeros_are_given_back() -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_skip_that_was_given_back_serves_as_the_one_that_was_kept(stride: int) -> None:
+def test_gradients_with_a_reconstructed_skip_equal_those_with_a_stored_one(stride: int) -> None:
     assert_same(gradients(unet(stride=stride)), gradients(unet("plain", stride=stride)))
 
 
@@ -159,7 +159,7 @@ def test_stages_of_two_modes() -> None:
     assert_same(masked(net("fused")), masked(net("plain")))
 
 
-def test_a_skip_that_the_sum_would_drown_is_kept() -> None:
+def test_skip_lost_to_rounding_in_the_sum_is_stored() -> None:
     def net(backend: str) -> ReversibleUNet3d:
         made = unet(backend, widths=(4, 8))
         made.up[0].weight.data.mul_(1e6)
@@ -206,20 +206,20 @@ def test_inside_activation_checkpointing() -> None:
     assert_same(got, gradients(unet("plain")))
 
 
-def test_a_loss_on_inner_features_is_refused() -> None:
+def test_loss_on_inner_features_raises() -> None:
     net, seen = unet(), []
     net.encoder[-1].register_forward_hook(lambda m, args, out: seen.append(out))
     net(image())
-    with pytest.raises(RuntimeError, match="loss on inner features needs model backend"):
+    with pytest.raises(RuntimeError, match="loss on inner features needs model.backend"):
         seen[0].sum().backward()
 
 
-def test_a_way_down_that_changed_before_backward_raises() -> None:
+def test_downsampling_changed_before_backward_raises() -> None:
     net = unet()
     loss = net(image()).sum()
     with torch.no_grad():
         net.down[0].weight.mul_(2.0)
-    with pytest.raises(RuntimeError, match="'weight' of a reversible net was modified in place"):
+    with pytest.raises(RuntimeError, match="'weight' of a reversible network was modified in place"):
         loss.backward()
 
 
@@ -233,18 +233,18 @@ def in_place(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("change", [noisy, in_place])
-def test_features_changed_by_a_hook_are_told(change: Callable[[Tensor], Tensor]) -> None:
+def test_features_changed_by_a_hook_raise(change: Callable[[Tensor], Tensor]) -> None:
     net = unet()
     net.encoder[0].register_forward_hook(lambda m, args, out: change(out))
-    with pytest.raises(UserError, match=r"a hook changed features.*backend checkpoint bears both"):
+    with pytest.raises(UserError, match=r"a hook changed features.*model.backend=checkpoint"):
         gradients(net)
     net = unet()
     net.decoder[0].register_forward_pre_hook(lambda m, args: (change(args[0]),))
-    with pytest.raises(UserError, match="could not be given back"):
+    with pytest.raises(UserError, match="could not be reconstructed"):
         gradients(net)
 
 
-def test_a_decoder_that_amplifies_rounding_is_told() -> None:
+def test_decoder_that_amplifies_rounding_raises() -> None:
     net = unet(widths=(8, 16), depth=4)
     with torch.no_grad():
         for part in (net.stem, net.encoder[0]):
@@ -253,7 +253,7 @@ def test_a_decoder_that_amplifies_rounding_is_told() -> None:
         for name, weight in net.decoder.named_parameters():
             weight.mul_(40.0 if name.endswith("weight") else 1.0)
         net.stem.weight.mul_(0.05)
-    with pytest.raises(UserError, match=r"could not be given back|could not be undone"):
+    with pytest.raises(UserError, match=r"could not be reconstructed|could not be inverted"):
         gradients(net)
 
 

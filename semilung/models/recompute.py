@@ -1,4 +1,4 @@
-"""Modules that run once more in backward, bit for bit, instead of keeping what they made."""
+"""Recompute a module in backward, bit for bit, instead of storing its activations."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.func import functional_call
 
 
 @dataclass(frozen=True)
-class Run:
-    """How a module ran, in enough detail to run it again bit for bit."""
+class RecordedCall:
+    """The state of a module's forward call: weights, modes, random state and precision."""
 
     module: nn.Module
     weights: Mapping[str, Tensor]
@@ -27,10 +27,10 @@ class Run:
     precision: tuple[torch.dtype, bool]
 
     @classmethod
-    def begin(cls, module: nn.Module, device: torch.device) -> Run:
-        """A run that begins now; the caller runs the module itself, under `autocast()`."""
-        # The tensors themselves, not the module's names for them: under functional_call the
-        # module holds other weights by the time of backward.
+    def record(cls, module: nn.Module, device: torch.device) -> RecordedCall:
+        """Record a call that starts now; the caller runs the module itself, under `autocast()`."""
+        # The tensors themselves, not their names: under functional_call the module holds other
+        # weights by the time of backward.
         weights, buffers = dict(module.named_parameters()), dict(module.named_buffers())
         kind = device.type
         return cls(
@@ -46,17 +46,17 @@ class Run:
         )
 
     def autocast(self) -> torch.autocast:
-        """The precision in which the module ran."""
-        # Without the cache: a run casts each weight once, and entries would outlive the run.
+        """The autocast context of the call."""
+        # Without the cache: a call casts each weight once, and entries would outlive the call.
         dtype, enabled = self.precision
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
 
-    def again(
+    def replay(
         self, z: Tensor, z_needs_grad: bool
     ) -> tuple[Tensor, Callable[[Tensor], list[Tensor | None]]]:
-        """The module's value at `z`, and the map from its gradient to those of `z` and weights."""
+        """The module's output at `z`, and its vector-Jacobian product for `z` and the weights."""
         self._check_unchanged()
-        # Detached, so that hooks on the caller's tensors see a gradient once, at the outer node.
+        # Detached, so that hooks on the caller's tensors see each gradient once, at the outer node.
         leaf = z.detach().requires_grad_(z_needs_grad)
         weights = {
             name: weight.detach().requires_grad_(trainable)
@@ -70,15 +70,15 @@ class Run:
     def _check_unchanged(self) -> None:
         if self.training != [part.training for part in self.module.modules()]:
             msg = (
-                "a part of a reversible net was switched between train and eval mode after its "
-                "forward pass and before its backward pass; call backward first"
+                "a module of a reversible network was switched between train and eval mode after "
+                "its forward pass and before its backward pass; call backward first"
             )
             raise RuntimeError(msg)
         tensors = {**self.weights, **self.buffers}
         for (name, tensor), version in zip(tensors.items(), self.versions, strict=True):
             if tensor._version != version:
                 msg = (
-                    f"{name!r} of a reversible net was modified in place between forward and "
+                    f"{name!r} of a reversible network was modified in place between forward and "
                     f"backward (version {version} became {tensor._version}), so its input can not "
                     "be recomputed; call backward before the optimizer's step"
                 )
@@ -86,15 +86,15 @@ class Run:
 
 
 def _pull_back(value: Tensor, tensors: list[Tensor]) -> Callable[[Tensor], list[Tensor | None]]:
-    """The map from the gradient of `value` to those of `tensors`; it does not hold `value`."""
+    """The vector-Jacobian product of `value` for `tensors`; it does not keep `value` alive."""
     if not value.requires_grad:
         return lambda _: [None] * len(tensors)
     dtype, edge = value.dtype, get_gradient_edge(value)
     wanted = [tensor for tensor in tensors if tensor.requires_grad]
 
     def pull_back(grad: Tensor) -> list[Tensor | None]:
-        found = iter(torch.autograd.grad((edge,), wanted, (grad.to(dtype),), allow_unused=True))
-        return [next(found) if tensor.requires_grad else None for tensor in tensors]
+        grads = iter(torch.autograd.grad((edge,), wanted, (grad.to(dtype),), allow_unused=True))
+        return [next(grads) if tensor.requires_grad else None for tensor in tensors]
 
     return pull_back
 
@@ -108,7 +108,7 @@ def _rng_states(device: torch.device) -> list[Tensor]:
 
 @contextmanager
 def _rng(device: torch.device, states: list[Tensor]) -> Iterator[None]:
-    """Draw from `states` inside, and leave the generators outside as they were."""
+    """Set the random generators to `states` inside the block, and restore them after it."""
     cpu, *others = states
     kind = device.type if others else "cuda"
     with torch.random.fork_rng(devices=[device] if others else [], device_type=kind):
