@@ -1,4 +1,4 @@
-"""Losses as pure functions of tensors, importable with torch alone.
+"""Loss functions of tensors, importable with torch alone.
 
 Every function takes its tensors first and its options by keyword, says in the argument's name
 whether it reads `logits` or `probs`, accepts 2D and 3D, and is a mean over samples of a per-sample

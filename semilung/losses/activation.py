@@ -1,4 +1,4 @@
-"""What losses share: one channel read as two classes, cross-entropy, masks, means."""
+"""Shared helpers of losses: activations, binary channels as two classes, masked means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much each pair of classes touches in a probability map."""
+"""Soft adjacency matrix of the classes in a probability map."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def soft_adjacency(probs: Tensor) -> Tensor:
     N(x) is the box of 3^d voxels about x, x included, with zeros beyond the border. As the centre
     counts, doubt between two classes in one voxel is contact too. A is symmetric.
 
-    The box means are never held whole: forward walks the sample slab by slab, backward does so
-    again. Beside `probs` and its gradient, both need a fraction of one sample.
+    The box means are never held whole: forward and backward process the sample slab by
+    slab. In addition to `probs` and its gradient, both need a fraction of one sample.
 
     Args:
         probs: p, `(B, C, *spatial)` in [0, 1], 2D or 3D; one channel stands for `(1 - p, p)`.

@@ -1,4 +1,4 @@
-"""What a scan's label teaches its crops, or a bag's label its instances."""
+"""Multiple-instance loss: cross-entropy of pooled instance logits."""
 
 from __future__ import annotations
 

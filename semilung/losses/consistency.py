@@ -1,4 +1,4 @@
-"""Agreement of two predictions of the same voxels."""
+"""Consistency loss: mean squared difference of two probability maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which classes touch in a label map: the prior of the non-adjacency loss."""
+"""Adjacency counts of a label map: the prior of the non-adjacency loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def count_adjacency(
     $$ N_{ij} = \sum_{x} \sum_{y \in N(x), y \ne x} [\, l(x) = i \,] [\, l(y) = j \,] $$
 
     N(x) is the box of 3^d voxels about x. Each touching pair is seen from both sides, so N is
-    symmetric. Voxels beyond the classes (255, -1) and beyond the border are nobody's neighbour. A
+    symmetric. Voxels beyond the classes (255, -1) and beyond the border are not neighbours. A
     pair of classes with a count of 0 has never touched. With `centre=True`, x is a neighbour of
     itself, and N is |X| 3^d times the `soft_adjacency` of the one-hot map.
 

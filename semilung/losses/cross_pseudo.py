@@ -1,4 +1,4 @@
-"""Two students that teach each other by their hard labels."""
+"""Cross pseudo supervision loss."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def dice_ce_loss(
 
     Args:
         logits: `(B, C, *spatial)`; `C = 1` is a binary foreground logit.
-        target: `(B, 1, *spatial)` class numbers; `ignore` marks voxels that count nowhere.
+        target: `(B, 1, *spatial)` class numbers; `ignore` marks voxels that are left out.
         dice_weight: w_d, at least 0.
         ce_weight: w_c, at least 0.
         ignore: The value of `target` to leave out.

@@ -1,4 +1,4 @@
-"""How unsure a prediction is."""
+"""Entropy of predictions, per voxel and as a loss."""
 
 from __future__ import annotations
 

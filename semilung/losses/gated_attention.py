@@ -1,4 +1,4 @@
-"""A bag's embedding as a learned mean of its instances' embeddings."""
+"""Gated attention pooling of instance embeddings (ABMIL)."""
 
 from __future__ import annotations
 

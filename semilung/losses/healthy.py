@@ -1,4 +1,4 @@
-"""What a healthy scan teaches: every voxel is a known negative."""
+"""Background loss of healthy scans, whose voxels are all known negatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hinge game of a discriminator and the net that it judges."""
+"""Hinge losses of adversarial training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor
 
 
 def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
-    r"""What the judged net minimises, a mean over samples and their patches.
+    r"""Generator loss, a mean over samples and their patches.
 
     $$ L_G = -\mathbb{E}[f] $$
 

@@ -1,4 +1,4 @@
-"""Classes that must not touch."""
+"""Non-adjacency loss: penalizes contact of classes that must not touch."""
 
 from __future__ import annotations
 

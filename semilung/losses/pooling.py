@@ -1,4 +1,4 @@
-"""From the logits of a bag's instances to the logit of the bag."""
+"""Pooling of instance logits to bag logits."""
 
 from __future__ import annotations
 

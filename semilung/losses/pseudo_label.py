@@ -1,4 +1,4 @@
-"""Hard labels of a confident teacher as the student's target."""
+"""Pseudo-label loss: cross-entropy against confident hard labels."""
 
 from __future__ import annotations
 

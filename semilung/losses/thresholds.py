@@ -1,4 +1,4 @@
-"""Confidence thresholds that follow what a teacher is sure of, class by class."""
+"""Self-adaptive confidence thresholds for each class (FreeMatch)."""
 
 from __future__ import annotations
 

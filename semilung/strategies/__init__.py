@@ -1,4 +1,4 @@
-"""Strategies: each in a file of its own, found by its name."""
+"""Training strategies: one file each, registered by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from semilung.strategies.base import Needs, Strategy, Term, figure, register, strategies
+from semilung.strategies.base import Needs, Strategy, Term, metric, register, strategies
 from semilung.strategies.learner import Learner, Predictor, Step, heads_of
 from semilung.strategies.teacher import EMATeacher
 
@@ -33,6 +33,8 @@ def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strat
     return strategies.build(name, options or {})
 
 
+figure = metric  # its former name, which strategies of other packages may import
+
 __all__ = [
     "EMATeacher",
     "Learner",
@@ -42,9 +44,9 @@ __all__ = [
     "Strategy",
     "Term",
     "build_strategy",
-    "figure",
     "heads_of",
     "list_strategies",
+    "metric",
     "register",
     "strategies",
 ]

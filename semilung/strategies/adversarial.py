@@ -1,4 +1,4 @@
-"""Adversarial: predictions on unlabelled crops should look like those on labelled ones."""
+"""Adversarial training: a discriminator of labelled and unlabelled predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from semilung.losses import hinge_discriminator_loss, hinge_generator_loss, probabilities
-from semilung.strategies.base import Needs, Strategy, Term, figure, register
+from semilung.strategies.base import Needs, Strategy, Term, metric, register
 from semilung.strategies.learner import Step
 from semilung.strategies.ramps import Ramp
 from semilung.types import IGNORE, UserError
@@ -94,7 +94,7 @@ class Adversarial(Strategy):
         return {
             "discriminator": Term(hinge_discriminator_loss(real, fake)),
             "student": Term(fooled, weight),
-            "discriminator_right": figure(right),
+            "discriminator_right": metric(right),
         }
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:

@@ -1,4 +1,4 @@
-"""The prior of the semantic constraint: which classes never touch in the training scans."""
+"""Prior of the non-adjacency constraint: class pairs that never touch in training scans."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_contacts(
             if beyond:
                 msg = (
                     f"the anatomy of case {case.case.case} holds the labels {beyond}, and "
-                    f"strategy 'non_adjacency' was told classes={classes}, so 0 to {classes - 1}: "
+                    f"strategy 'non_adjacency' has classes={classes}, 0 to {classes - 1}: "
                     "raise strategies.non_adjacency.classes"
                 )
                 raise UserError(msg)

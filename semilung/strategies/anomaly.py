@@ -1,4 +1,4 @@
-"""Anomaly: a head learns to see patches that do not belong into healthy anatomy."""
+"""Anomaly detection: a head that segments foreign patches in healthy anatomy."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Anomaly(Strategy):
     x' is a healthy crop into whose shape M a share α of another healthy crop was blended: by
     intensities (FPI), M soft at its edge, or by gradients (PII), which leaves no seam, M being
     0 or 1. The head predicts the share, and so scores how foreign a voxel is to its surroundings.
-    By itself the head needs no mask at all, so a run of it can be another's `init`; beside
-    the base terms it is an auxiliary head. Its map of a scan: `predict_probability(...,
+    Alone, the head needs no mask, so a run of it can be another run's `init`; with the base
+    terms it is an auxiliary head. Its map of a scan: `predict_probability(...,
     head="anomaly")`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Foreign patches: smooth random shapes, and two ways to blend what lies in them."""
+"""Foreign patches: smooth random shapes, blended by interpolation or by gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a cohort's bags can teach what a nodule is."""
+"""Checks of the cohorts of bags: both labels present, label not predictable from the cohort."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def require_both_labels(streams: Mapping[str, Sequence[PreparedCase]]) -> None:
     """Refuse bags that are all positive or all negative, or none at all.
 
     Raises:
-        UserError: Nothing to tell apart.
+        UserError: Only one label, or no bag.
     """
     labels = [bag_label(item) for cases in streams.values() for item in cases]
     remedy = (
@@ -25,15 +25,15 @@ def require_both_labels(streams: Mapping[str, Sequence[PreparedCase]]) -> None:
     if len(set(labels)) == 1:
         kind, other = ("positive", "negative") if labels[0] else ("negative", "positive")
         msg = (
-            f"strategy 'mil' learns to tell scans with nodules from scans without, and all "
+            f"strategy 'mil' classifies scans with and without nodules, but all "
             f"{len(labels)} bags of {' and '.join(streams)} scans are {kind}: there is no {other} "
             f"one. {remedy}"
         )
         raise UserError(msg)
 
 
-def warn_of_telling_cohorts(streams: Mapping[str, Sequence[PreparedCase]]) -> None:
-    """Warn where the cohort, and so the scanner, gives a bag's label away.
+def warn_of_predictive_cohorts(streams: Mapping[str, Sequence[PreparedCase]]) -> None:
+    """Warn if a bag's label can be predicted from its cohort, and so from the scanner.
 
     That is where positive and negative bags share no cohort, or where one label comes from a single
     cohort and the other label from elsewhere too.
@@ -48,9 +48,9 @@ def warn_of_telling_cohorts(streams: Mapping[str, Sequence[PreparedCase]]) -> No
     if negative.isdisjoint(positive) or 1 in (len(negative), len(positive)):
         warnings.warn(
             f"positive bags come from the cohorts {_named(positive)}, negative ones from "
-            f"{_named(negative)}: the net can learn to tell the scanner instead of the nodule, and "
-            "its bag loss will look good. Add scans of both labels from each cohort, and judge it "
-            "on a cohort that it has not seen",
+            f"{_named(negative)}: the network can learn the scanner instead of the nodule, and its "
+            "bag loss will look good. Add scans of both labels from each cohort, and evaluate on "
+            "a cohort that was not trained on",
             stacklevel=2,
         )
 

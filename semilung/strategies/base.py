@@ -1,4 +1,4 @@
-"""The whole contract of a strategy.
+"""The contract of a strategy.
 
 A strategy turns a step's data into named, weighted loss terms. It sees images, masks and the
 student's outputs, never the optimizer, the loader, the logger, the config, devices or files.
@@ -31,14 +31,14 @@ VIEWS = ("weak", "strong", "bag")
 FIELDS = ("mask", "anatomy", "bag_label")
 
 
-def figure(value: Tensor) -> Term:
-    """A term that is logged and teaches nothing: a share, a threshold, an alarm's measure."""
+def metric(value: Tensor) -> Term:
+    """A term that is logged and not trained on: a share, a threshold, an accuracy."""
     return Term(value.detach().float(), 0.0)
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a strategy must find in the data before training starts.
+    """Streams, views, fields and heads that a strategy reads; checked before training.
 
     Attributes:
         views: Stream to the views it reads (`weak`, `strong`, `bag`); it must hold cases.
@@ -48,7 +48,7 @@ class Needs:
         teacher: Whether it reads the EMA teacher.
 
     Raises:
-        ValueError: A stream, view or field that there is not.
+        ValueError: An unknown stream, view or field.
     """
 
     views: Mapping[str, tuple[str, ...]]
@@ -71,11 +71,11 @@ def _require(what: str, named: object, known: tuple[str, ...]) -> None:
 
 
 class Strategy(nn.Module):
-    """A way of learning, as a module without the student.
+    """Base class of strategies: a module without the student that returns loss terms.
 
-    What it owns (a discriminator, a prior, a second student) are submodules and buffers, so they
-    move, save and load with it. Subclasses take keyword-only options, set `needs`, and write
-    `terms`; the hooks are there for those that need them.
+    Its own parts (a discriminator, a prior, a second student) are submodules and buffers, so they
+    move, save and load with it. Subclasses take keyword-only options, set `needs` and implement
+    `terms`; the hooks are optional.
     """
 
     needs: Needs
@@ -92,9 +92,9 @@ class Strategy(nn.Module):
         """
 
     def before_training(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
-        """Called before the first step of a new training, not when it resumes: learn priors here.
+        """Called before the first step of a new training, not on resume: estimate a prior here.
 
-        What is learnt belongs into buffers, so that it is saved.
+        Store it in buffers, so that it is saved.
 
         Args:
             streams: The training cases of each stream that the strategies read.
@@ -104,10 +104,10 @@ class Strategy(nn.Module):
         """Called after each optimizer step; the teacher has moved already."""
 
     def after_validation(self, metrics: Mapping[str, float]) -> None:
-        """Called with the validation's figures, for controllers of weights."""
+        """Called with the metrics of a validation, for controllers of weights."""
 
     def score(self, metrics: Mapping[str, float]) -> float | None:
-        """What `best.pt` is picked by, the larger the better, for a strategy with its own rule."""
+        """Score that `best.pt` maximizes, for a strategy with its own criterion."""
         return None
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:

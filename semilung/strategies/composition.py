@@ -1,4 +1,4 @@
-"""Anatomy and nodules as one probability map."""
+"""Joint class probabilities of anatomy and nodules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semilung.types import IGNORE
 def compose_known(nodule: Tensor, anatomy: Tensor, classes: int) -> Tensor:
     """`[one_hot(anatomy) * (1 - p), p]`, all zero where the anatomy is unknown.
 
-    One tensor of all classes is made, and no one-hot beside it.
+    Allocates one tensor of all classes, and no one-hot tensor.
 
     Args:
         nodule: p, `(B, 1, *spatial)` in [0, 1].

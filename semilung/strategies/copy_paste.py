@@ -1,4 +1,4 @@
-"""Bidirectional copy-paste: labelled and unlabelled crops swap a box, and the labels with it."""
+"""Bidirectional copy-paste: labelled and unlabelled crops exchange a box and its labels."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class CopyPaste(Strategy):
     M is 0 in a box at a random place and 1 around it. The student learns both mixes: where a voxel
     stems from the labelled crop, by its mask; where it stems from the unlabelled one, by the
     teacher's hard label where that is sure, and this part weighs `unlabelled_weight`. Each part is
-    a loss of its own over its own voxels. Every nodule that the teacher is sure of is kept: the
-    largest component alone, as for an organ, would teach that there is one nodule a lung.
+    a loss of its own over its own voxels. All confident nodules are kept: keeping only the largest
+    component, as for an organ, would teach that a lung has one nodule.
 
     Args:
-        weight: Final weight of the term; the ramp keeps an untaught teacher's labels out.
+        weight: Final weight of the term; the ramp keeps labels of an untrained teacher out.
         rampup: Share of the training over which the weight grows.
-        unlabelled_weight: Weight of the pseudo-labelled part beside the labelled part's 1.
+        unlabelled_weight: Weight of the pseudo-labelled part; the labelled part has 1.
         threshold: Least confidence of a pseudo-labelled voxel, in [0, 1]; others are ignored. Up
             to 1/2 all voxels count, as published.
         box: Edge of the box as a share of the crop's, in (0, 1).

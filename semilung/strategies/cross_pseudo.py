@@ -1,4 +1,4 @@
-"""Cross pseudo supervision: two students of different weights teach each other."""
+"""Cross pseudo supervision: two students with different initial weights."""
 
 from __future__ import annotations
 

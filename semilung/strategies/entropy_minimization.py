@@ -1,4 +1,4 @@
-"""Entropy minimisation: the student is sure of itself on unlabelled crops."""
+"""Entropy minimization on unlabelled crops."""
 
 from __future__ import annotations
 

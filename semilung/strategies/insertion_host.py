@@ -1,4 +1,4 @@
-"""What a crop offers to an inserted nodule: where lung is, its noise, a place, the blending."""
+"""Host crops of inserted nodules: lung region, noise level, placement and blending."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WALL_HU = -400.0
 AIR_HU = -955.0
 AIR_MARGIN_MM = 3.0
 STRUCTURE_MM = 1.0
-"""Blur by which noise is told from structure."""
+"""Width of the blur that separates noise from structure."""
 
 LARGEST_CORRELATION = 0.75
 """Of neighbouring voxels' noise; beyond it, structure is taken for noise."""

@@ -1,4 +1,4 @@
-"""Real nodules: cut out of labelled crops, turned, zoomed, and fitted to another crop's noise."""
+"""Real nodules: cut from labelled crops, rotated, zoomed and matched to the host's noise."""
 
 from __future__ import annotations
 

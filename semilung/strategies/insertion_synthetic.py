@@ -1,4 +1,4 @@
-"""Drawn nodules: shaped and textured ellipsoids of three kinds."""
+"""Synthetic nodules: textured ellipsoids, solid, part-solid or ground-glass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The instances of bags: what the student says of each crop, in bounded memory."""
+"""Instance embeddings and scores of bags, computed in chunks with bounded memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def describe_bags(
     chunk: int,
     voxel_share: float,
 ) -> Instances:
-    """Run the real crops of all bags through the student and keep what a bag is judged by.
+    """Embeddings and scores of the real crops of all bags.
 
     Where there are more crops than `chunk`, each chunk runs under a checkpoint of its own: forward
     keeps its crops, embeddings and scores, and backward runs it again. So memory is one chunk's,

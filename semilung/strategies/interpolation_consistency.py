@@ -1,4 +1,4 @@
-"""Interpolation consistency: a prediction of mixed crops is the mix of their predictions."""
+"""Interpolation consistency training."""
 
 from __future__ import annotations
 

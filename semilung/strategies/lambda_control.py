@@ -1,4 +1,4 @@
-"""The controller of the semantic constraint's weight, a small state machine without torch."""
+"""Controller of the non-adjacency weight: a state machine without torch."""
 
 from __future__ import annotations
 

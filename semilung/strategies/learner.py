@@ -1,4 +1,4 @@
-"""The learner: student, teacher and strategies as the one module that is trained."""
+"""The learner: student, teacher and strategies in the one module that is trained."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Learner(nn.Module):
             strategy.after_step(progress)
 
     def after_validation(self, metrics: Mapping[str, float]) -> None:
-        """Hand the validation's figures to the strategies' controllers."""
+        """Pass the metrics of a validation to the strategies' controllers."""
         for _, strategy in self._each():
             strategy.after_validation(metrics)
 
@@ -144,7 +144,7 @@ class Learner(nn.Module):
             strategy.before_training(streams)
 
     def score(self, metrics: Mapping[str, float], default: str) -> float:
-        """What `best.pt` is picked by: a strategy's own rule, or the figure named `default`."""
+        """Score that `best.pt` maximizes: a strategy's own, or the metric named `default`."""
         own = [strategy.score(metrics) for _, strategy in self._each()]
         return next((score for score in own if score is not None), metrics[default])
 

@@ -1,4 +1,4 @@
-"""Mean teacher: the student agrees with its own moving average on unlabelled crops."""
+"""Mean teacher: consistency with the moving average of the student on unlabelled crops."""
 
 from __future__ import annotations
 

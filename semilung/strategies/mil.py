@@ -1,4 +1,4 @@
-"""Multiple instances: a scan's label teaches its crops, and the voxels in them."""
+"""Multiple-instance learning: a scan label supervises crops and voxels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from semilung.data import PreparedCase
 from semilung.losses import GatedAttention, bag_loss, pool_instances
-from semilung.strategies.bag_cohorts import require_both_labels, warn_of_telling_cohorts
-from semilung.strategies.base import Needs, Strategy, Term, figure, register
+from semilung.strategies.bag_cohorts import require_both_labels, warn_of_predictive_cohorts
+from semilung.strategies.base import Needs, Strategy, Term, metric, register
 from semilung.strategies.instances import Instances, describe_bags
 from semilung.strategies.learner import Step
 from semilung.strategies.ramps import Ramp
@@ -34,13 +34,13 @@ class MIL(Strategy):
     voxel head too: in a healthy scan it lowers the loudest voxels of the loudest crops. S pools the
     scores of a bag's real instances to the bag's logit: `top_k`, `log_sum_exp`, `noisy_or` (see
     `pool_instances`), or `attention`: gated attention a over the embeddings, with S = g(Σ a h) for
-    the first term and S = Σ a s for the second, where a is held fixed, as it could else escape a
-    false alarm by looking away.
+    the first term and S = Σ a s for the second, where a is detached, since it could otherwise
+    lower the loss by ignoring the false positive.
 
     y is 0 of healthy scans, and of weak and labelled ones what the manifest says. A mean over the
     bags of all streams there are. Crops run through the student `chunk` at a time, see
-    `describe_bags`. Beside the loss stands what knowing nothing but the share of positive bags
-    reaches, `base_rate`: a bag head that does not beat it has learnt nothing from the images.
+    `describe_bags`. `base_rate` is the loss of the constant prediction of the share of positive
+    bags: a bag head that does not beat it has learnt nothing from the images.
 
     Args:
         weight: w, the final weight of the bag term.
@@ -102,10 +102,10 @@ class MIL(Strategy):
         """Refuse bags of one label only, and warn where the cohort gives the label away."""
         bags = {stream: streams[stream] for stream in STREAMS if streams.get(stream)}
         require_both_labels(bags)
-        warn_of_telling_cohorts(bags)
+        warn_of_predictive_cohorts(bags)
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`bag` and `voxels`; figures `base_rate`, `p_positive` and `p_negative`."""
+        """`bag` and `voxels`; metrics `base_rate`, `p_positive` and `p_negative`."""
         batches = [step.batch(stream) for stream in STREAMS if step.has(stream)]
         found = describe_bags(
             step.student,
@@ -153,8 +153,8 @@ class MIL(Strategy):
         )
         probability = bag.detach().sigmoid()
         of = {"p_negative": probability[label == 0], "p_positive": probability[label == 1]}
-        means = {name: figure(values.mean()) for name, values in of.items() if len(values)}
-        return {"base_rate": figure(known), **means}
+        means = {name: metric(values.mean()) for name, values in of.items() if len(values)}
+        return {"base_rate": metric(known), **means}
 
 
 def _loss(logits: Tensor, label: Tensor, mask: Tensor) -> Tensor:

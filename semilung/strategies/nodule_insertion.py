@@ -1,4 +1,4 @@
-"""Nodule insertion: healthy lungs with inserted nodules are labelled data with exact masks."""
+"""Nodule insertion: healthy crops with inserted nodules as labelled data with exact masks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semilung.losses import dice_ce_loss
-from semilung.strategies.base import Needs, Strategy, Term, figure, register
+from semilung.strategies.base import Needs, Strategy, Term, metric, register
 from semilung.strategies.insertion_host import Insert, blended, find_place, study
 from semilung.strategies.insertion_real import Cut, cut_out, fitted
 from semilung.strategies.insertion_synthetic import draw_ellipsoid
@@ -94,7 +94,7 @@ class NoduleInsertion(Strategy):
         loss = dice_ce_loss(step.student(images)["logits"], labels)
         weight = self.ramp(step.progress)
         held = labels.flatten(1).any(1).float().mean()
-        return {"inserted": Term(loss, weight), "inserted_share": figure(held)}
+        return {"inserted": Term(loss, weight), "inserted_share": metric(held)}
 
     @torch.no_grad()
     def insert(self, step: Step) -> tuple[Tensor, Tensor]:

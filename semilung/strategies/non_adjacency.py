@@ -1,4 +1,4 @@
-"""The semantic constraint of healthy anatomy: classes that never touch must not touch."""
+"""Non-adjacency constraint: classes that never touch in healthy anatomy must not touch."""
 
 from __future__ import annotations
 

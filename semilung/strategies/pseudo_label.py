@@ -1,4 +1,4 @@
-"""Pseudo-labels: what a labeller is sure of on the weak view teaches the strong one."""
+"""Pseudo-labelling: confident labels of the weak view supervise the strong view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semilung.losses import (
     probabilities,
     pseudo_label_loss,
 )
-from semilung.strategies.base import Needs, Strategy, Term, figure, register
+from semilung.strategies.base import Needs, Strategy, Term, metric, register
 from semilung.strategies.learner import Step
 from semilung.strategies.ramps import Ramp
 from semilung.types import IGNORE
@@ -44,9 +44,9 @@ class PseudoLabel(Strategy):
     moved once a step.
 
     Where nodules are rare, pseudo-labels may turn into "background everywhere", and the student
-    with them. Once the weight has grown, a warning tells so when their foreground share falls below
-    a share a of the labelled masks'. Labelled crops are drawn around nodules and unlabelled ones
-    are not, so a has to be small.
+    with them. Once the weight has grown, a warning is printed when their foreground share falls
+    below a share a of the labelled masks'. Labelled crops are drawn around nodules and unlabelled
+    ones are not, so a has to be small.
 
     Args:
         weight: w, the final weight of the term, at least 0.
@@ -132,12 +132,12 @@ class PseudoLabel(Strategy):
             self.alarm.see(confident_share, foreground, step.batch("labelled")["mask"])
         terms = {
             "pseudo_label": Term(loss, self.ramp(step.progress)),
-            "confident_share": figure(confident_share),
-            "foreground_share": figure(foreground / confident_share.clamp(min=1e-12)),
+            "confident_share": metric(confident_share),
+            "foreground_share": metric(foreground / confident_share.clamp(min=1e-12)),
         }
         if self.adaptive:
-            terms["threshold_background"] = figure(thresholds[0])
-            terms["threshold_foreground"] = figure(thresholds[1])
+            terms["threshold_background"] = metric(thresholds[0])
+            terms["threshold_foreground"] = metric(thresholds[1])
         return terms
 
     def thresholds(self) -> Tensor:

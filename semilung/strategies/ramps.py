@@ -1,4 +1,4 @@
-"""How a weight grows during training."""
+"""Ramp-up of a loss weight during training."""
 
 from __future__ import annotations
 

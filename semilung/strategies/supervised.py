@@ -1,4 +1,4 @@
-"""The base of every strategy: masks where there are any, silence where it is healthy."""
+"""Supervised terms: masks of labelled crops, background on healthy crops."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from semilung.testing.problem import DECAY, SIZE, Factory, Kind, named, tiny_bat
 from semilung.types import Batch
 
 METRICS = {"val/dice": 0.5, "val/healthy_fp_components": 1.0, "val/healthy_fp_mm3": 40.0}
-"""What a validation finds, as controllers are told of it."""
+"""Metrics of a validation, as controllers receive them."""
 
 
 def check_strategy(strategy: str | Sequence[str] | Factory) -> None:
@@ -224,7 +224,7 @@ def check_unequal_batches(make: Factory) -> None:
 
 
 def check_parameters_in_graph(make: Factory) -> None:
-    """Beside the base terms, every parameter is in the graph of each step, whatever the batch.
+    """With the base terms, every parameter is in the graph of each step, for any batch.
 
     With several processes, gradients are averaged once all have come; one that stays out stops the
     training. Multiply by a zero weight instead of leaving a term out.
@@ -302,17 +302,17 @@ def _seeded(learner: Learner, batch: Batch) -> dict[str, Term]:
     return terms
 
 
-def _require_same(one: Learner, batch: Batch, two: Learner, other: Batch, fault: str) -> None:
+def _require_same(one: Learner, batch: Batch, two: Learner, other: Batch, difference: str) -> None:
     """Two steps give the same values, weights and gradients, bit by bit."""
     first, second = _seeded(one, batch), _seeded(two, other)
     for name, term in first.items():
         same = torch.equal(term.value, second[name].value) and term.weight == second[name].weight
-        assert same, f"{name} {fault}"
+        assert same, f"{name} {difference}"
     gradients = (
         _flat(_gradients(one, first, every=True)),
         _flat(_gradients(two, second, every=True)),
     )
-    assert torch.equal(*gradients), f"the gradient {fault}"
+    assert torch.equal(*gradients), f"the gradient {difference}"
 
 
 def _sum(terms: dict[str, Term]) -> Tensor:

@@ -116,7 +116,7 @@ class Declared(dict[str, Any]):
 
 @dataclass(frozen=True)
 class TinyCase:
-    """Stands for a prepared case: lung with a nodule in it, chest wall beside."""
+    """A small stand-in for a prepared case: lung with a nodule, next to the chest wall."""
 
     case: Case
     files: dict[str, Path]

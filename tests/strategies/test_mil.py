@@ -9,7 +9,7 @@ import torch
 
 from semilung.data import Case
 from semilung.strategies import Learner
-from semilung.strategies.bag_cohorts import require_both_labels, warn_of_telling_cohorts
+from semilung.strategies.bag_cohorts import require_both_labels, warn_of_predictive_cohorts
 from semilung.strategies.instances import describe_bags, top_voxels
 from semilung.strategies.mil import MIL
 from semilung.testing import check_strategy, tiny_batch, tiny_learner, tiny_student
@@ -298,7 +298,7 @@ def test_cohorts_that_give_the_label_away_are_named(positive, negative, warns):
     }
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_telling_cohorts(streams)
+        warn_of_predictive_cohorts(streams)
     assert bool(caught) == warns
     for name in positive + negative if warns else "":
         assert f"'{name}'" in str(caught[0].message)

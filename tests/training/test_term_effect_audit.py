@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from semilung.strategies import Learner, Strategy, Term
-from semilung.strategies.base import Needs, figure
+from semilung.strategies.base import Needs, metric
 from semilung.training.audits import audit_term_effect, is_moment, measure_gradients
 
 BATCH = {"labelled": {"weak": torch.ones(1, 1, 1, 1, 1)}}
@@ -43,7 +43,7 @@ class Pull(Strategy):
         value = self.factor * (out.detach() if self.detached else out)
         if self.own is not None:
             value = value * self.own
-        return {"term": Term(value, self.weight), "note": figure(out)}
+        return {"term": Term(value, self.weight), "note": metric(out)}
 
 
 def learner(**strategies):

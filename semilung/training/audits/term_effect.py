@@ -66,7 +66,7 @@ def measure_gradients(
 
     Returns:
         `gradients/<term>`, NaN at weight 0, and `own_gradients/<term>` where the strategy has
-        parameters. A term without graph and weight is a figure for the log, and left out.
+        parameters. A term without graph and weight is a logged metric, and left out.
     """
     twin = copy.deepcopy(learner)
     devices = {p.device for p in twin.parameters() if p.device.type == "cuda"}
