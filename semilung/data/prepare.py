@@ -34,7 +34,7 @@ from semilung.data.volume import (
 )
 from semilung.types import IGNORE, UserError
 
-VERSION = 4
+VERSION = 5
 """Part of every key: raised when the same parameters come to mean another entry."""
 
 FOREGROUND_VOXELS = 256

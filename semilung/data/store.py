@@ -1,9 +1,9 @@
-"""Prepared volumes on disk: one blosc2 file a field, a checksum a chunk, crops at random access."""
+"""Prepared volumes on disk: a blosc2 file a field, checksums of all it holds, crops at random."""
 
 from __future__ import annotations
 
 import fcntl
-import math
+import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -88,7 +88,10 @@ def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
     Args:
         path: Where, ending in `.b2nd`.
         data: `(X, Y, Z)` int16 or uint8.
-        meta: Plain values, lists and bytes.
+        meta: Plain values, lists and bytes; every number is finite.
+
+    Raises:
+        UserError: The disk refuses, or a number of `meta` is not finite.
     """
     with whole_file(path, suffix=".b2nd") as temporary, _disk_errors():
         chunks = tuple(min(CHUNK, n) for n in data.shape)
@@ -103,7 +106,25 @@ def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
         )
         numbers = range(array.schunk.nchunks)
         sums = np.array([zlib.crc32(array.schunk.get_chunk(i)) for i in numbers], np.uint32)
-        array.schunk.vlmeta["semilung"] = {**meta, "crc32": sums.tobytes()}
+        layout = {"shape": list(data.shape), "dtype": data.dtype.str}
+        record = {"meta": meta, **layout, "crc32": sums.tobytes()}
+        try:
+            array.schunk.vlmeta["semilung"] = {**record, "checksum": _checksum(record)}
+        except ValueError as error:
+            raise UserError(
+                f"{path}: a number of the metadata is not finite ({error}); check the affine of "
+                "the volume that it was prepared from"
+            ) from error
+
+
+def _checksum(record: dict[str, Any]) -> int:
+    """CRC-32 of a record's values, which no damage to how they are packed can leave unnoticed.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(record, default=bytes.hex, allow_nan=False, sort_keys=True)
+    return zlib.crc32(text.encode())
 
 
 @contextmanager
@@ -150,25 +171,26 @@ def open_entry(path: Path) -> Entry:
     """
     try:
         array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
-        meta = dict(array.schunk.vlmeta["semilung"])
-        entry = Entry(path, array, meta, np.frombuffer(meta.pop("crc32"), np.uint32))
-        _require_layout(entry)
+        record = dict(array.schunk.vlmeta["semilung"])
+        if record.pop("checksum", None) != _checksum(record):
+            raise ValueError("its metadata are not what was written")
+        _require_layout(array, record)
+        checksums = np.frombuffer(record["crc32"], np.uint32)
     except Exception as error:  # blosc2 has no error of its own for a damaged file
         remedy = "delete the file, if it exists, and run `semilung data prepare` again"
         raise UserError(
             f"{path}: the cached volume cannot be opened ({error}); {remedy}"
         ) from error
-    return entry
+    return Entry(path, array, record["meta"], checksums)
 
 
-def _require_layout(entry: Entry) -> None:
-    """Refuse a shape, chunks or number type other than what `write_entry` writes."""
-    shape, array = entry.shape, entry.array
+def _require_layout(array: Any, record: dict[str, Any]) -> None:
+    """Refuse a header that takes the chunks for other voxels than `write_entry` was given."""
+    shape = tuple(record["shape"])
     chunks = tuple(min(CHUNK, n) for n in shape)
-    count = math.prod(-(-n // c) for n, c in zip(shape, chunks, strict=True))
-    known = array.dtype in (np.dtype(np.int16), np.dtype(np.uint8)) and array.chunks == chunks
-    if not known or count != len(entry.checksums):
-        raise ValueError(f"{array.dtype} {shape} in {array.chunks} is not what was written")
+    layout = (array.shape, array.dtype.str, array.chunks, array.blocks)
+    if layout != (shape, record["dtype"], chunks, chunks):
+        raise ValueError(f"{array.dtype} {array.shape} in {array.chunks} is not what was written")
 
 
 def read_crop(entry: Entry, start: Shape, size: Shape) -> NDArray[Any]:
