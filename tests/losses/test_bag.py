@@ -198,6 +198,16 @@ class TestBagLoss:
         torch.testing.assert_close(loss, torch.stack(singles).mean())
 
     @every_pooling
+    def test_masked_instances_are_as_if_left_out(self, options):
+        logits, label = random_bags(), torch.tensor([1, 0, 1])
+        mask = torch.arange(7) < torch.tensor([[7], [4], [2]])
+        padded = bag_loss(torch.where(mask, logits, 50.0), label, mask=mask, **options)
+        singles = [
+            bag_loss(logits[b : b + 1, mask[b]], label[b : b + 1], **options) for b in range(3)
+        ]
+        torch.testing.assert_close(padded, torch.stack(singles).mean())
+
+    @every_pooling
     @pytest.mark.parametrize("label", [0, 1])
     def test_an_empty_bag_adds_nothing(self, options, label):
         logits = random_bags(bags=2).requires_grad_()

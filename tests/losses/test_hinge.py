@@ -46,3 +46,13 @@ def test_extremes_of_half_precision(dtype):
     scores = torch.full((300, 300), 1e4, dtype=dtype)
     assert hinge_discriminator_loss(-scores, scores).item() == pytest.approx(2e4, rel=1e-2)
     assert hinge_generator_loss(scores).item() == pytest.approx(-1e4, rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_losses_of_half_precision_scores_are_single_precision(dtype):
+    # The means 1 + 2/3 and 2/3, which half precision rounds to 1.667 and bfloat16 to 1.664.
+    real, fake = torch.tensor([1.0, 0, -1], dtype=dtype), torch.tensor([-1.0, -1, 1], dtype=dtype)
+    assert hinge_discriminator_loss(real, real).item() == pytest.approx(2, rel=1e-6)
+    assert hinge_discriminator_loss(real, fake).item() == pytest.approx(1 + 2 / 3, rel=1e-6)
+    assert hinge_discriminator_loss(-fake, -real).item() == pytest.approx(2 / 3 + 1, rel=1e-6)
+    assert hinge_generator_loss(fake).item() == pytest.approx(1 / 3, rel=1e-6)

@@ -35,6 +35,26 @@ class TestDiceCE:
         other[:, :, 0] = 1e4
         assert dice_ce_loss(logits, target) == dice_ce_loss(other, target)
 
+    def test_golden_with_ignored_voxels(self):
+        # Probabilities 1/2 (or 1/3) everywhere, one voxel of four ignored, s = 1; the Dice terms
+        # 1 - (2 * 1 + 1) / (3/2 + 2 + 1) = 1/3 and 1 - (2/3 + 1) / (3/3 + 1 + 1) = 4/9.
+        target = torch.tensor([1, 1, 255, 0]).view(1, 1, 2, 2)
+        binary = dice_ce_loss(torch.zeros(1, 1, 2, 2), target)
+        assert binary.item() == pytest.approx(1 / 3 + math.log(2))
+        target = torch.tensor([1, 0, 255, 0]).view(1, 1, 2, 2)
+        three = dice_ce_loss(torch.zeros(1, 3, 2, 2), target)
+        assert three.item() == pytest.approx(4 / 9 + math.log(3))
+
+    @pytest.mark.parametrize("channels", [1, 2, 4])
+    def test_ignored_voxels_are_as_if_cut_out(self, channels):
+        logits, target = random_logits(channels, size=(60,)), random_target(channels, size=(60,))
+        for samples in (slice(0, 1), slice(1, 2)):
+            hidden = target[samples].clone()
+            hidden[:, :, ::3] = 255
+            kept = hidden[0, 0] != 255
+            cut = dice_ce_loss(logits[samples][..., kept], target[samples][..., kept])
+            torch.testing.assert_close(dice_ce_loss(logits[samples], hidden), cut)
+
     def test_not_even_a_nan_counts_where_it_is_ignored(self):
         logits, target = random_logits(1), random_target(1)
         target[:, :, 0] = 255
@@ -131,6 +151,13 @@ class TestHealthy:
         logits = torch.tensor([0.0, -50, -50, -50]).view(1, 1, 2, 2)
         assert healthy_loss(logits).item() == pytest.approx(math.log(2) / 4)
         assert healthy_loss(logits, hardest=0.25).item() == pytest.approx(math.log(2))
+
+    @pytest.mark.parametrize(("hardest", "count"), [(0.1, 1), (0.4, 2), (0.5, 2), (0.51, 3)])
+    def test_hardest_share_is_rounded_up_to_whole_voxels(self, hardest, count):
+        # -log p_0 of the logits is next to 40, 30, 20 and 10.
+        logits = torch.tensor([10.0, 40, 20, 30]).view(1, 1, 2, 2)
+        expected = sum([40, 30, 20][:count]) / count
+        assert healthy_loss(logits, hardest=hardest).item() == pytest.approx(expected)
 
     def test_has_gradient_where_soft_dice_has_none(self):
         logits = torch.full((1, 1, 8, 8, 8), -2.0, requires_grad=True)

@@ -110,6 +110,14 @@ def test_confidence_at_the_threshold_counts():
     assert confident_mask(torch.full((1, 1, 1, 1), 0.75), 0.75).all()
 
 
+def test_thresholds_of_0_and_1_are_allowed_one_by_one_and_a_class():
+    q = torch.tensor([0.0, 0.25, 0.75, 1.0]).view(1, 1, 4, 1)
+    assert confident_mask(q, 1.0).flatten().tolist() == [True, False, False, True]
+    assert confident_mask(q, torch.tensor([1.0, 0.0])).flatten().tolist() == [
+        True, False, True, True
+    ]  # fmt: skip
+
+
 @given(st.floats(0, 1), st.floats(0, 1))
 @settings(max_examples=25, deadline=None)
 def test_a_higher_threshold_keeps_fewer(low, high):
