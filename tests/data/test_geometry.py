@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +26,14 @@ def test_turns_and_flips_reach_all_48_poses_and_only_move_voxels():
     poses = {geometry(data, order=1).tobytes() for geometry in draws(config, count=600)}
     assert len(poses) == 48
     assert all(sorted(np.frombuffer(p, data.dtype)) == list(range(512)) for p in poses)
+
+
+def test_every_choice_of_flips_is_equally_likely():
+    config = AugmentConfig(quarter_turns=False, affine_probability=0.0)
+    counts = Counter(geometry.flips for geometry in draws(config, count=800))
+    # 100 of each of 8 are expected, with a standard deviation of 9.4
+    assert len(counts) == 8
+    assert 60 < min(counts.values()) <= max(counts.values()) < 140
 
 
 def test_nothing_asked_is_identity():
@@ -177,3 +188,46 @@ def test_the_zoom_is_the_matrixs():
     geometry = draws(config, count=1)[0]
     assert geometry.zoom == pytest.approx(2)
     np.testing.assert_allclose(geometry.matrix, np.eye(3) / 2)
+
+
+QUIET = AugmentConfig(
+    strong_shift_hu=0.0,
+    strong_contrast=0.0,
+    strong_gamma=(1.0, 1.0),
+    strong_noise_hu=0.0,
+    strong_blur_voxels=(1e-3, 1e-3),
+    cutout_holes=0,
+)
+"""A strong view that changes nothing."""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"strong_shift_hu": 80.0},
+        {"strong_contrast": 0.2},
+        {"strong_gamma": (1.2, 1.5)},
+        {"strong_noise_hu": 50.0},
+        {"strong_blur_voxels": (0.5, 1.0)},
+        {"cutout_holes": 3},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+@pytest.mark.parametrize(("probability", "low", "high"), [(0, 0, 0), (0.5, 10, 30), (1, 40, 40)])
+def test_each_change_of_the_strong_view_comes_at_the_asked_rate(change, probability, low, high):
+    crop = np.random.default_rng(0).uniform(0.3, 0.6, (8, 8, 8)).astype(np.float32)
+    config = replace(QUIET, strong_probability=float(probability), **change)
+    views = Views(config, window_hu=WINDOW, size=crop.shape)
+    made = [views.make("strong", crop, seed=seed)[0].numpy() for seed in range(40)]
+    assert low <= sum(not np.allclose(view, crop, atol=1e-5) for view in made) <= high
+
+
+def test_occluded_boxes_have_every_edge_from_half_the_largest_on():
+    crop = np.random.default_rng(0).uniform(0.3, 0.6, (12, 12, 12)).astype(np.float32)
+    config = replace(QUIET, strong_probability=1.0, cutout_holes=1, cutout_share=0.5)
+    views = Views(config, window_hu=WINDOW, size=crop.shape)
+    edges = set()
+    for seed in range(60):
+        change = np.abs(views.make("strong", crop, seed=seed)[0].numpy() - crop)
+        edges |= set((np.ptp(np.argwhere(change > 1e-4), axis=0) + 1).tolist())
+    assert edges == {3, 4, 5, 6}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -8,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semilung.data.manifest import Case
-from semilung.data.splits import apply_label_budget, assign_splits, keep_healthy
+from semilung.data.splits import (
+    apply_label_budget,
+    assign_splits,
+    keep_healthy,
+    read_splits,
+)
 from semilung.types import ROLES, UserError
 
 
@@ -148,3 +154,36 @@ def test_weak_needs_a_scan_level_label():
         apply_label_budget(
             [case(i, split="train") for i in range(2)], labelled=1, rest="weak", seed=0
         )
+
+
+def test_saved_splits_come_back(tmp_path):
+    saved = {
+        "a": {"split": "train", "role": "labelled"},
+        "b": {"split": "test", "role": "healthy"},
+    }
+    (tmp_path / "splits.json").write_text(json.dumps(saved))
+    assert read_splits(tmp_path / "splits.json") == saved
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"split": "train", "role": "oracle"},
+        {"split": "holdout", "role": "labelled"},
+        {"split": "train"},
+        {"role": "labelled"},
+        "train",
+        None,
+    ],
+)
+def test_saved_splits_with_a_case_of_no_split_or_role_are_refused(tmp_path, row):
+    saved = {"a": {"split": "train", "role": "labelled"}, "b": row}
+    (tmp_path / "splits.json").write_text(json.dumps(saved))
+    with pytest.raises(UserError, match=r"splits\.json holds no splits and roles"):
+        read_splits(tmp_path / "splits.json")
+
+
+def test_saved_splits_that_are_a_list_are_refused(tmp_path):
+    (tmp_path / "splits.json").write_text("[]")
+    with pytest.raises(UserError, match=r"splits\.json holds no splits and roles"):
+        read_splits(tmp_path / "splits.json")
