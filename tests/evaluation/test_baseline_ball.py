@@ -29,6 +29,11 @@ def test_the_best_radius_is_found():
     assert ball.dice > 0.95
 
 
+def test_best_ball_off_the_middle_says_where_it_lies():
+    truth = content_blind_ball((15, 15, 21), (5, 8.5, 6), 3.0, (1, 1, 0.5))
+    assert best_ball([truth], (1, 1, 0.5), (2, 3, 4), (5, 8.5, 6)) == ((5.0, 8.5, 6.0), 3.0, 1.0)
+
+
 def test_masks_must_agree_in_shape_and_exist():
     with pytest.raises(UserError, match="masks of one shape"):
         best_ball([], (1, 1, 1), (2,), (1, 1, 1))

@@ -121,6 +121,16 @@ def test_no_such_convention(wrong):
         apply_empty_policy(CASES, wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "hint"), [("nnU-Net", "; did you mean nnunet?"), ("monia", "; did you mean monai?"),
+                        ("zero", "")]
+)  # fmt: skip
+def test_a_misspelt_convention_is_answered_with_the_nearest(wrong, hint):
+    with pytest.raises(UserError) as error:
+        apply_empty_policy(CASES, wrong)
+    assert str(error.value).endswith(f"got {wrong!r}{hint}")
+
+
 def test_the_convention_is_no_part_of_a_training():
     asked = TrainConfig(evaluation=EvaluationConfig("nnunet"))
     assert run_name(asked) == run_name(TrainConfig())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,6 +219,19 @@ def test_the_table_is_printed_whole(report):
     assert "0.652" in text  # (1 + 0.956 + 0) / 3
     assert "lesions >= 20 mm" in text
     assert "nan" not in text
+
+
+@pytest.mark.parametrize(("terminal", "columns"), [(True, 70), (False, 120)])
+def test_the_table_is_as_wide_as_the_terminal_or_120_columns(
+    report, terminal, columns, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    summary = summarise(report)
+    summary["unit"] = "x" * 150  # wider than any screen
+    print_table(summary)
+    border = capsys.readouterr().out.splitlines()[0]
+    assert len(border) == columns
 
 
 def test_no_case_a_case_twice_and_a_case_without_reference(cases, tmp_path):
