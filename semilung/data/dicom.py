@@ -117,7 +117,4 @@ def _step(
         msg = f"{folder}: its {len(slices)} slices are not evenly spaced: {gaps.min():.3g} to"
         msg += f" {gaps.max():.3g} mm apart, in the middle {np.median(gaps):.3g} mm"
         raise UserError(f"{msg}. Is one missing, or there twice? Copy the series again")
-    if step @ across < 0.999 * step_mm:
-        msg = f"{folder}: its slices are sheared (the gantry was tilted)"
-        raise UserError(f"{msg}; resample the scan to an upright grid and give it as NIfTI")
     return step

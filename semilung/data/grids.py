@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from nibabel.spaces import vox2out_vox
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from semilung.data.grid_checks import MAX_VOXELS, SHEAR_DEGREES, shear_degrees
 from semilung.data.resample import resample_onto
-from semilung.data.volume import MAX_VOXELS, Header, Shape, Volume, to_ras
+from semilung.data.volume import Header, Shape, Volume, to_ras
 from semilung.types import UserError
 
 MARGIN = 2
@@ -39,6 +41,30 @@ def at_spacing(header: Header | Volume, spacing_mm: tuple[float, float, float]) 
     # Continuous index -0.5 is the outer corner in both grids.
     affine[:3, 3] += (header.affine[:3, :3] - affine[:3, :3]) @ np.full(3, -0.5)
     return Header((x, y, z), affine)
+
+
+def straightened(volume: Volume, *, fill: float) -> Volume:
+    """A CT whose axes are sheared on a grid along the patient's axes, any other as it is.
+
+    Surface distances, smoothing, rotations and zooms in mm all take axes to be at right angles.
+    The grid covers the volume, and its voxels have the edges of `spacing_of`; linear.
+
+    Args:
+        volume: Of a tilted gantry, or not.
+        fill: Value of the grid's corners, which the sheared volume does not reach.
+
+    Raises:
+        UserError: The grid would have more than `MAX_VOXELS`.
+    """
+    if shear_degrees(volume.affine) <= SHEAR_DEGREES:
+        return volume
+    (x, y, z), affine = vox2out_vox((volume.shape, volume.affine), volume.spacing_mm)
+    if x * y * z > MAX_VOXELS:
+        raise UserError(
+            f"a sheared volume of {volume.shape} voxels makes {x} x {y} x {z} at right angles; the "
+            f"limit is {MAX_VOXELS}. Repair the header"
+        )
+    return resample_onto(volume, (x, y, z), affine, order=1, fill=fill)
 
 
 def boxed(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:

@@ -17,7 +17,14 @@ from scipy import ndimage
 
 from semilung.data.config import DataConfig
 from semilung.data.faults import intensity_fault, label_fault
-from semilung.data.grids import at_spacing, boxed, classes_onto, image_onto, instances_onto
+from semilung.data.grids import (
+    at_spacing,
+    boxed,
+    classes_onto,
+    image_onto,
+    instances_onto,
+    straightened,
+)
 from semilung.data.lungs import BLOCK, find_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
 from semilung.data.parallel import run_jobs
@@ -259,7 +266,7 @@ def prepared_image(
     """
     if (fault := intensity_fault(source.data)) is not None:
         raise UserError(f"{name}: {fault}")
-    volume = to_ras(source)
+    volume = straightened(to_ras(source), fill=config.clip_hu[0])
     lungs = find_lungs(volume) if config.crop_to_lungs else None
     if lungs is not None:
         volume = boxed(volume, lung_box(lungs, volume, config.lung_margin_mm))

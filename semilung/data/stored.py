@@ -61,7 +61,10 @@ class Stored:
             UserError: More than `MAX_BYTES`, or than the file can hold.
         """
         needed = self.offset + self.bytes
-        told = f"{self.path}: the header announces {self.shape} voxels, {needed} bytes"
+        told = (
+            f"{self.path}: the header announces {self.shape} voxels from byte {self.offset} on, "
+            f"{needed} bytes in all"
+        )
         if self.offset < 0:
             raise UserError(f"{told}, that begin before the file does; repair the header")
         if needed > MAX_BYTES:

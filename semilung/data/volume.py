@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import nibabel as nib
 import numpy as np
@@ -17,28 +16,22 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 
 from semilung.data.dicom import files_of_series, open_series
+from semilung.data.grid_checks import SHEAR_DEGREES, checked_affine, checked_shape, shear_degrees
+from semilung.data.grid_checks import Affine as Affine
+from semilung.data.grid_checks import Shape as Shape
 from semilung.data.metaimage import open_metaimage
-from semilung.data.nifti import open_nifti
+from semilung.data.nifti import nifti_header, open_nifti
+from semilung.data.nifti_forms import carry_forms
 from semilung.data.nrrd import open_nrrd
 from semilung.data.placed import Voxels
 from semilung.files import whole_file
 from semilung.types import UserError
 
-Shape: TypeAlias = tuple[int, int, int]
-Affine: TypeAlias = NDArray[np.float64]
+TRUNCATED = (OSError, EOFError, zlib.error)
+"""What a reader raises where a file ends too early, or its checksum does not hold."""
 
-MAX_VOXELS = 2**30
-"""More voxels than this (2 GiB as int16) are refused before any is read, or made by resampling."""
-
-VOXEL_MM = (1e-3, 1e3)
-"""Edges of a voxel that are believed; no scanner is finer or coarser."""
-
-FAR_MM = 1e6
-"""An origin further away than this is no place of a patient."""
-
-
-DAMAGE = (OSError, EOFError, ValueError, OverflowError, TypeError, zlib.error, HeaderDataError)
-"""What a damaged file may raise in a reader, which is not the reader's fault."""
+INVALID = (ValueError, OverflowError, TypeError, HeaderDataError)
+"""What it raises where a header's values make no sense."""
 
 
 class Header(NamedTuple):
@@ -84,31 +77,40 @@ class Volume:
 
 
 def spacing_of(affine: Affine) -> tuple[float, float, float]:
-    """Voxel edge lengths in mm: the norms of the affine's first three columns."""
-    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    """Voxel edge lengths in mm, whose product is a voxel's volume.
+
+    They are the norms of the affine's first three columns; of a sheared grid those of the voxel
+    made right-angled (for a tilted gantry the slices' distance, not their slanted step).
+
+    Example:
+        >>> tilted = np.diag([1.0, 1.0, 3.0, 1.0])
+        >>> tilted[1, 2] = 1.5
+        >>> spacing_of(tilted)
+        (1.0, 1.0, 3.0)
+    """
+    if shear_degrees(affine) > SHEAR_DEGREES:
+        x, y, z = np.abs(np.diag(np.linalg.qr(affine[:3, :3]).R))
+    else:
+        x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return (float(x), float(y), float(z))
 
 
 def read_volume(path: str | os.PathLike[str]) -> Volume:
     """Read a scan or mask in its own orientation and its own number type (HU for a CT).
 
+    A sheared grid (of a tilted gantry) is read as it lies, with a warning, in every format.
+
     Args:
         path: A file of one of `READERS`, or the folder of a CT's DICOM series.
 
     Raises:
         UserError: The file is missing, unreadable, truncated, empty, not 3D, of absurd size, too
-            large for the memory, or its affine is not finite, singular or absurd.
+            large for the memory, or its affine is not finite, singular or no CT's.
     """
     path = Path(path)
     source, header = _open(path)
-    try:
+    with _explained(path, "voxels"):
         data = source.voxels().reshape(header.shape)
-    except DAMAGE as error:
-        msg = f"{path}: the voxels cannot be read, the file is truncated or damaged ({error})"
-        raise UserError(f"{msg}; copy or convert it again") from error
-    except MemoryError as error:
-        msg = f"{path}: its {math.prod(header.shape)} voxels do not fit in memory"
-        raise UserError(msg) from error
     return Volume(data, header.affine)
 
 
@@ -141,20 +143,50 @@ def stem_of(path: Path) -> str:
     return name[: len(name) - len(_suffix(path))]
 
 
-def write_volume(path: str | os.PathLike[str], data: NDArray[Any], affine: ArrayLike) -> None:
+def write_volume(
+    path: str | os.PathLike[str],
+    data: NDArray[Any],
+    affine: ArrayLike,
+    *,
+    like: Path | None = None,
+) -> None:
     """Write a NIfTI atomically, with nothing in the header but the grid (no name, no date).
 
     The file appears under its name only when it is whole; booleans become uint8.
+
+    Args:
+        path: A name that ends in `.nii` or `.nii.gz`.
+        data: `(X, Y, Z)`.
+        affine: `(4, 4)`, voxel indices to RAS+ mm; written as qform and sform, both with code 1
+            (scanner), the qform only where it can express the affine.
+        like: The volume whose grid this is. Where it is a NIfTI, both of its forms, their codes,
+            its `pixdim` and its unit of length are taken over as they stand, so that the result
+            lies on it in every viewer, whichever form that follows.
     """
     path = Path(path)
     suffix = _suffix(path)
-    if suffix not in {".nii", ".nii.gz"}:
+    if suffix not in NIFTI:
         raise UserError(f"{path}: volumes are written as .nii or .nii.gz, not {suffix or 'that'!r}")
     data = data.astype(np.uint8) if data.dtype == np.bool_ else data
-    image = nib.Nifti1Image(data, np.asarray(affine, np.float64), dtype=data.dtype)
-    image.header.set_xyzt_units("mm")
+    header = nib.Nifti1Header()
+    header.set_data_dtype(data.dtype)
+    header.set_data_shape(data.shape)
+    if like is not None and _suffix(like) in NIFTI:
+        carry_forms(nifti_header(like), header)
+    else:
+        _set_forms(header, data.shape, np.asarray(affine, np.float64))
+    image = nib.Nifti1Image(data, None, header, dtype=data.dtype)
     with whole_file(path, suffix=suffix) as temporary:
         nib.save(image, temporary)
+
+
+def _set_forms(header: nib.Nifti1Header, shape: tuple[int, ...], affine: Affine) -> None:
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, 1)
+    header.set_qform(affine, 1)
+    x, y, z = shape
+    if not same_grid(Header((x, y, z), header.get_qform()), Header((x, y, z), affine)):
+        header["qform_code"] = 0  # a slight shear, which a quaternion cannot express
 
 
 def to_ras(volume: Volume) -> Volume:
@@ -174,16 +206,35 @@ def to_ras(volume: Volume) -> Volume:
 def _open(path: Path) -> tuple[Source, Header]:
     """Open by suffix, or as a series, and check the grid."""
     reader = open_series if _is_folder(path) else _reader_of(path)
-    try:
+    with _explained(path, "header"):
         source = reader(path)
-        raw_shape, affine = source.stored.shape, source.affine
-    except DAMAGE as error:
-        msg = f"{path}: the header cannot be read, the file is truncated or damaged ({error})"
-        raise UserError(f"{msg}; copy or convert it again") from error
+    shape, affine = source.stored.shape, source.affine
+    return source, Header(checked_shape(path, shape), checked_affine(path, affine))
+
+
+@contextmanager
+def _explained(path: Path, part: str) -> Iterator[None]:
+    """Say what is the matter with a file: it is cut off, its values are invalid, or too many."""
+    try:
+        yield
+    except TRUNCATED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(
+                f"{path}: the {part} cannot be read: {error.strerror}; check the file and its disk"
+            ) from error
+        raise UserError(
+            f"{path}: the {part} cannot be read, the file is truncated or damaged ({error}); copy "
+            f"it again"
+        ) from error
+    except INVALID as error:
+        raise UserError(
+            f"{path}: the {part} cannot be read: {error}; repair the header, or write the file "
+            f"again with the program that made it"
+        ) from error
     except MemoryError as error:
-        msg = f"{path}: the header announces more than fits in memory; is it damaged?"
-        raise UserError(msg) from error
-    return source, Header(_checked_shape(path, raw_shape), _checked_affine(path, affine))
+        raise UserError(
+            f"{path}: the {part} cannot be read: it does not fit in memory. Is the header damaged?"
+        ) from error
 
 
 def _is_folder(path: Path) -> bool:
@@ -207,35 +258,6 @@ def _reader_of(path: Path) -> Callable[[Path], Source]:
     return READERS[suffix]
 
 
-def _checked_shape(path: Path, raw: tuple[int, ...]) -> Shape:
-    shape = raw[:3] if all(n == 1 for n in raw[3:]) else raw
-    if len(shape) != 3:
-        raise UserError(f"{path}: a 3D volume is wanted, found shape {raw}; split it into volumes")
-    if min(shape) < 1:
-        raise UserError(f"{path}: the volume is empty, its shape is {raw}")
-    if math.prod(shape) > MAX_VOXELS:
-        limit = f"the limit is {MAX_VOXELS} voxels"
-        raise UserError(f"{path}: the header announces shape {raw}, {limit}; is it damaged?")
-    x, y, z = (int(n) for n in shape)
-    return (x, y, z)
-
-
-def _checked_affine(path: Path, affine: Affine) -> Affine:
-    if not np.isfinite(affine).all():
-        raise UserError(f"{path}: the affine has values that are not finite; repair the header")
-    edges = np.abs(affine[:3, :3]).max(axis=0)
-    if edges.min() == 0:
-        raise UserError(f"{path}: the affine is singular (a voxel of zero size); repair the header")
-    (low, high), found = VOXEL_MM, ", ".join(f"{mm:g}" for mm in edges)
-    if edges.min() < low or edges.max() > high or np.abs(affine[:3, 3]).max() > FAR_MM:
-        msg = f"{path}: voxels of {found} mm at {affine[:3, 3].tolist()} are no scan's"
-        raise UserError(f"{msg}; repair the header")
-    if abs(np.linalg.det(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))) < 1e-2:
-        msg = f"{path}: the affine is singular: its axes all but lie in a plane"
-        raise UserError(f"{msg}; repair the header")
-    return affine
-
-
 def _suffix(path: Path) -> str:
     name = path.name.lower()
     return next((s for s in sorted(READERS, key=len, reverse=True) if name.endswith(s)), "")
@@ -249,7 +271,10 @@ READERS: dict[str, Callable[[Path], Source]] = {
     ".nrrd": open_nrrd,
     ".nhdr": open_nrrd,
 }
-"""Suffix to opener, which raises `UserError` or one of `DAMAGE`."""
+"""Suffix to opener, which raises `UserError`, or one of `TRUNCATED` or `INVALID`."""
+
+NIFTI = {".nii", ".nii.gz"}
+"""What is written, and carries two transforms."""
 
 DETACHED = {".mhd", ".mha", ".nrrd", ".nhdr"}
 """Formats whose header may name another file for its voxels."""

@@ -126,7 +126,7 @@ def predict_files(
             volumes[PSEUDO] = confident_labels(mask, found, confident)
         for what, volume in volumes.items():
             written.append(out / f"{name}_{what}.nii.gz")
-            write_volume(written[-1], volume.data, volume.affine)
+            write_volume(written[-1], volume.data, volume.affine, like=scan)
         done[name] = scan
     if confident is not None and done:
         written.append(write_manifest(out, done))

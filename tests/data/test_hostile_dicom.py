@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from semilung.data import DataConfig
 from semilung.data.prepare import prepared_image
-from semilung.data.volume import read_header, read_volume
+from semilung.data.volume import read_header, read_volume, spacing_of
 from semilung.types import UserError
 
 SHAPE = (6, 5, 4)
@@ -130,7 +130,7 @@ def test_positions_rounded_to_a_tenth_of_a_millimetre_are_even(tmp_path):
 
 
 @pytest.mark.parametrize("degrees", [4, 20])
-def test_a_tilted_gantry_is_told(tmp_path, degrees):
+def test_read_header_of_a_tilted_series_is_sheared_as_it_lies(tmp_path, degrees):
     tilt = Rotation.from_euler("x", degrees, degrees=True).as_matrix()[:2]
     folder = write_series(tmp_path / "scan", HU, orientation=tilt)
     for path in folder.iterdir():
@@ -138,8 +138,15 @@ def test_a_tilted_gantry_is_told(tmp_path, degrees):
         z = float(slice_.ImagePositionPatient[2])
         slice_.ImagePositionPatient = [-100, 50, z]
         slice_.save_as(path)
-    with pytest.raises(UserError, match="gantry was tilted"):
-        read_header(folder)
+    with pytest.warns(UserWarning, match=rf"sheared by {degrees}\.0 degrees .*gantry tilted"):
+        header = read_header(folder)
+    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    columns = np.array([[-0.7, 0, 0], [0, -0.8 * cosine, -0.8 * sine], [0, 0, 2.5]])
+    # the step of these slices is as long as their distance was before the positions were set
+    columns[2] *= cosine
+    np.testing.assert_allclose(header.affine[:3, :3].T, columns, atol=1e-6)
+    product = np.prod(spacing_of(header.affine))
+    assert product == pytest.approx(abs(np.linalg.det(header.affine)))
 
 
 def test_a_deflated_file_is_not_unpacked(tmp_path):

@@ -16,7 +16,7 @@ from small_cohort import LPS
 from semilung.data import DataConfig
 from semilung.data.prepare import prepared_image
 from semilung.data.stored import MAX_BYTES
-from semilung.data.volume import READERS, read_header, read_volume, write_volume
+from semilung.data.volume import READERS, Volume, read_header, read_volume, write_volume
 from semilung.types import UserError
 
 SHAPE = (4, 5, 6)
@@ -169,7 +169,7 @@ def test_a_flipped_bit_of_a_compressed_scan_is_told(tmp_path):
         ({"dim": [3, -4, 5, 6, 1, 1, 1, 1]}, "empty"),
         ({"dim": [3, 0, 5, 6, 1, 1, 1, 1]}, "empty"),
         ({"dim": [9, 4, 5, 6, 1, 1, 1, 1]}, "header"),
-        ({"scl_slope": 2, "scl_inter": np.inf}, "truncated or damaged"),
+        ({"scl_slope": 2, "scl_inter": np.inf}, "invalid intercept inf; repair"),
     ],
 )
 def test_absurd_headers(tmp_path, fields, word):
@@ -179,16 +179,17 @@ def test_absurd_headers(tmp_path, fields, word):
 
 
 def test_a_coarse_header_is_not_resampled_into_the_sky(tmp_path):
-    write_volume(tmp_path / "a.nii", DATA - 900, np.diag([500.0, 500.0, 500.0, 1.0]))
+    coarse = Volume(DATA - 900, np.diag([500.0, 500.0, 500.0, 1.0]))
     with pytest.raises(UserError, match=r"2000 x 2500 x 3000 voxels; the limit is"):
-        prepared_image(read_volume(tmp_path / "a.nii"), DataConfig(), name="a")
+        prepared_image(coarse, DataConfig(), name="a")
 
 
-def test_rgb_voxels_with_a_scale_are_told(tmp_path):
+@pytest.mark.parametrize("slope", [0.0, 2.0])
+def test_read_volume_of_rgb_voxels_names_their_type(tmp_path, slope):
     rgb = np.dtype([(c, "u1") for c in "RGB"])
-    content = header(dtype=rgb, scl_slope=2.0) + bytes(360)
+    content = header(dtype=rgb, scl_slope=slope) + bytes(360)
     (tmp_path / "a.nii").write_bytes(content)
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="voxels of type RGB are no numbers"):
         read_volume(tmp_path / "a.nii")
 
 

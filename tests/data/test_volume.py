@@ -108,7 +108,7 @@ def test_four_dimensions_are_refused_and_a_trailing_one_is_dropped(tmp_path):
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "finite"), (0.0, "singular")])
 def test_broken_affine(tmp_path, value, word):
     image = nib.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4))
-    image.header["sform_code"] = 1
+    image.header["sform_code"], image.header["vox_offset"] = 1, 352
     image.header["srow_x"] = [value, 0, 0, 0]
     (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(4 + 54))
     with pytest.raises(UserError, match=word):
@@ -119,6 +119,7 @@ def test_a_bomb_is_refused_by_its_header(tmp_path):
     header = nib.Nifti1Header()
     header.set_data_dtype(np.uint8)
     header.set_data_shape((30000, 30000, 30000))
+    header["vox_offset"] = 352
     with gzip.open(tmp_path / "a.nii.gz", "wb") as stream:
         stream.write(header.binaryblock + bytes(100))
     with pytest.raises(UserError, match="limit"):

@@ -108,6 +108,25 @@ def test_small_findings_are_dropped_by_their_volume_on_the_scan(tmp_path: Path):
     assert not none.data.any()
 
 
+@pytest.mark.filterwarnings("ignore:.*sheared")
+@pytest.mark.parametrize(("least", "some"), [(0.97, True), (1.03, False)])
+def test_predict_scan_sheared_finding_lies_and_measures_as_it_is(tmp_path: Path, least, some):
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    affine[1, 2] = 3 * np.tan(np.radians(30))
+    hu = np.full((24, 24, 24), -1000, np.int16)
+    hu[8:16, 7:17, 8:16] = 100
+    write_volume(tmp_path / "scan.nii", hu, affine)
+    truth = hu > -300
+    probability = predict_scan(Bright(), tmp_path / "scan.nii", CONFIG, WINDOW)[1]
+    found = probability.data > WINDOW.threshold
+    assert (found & truth).sum() * 2 / (found.sum() + truth.sum()) > 0.85
+    volume_mm3 = found.sum() * abs(np.linalg.det(affine))  # 13 % less than edges multiply to
+    config = replace(WINDOW, min_volume_mm3=least * volume_mm3)
+    mask = predict_scan(Bright(), tmp_path / "scan.nii", CONFIG, config)[0]
+    np.testing.assert_array_equal(mask.affine, affine.astype(np.float32))
+    assert mask.data.any() == some
+
+
 def test_a_missing_scan_is_named(tmp_path: Path):
     with pytest.raises(UserError, match="nowhere"):
         predict_scan(Bright(), tmp_path / "nowhere.nii.gz", CONFIG, WINDOW)

@@ -133,7 +133,7 @@ def _write(files: tuple[Path, Path], *, lungs: LungFinder | None) -> None:
     if (fault := intensity_fault(volume.data)) is not None:
         raise UserError(f"{image}: {fault}")
     known = None if lungs is None else lungs(volume)
-    write_volume(target, label_anatomy(volume, lungs=known), volume.affine)
+    write_volume(target, label_anatomy(volume, lungs=known), volume.affine, like=image)
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -11,7 +11,7 @@ from semilung.data.anatomy.classes import ANATOMY
 from semilung.data.anatomy.lung_region import aerated_lungs, air_of, closed_region
 from semilung.data.anatomy.morphology import Mask, Spacing, components, dilated, medians
 from semilung.data.anatomy.vessels import find_vessels
-from semilung.data.grids import at_spacing, classes_onto, image_onto
+from semilung.data.grids import at_spacing, classes_onto, image_onto, straightened
 from semilung.data.volume import Header, Volume, to_ras
 
 FINEST_MM = 1.0
@@ -33,7 +33,7 @@ def label_anatomy(volume: Volume, *, lungs: Mask | None = None) -> NDArray[np.ui
     Returns:
         `(X, Y, Z)` labels of `ANATOMY`; 0 where nothing is certain, such as gas in the bowel.
     """
-    ras = to_ras(volume)
+    ras = straightened(to_ras(volume), fill=AIR_LIMITS_HU[0])
     work = image_onto(ras, _working_grid(ras), fill=AIR_LIMITS_HU[0])
     hu = np.clip(work.data, *AIR_LIMITS_HU).astype(np.float32)
     extent_mm = np.array(work.spacing_mm) * work.shape
