@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from semilung.data.placed import Placed, lps_affine
 from semilung.data.stored import Stored
-from semilung.data.text_header import beside, floats, header_block, text
+from semilung.data.text_header import (
+    beside,
+    floats,
+    header_block,
+    sizes_of,
+    text,
+    warn_of_default,
+)
+from semilung.data.units import unit_mm
 from semilung.types import UserError
 
 TYPES = {
@@ -28,6 +36,13 @@ TYPES = {
 
 _LINE = re.compile(rb"[ \t]*([^=\r\n]+?)[ \t]*=[ \t]*([^\r\n]*?)[ \t]*\r?\n")
 _WANTED = {"NDims": "3", "ElementNumberOfChannels": "1", "HeaderSize": "0"}
+_BYTE_ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+_PLACE = (
+    ("ElementSpacing", ("ElementSize",), "1 1 1"),
+    ("TransformMatrix", ("Rotation", "Orientation"), "1 0 0 0 1 0 0 0 1"),
+    ("Offset", ("Position", "Origin"), "0 0 0"),
+)
+"""Fields, their other names, and what MetaIO takes where there is none."""
 _FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -36,7 +51,6 @@ def open_metaimage(path: Path) -> Placed:
 
     Raises:
         UserError: It is no MetaImage that is read here, or promises more than its file can hold.
-        ValueError: A field is damaged.
     """
     fields, end = _fields(path)
     for name, wanted in _WANTED.items():
@@ -47,41 +61,53 @@ def open_metaimage(path: Path) -> Placed:
     if kind not in TYPES:
         msg = f"{path}: voxels of type {kind!r} are not read, only {', '.join(TYPES)}"
         raise UserError(f"{msg}; convert the file to NIfTI")
-    if not _flag(_one_of(fields, "BinaryData") or "True"):
+    if not _flag(path, fields, "BinaryData", default=True):
         raise UserError(f"{path}: voxels written as text are not read; convert the file to NIfTI")
-    big = _flag(_one_of(fields, "BinaryDataByteOrderMSB", "ElementByteOrderMSB") or "False")
-    x, y, z = (int(n) for n in fields["DimSize"].split())
+    order = (
+        "BinaryDataByteOrderMSB" if "BinaryDataByteOrderMSB" in fields else "ElementByteOrderMSB"
+    )
+    big = _flag(path, fields, order, default=False)
+    shape = sizes_of(path, "DimSize", fields["DimSize"])
+    if len(shape) != 3:
+        raise UserError(f"{path}: DimSize is {shape}, where NDims says 3; repair the header")
     name, local = fields["ElementDataFile"], fields["ElementDataFile"].upper() == "LOCAL"
-    packed = _flag(fields.get("CompressedData", "False"))
+    packed = _flag(path, fields, "CompressedData", default=False)
     stored = Stored(
         path if local else beside(path, name),
-        (x, y, z),
+        shape,
         np.dtype((">" if big else "<") + TYPES[kind]),
         packing="zlib" if packed else "",
         packed_at=end if local else 0,
     )
     stored.weigh()
-    return Placed(stored, _affine(fields))
+    return Placed(stored, _affine(path, fields))
 
 
-def _affine(fields: dict[str, str]) -> NDArray[np.float64]:
-    """`TransformMatrix` holds the directions of the axes one after the other, in LPS."""
-    spacing = _one_of(fields, "ElementSpacing", "ElementSize")
-    directions = _one_of(fields, "TransformMatrix", "Rotation", "Orientation")
-    if spacing is None or directions is None:
-        raise ValueError("it has no ElementSpacing, or no TransformMatrix")
-    axes = floats(directions, 9).reshape(3, 3) * floats(spacing, 3)[:, None]
-    return lps_affine(axes, floats(_one_of(fields, "Offset", "Position", "Origin") or "0 0 0", 3))
+def _affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
+    """`TransformMatrix` holds the directions of the axes one after the other, in LPS.
+
+    What is missing is 1 mm, the identity and 0, as MetaIO takes it, with a warning.
+    """
+    values, missing = {}, []
+    for name, others, default in _PLACE:
+        field = next((word for word in (name, *others) if word in fields), None)
+        missing += [] if field else [name]
+        value = fields[field] if field else default
+        values[name] = floats(path, field or name, value, len(default.split()))
+    warn_of_default(path, missing, "1 mm, axes along left, posterior and superior, origin at 0")
+    spacing, origin = values["ElementSpacing"], values["Offset"]
+    mm = unit_mm(path, "DistanceUnits", fields.get("DistanceUnits", "mm"))
+    axes = values["TransformMatrix"].reshape(3, 3) * spacing[:, None]
+    return lps_affine(axes * mm, origin * mm)
 
 
-def _flag(said: str) -> bool:
-    if said.lower() not in _FLAGS:
-        raise ValueError(f"True or False is wanted, found {said[:80]!r}")
-    return _FLAGS[said.lower()]
-
-
-def _one_of(fields: dict[str, str], *names: str) -> str | None:
-    return next((fields[name] for name in names if name in fields), None)
+def _flag(path: Path, fields: dict[str, str], name: str, *, default: bool) -> bool:
+    value = fields.get(name, str(default))
+    if value.lower() not in _FLAGS:
+        raise UserError(
+            f"{path}: {name} is {value[:80]!r}, where True or False is wanted; repair the header"
+        )
+    return _FLAGS[value.lower()]
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:

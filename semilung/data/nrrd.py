@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from semilung.data.nrrd_space import TO_LPS, spatial_axes, units_mm
 from semilung.data.placed import Placed, lps_affine
 from semilung.data.stored import Packing, Stored
 from semilung.data.text_header import (
@@ -16,7 +16,9 @@ from semilung.data.text_header import (
     beside,
     floats,
     header_block,
+    sizes_of,
     text,
+    warn_of_default,
 )
 from semilung.types import UserError
 
@@ -33,20 +35,12 @@ TYPES = {
     "f8": ("double",),
 }
 
-TO_LPS = {
-    "left-posterior-superior": (1, 1, 1),
-    "right-anterior-superior": (-1, -1, 1),
-    "left-anterior-superior": (1, -1, 1),
-    "lps": (1, 1, 1),
-    "ras": (-1, -1, 1),
-    "las": (1, -1, 1),
-}
-
 _PACKINGS: dict[str, Packing] = {"raw": "", "gzip": "gzip", "gz": "gzip"}
 _ORDERS = {"little": "<", "big": ">"}
 _NAMES = {name: code for code, names in TYPES.items() for name in names}
 _T = TypeVar("_T")
 _MAGIC = re.compile(r"NRRD000[1-5]\r?")
+_LINE = re.compile(r"([^:]+)(: |:=)(.*)")
 _END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -55,7 +49,6 @@ def open_nrrd(path: Path) -> Placed:
 
     Raises:
         UserError: It is no NRRD that is read here, or promises more than its file can hold.
-        ValueError: A field is damaged.
     """
     fields, end = _fields(path)
     kind = _known(path, fields, "type", _NAMES)
@@ -66,9 +59,13 @@ def open_nrrd(path: Path) -> Placed:
             raise UserError(f"{path}: a {name} is not read; convert the file to NIfTI")
     order = "<" if kind.endswith("1") else _known(path, fields, "endian", _ORDERS)
     voxels = fields.get("data file", fields.get("datafile"))
-    sizes = tuple(int(n) for n in fields["sizes"].split())
+    sizes = sizes_of(path, "sizes", fields["sizes"])
     if fields.get("dimension", "") != str(len(sizes)):
-        raise ValueError(f"{fields.get('dimension')} dimensions, and sizes {fields['sizes']!r}")
+        raise UserError(
+            f"{path}: dimension is {fields.get('dimension')}, but sizes are {fields['sizes']!r}; "
+            f"repair the header"
+        )
+    sizes, directions = spatial_axes(path, fields, sizes)
     stored = Stored(
         path if voxels is None else beside(path, voxels),
         sizes,
@@ -77,9 +74,11 @@ def open_nrrd(path: Path) -> Placed:
         packed_at=end if voxels is None else 0,
     )
     stored.weigh()
-    axes: NDArray[np.float64] = floats(fields["space directions"], 9).reshape(3, 3)
-    origin = floats(fields.get("space origin", "0 0 0"), 3)
-    return Placed(stored, lps_affine(axes * signs, origin * signs))
+    axes = floats(path, "space directions", directions, 9).reshape(3, 3)
+    warn_of_default(path, [] if "space origin" in fields else ["space origin"], "0")
+    origin = floats(path, "space origin", fields.get("space origin", "0 0 0"), 3)
+    to_mm = signs * units_mm(path, fields)
+    return Placed(stored, lps_affine(axes * to_mm, origin * to_mm))
 
 
 def _known(path: Path, fields: dict[str, str], name: str, known: dict[str, _T]) -> _T:
@@ -91,13 +90,15 @@ def _known(path: Path, fields: dict[str, str], name: str, known: dict[str, _T]) 
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
-    """`field: value` lines up to an empty one, comments and `key:=value` left out; their end."""
+    """`field: value` lines up to an empty one, `key:=value` as `key:=`, no comments; their end."""
     block = header_block(path)
     found = _END.search(block)
     head, end = (block[: found.start()], found.end()) if found else (block, len(block))
     magic, *lines = text(head).split("\n")
-    parted = (line.partition(": ") for line in lines if not line.startswith("#"))
-    fields = {name.strip().lower(): value.strip() for name, mark, value in parted if mark}
+    parts = (_LINE.match(line) for line in lines if not line.startswith("#"))
+    fields = {
+        part[1].strip().lower() + part[2].strip(": "): part[3].strip() for part in parts if part
+    }
     if not _MAGIC.fullmatch(magic) or not {"sizes", "space directions"} <= set(fields):
         msg = f"{path}: the header cannot be read: this is no NRRD with sizes, space directions"
         raise UserError(f"{msg} and space; without them nobody knows how the scan lies")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semilung.types import UserError
+
+_BRACKETS = str.maketrans("(),", "   ")
 
 HEADER_BYTES = 2**20
 """A header's text ends within so many bytes; no more is looked at."""
@@ -24,16 +28,49 @@ def text(header: bytes) -> str:
     return header.decode("utf-8", "surrogateescape")
 
 
-def floats(text: str, count: int) -> NDArray[np.float64]:
-    """So many numbers, parted by spaces or commas, brackets left out.
+def floats(path: Path, field: str, value: str, count: int) -> NDArray[np.float64]:
+    """So many numbers of a field, parted by spaces or commas, brackets left out.
 
     Raises:
-        ValueError: More, fewer, or something else.
+        UserError: More, fewer, or something else.
     """
-    found = np.array(text.translate(str.maketrans("(),", "   ")).split(), np.float64)
-    if len(found) != count:
-        raise ValueError(f"{count} numbers are wanted, found {text[:80]!r}")
-    return found
+    words = value.translate(_BRACKETS).split()
+    try:
+        numbers = np.array(words, np.float64)
+    except ValueError:
+        numbers = np.empty(0)
+    if len(numbers) != count:
+        raise UserError(_not_numbers(path, field, value, f"{count} numbers"))
+    return numbers
+
+
+def sizes_of(path: Path, field: str, value: str) -> tuple[int, ...]:
+    """The whole numbers of a field.
+
+    Raises:
+        UserError: Something else.
+    """
+    try:
+        return tuple(int(word) for word in value.split())
+    except ValueError as error:
+        raise UserError(_not_numbers(path, field, value, "whole numbers")) from error
+
+
+def warn_of_default(path: Path, missing: Sequence[str], taken: str) -> None:
+    """Say that a header leaves open where or how large a volume is, and what is taken for it."""
+    if missing:
+        warnings.warn(
+            f"{path}: the header has no {', no '.join(missing)}; the format's default is taken "
+            f"({taken}), so its voxel size or its place in the patient may not be the true one",
+            stacklevel=2,
+        )
+
+
+def _not_numbers(path: Path, field: str, value: str, wanted: str) -> str:
+    return (
+        f"{path}: {field} is {value[:80]!r}, where {wanted} are wanted; repair the header, or "
+        f"write the file again with the program that made it"
+    )
 
 
 def beside(path: Path, name: str) -> Path:

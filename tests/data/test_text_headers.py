@@ -29,6 +29,7 @@ CenterOfRotation = 0 0 0
 AnatomicalOrientation = RAI
 0008|0060 = CT
 ElementSpacing = 0.5 0.75 2.5
+DistanceUnits = mm
 DimSize = 4 5 6
 ElementType = MET_SHORT
 ElementDataFile = a.raw
@@ -41,6 +42,7 @@ space: left-posterior-superior
 sizes: 4 5 6
 space directions: (0.5,0,0) (0,0.75,0) (0,0,2.5)
 kinds: domain domain domain
+space units: "mm" "mm" "mm"
 endian: little
 encoding: raw
 space origin: (-195,10,-378)
@@ -221,14 +223,16 @@ def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
         ("BinaryData = True", "BinaryData = False", "as text"),
         ("CompressedData = False", "CompressedData = no", "True or False is wanted"),
         ("MET_SHORT", "MET_STRING", "type 'MET_STRING'"),
-        ("ElementSpacing = 0.5 0.75 2.5\n", "", "no ElementSpacing"),
+        ("ElementSpacing = 0.5 0.75 2.5", "ElementSpacing = 0.5 2.5", "3 numbers are wanted"),
+        ("DistanceUnits = mm", "DistanceUnits = furlong", "DistanceUnits 'furlong' is no unit"),
+        ("DimSize = 4 5 6", "DimSize = 4 5", "where NDims says 3"),
         ("TransformMatrix = 1 0", "TransformMatrix = 1", "9 numbers"),
         ("0.5 0.75 2.5", "0 0.75 2.5", "singular"),
         ("0.5 0.75 2.5", "nan 0.75 2.5", "finite"),
         ("DimSize = 4 5 6", "DimSize = 4000 5000 6000", "limit"),
         ("DimSize = 4 5 6", "DimSize = -4 5 6", "empty"),
         ("DimSize = 4 5 6\n", "", "no MetaImage"),
-        ("DimSize = 4 5 6", "DimSize = 4 5 x", "damaged"),
+        ("DimSize = 4 5 6", "DimSize = 4 5 x", "DimSize is '4 5 x', where whole numbers"),
         ("a.raw", "LIST", "not beside it"),
         ("a.raw", "slice%03d.raw 1 6 1", "not beside it"),
     ],
@@ -246,7 +250,7 @@ def test_what_is_not_read_of_metaimage(tmp_path, old, new, word):
         ("sizes: 4 5 6\n", "", "no NRRD"),
         ("space: left-posterior-superior\n", "", "space ''"),
         ("space: left-posterior-superior", "space: scanner-xyz", "scanner-xyz"),
-        ("space directions: (0.5,0,0)", "space directions: none", "damaged"),
+        ("space directions: (0.5,0,0)", "space directions: none", "3D volume is wanted"),
         ("encoding: raw", "encoding: bzip2", "encoding 'bzip2'"),
         ("type: short", "type: block", "type 'block'"),
         ("endian: little\n", "", "endian ''"),
@@ -254,10 +258,15 @@ def test_what_is_not_read_of_metaimage(tmp_path, old, new, word):
         ("endian: little", "endian: little\nbyteskip: 4", "byteskip"),
         ("endian: little", "endian: little\nline skip: 1", "line skip"),
         ("endian: little", "endian: little\nlineskip: 1", "lineskip"),
-        ("dimension: 3", "dimension: 4", "4 dimensions"),
-        ("sizes: 4 5 6", "sizes: 3 4 5 6", "3 dimensions"),
+        ("dimension: 3", "dimension: 4", "dimension is 4, but sizes"),
+        ("sizes: 4 5 6", "sizes: 3 4 5 6", "dimension is 3, but sizes"),
         ("3\nspace: left-posterior-superior\nsizes:", "4\nspace: lps\nsizes: 1", "3D volume"),
         ("sizes: 4 5 6", "sizes: 4 0 6", "empty"),
+        ("sizes: 4 5 6", "sizes: 4 5 x", "sizes is '4 5 x', where whole numbers"),
+        ('"mm" "mm" "mm"', '"mm" "mm" "parsec"', "space units 'parsec' is no unit of length"),
+        ('"mm" "mm" "mm"', '"mm" "mm"', "one unit for each of 3 directions"),
+        ('space units: "mm" "mm" "mm"', 'units: "mm" "mm" "um"', "one unit for each"),
+        ("(0.5,0,0)", "(0.5,x,0)", "space directions is .*, where 9 numbers"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_of_nrrd(tmp_path, old, new, word):
@@ -270,7 +279,7 @@ def test_what_is_not_read_of_nrrd(tmp_path, old, new, word):
 TOKENS = [
     "", "0", "-1", "1e400", "nan", "99999999999999999999", "4 5 6 7", "(1,0,0)", "../../b.raw",
     "%s", "LOCAL", "True", "gzip", "MET_DOUBLE", "double", "\0", "\xff", "=", ": ", "\n\n",
-    "a" * 5000,
+    "a" * 5000, '"um" "m" "cm"', '"parsec"', "um", "none (1,0,0) (0,1,0) (0,0,1)", "list domain",
 ]  # fmt: skip
 """What a fuzzed header may say in place of what it said."""
 
