@@ -174,6 +174,16 @@ def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tm
     assert run("predict", scan, "--run", trained, "--out", tmp_path, "--overwrite") == 0
 
 
+def test_predict_series_needs_a_folder_and_no_manifest(trained, phantom, tmp_path, capsys):
+    scan = next((phantom.parent / "images").iterdir())
+    asked = ("predict", scan, "--run", trained, "--out", tmp_path / "p", "--series", "3")
+    assert run(*asked) == 2
+    assert "leave --series out" in capsys.readouterr().err
+    assert run(*asked, "--pseudo-labels") == 2
+    assert "--series and --pseudo-labels do not go together" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
 def test_predictions_become_labels_of_another_training(trained, phantom, tmp_path, capsys):
     table = pd.read_csv(phantom)
     scans = [phantom.parent / image for image in table["image"][:3]]

@@ -55,6 +55,8 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
                         "and OUT/manifest.csv that names them")  # fmt: skip
     parser.add_argument("--confident", type=float, help="least confidence of a pseudo-label's "
                         "voxel, 0.5 to 1; default 0.9")  # fmt: skip
+    parser.add_argument("--series", metavar="NUMBER", help="which series of a DICOM folder that "
+                        "holds several; without it they are listed")  # fmt: skip
     parser.add_argument("--overwrite", action="store_true")
     parser.set_defaults(run=_predict)
 
@@ -130,6 +132,11 @@ def _predict(arguments: argparse.Namespace) -> None:
     confident = arguments.confident
     if confident is not None and not arguments.pseudo_labels:
         raise UserError("--confident is the confidence of pseudo-labels: add --pseudo-labels")
+    if arguments.pseudo_labels and arguments.series is not None:
+        raise UserError(
+            "--series and --pseudo-labels do not go together, because a manifest names a folder "
+            "and not one of its series: copy the series into a folder of its own and give that"
+        )
     if confident is None and arguments.pseudo_labels:
         confident = 0.9
     configs = [load_run_config(run) for run in arguments.runs]
@@ -144,6 +151,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         probability=arguments.probability,
         confident=confident,
         overwrite=arguments.overwrite,
+        series=arguments.series,
     )
     for path in written:
         say(str(path))

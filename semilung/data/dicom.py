@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.dicom_slice import Slice, is_slice, read_pixels, read_slice
+from semilung.data.dicom_choice import chosen_series, no_slices
+from semilung.data.dicom_slice import Slice, is_slice, read_file, read_pixels, slice_of
 from semilung.data.placed import Placed, lps_affine
 from semilung.types import UserError
 
@@ -66,8 +67,7 @@ def files_of_series(folder: Path) -> tuple[Path, ...]:
     """
     found = tuple(sorted(path for path in folder.iterdir() if is_slice(path)))
     if not found:
-        msg = f"{folder}: this is a folder without DICOM slices; give a scan's file, or the folder"
-        raise UserError(f"{msg} of one DICOM series")
+        raise UserError(no_slices(folder))
     if len(found) > MAX_SLICES:
         raise UserError(f"{folder}: {len(found)} files are no series, the limit is {MAX_SLICES}")
     for path in found:
@@ -77,18 +77,19 @@ def files_of_series(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def open_series(folder: Path) -> Placed:
+def open_series(folder: Path, series: str | None = None) -> Placed:
     """Read the headers of a folder's slices and put them in order.
+
+    Args:
+        folder: Of one CT volume, with localisers and reports next to it or not.
+        series: Which one, as `chosen_series` takes it; None where it is evident.
 
     Raises:
         UserError: pydicom is not installed, or the folder holds other than one evenly spaced CT
-            series of single-frame slices.
+            series of single-frame slices, and none of several is named.
     """
-    slices = [read_slice(path) for path in files_of_series(folder)]
-    series = {one.series for one in slices}
-    if len(series) > 1:
-        msg = f"{folder}: its {len(slices)} slices are of {len(series)} series or reconstructions"
-        raise UserError(f"{msg}; give each, scouts too, a folder of its own")
+    files = [read_file(path) for path in files_of_series(folder)]
+    slices = [slice_of(file) for file in chosen_series(folder, files, series)]
     first = slices[len(slices) // 2]  # more likely like the others than one at an end
     for other in slices:
         if other.shape != first.shape or not np.allclose(other.axes_mm, first.axes_mm, atol=1e-3):

@@ -32,6 +32,9 @@ _FIXED = {"Modality": "CT", "SamplesPerPixel": 1, "BitsAllocated": 16, "NumberOf
 _WANTED = (
     *_FIXED,
     "SeriesInstanceUID",
+    "SeriesNumber",
+    "ImageType",
+    "SliceThickness",
     "Rows",
     "Columns",
     "PixelSpacing",
@@ -61,11 +64,19 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class DicomFile:
+    """A file and what is read of its header; `undecoded` names a packing without a decoder."""
+
+    path: Path
+    header: dict[str, Any]
+    undecoded: str = ""
+
+
+@dataclass(frozen=True)
 class Slice:
     """One file: where it lies, in LPS+ mm, and how its numbers become HU."""
 
     path: Path
-    series: str
     shape: tuple[int, int]  # columns, rows
     axes_mm: NDArray[np.float64]  # (2, 3): a step to the next column, and to the next row
     origin_mm: NDArray[np.float64]
@@ -73,17 +84,30 @@ class Slice:
     intercept: float
 
 
-def read_slice(path: Path) -> Slice:
-    """The header of a slice.
+def read_file(path: Path) -> DicomFile:
+    """The header of a file of a DICOM folder, be it a slice, a localiser or a report.
 
     Raises:
-        UserError: It is no single CT slice, or without place or scale; or pydicom is missing.
+        UserError: It is no DICOM that can be read; or pydicom is missing.
     """
-    found = _read(path, _header)
+    return _read(path, _header)
+
+
+def slice_of(file: DicomFile) -> Slice:
+    """Where a file's slice lies, and its scale to HU.
+
+    Raises:
+        UserError: It is no single CT slice, or without place or scale, or packed in a way that no
+            installed decoder knows.
+    """
+    path, found = file.path, file.header
+    if file.undecoded:
+        msg = f"{path}: its pixels are packed ({file.undecoded}), and no decoder is installed"
+        raise UserError(f"{msg}; pip install pylibjpeg, or unpack the series (gdcmconv --raw)")
     found["NumberOfFrames"] = found.get("NumberOfFrames") or 1
     for name, wanted in _FIXED.items():
         if found.get(name) != wanted:
-            msg = f"{path}: {name} is {_shown(found.get(name))}, and only {wanted!r} is read"
+            msg = f"{path}: {name} is {printable(found.get(name))}, and only {wanted!r} is read"
             raise UserError(f"{msg}; move it out of the folder, or convert the series to NIfTI")
     try:
         made = _placed(path, found)
@@ -108,7 +132,6 @@ def _placed(path: Path, found: dict[str, Any]) -> Slice:
         raise UserError(f"{path}: PixelSpacing or HighBit are no CT's; export the slice again")
     return Slice(
         path,
-        f"{found['SeriesInstanceUID']} {found.get('ConvolutionKernel')}",
         (int(found["Columns"]), int(found["Rows"])),
         orientation * [[columns_mm], [rows_mm]],
         np.array(found["ImagePositionPatient"], np.float64).reshape(3),
@@ -117,8 +140,11 @@ def _placed(path: Path, found: dict[str, Any]) -> Slice:
     )
 
 
-def _shown(value: object) -> str:
-    """A damaged value may run into the next ones, and these tell who the patient is."""
+def printable(value: object) -> str:
+    """A short value for a message.
+
+    A damaged one may run into the next ones, and these tell who the patient is.
+    """
     text = repr(value)
     return text if text.isascii() and text.isprintable() and len(text) <= 18 else "damaged"
 
@@ -136,26 +162,40 @@ def is_slice(path: Path) -> bool:
         raise UserError(
             f"{path}: this cannot be read as a file; is it a broken link? Copy it again"
         )
-    if name.endswith(_FOREIGN):
+    return looks_like_dicom(path) if name.endswith(_FOREIGN) else True
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file has DICOM's mark; False where it cannot be read."""
+    try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    return True
+            return path.is_file() and file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
-def _header(path: Path) -> dict[str, Any]:
+def _header(path: Path) -> DicomFile:
     from pydicom import dcmread
     from pydicom.filereader import read_file_meta_info
-    from pydicom.pixels.decoders.base import get_decoder
 
     syntax = read_file_meta_info(path)["TransferSyntaxUID"].value
     # pydicom unpacks a deflated file whole before it looks at it, however large it becomes.
     if syntax == _DEFLATED:
         raise UserError(f"{path}: deflated DICOM is not read; convert the series to NIfTI")
     header = dcmread(path, stop_before_pixels=True, specific_tags=[*_WANTED])
-    if syntax.is_compressed and not get_decoder(syntax).is_available:
-        msg = f"{path}: its pixels are packed ({syntax.name}), and no decoder is installed"
-        raise UserError(f"{msg}; pip install pylibjpeg, or unpack the series (gdcmconv --raw)")
-    return {name: header[name].value for name in _WANTED if name in header}
+    known = {name: header[name].value for name in _WANTED if name in header}
+    return DicomFile(path, known, _undecoded(syntax))
+
+
+def _undecoded(syntax: Any) -> str:
+    """The name of a packing that no installed decoder knows."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    try:
+        known = not syntax.is_compressed or get_decoder(syntax).is_available
+    except NotImplementedError:  # pixels of no kind, as a video's or a document's
+        known = False
+    return "" if known else str(syntax.name)
 
 
 def read_pixels(path: Path) -> NDArray[Any]:

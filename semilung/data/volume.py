@@ -95,20 +95,21 @@ def spacing_of(affine: Affine) -> tuple[float, float, float]:
     return (float(x), float(y), float(z))
 
 
-def read_volume(path: str | os.PathLike[str]) -> Volume:
+def read_volume(path: str | os.PathLike[str], *, series: str | None = None) -> Volume:
     """Read a scan or mask in its own orientation and its own number type (HU for a CT).
 
     A sheared grid (of a tilted gantry) is read as it lies, with a warning, in every format.
 
     Args:
         path: A file of one of `READERS`, or the folder of a CT's DICOM series.
+        series: Which series of that folder, by its number; None where there is but one CT volume.
 
     Raises:
         UserError: The file is missing, unreadable, truncated, empty, not 3D, of absurd size, too
             large for the memory, or its affine is not finite, singular or no CT's.
     """
     path = Path(path)
-    source, header = _open(path)
+    source, header = _open(path, series)
     with _explained(path, "voxels"):
         data = source.voxels().reshape(header.shape)
     return Volume(data, header.affine)
@@ -203,11 +204,16 @@ def to_ras(volume: Volume) -> Volume:
     return Volume(np.ascontiguousarray(data), _upright(volume).affine)
 
 
-def _open(path: Path) -> tuple[Source, Header]:
+def _open(path: Path, series: str | None = None) -> tuple[Source, Header]:
     """Open by suffix, or as a series, and check the grid."""
-    reader = open_series if _is_folder(path) else _reader_of(path)
+    is_folder = _is_folder(path)
+    if series is not None and not is_folder:
+        raise UserError(
+            f"{path}: a series ({series[:20]!r}) is chosen in a folder of DICOM slices, and this "
+            f"is a file; leave --series out"
+        )
     with _explained(path, "header"):
-        source = reader(path)
+        source = open_series(path, series) if is_folder else _reader_of(path)(path)
     shape, affine = source.stored.shape, source.affine
     return source, Header(checked_shape(path, shape), checked_affine(path, affine))
 

@@ -51,6 +51,8 @@ def predict_scan(
     path: str | os.PathLike[str],
     data: DataConfig,
     config: InferenceConfig,
+    *,
+    series: str | None = None,
 ) -> tuple[Volume, Volume]:
     """Segment a CT of any orientation and spacing.
 
@@ -64,6 +66,7 @@ def predict_scan(
         data: The training's: how scans are prepared and scaled. Where it crops to the lungs,
             windows that touch none are skipped, and the probability beyond is 0.
         config: Window, threshold and smallest component (in mm3 of the scan's own grid).
+        series: Which series of a DICOM folder, by its number.
 
     Returns:
         The mask (uint8, 0 or 1) and the probability (float32), both with the file's shape and
@@ -72,7 +75,7 @@ def predict_scan(
     Raises:
         UserError: The file cannot be read or has voxels that are not finite.
     """
-    scan = read_volume(path)
+    scan = read_volume(path, series=series)
     prepared, lungs = prepared_image(scan, data, name=str(path))
     found = probability_map(model, prepared.data, config, window_hu=data.window_hu, lungs=lungs)
     probability = resample_onto(

@@ -80,6 +80,7 @@ def predict_files(
     probability: bool = False,
     confident: float | None = None,
     overwrite: bool = False,
+    series: str | None = None,
 ) -> list[Path]:
     """Write `<scan>_nodules.nii.gz` into `out` for every scan, in the scan's own geometry.
 
@@ -93,6 +94,7 @@ def predict_files(
         confident: Write `<scan>_pseudo.nii.gz` too, the mask with voxels below this confidence set
             to 255, and a `manifest.csv` by which another run can train on them.
         overwrite: Whether masks that exist are written anew.
+        series: Which series of each DICOM folder, by its number; None where it is evident.
 
     Returns:
         The files written.
@@ -115,7 +117,7 @@ def predict_files(
     for scan, name in names.items():
         try:
             with told_of_memory("a smaller inference.window or inference.batch_size"):
-                mask, found = predict_scan(models, scan, config.data, inference)
+                mask, found = predict_scan(models, scan, config.data, inference, series=series)
         except UserError as error:
             failed.append(str(error) if str(scan) in str(error) else f"{scan}: {error}")
             continue
