@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semilung.data.faults import intensity_fault, label_fault
 from semilung.data.manifest import Case, Fault, scan_table
-from semilung.data.volume import Volume, read_volume, same_grid
+from semilung.data.volume import Volume, labels_fit, read_volume
 from semilung.types import UserError
 
 THREADS = 4
@@ -54,16 +54,16 @@ def _volume_faults(case: Case) -> Iterator[tuple[str, str]]:
         if isinstance(labels, str):
             yield name, labels
             continue
-        yield from ((name, text) for text in _label_faults(labels, image))
+        yield from ((name, text) for text in _label_faults(path, labels, image))
         if name == "mask" and case.role == "healthy" and (labels.data != 0).any():
             yield name, f"a healthy case holds no nodule, but {path} has voxels that are not 0"
 
 
-def _label_faults(labels: Volume, image: Volume | str) -> Iterator[str]:
+def _label_faults(path: Path, labels: Volume, image: Volume | str) -> Iterator[str]:
     wrong = label_fault(labels.data)
     if wrong is not None:
         yield wrong
-    if not isinstance(image, Volume) or same_grid(labels, image):
+    if not isinstance(image, Volume) or labels_fit(path, labels, image):
         return
     if sorted(labels.shape) != sorted(image.shape):
         yield f"shape {labels.shape} is not the image's {image.shape}"

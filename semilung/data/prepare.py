@@ -35,8 +35,8 @@ from semilung.data.volume import (
     Shape,
     Volume,
     files_of,
+    labels_fit,
     read_volume,
-    same_grid,
     to_ras,
 )
 from semilung.types import IGNORE, UserError
@@ -298,7 +298,7 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
     labels = read_volume(path)
     if (fault := label_fault(labels.data)) is not None:
         raise UserError(f"{path}: {fault}")
-    if not same_grid(labels, item.source):
+    if not labels_fit(path, labels, item.source):
         found = f"shape {labels.shape} or affine is not the image's ({item.source.shape})"
         raise UserError(f"{path}: {found}; resample it onto the image")
     grid = Header(item.shape, item.affine)

@@ -282,6 +282,9 @@ READERS: dict[str, Callable[[Path], Source]] = {
 NIFTI = {".nii", ".nii.gz"}
 """What is written, and carries two transforms."""
 
+SEGMENTATIONS = {".nrrd", ".nhdr"}
+"""What 3D Slicer saves segmentations as, cropped to what they hold."""
+
 DETACHED = {".mhd", ".mha", ".nrrd", ".nhdr"}
 """Formats whose header may name another file for its voxels."""
 
@@ -292,6 +295,26 @@ def same_grid(a: Header | Volume, b: Header | Volume) -> bool:
     Shapes are equal, and corners within a tenth of a voxel.
     """
     return _coincide(a, b) or _coincide(_upright(a), _upright(b))
+
+
+def labels_fit(path: Path, labels: Header | Volume, image: Header | Volume) -> bool:
+    """Whether labels lie on the voxels of their image: on the same grid, or on a part of it.
+
+    A part counts in an NRRD alone: 3D Slicer crops a segmentation to its segments when it saves
+    one, so that what it leaves out is background. Of other files it would be a lost slice.
+    """
+    if same_grid(labels, image):
+        return True
+    return _suffix(path) in SEGMENTATIONS and _is_part(_upright(labels), _upright(image))
+
+
+def _is_part(part: Header, whole: Header) -> bool:
+    start = np.rint((np.linalg.inv(whole.affine) @ part.affine[:, 3])[:3]).astype(int)
+    if (start < 0).any() or (start + part.shape > whole.shape).any():
+        return False
+    affine = whole.affine.copy()
+    affine[:3, 3] = (whole.affine @ [*start, 1])[:3]
+    return _coincide(part, Header(part.shape, affine))
 
 
 def _coincide(a: Header | Volume, b: Header | Volume) -> bool:

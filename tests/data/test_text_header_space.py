@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from small_cohort import write_table
 from test_text_headers import BY_HAND, DATA, DETACHED, MHD, NRRD, put
 
-from semilung.data.volume import read_header, read_volume
+from semilung.data import DataConfig, check_manifest, prepare, read_manifest
+from semilung.data.volume import read_header, read_volume, write_volume
 from semilung.types import UserError
 
 
@@ -117,3 +119,43 @@ def test_read_volume_a_single_layer_is_a_volume(tmp_path, place):
     volume = read_volume(layered(tmp_path, 1, place=place))
     np.testing.assert_array_equal(volume.data, DATA)
     np.testing.assert_allclose(volume.affine[:3], BY_HAND)
+
+
+LOW, SIZE = np.array([3, 4, 5]), (6, 5, 4)
+
+
+def cropped(folder, *, shift=(0.0, 0.0, 0.0), low=LOW, name="mask.seg.nrrd"):
+    """A scan, and its mask cropped as 3D Slicer does; in LPS, as the scan is not."""
+    affine = np.diag([0.8, 0.8, 2.0, 1.0])
+    affine[:3, 3] = (-10, 20, -30)
+    hu = np.full((20, 18, 16), -850, np.int16)
+    hu[3:9, 4:9, 5:9] = 40
+    write_volume(folder / "ct.nii.gz", hu, affine)
+    image = sitk.GetImageFromArray(np.ones(SIZE, np.uint8).T)
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    image.SetSpacing((0.8, 0.8, 2.0))
+    x, y, z = (affine @ [*low, 1])[:3] + shift
+    image.SetOrigin((-x, -y, z))
+    sitk.WriteImage(image, str(folder / name))
+    row = {"case": "c", "patient": "p", "image": "ct.nii.gz", "role": "labelled", "mask": name}
+    return write_table(folder / "m.csv", [row])
+
+
+def test_prepare_cropped_segmentation_is_placed_on_the_scan(tmp_path):
+    manifest = cropped(tmp_path)
+    assert check_manifest(manifest) == []
+    config = DataConfig(cache=str(tmp_path / "cache"), spacing_mm=None, crop_to_lungs=False)
+    (item,) = prepare(read_manifest(manifest), config, processes=0)
+    expected = np.zeros((20, 18, 16), np.uint8)
+    expected[3:9, 4:9, 5:9] = 1
+    np.testing.assert_array_equal(item.read("mask"), expected)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"shift": (0.4, 0, 0)}, {"shift": (0, 0, 1.0)}, {"low": np.array([16, 4, 5])},
+     {"low": np.array([-1, 4, 5])}, {"name": "mask.nii.gz"}, {"name": "mask.mha"}],
+)  # fmt: skip
+def test_check_manifest_mask_that_is_no_part_of_the_scan_is_refused(tmp_path, odd):
+    (fault,) = check_manifest(cropped(tmp_path, **odd))
+    assert "is not the image's" in fault.message
