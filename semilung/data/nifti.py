@@ -25,6 +25,7 @@ from semilung.types import UserError
 _HEADERS = {348: Nifti1Header, 540: Nifti2Header}
 _EXTENDER = 4  # bytes behind the header, of which the first says whether extensions follow
 _EXTENSION = 8  # bytes of an extension's size and code
+_GZIP = b"\x1f\x8b"
 _PAIR = (b"ni1", b"ni2")
 _CODES = range(0, 64, 2)  # of extensions: all are even, and none is larger so far
 
@@ -86,6 +87,13 @@ def nifti_header(path: Path) -> Any:
         As `open_nifti`.
     """
     packed = path.name.lower().endswith(".gz")
+    with path.open("rb") as file:
+        if (file.read(2) == _GZIP) != packed:
+            raise UserError(
+                f"{path}: the header cannot be read: the file is {'not ' * packed}compressed by "
+                f"gzip, and its name says otherwise; name it {'.nii' if packed else '.nii.gz'}, or "
+                f"copy it again"
+            )
     with gzip.open(path) if packed else path.open("rb") as stream:
         block = stream.read(max(_HEADERS) + _EXTENDER + _EXTENSION)
     sizes = (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big"))

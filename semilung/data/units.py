@@ -52,7 +52,11 @@ def implausible_edges(edges_mm: Sequence[float]) -> str | None:
     """
     if _plausible(edges_mm):
         return None
-    looks = {1000.0: "metres", 10.0: "centimetres", 0.001: "microns, or the unit is wrong"}
+    looks = {
+        1000.0: "metres",
+        10.0: "centimetres",
+        0.001: "microns, or millimetres under a wrong unit",
+    }
     likely = [name for mm, name in looks.items() if _plausible([mm * edge for edge in edges_mm])]
     low, high = VOXEL_MM
     shown = " x ".join(f"{edge:g}" for edge in edges_mm)

@@ -152,6 +152,33 @@ def test_read_header_voxel_edges_no_ct_has_are_questioned(tmp_path, edges, word)
         read_header(tmp_path / "a.nii")
 
 
+@pytest.mark.parametrize(
+    ("name", "packed", "word"),
+    [
+        ("a.nii.gz", False, r"not compressed .* name it \.nii,"),
+        ("a.nii", True, r"name it \.nii\.gz"),
+    ],
+)
+def test_read_volume_name_that_belies_its_compression_says_which_it_is(
+    tmp_path, name, packed, word
+):
+    (tmp_path / name).write_bytes(gzip.compress(content()) if packed else content())
+    with pytest.raises(UserError, match=word):
+        read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [({"datatype": 9999}, "data code 9999 not recognized"),
+     ({"scl_slope": 2, "scl_inter": np.inf}, "invalid intercept inf")],
+)  # fmt: skip
+def test_read_volume_invalid_value_is_named_and_not_called_damage(tmp_path, fields, word):
+    (tmp_path / "a.nii").write_bytes(content(**fields))
+    with pytest.raises(UserError, match=word) as error:
+        read_volume(tmp_path / "a.nii")
+    assert "copy it again" not in str(error.value)
+
+
 FORMS = list(product((0, 1, 2), (0, 1, 2, 4), (True, False)))
 
 
@@ -222,7 +249,7 @@ def test_write_volume_like_a_source_of_one_transform_writes_both_forms(tmp_path,
 
 def test_write_volume_slight_shear_is_left_to_the_sform(tmp_path):
     affine = np.diag([0.7, 0.7, 2.5, 1.0])
-    affine[1, 2] = 2.5 * np.tan(np.radians(2))
+    affine[1, 2] = 2.5 * np.tan(np.radians(0.9))
     data = np.zeros((8, 8, 40), np.uint8)
     write_volume(tmp_path / "a.nii", data, affine)
     volume, said = warned(read_volume, tmp_path / "a.nii")
