@@ -174,6 +174,28 @@ def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tm
     assert run("predict", scan, "--run", trained, "--out", tmp_path, "--overwrite") == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*disagree by")
+def test_predict_every_output_carries_the_forms_of_its_scan(trained, phantom, tmp_path):
+    image = nib.load(phantom.parent / pd.read_csv(phantom).loc[0, "image"])
+    other = image.affine.copy()
+    other[0, 3] += 30
+    image.set_qform(other, 1)
+    image.set_sform(image.affine, 4)
+    nib.save(image, tmp_path / "scan.nii.gz")
+    out = tmp_path / "out"
+    asked = ("predict", tmp_path / "scan.nii.gz", "--run", trained, "--out", out)
+    assert run(*asked, "--probability", "--pseudo-labels") == 0
+    written = sorted(out.glob("*.nii.gz"))
+    assert [path.name.split("_")[1].split(".")[0] for path in written] == [
+        "nodules", "probability", "pseudo"
+    ]  # fmt: skip
+    for path in written:
+        header = nib.load(path).header
+        assert (int(header["qform_code"]), int(header["sform_code"])) == (1, 4)
+        np.testing.assert_allclose(header.get_qform(), image.header.get_qform(), atol=1e-5)
+        np.testing.assert_allclose(header.get_sform(), image.header.get_sform(), atol=1e-5)
+
+
 def test_predict_series_needs_a_folder_and_no_manifest(trained, phantom, tmp_path, capsys):
     scan = next((phantom.parent / "images").iterdir())
     asked = ("predict", scan, "--run", trained, "--out", tmp_path / "p", "--series", "3")

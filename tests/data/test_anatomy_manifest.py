@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib import util
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +37,21 @@ def cohort(tmp_path):
     rows[1]["anatomy"] = "own.nii.gz"
     columns = ["case", "patient", "image", "rating", "anatomy", "role", "cohort"]
     return write_table(tmp_path / "lungs.csv", rows, columns)
+
+
+@pytest.mark.filterwarnings("ignore:.*disagree by")
+def test_add_anatomy_carries_the_forms_of_the_scan(cohort):
+    path = cohort.parent / "ct" / "case 0.nii.gz"
+    image = nib.load(path)
+    other = image.affine.copy()
+    other[0, 3] += 30
+    image.set_qform(other, 1)
+    image.set_sform(image.affine, 2)
+    nib.save(image, path)
+    add_anatomy(cohort, progress=False, processes=0)
+    header = nib.load(cohort.parent / "anatomy" / "case 0.nii.gz").header
+    assert (int(header["qform_code"]), int(header["sform_code"])) == (1, 2)
+    np.testing.assert_allclose(header.get_qform(), image.header.get_qform(), atol=1e-5)
 
 
 def text(path):
