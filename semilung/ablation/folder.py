@@ -15,6 +15,7 @@ import yaml
 
 from semilung.ablation.cells import Cell
 from semilung.ablation.request import Request, shaping
+from semilung.csv_tables import write_csv
 from semilung.files import read_json, read_yaml, write_text
 from semilung.nested import fits, plain
 from semilung.types import UserError
@@ -119,12 +120,12 @@ class SweepFolder:
         """Write `results.csv` and `failures.csv` from what the runs left; both tables."""
         results = pd.DataFrame(self._left("row.json"))
         failures = pd.DataFrame(self._left("failure.json"), columns=FAILURES)
-        write_text(self.path / "results.csv", results.to_csv(index=False))
+        write_csv(self.path / "results.csv", results)
         path = self.path / "failures.csv"
         if failures.empty:
             path.unlink(missing_ok=True)
         else:
-            write_text(path, failures.to_csv(index=False))
+            write_csv(path, failures)
         return results, failures
 
     def _left(self, name: str) -> list[dict[str, Any]]:

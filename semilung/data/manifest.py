@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 import pandas as pd
 
+from semilung.csv_tables import read_cell
 from semilung.types import ROLES, SPLITS, Role, Split, UserError
 
 REQUIRED = ("case", "patient", "image", "role")
@@ -142,7 +143,9 @@ def load_table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: not a CSV table in UTF-8 ({told})") from error
     if twice := [name for name, count in Counter(header).items() if name and count > 1]:
         raise UserError(f"{path}: column {twice[0]!r} is there twice; keep one of them")
-    return pd.DataFrame({name: [v.strip() for v in table[name].tolist()] for name in table})
+    return pd.DataFrame(
+        {read_cell(name): [read_cell(v.strip()) for v in table[name].tolist()] for name in table}
+    )
 
 
 def _header(path: Path) -> list[str]:

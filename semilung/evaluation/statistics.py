@@ -85,7 +85,8 @@ def wilson(shares: Iterable[float]) -> Interval:
     p, z2 = float(defined.mean()), 1.959963984540054**2
     centre, scale = p + z2 / (2 * n), 1 + z2 / n
     half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
-    return Interval(p, (centre - half) / scale, (centre + half) / scale, n)
+    low, high = (centre - half) / scale, (centre + half) / scale
+    return Interval(p, max(low, 0.0), min(high, 1.0), n)  # rounding may leave [0, 1] by 1e-17
 
 
 def holm(p: Iterable[float]) -> NDArray[np.float64]:

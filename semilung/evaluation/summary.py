@@ -13,6 +13,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from semilung.csv_tables import write_csv
 from semilung.evaluation.calibration import Calibration
 from semilung.evaluation.conventions import EMPTY_POLICIES, apply_empty_policy
 from semilung.evaluation.evaluate import Report
@@ -78,7 +79,7 @@ def write_report(
     summary = summarise(report, empty=empty)
     tables = {"cases": report.cases, "lesions": report.lesions, "summary": summary}
     for name, table in tables.items():
-        write_text(Path(folder) / f"{name}.csv", table.to_csv(index=False))
+        write_csv(Path(folder) / f"{name}.csv", table)
     write_text(Path(folder) / "summary.md", _markdown(summary))
 
 
@@ -141,7 +142,7 @@ def _cells(summary: pd.DataFrame) -> list[list[str]]:
             return str(value)
         if math.isnan(value):
             return "-"
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+        return f"{value:z.3f}" if abs(value) < 10 else f"{value:z.1f}"
 
     return [[text(value) for value in row] for row in summary.itertuples(index=False)]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from semilung.csv_tables import write_csv
 from semilung.evaluation import size_bins
 from semilung.files import write_text
 from semilung.report.figures import FIGURES, Figure, records
@@ -47,7 +48,7 @@ class Table:
 def write_tables(tables: Iterable[Table], folder: Path) -> None:
     """Write `<name>.csv` and `<name>.md` of each."""
     for table in tables:
-        write_text(folder / f"{table.name}.csv", table.data.to_csv(index=False))
+        write_csv(folder / f"{table.name}.csv", table.data)
         write_text(folder / f"{table.name}.md", table.markdown())
 
 

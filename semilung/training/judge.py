@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from semilung.csv_tables import write_csv
 from semilung.data import Case, prepare
 from semilung.evaluation import (
     Report,
@@ -20,7 +21,6 @@ from semilung.evaluation import (
     threshold_table,
     write_report,
 )
-from semilung.files import write_text
 from semilung.inference import InferenceConfig
 from semilung.training.apply import alike, split_cases
 from semilung.training.audits import audit_evaluation
@@ -153,5 +153,5 @@ def _chosen_on_val(
         window_hu=config.data.window_hu,
         config=config.inference,
     )
-    write_text(out / "threshold.csv", table.to_csv(index=False))
+    write_csv(out / "threshold.csv", table)
     return choose_threshold(table)

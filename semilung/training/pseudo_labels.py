@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from semilung.csv_tables import write_csv
 from semilung.data import Volume
-from semilung.files import write_text
 from semilung.types import IGNORE, UserError
 
 PSEUDO = "pseudo"
@@ -83,7 +82,5 @@ def write_manifest(out: Path, scans: Mapping[str, Path]) -> Path:
         }
         for name, image in scans.items()
     ]
-    text = io.StringIO()
-    pd.DataFrame(rows).to_csv(text, index=False)
-    write_text(out / MANIFEST, text.getvalue())
+    write_csv(out / MANIFEST, pd.DataFrame(rows))
     return out / MANIFEST

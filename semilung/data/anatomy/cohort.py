@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from semilung.csv_tables import write_csv
 from semilung.data.anatomy.label import label_anatomy
 from semilung.data.anatomy.lungmask_lungs import lungmask_lungs
 from semilung.data.faults import intensity_fault
@@ -24,7 +25,6 @@ from semilung.data.volume import (
     same_grid,
     write_volume,
 )
-from semilung.files import write_text
 from semilung.types import UserError
 
 LungMethod: TypeAlias = Literal["classical", "lungmask"]
@@ -95,7 +95,7 @@ def add_anatomy(
         for case, old in zip(cases, named, strict=True)
     ]
     written = manifest.with_name(f"{manifest.stem}_anatomy.csv")
-    write_text(written, table.to_csv(index=False))
+    write_csv(written, table)
     return AnatomyOutcome(
         written,
         len(jobs) - len(failed),

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from semilung.csv_tables import write_csv
 from semilung.data.phantom.composition import Parameters, Part, compose
 from semilung.data.phantom.scan import Scan, draw_scan
 from semilung.data.volume import write_volume
@@ -60,7 +61,7 @@ def write_phantom(
         )
         rows.append(_write_scan(out, index, part, scan, _affine(parameters, index)))
     # The manifest comes last and at once: where it is, the phantom is whole.
-    write_text(manifest, pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
+    write_csv(manifest, pd.DataFrame(rows).convert_dtypes())
     return manifest
 
 
