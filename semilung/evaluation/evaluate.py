@@ -17,8 +17,9 @@ from torch import nn
 
 from semilung.data.prepare import PreparedCase
 from semilung.evaluation.calibration import calibration
+from semilung.evaluation.case_picture import case_picture
 from semilung.evaluation.healthy import false_positives
-from semilung.evaluation.overlay import overlay_planes, write_png
+from semilung.evaluation.overlay import write_png
 from semilung.evaluation.segmentation import (
     Lesion,
     dice,
@@ -32,6 +33,9 @@ from semilung.types import JUDGED_ROLES, UserError
 
 TOLERANCE_MM = 2.0
 """Of the surface Dice in a report: about the slice thickness of a thin-section chest CT."""
+
+SILENT_PICTURES = 3
+"""Healthy scans that are drawn even where nothing is marked, the same ones for every run."""
 
 _LESION_COLUMNS = ["case", "cohort", *(field.name for field in fields(Lesion))]
 
@@ -67,7 +71,8 @@ def evaluate_cases(
         cases: Of role `labelled` or `healthy`, each once.
         window_hu: HU scaled to 0 and 1.
         config: Sliding window, threshold and smallest component.
-        pictures: Folder for an overlay of each case with a reference or a prediction.
+        pictures: Folder for an overlay of each case with a reference or a prediction, and of the
+            first `SILENT_PICTURES` scans without a lesion, silent or not.
         progress: Show a progress bar on standard error.
 
     Raises:
@@ -76,6 +81,7 @@ def evaluate_cases(
     _check(cases)
     case_rows: list[dict[str, Any]] = []
     lesion_rows: list[dict[str, Any]] = []
+    healthy = 0
     bar = track(cases, "Evaluating", console=Console(stderr=True), disable=not progress)
     for prepared in bar:
         hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
@@ -89,10 +95,13 @@ def evaluate_cases(
         case_rows.append(row)
         found = lesions(prediction, reference, spacing_mm)
         lesion_rows += [{**name, **asdict(lesion)} for lesion in found]
-        if pictures is not None and (reference.any() or prediction.any()):
-            picture = overlay_planes(
-                hu, reference=reference, prediction=prediction, window_hu=window_hu
-            )
+        healthy += not reference.any()
+        silent = not (reference.any() or prediction.any())
+        if pictures is not None and (not silent or healthy <= SILENT_PICTURES):
+            picture = case_picture(
+                hu, reference=reference, prediction=prediction, spacing_mm=spacing_mm,
+                window_hu=window_hu, title=prepared.case.case,
+            )  # fmt: skip
             write_png(pictures / f"{prepared.case.case}.png", picture)
     return Report(pd.DataFrame(case_rows), pd.DataFrame(lesion_rows, columns=_LESION_COLUMNS))
 

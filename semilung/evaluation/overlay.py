@@ -55,13 +55,13 @@ def overlay_planes(
     Raises:
         ValueError: A mask differs from the image in shape.
     """
-    outer, inner = _drawn(reference, image_hu.shape), _drawn(prediction, image_hu.shape)
-    at = _centre((outer, inner), image_hu.shape) if centre is None else tuple(centre)
+    masks = [drawn_voxels(mask, image_hu.shape) for mask in (reference, prediction)]
+    at = planes_centre(masks, image_hu.shape) if centre is None else tuple(centre)
     grey = np.asarray(scale_hu(image_hu, window_hu) * 255, np.uint8)
     factor = max(1, _PANEL_PIXELS // max(image_hu.shape))
+    sizes = [factor * size for size in image_hu.shape]
     panels = [
-        _panel(*(_plane(volume, axis, at, factor) for volume in (grey, outer, inner)))
-        for axis in (2, 1, 0)
+        outlined_plane(grey, *masks, axis=axis, at=at[axis], sizes=sizes) for axis in (2, 1, 0)
     ]
     height = max(panel.shape[0] for panel in panels)
     padded = [_pad(panel, height, gap=_GAP_PIXELS if i else 0) for i, panel in enumerate(panels)]
@@ -75,7 +75,12 @@ def write_png(path: str | os.PathLike[str], rgb: NDArray[np.uint8]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def _drawn(mask: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def drawn_voxels(mask: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """`(X, Y, Z)`: where a mask is foreground and not ignored; nowhere without a mask.
+
+    Raises:
+        ValueError: The mask differs from the image in shape.
+    """
     if mask is None:
         return np.zeros(shape, bool)
     if mask.shape != shape:
@@ -85,7 +90,8 @@ def _drawn(mask: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[np.bool
     return drawn
 
 
-def _centre(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...]) -> tuple[int, ...]:
+def planes_centre(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Centre of the largest component of the first mask that has any, else of the volume."""
     mask = next((mask for mask in masks if mask.any()), None)
     if mask is None:
         return tuple(size // 2 for size in shape)
@@ -94,23 +100,53 @@ def _centre(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...]) -> tuple
     return tuple(round(c) for c in ndimage.center_of_mass(components == largest))
 
 
-def _plane(volume: NDArray[Any], axis: int, at: Sequence[int], factor: int) -> NDArray[Any]:
-    """A plane across `axis` as rows and columns of a picture, enlarged.
+def outlined_plane(
+    grey: NDArray[np.uint8],
+    reference: NDArray[np.bool_],
+    prediction: NDArray[np.bool_],
+    *,
+    axis: int,
+    at: int,
+    sizes: Sequence[int],
+    width: int = 1,
+    smooth: bool = False,
+) -> NDArray[np.uint8]:
+    """A plane across an axis as a picture `(H, W, 3)`, with both outlines.
+
+    Args:
+        grey: `(X, Y, Z)`.
+        reference: `(X, Y, Z)`, outlined outside its rim.
+        prediction: `(X, Y, Z)`, outlined inside its rim.
+        axis: 0 sagittal, 1 coronal, 2 axial.
+        at: Voxel along that axis.
+        sizes: Pixels along X, Y, Z of the whole volume.
+        width: Of the outlines, in pixels.
+        smooth: Whether grey values are interpolated linearly; masks keep their voxels' edges.
+    """
+    pixels = [size for i, size in enumerate(sizes) if i != axis]
+    planes = (np.take(volume, at, axis=axis) for volume in (grey, reference, prediction))
+    image, outer, inner = (_upright(_enlarged(plane, pixels, smooth=smooth)) for plane in planes)
+    rgb: NDArray[np.uint8] = np.repeat(image[..., None], 3, axis=2)
+    rgb[ndimage.binary_dilation(outer, iterations=width) & ~outer] = REFERENCE_RGB
+    rgb[inner & ~ndimage.binary_erosion(inner, iterations=width)] = PREDICTION_RGB
+    return rgb
+
+
+def _enlarged(plane: NDArray[Any], pixels: Sequence[int], *, smooth: bool) -> NDArray[Any]:
+    if smooth and plane.dtype != bool:
+        zoom = [size / n for size, n in zip(pixels, plane.shape, strict=True)]
+        return np.asarray(ndimage.zoom(plane, zoom, order=1, mode="nearest", grid_mode=True))
+    nearest = (np.arange(size) * n // size for size, n in zip(pixels, plane.shape, strict=True))
+    return plane[np.ix_(*nearest)]
+
+
+def _upright(plane: NDArray[Any]) -> NDArray[Any]:
+    """A plane as rows and columns of a picture.
 
     `.T` puts the later axis (anterior or superior) on the rows; both run from their high end, so
     right is left, front or head is up, and the sagittal plane's front is left.
     """
-    plane: NDArray[Any] = np.take(volume, at[axis], axis=axis).T[::-1, ::-1]
-    return plane.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def _panel(
-    grey: NDArray[np.uint8], reference: NDArray[np.bool_], prediction: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    rgb = np.repeat(grey[..., None], 3, axis=2)
-    rgb[ndimage.binary_dilation(reference) & ~reference] = REFERENCE_RGB
-    rgb[prediction & ~ndimage.binary_erosion(prediction)] = PREDICTION_RGB
-    return rgb
+    return plane.T[::-1, ::-1]
 
 
 def _pad(panel: NDArray[np.uint8], height: int, *, gap: int) -> NDArray[np.uint8]:
