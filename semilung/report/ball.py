@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data import Case, Volume, read_header, read_manifest, read_splits, read_volume, to_ras
+from semilung.data import Case, Volume, read_header, read_manifest, read_volume, to_ras
 from semilung.evaluation import best_ball, content_blind_ball, dice
 from semilung.report.study import Group, Run
 from semilung.types import IGNORE, UserError
@@ -43,12 +43,12 @@ def ball_dice(group: Group) -> float | None:
 
 def _of_run(run: Run) -> list[float] | None:
     manifest = Path(str((run.config.get("data") or {}).get("manifest")))
-    path = run.folder / "splits.json"
-    if not (manifest.is_file() and path.is_file()):
+    if not (manifest.is_file() and run.splits):
         return None
     cases = {case.case: case for case in read_manifest(manifest)}
-    splits = read_splits(path)
-    trained = [cases[c] for c, kept in splits.items() if kept["split"] == "train" and c in cases]
+    trained = [
+        cases[c] for c, kept in run.splits.items() if kept["split"] == "train" and c in cases
+    ]
     train = [case for case in trained if case.role == "labelled"]
     positive = run.cases[run.cases["reference_volume_mm3"] > 0]["case"]
     judged = [cases[name] for name in positive if name in cases]

@@ -1,4 +1,4 @@
-"""The figures that arms are compared by, and the comparison."""
+"""The metrics that arms are compared by, and the comparison."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from semilung.evaluation import compare_arms
+from semilung.evaluation import compare_arms, holm
 from semilung.report.study import Group, Run, Study
+from semilung.report.unlike import unlike
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Figure:
         unit: After the label; empty where there is none.
         digits: Decimals.
         more_is_better: Whether a high value is a good one.
+        meaning: One line for the page's legend.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Figure:
     unit: str
     digits: int
     more_is_better: bool
+    meaning: str
 
     @property
     def title(self) -> str:
@@ -42,16 +45,30 @@ class Figure:
 
 
 _FIGURES = (
-    Figure("dice", "dice", False, "Dice", "", 3, True),
-    Figure("surface_dice", "surface_dice_2mm", False, "Surface Dice at 2 mm", "", 3, True),
-    Figure("hd95_mm", "hd95_mm", False, "HD95", "mm", 1, False),
+    Figure("dice", "dice", False, "Dice", "", 3, True,
+           "Overlap of prediction and reference by volume: 0 none, 1 equal; 0 where nothing was "
+           "predicted."),
+    Figure("surface_dice", "surface_dice_2mm", False, "Surface Dice at 2 mm", "", 3, True,
+           "Share of both surfaces that lies within 2 mm of the other one."),
+    Figure("hd95_mm", "hd95_mm", False, "HD95", "mm", 1, False,
+           "95th percentile of the distances between the two surfaces; undefined where nothing was "
+           "predicted."),
     Figure("healthy_fp_components", "fp_components", True, "Healthy false positives",
-           "components a scan", 2, False),
+           "components a scan", 2, False,
+           "Separate regions marked on a scan that is known to have no nodule."),
     Figure("healthy_fp_mm3", "fp_volume_mm3", True, "Healthy false positives",
-           "mm³ a scan", 1, False),
-    Figure("foreground_ece", "foreground_ece", False, "Foreground ECE", "", 3, False),
-    Figure("ece", "ece", False, "ECE", "", 4, False),
-    Figure("brier", "brier", False, "Brier score", "", 4, False),
+           "mm³ a scan", 1, False,
+           "FP volume: all that is marked on a scan that is known to have no nodule."),
+    Figure("silent", "silent", True, "Silent healthy scans", "share", 2, True,
+           "Healthy scans on which nothing at all is marked."),
+    Figure("foreground_ece", "foreground_ece", False, "Foreground ECE", "", 3, False,
+           "Expected calibration error where the probability is above 0.05: how far stated "
+           "probabilities are from observed shares, 0 to 1."),
+    Figure("ece", "ece", False, "ECE", "", 4, False,
+           "Expected calibration error over all voxels, 0 to 1; small for every net, as nearly all "
+           "voxels are easy background."),
+    Figure("brier", "brier", False, "Brier score", "", 4, False,
+           "Mean squared difference of probability and reference over all voxels, 0 to 1."),
 )  # fmt: skip
 
 FIGURES = {figure.name: figure for figure in _FIGURES}
@@ -96,13 +113,16 @@ def compared(study: Study, figure: Figure) -> pd.DataFrame:
     """What `semilung.evaluation.compare_arms` finds within each setting.
 
     Returns:
-        A row a contender: `setting`, `best_mean` (best checkpoint; NaN where not judged), then
-        the columns of `compare_arms`.
+        A row a contender: `setting`, `best_mean` (best checkpoint; NaN where not evaluated), then
+        the columns of `compare_arms`, and `other_settings`: what differs from the reference besides
+        what the contender is named after, joined by commas. Where anything does, p is NaN and takes
+        no part in Holm's correction: such a pair is no test of the strategy.
     """
-    return pd.concat([_compared(group, figure) for group in study.groups], ignore_index=True)
+    tables = [_compared(group, figure, unlike(study, group)) for group in study.groups]
+    return pd.concat(tables, ignore_index=True)
 
 
-def _compared(group: Group, figure: Figure) -> pd.DataFrame:
+def _compared(group: Group, figure: Figure, confounded: dict[str, list[str]]) -> pd.DataFrame:
     cases = long_table(group, figure)
     found = compare_arms(cases, figure=figure.column, reference=group.reference)
     found = found.set_index("arm").loc[list(group.contenders)].reset_index()
@@ -113,7 +133,9 @@ def _compared(group: Group, figure: Figure) -> pd.DataFrame:
     means = best.groupby("arm")[figure.column].mean().reindex(whole)
     found.insert(0, "setting", group.label)
     found.insert(2, "best_mean", found["arm"].map(means).astype(float))
-    return found
+    found["other_settings"] = [", ".join(confounded.get(name, [])) for name in found["arm"]]
+    found["p"] = found["p"].where(found["other_settings"] == "")
+    return found.assign(p_holm=holm(found["p"]))
 
 
 def _of_figure(cases: pd.DataFrame, figure: Figure) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from semilung.files import write_text
 from semilung.naming import BASELINE
 from semilung.report import curves, ledger, pictures, plots, tables, words
 from semilung.report.ball import ball_dice
+from semilung.report.caveats import list_caveats
 from semilung.report.elsewhere import elsewhere
 from semilung.report.figures import FIGURES, Figure, compared, known, records
 from semilung.report.plots import Plot
@@ -24,7 +25,7 @@ from semilung.report.refuse import require_fair
 from semilung.report.study import Group, Study, blank
 from semilung.report.style import Look, looks
 from semilung.report.tables import Table
-from semilung.report.text import without_folders
+from semilung.report.text import named, without_folders
 from semilung.types import UserError
 
 
@@ -33,8 +34,10 @@ class _Section(NamedTuple):
 
     label: str
     plots: dict[str, Plot]
+    best: str
+    typical: list[pictures.Row]
     segmented: list[pictures.Row]
-    alarms: list[pictures.Row]
+    healthy: list[pictures.Row]
 
 
 def write_html(
@@ -50,7 +53,8 @@ def write_html(
         folders: A sweep's folder alone, or run folders.
         out: Where to; by default `report` within the first folder.
         split: `val` or `test`; see `read_study`.
-        figure: Name of the figure that arms are compared by, of `FIGURES`.
+        figure: Name of the metric that arms are compared by, of `FIGURES`; where no case with a
+            nodule was evaluated and the default has no values, the first that has.
 
     Returns:
         The page.
@@ -60,9 +64,10 @@ def write_html(
             on different cases, a split leaks a patient, or the figure is unknown or undefined.
     """
     study = read_study(folders, split)
-    caveats = [*words.caveats(study), *require_fair(study)]
+    caveats = [*list_caveats(study), *require_fair(study)]
     measured = known(study.runs)
-    chosen = next((f for f in measured if f.name == figure), None)
+    without_nodules = FIGURES["dice"] not in measured and figure == "dice"
+    chosen = next((f for f in measured if f.name == figure or without_nodules), None)
     if chosen is None:
         found = ", ".join(f.name for f in measured) or "none"
         told = "no such figure" if figure not in FIGURES else "it is undefined in some run"
@@ -91,6 +96,7 @@ def _context(
     made = [
         tables.arms_table(main, figure, ball),
         tables.figures_table(found),
+        tables.metrics_table(found),
         tables.sizes_table(groups),
         ledger.cost_table(study),
         ledger.audits_table(study),
@@ -99,7 +105,7 @@ def _context(
         ledger.failures_table(study),
         *beside,
     ]
-    overall = list(_overall(study, found, seen, made[2]))
+    overall = list(_overall(study, found, seen, made[3]))
     return {
         "study": study,
         "version": __version__,
@@ -108,7 +114,7 @@ def _context(
         "healthy": 0 if alarms is None else int(alarms["n_cases"].max()),
         "lead": words.lead(main, figure),
         "headline": words.headline(study, main, figure, ball),
-        "silence": [] if alarms is None or dice is None else words.silence(study, alarms, dice),
+        "silence": words.silence(study, alarms, dice),
         "tables": {table.name: table for table in made if table is not None},
         "plots": {plot.name: plot for plot in overall},
         "sections": [_section(g, figure, found, seen, ball.get(g.label)) for g in groups],
@@ -152,8 +158,10 @@ def _section(
     return _Section(
         group.label,
         {plot.name: plot for plot in drawn if plot is not None},
+        named(best),
+        pictures.typical(group, best),
         pictures.segmented(group, arms),
-        pictures.alarms(group, arms),
+        pictures.healthy(group, arms),
     )
 
 
@@ -168,10 +176,9 @@ def _overall(
 
 
 def _is_count(axis: str, study: Study) -> bool:
-    values = {run.values[axis] for run in study.runs}
-    return len(values) > 1 and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and not blank(v) for v in values
-    )
+    values = [run.values[axis] for run in study.runs]
+    counts = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    return len(counts) == len(values) and not any(map(blank, counts)) and len(set(counts)) > 1
 
 
 def _against(axis: str, study: Study, found: dict[Figure, pd.DataFrame]) -> Plot:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from semilung.files import read_json, read_yaml
+from semilung.data import read_splits
 from semilung.naming import mixture_name
 from semilung.nested import leaves
+from semilung.report import sources
+from semilung.report.sources import (
+    is_file,
+    is_inside,
+    read_cases,
+    read_mapping,
+    read_table,
+    require_shape,
+)
 from semilung.report.study import Run, Study, blank
-from semilung.training.config import RESUMABLE
-from semilung.types import SPLITS, UserError
+from semilung.report.unlike import FOLDS, NOT_COMPARED
+from semilung.types import JUDGED_ROLES, SPLITS, UserError
 
-FOLDS = ("data.folds", "data.fold")
-"""Folds of one cross-validation are parts of one figure, not settings to compare."""
-
-_NOT_COMPARED = ("seed", "data.manifest", *RESUMABLE, *FOLDS)
 _EMPTY_CURVES = {"step": float, "name": str, "value": float}
 
 
@@ -44,7 +49,7 @@ def read_study(folders: Sequence[Path], split: str | None = None) -> Study:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         where = ", ".join(map(str, folders))
         msg = f"{where}: a table or config is damaged ({type(error).__name__}: {error})"
-        raise UserError(f"{msg}; restore it, or judge the run anew") from error
+        raise UserError(f"{msg}; restore it, or evaluate the run again") from error
 
 
 def is_sweep(folder: Path) -> bool:
@@ -66,17 +71,26 @@ def is_sweep(folder: Path) -> bool:
 
 
 def _read_sweep(folder: Path, split: str | None) -> Study:
-    asked = _mapping(folder / "sweep.yaml")
-    rows = _table(folder / "results.csv")
+    asked = read_mapping(folder / "sweep.yaml", folder, sources.SWEEP)
+    rows = read_table(folder / "results.csv", folder, sources.RESULTS)
     if rows is None or rows.empty:
         msg = f"{folder} has no finished run in results.csv; go on with its semilung ablate command"
         raise UserError(msg)
     split = split or str(asked.get("split") or rows.iloc[0].get("split") or "val")
+    if split not in SPLITS:
+        msg = f"{folder} says that its runs were evaluated on {split!r}; there are val and test"
+        raise UserError(f"{msg}: restore sweep.yaml, or give --split")
     columns = [str(column) for column in rows.columns]
     between = columns[columns.index("seed") + 1 : columns.index("split")]
     axes = [column for column in between if column not in FOLDS]
     folders = [folder / "runs" / str(name) for name in rows["run"]]
-    outside = [place for place in folders if place.parent != folder / "runs" or place.name == ".."]
+    outside = [
+        place
+        for place in folders
+        if place.parent != folder / "runs"
+        or place.name == ".."
+        or (place.exists() and not is_inside(place, folder))
+    ]
     if outside:
         raise UserError(f"{folder / 'results.csv'} names a run outside the sweep: {outside[0]}")
     _require_judged(folders, split)
@@ -95,7 +109,7 @@ def _read_sweep(folder: Path, split: str | None) -> Study:
                 cost={**known, **run.cost},
             )
         )
-    failures = _table(folder / "failures.csv")
+    failures = read_table(folder / "failures.csv", folder, {})
     return Study(
         title=folder.resolve().name,
         split=split,
@@ -132,7 +146,7 @@ def _differing(runs: Sequence[Run], flat: Sequence[dict[str, Any]]) -> list[str]
         for key in dict.fromkeys(key for config in own for key in config):
             held = [config[key] for config in own if key in config]
             # A setting that a run has not is one that came later: it is as it always was.
-            if key not in _NOT_COMPARED and any(value != held[0] for value in held):
+            if key not in NOT_COMPARED and any(value != held[0] for value in held):
                 found[key] = None
     return list(found)
 
@@ -156,16 +170,22 @@ def _everywhere(key: str, runs: Sequence[Run]) -> bool:
 
 
 def _read_run(folder: Path, split: str) -> Run:
-    config = _mapping(folder / "config.yaml")
+    config = read_mapping(folder / "config.yaml", folder, sources.CONFIG)
     last = _evaluation(folder, split)
-    cases = _table(last / "cases.csv")
+    cases = read_cases(last / "cases.csv", folder)
     if cases is None or cases.empty:
-        msg = f"{last} holds no judged case; evaluate {folder} anew"
+        msg = f"{last} holds no evaluated case; evaluate {folder} again"
         raise UserError(msg)
-    lesions = _table(last / "lesions.csv")
-    curves = _table(folder / "metrics.csv")
+    lesions = read_table(last / "lesions.csv", folder, sources.LESIONS)
+    curves = read_table(folder / "metrics.csv", folder, sources.CURVES)
     curves = pd.DataFrame(_EMPTY_CURVES, index=[]) if curves is None else curves
-    best = _table(last.with_name(f"evaluation-{split}-best") / "cases.csv")
+    best_folder = last.with_name(f"evaluation-{split}-best")
+    best = read_cases(best_folder / "cases.csv", folder)
+    audits = read_mapping(folder / "audits.json", folder, {})
+    for name, audit in audits.items():
+        require_shape(folder / "audits.json", {name: audit}, {name: dict})
+        require_shape(folder / "audits.json", audit, sources.AUDIT, f"{name}.")
+    splits = folder / "splits.json"
     return Run(
         name=folder.resolve().name,
         folder=folder,
@@ -177,20 +197,21 @@ def _read_run(folder: Path, split: str) -> Run:
         lesions=pd.DataFrame() if lesions is None else lesions,
         best=cases if best is None and _last_is_best(curves) else best,
         curves=curves,
-        cost=_json(folder / "cost.json"),
-        audits=_json(folder / "audits.json"),
-        provenance=_json(folder / "provenance.json"),
+        cost=read_mapping(folder / "cost.json", folder, sources.COST),
+        audits=audits,
+        provenance=read_mapping(folder / "provenance.json", folder, sources.PROVENANCE),
+        splits=read_splits(splits) if is_file(splits, folder) else {},
         overlays=last / "overlays",
         elsewhere=_elsewhere(folder),
     )
 
 
 def _elsewhere(folder: Path) -> dict[str, pd.DataFrame]:
-    """Judged sets of scans that are no split of the run, such as another manifest."""
+    """Evaluated sets of scans that are no split of the run, such as another manifest."""
     found = {}
     for place in sorted(folder.glob("evaluation-*-last")):
         name = place.name.removeprefix("evaluation-").removesuffix("-last")
-        cases = None if name in SPLITS else _table(place / "cases.csv")
+        cases = None if name in SPLITS else read_cases(place / "cases.csv", folder)
         if cases is not None and len(cases):
             found[name] = cases
     return found
@@ -221,10 +242,25 @@ def _require_judged(folders: Sequence[Path], split: str) -> None:
             msg = f"{folder} is not a run: it has no config.yaml. Give folders that train has made"
             raise UserError(msg)
     missing = [f for f in folders if not (_evaluation(f, split) / "cases.csv").is_file()]
+    for folder in missing:
+        _require_cases(folder, split)
     if missing:
         commands = "\n".join(f"  semilung evaluate {folder} --split {split}" for folder in missing)
-        msg = f"{len(missing)} of {len(folders)} runs were never judged on the {split} split"
+        msg = f"{len(missing)} of {len(folders)} runs were never evaluated on the {split} split"
         raise UserError(f"{msg}; run first:\n{commands}")
+
+
+def _require_cases(folder: Path, split: str) -> None:
+    """Refuse a run that has no case to evaluate: its command would only say so."""
+    path = folder / "splits.json"
+    splits = read_splits(path).values() if is_file(path, folder) else ()
+    if splits and not any(k["split"] == split and k["role"] in JUDGED_ROLES for k in splits):
+        msg = (
+            f"{folder} has no labelled or healthy case in the {split} split, so there is nothing "
+            f"to report on; name the split of such cases in the manifest and train again, or give "
+            f"another --split"
+        )
+        raise UserError(msg)
 
 
 def _evaluation(folder: Path, split: str) -> Path:
@@ -234,32 +270,3 @@ def _evaluation(folder: Path, split: str) -> Path:
 def _whole(value: Any) -> Any:
     """8.0 is 8: one blank cell makes a CSV's column of counts one of fractions."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _table(path: Path) -> pd.DataFrame | None:
-    if not path.is_file():
-        return None
-    try:
-        words = {"case": str, "cohort": str, "run": str, "arm": str}
-        return pd.read_csv(path, dtype=words, compression=None)
-    except (OSError, ValueError, MemoryError) as error:
-        msg = f"{path} cannot be read as CSV: {error}"
-        raise UserError(msg) from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return _parsed(path, read_json)
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    return _parsed(path, read_yaml)
-
-
-def _parsed(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    found = read(path)
-    if not isinstance(found, dict):
-        msg = f"{path} holds no mapping; restore the file"
-        raise UserError(msg)
-    return found

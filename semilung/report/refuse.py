@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from semilung.data import read_manifest, read_splits
+from semilung.data import read_manifest
 from semilung.report.study import Group, Run, Study
 from semilung.types import UserError
 
@@ -81,10 +81,7 @@ def _patients(manifest: Path) -> dict[str, str] | None:
 
 
 def _require_unseen(run: Run, patients: dict[str, str] | None) -> None:
-    path = run.folder / "splits.json"
-    if not path.is_file():
-        return
-    splits = {case: kept["split"] for case, kept in read_splits(path).items()}
+    splits = {case: kept["split"] for case, kept in run.splits.items()}
     owner = patients or {}
     trained = {owner.get(case, case) for case, split in splits.items() if split == "train"}
     seen = [case for case in run.cases["case"] if owner.get(case, case) in trained]

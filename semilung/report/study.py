@@ -32,6 +32,7 @@ class Run:
         audits: Audit to its `status`, `summary`, `advice` and `figures`.
         provenance: Command, versions and revision.
         overlays: Folder of pictures, `<case>.png`.
+        splits: Case to its `split` and `role` after the label budget; empty where not known.
         elsewhere: As `cases`, of other sets of scans that the run was judged on, by their name.
     """
 
@@ -49,6 +50,7 @@ class Run:
     audits: dict[str, Any]
     provenance: dict[str, Any]
     overlays: Path
+    splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     elsewhere: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 

@@ -90,6 +90,8 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
         "are paired by case. Intervals: hierarchical bootstrap over seeds and cases. p: Wilcoxon "
         "signed rank, then Holm's correction over the arms of a setting."
     )
+    if found["other_settings"].any():
+        note += " No p where an arm differs from the reference in other settings too."
     if ball:
         note += (
             " The content-blind ball never looks at the image: one ball, its place and size fitted "
@@ -118,32 +120,50 @@ def _with_interval(value: str, low: float, high: float, digits: int) -> str:
     return f"{value} ({interval})" if interval else value
 
 
+def metrics_table(figures: Iterable[Figure]) -> Table:
+    """What each metric is, in which unit, and which way is better."""
+    rows = [
+        [f.label, f.unit or NONE, "higher" if f.more_is_better else "lower", f.meaning]
+        for f in figures
+    ]
+    header = ["metric", "unit", "better", "meaning"]
+    return Table(
+        "metrics",
+        "What the metrics mean",
+        header,
+        rows,
+        pd.DataFrame(rows, columns=header),
+        words=4,
+        note="A 95 % interval holds the mean with this confidence; a dash is undefined.",
+    )
+
+
 def figures_table(
     found: dict[Figure, pd.DataFrame],
     name: str = "figures",
-    caption: str = "All figures of each arm, with 95 % intervals",
+    caption: str = "All metrics of each arm, with 95 % intervals",
 ) -> Table:
-    """The mean of each figure of each arm with its interval."""
-    first = next(iter(found.values()))
-    grouped = bool(first["setting"].any())
-    rows = []
-    for position, row in enumerate(records(first)):
-        cells = []
-        for figure, table in found.items():
-            own = table.iloc[position]
-            mean = number(own["mean"], figure.digits)
-            cells.append(_with_interval(mean, own["low"], own["high"], figure.digits))
-        rows.append([row["setting"], row["arm"], *cells] if grouped else [row["arm"], *cells])
+    """The mean of each metric with its interval: a row a metric, a column an arm."""
+    first = records(next(iter(found.values())))
+    names = [", ".join(filter(None, [row["arm"], row["setting"]])) for row in first]
+    rows = [
+        [figure.title]
+        + [
+            _with_interval(
+                number(row["mean"], figure.digits), row["low"], row["high"], figure.digits
+            )
+            for row in records(table)
+        ]
+        for figure, table in found.items()
+    ]
     data = pd.concat([table.assign(figure=f.name) for f, table in found.items()])
-    header = [figure.title for figure in found]
     return Table(
         name,
         caption,
-        ["setting", "arm", *header] if grouped else ["arm", *header],
+        ["metric", *names],
         rows,
         data,
-        words=2 if grouped else 1,
-        note="HD95 is undefined where nothing was predicted: read it beside the Dice."
+        note="HD95 is undefined where nothing was predicted: read it together with the Dice."
         if FIGURES["hd95_mm"] in found
         else "",
     )

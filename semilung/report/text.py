@@ -20,12 +20,12 @@ def number(value: float, digits: int = 3) -> str:
     """A figure with a fixed count of decimals and a real minus sign; a dash where undefined.
 
     Example:
-        >>> number(-0.04321), number(1104.2, 1), number(float("nan"))
-        ('−0.043', '1,104.2', '–')
+        >>> number(-0.04321), number(1104.2, 1), number(-1e-17), number(float("nan"))
+        ('−0.043', '1,104.2', '0.000', '–')
     """
     if math.isnan(value):
         return NONE
-    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:z,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def between(low: float, high: float, digits: int = 3) -> str:
@@ -71,6 +71,16 @@ def listed(names: Iterable[Any], most: int = 8) -> str:
     if len(words) > most:
         words = [*words[: most - 1], f"{len(words) - most + 1} more"]
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def named(arm: str) -> str:
+    """An arm's name in a sentence, in quotes where its own words or commas would run into it.
+
+    Example:
+        >>> named("mean_teacher"), named("supervised, no healthy")
+        ('mean_teacher', '“supervised, no healthy”')
+    """
+    return f"“{arm}”" if re.search(r"[\s,;=]", arm) else arm
 
 
 def counted(count: int, noun: str) -> str:

@@ -9,12 +9,21 @@ import pandas as pd
 
 from semilung.evaluation import relative_reduction
 from semilung.naming import NO_HEALTHY
+from semilung.report.caveats import NO_HEALTHY_SCAN
 from semilung.report.figures import FIGURES, Figure, long_table, records
 from semilung.report.study import Group, Study
-from semilung.report.text import between, counted, listed, number, p_value, signed, without_folders
+from semilung.report.text import (
+    between,
+    counted,
+    named,
+    number,
+    p_value,
+    signed,
+    without_folders,
+)
+from semilung.report.unlike import silent_contenders
 
 SIGNIFICANT = 0.05
-FEWEST_SEEDS = 3
 
 
 def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, Any]:
@@ -49,7 +58,12 @@ def lead(found: pd.DataFrame, figure: Figure) -> str:
 
 
 def _is_ahead(row: Mapping[str, Any], figure: Figure) -> bool:
-    """Whether the whole paired interval is on the better side of zero; NaN never is."""
+    """Whether the whole paired interval is on the better side of zero; NaN never is.
+
+    Nor is an arm that differs from the reference in other settings: what is ahead is not known.
+    """
+    if row["other_settings"]:
+        return False
     if figure.more_is_better:
         return bool(row["difference_low"] > 0)
     return bool(row["difference_high"] < 0)
@@ -61,7 +75,7 @@ def headline(
     """A sentence a setting on who is ahead, and whether the data show it.
 
     An arm is called better only where the whole paired interval is on the better side of zero; the
-    corrected p-value is told beside it, and told to disagree where it does.
+    corrected p-value stands next to it, with a "but" where it disagrees.
 
     Args:
         study: What was compared.
@@ -72,6 +86,7 @@ def headline(
     told = []
     split = {"val": "validation", "test": "test"}[study.split]
     scans = "healthy scan" if figure.healthy else "case"
+    silent = {group.label: silent_contenders(group.contenders) for group in study.groups}
     for name, rows in found.groupby("setting", sort=False):
         setting = str(name)
         arms = records(rows)
@@ -79,11 +94,27 @@ def headline(
         on = f"On {counted(cases, f'{split} {scans}')}{'' if figure.healthy else ' with nodules'}"
         seeds = counted(int(rows["n_seeds"].max()), "seed")
         sentence = f"{on} and {seeds}{f', at {setting}' if setting else ''}, "
+        if best_arm(arms, figure)["arm"] in silent[setting]:
+            told.append(sentence + _all_silent(arms, figure))
+            continue
         sentence += _ahead(arms, figure)
         if setting in ball:
             sentence += " " + _against_ball(best_arm(arms, figure), ball[setting], figure)
         told.append(sentence)
     return told
+
+
+def _all_silent(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
+    best = best_arm(rows, figure)
+    who = named(best["arm"])
+    who = who if len(rows) == 1 else f"none of {len(rows)} arms is ahead of {who}, which"
+    if figure.healthy:
+        return f"{who} predicts nothing at all: not one voxel on any scan."
+    value = f"{figure.label} of {number(best['mean'], figure.digits)}"
+    return (
+        f"{who} predicts nothing at all: not one voxel on any scan. Its {value} is that of an "
+        f"empty mask."
+    )
 
 
 def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
@@ -92,21 +123,27 @@ def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
     interval = between(best["low"], best["high"], d)
     value += f" (95 % interval {interval})" if interval else ""
     if len(rows) == 1:
-        return f"{best['arm']} reaches a {value}; there is no other arm to hold it against."
+        return f"{named(best['arm'])} reaches a {value}; there is no other arm to compare it with."
     reference = next(row for row in rows if row["difference"] != row["difference"])
     if best is reference:
-        return f"none of {len(rows)} arms is ahead of {best['arm']}, which reaches a {value}."
+        arm = named(best["arm"])
+        return f"none of {len(rows)} arms is ahead of {arm}, which reaches a {value}."
     low, high = best["difference_low"], best["difference_high"]
     on_both = " on the cases that both define" if _undefined(best, reference) else ""
     sentence = (
-        f"{best['arm']} is the best of {len(rows)} arms, with a {value}: "
-        f"{signed(best['difference'], d)} against {reference['arm']}{on_both}. "
+        f"{named(best['arm'])} is the best of {len(rows)} arms, with a {value}: "
+        f"{signed(best['difference'], d)} against {named(reference['arm'])}{on_both}. "
     )
     if not (paired := between(low, high, d)):
         return (
             f"{sentence}The cases are too few for a paired interval: no arm is shown to be better."
         )
     sentence += f"The paired interval, {paired}, "
+    if best["other_settings"]:
+        return (
+            f"{sentence}is of two arms that also differ in {best['other_settings']}: what made the "
+            f"difference is not known, and no p-value is given."
+        )
     if not _is_ahead(best, figure):
         return sentence + "includes zero: no arm is shown to be better."
     side = "above" if figure.more_is_better else "below"
@@ -132,26 +169,35 @@ def _against_ball(best: Mapping[str, Any], ball: float, figure: Figure) -> str:
     return f"It does not reach {name}, which never looks at the image."
 
 
-def silence(study: Study, alarms: pd.DataFrame, dice: pd.DataFrame) -> list[str]:
+def silence(study: Study, alarms: pd.DataFrame | None, dice: pd.DataFrame | None) -> list[str]:
     """A sentence a setting on the healthy scans, of the arm that is best by Dice.
 
     Args:
         study: What was compared.
-        alarms: What `compared` returns of `healthy_fp_mm3`.
-        dice: What it returns of `dice`.
+        alarms: What `compared` returns of `healthy_fp_mm3`; None where no healthy scan was
+            evaluated, which is said then.
+        dice: What it returns of `dice`; None where no case with a nodule was evaluated.
     """
+    if alarms is None:
+        return [NO_HEALTHY_SCAN] * len(study.groups)
     told = []
     for group in study.groups:
         rows = alarms[alarms["setting"] == group.label]
-        held = records(dice[dice["setting"] == group.label])
-        best = best_arm(held, FIGURES["dice"])["arm"]
+        held = [] if dice is None else records(dice[dice["setting"] == group.label])
+        best = best_arm(held, FIGURES["dice"])["arm"] if held else group.reference
         means = dict(zip(rows["arm"], rows["mean"], strict=True))
         scans = counted(int(rows["n_cases"].iloc[0]), "healthy scan")
         at = f", at {group.label}" if group.label else ""
-        sentence = f"On {scans}{at}, {best} marks {_mm3(means[best])} a scan"
+        if best in silent_contenders(group.contenders):
+            told.append(
+                f"On {scans}{at}, {named(best)} marks nothing either, so its silence there shows "
+                f"nothing."
+            )
+            continue
+        sentence = f"On {scans}{at}, {named(best)} marks {_mm3(means[best])} a scan"
         sentence += _taken_off(group, best)
         if group.reference != best:
-            sentence += f"; {group.reference} marks {_mm3(means[group.reference])}"
+            sentence += f"; {named(group.reference)} marks {_mm3(means[group.reference])}"
         told.append(f"{sentence}.")
     return told
 
@@ -173,40 +219,6 @@ def _taken_off(group: Group, best: str) -> str:
         return ""
     percent = number(100 * row["reduction"], 1)
     return f", {percent} % less (95 % interval {interval}) than training without healthy scans"
-
-
-def caveats(study: Study) -> list[str]:
-    """What a reader must know before believing the figures."""
-    told = []
-    counts = [(n, _seeds(runs)) for g in study.groups for n, runs in g.contenders.items()]
-    seeds = {name: min(count for n, count in counts if n == name) for name, _ in counts}
-    few = sorted(name for name, count in seeds.items() if count < FEWEST_SEEDS)
-    if min(seeds.values()) == 1:
-        told.append("One seed: the intervals hold the scatter of cases, not that of training.")
-    elif few:
-        told.append(
-            f"Fewer than {FEWEST_SEEDS} seeds of {listed(few)}: the intervals are too narrow."
-        )
-    cuts = sorted({cut for run in study.runs for cut in run.cases.get("threshold", ())})
-    if len(cuts) > 1:
-        told.append(
-            f"Runs were cut at different thresholds ({listed(f'{cut:g}' for cut in cuts)}), so "
-            f"arms differ by their operating point too."
-        )
-    if study.split == "val":
-        told.append(
-            "These are validation cases, by which arms and checkpoints may have been picked; the "
-            "test split has the last word."
-        )
-    if any(run.best is None for run in study.runs):
-        told.append("The best checkpoint was not judged for every run: add --checkpoint best.")
-    if not study.failures.empty:
-        told.append(f"{counted(len(study.failures), 'run')} failed and took no part.")
-    return told
-
-
-def _seeds(runs: Sequence[Any]) -> int:
-    return len({run.seed for run in runs})
 
 
 def commands(study: Study) -> list[str]:

@@ -170,7 +170,7 @@ def test_one_run_is_reported_without_a_comparison(tmp_path):
     run = write_run(tmp_path / "lonely", cases((0.5, 0.6, 0.7, 0.8), (3.0, 0.0)))
     text = Reader(write_html([run]).read_text()).text
     assert "supervised reaches a Dice of 0.650" in text
-    assert "there is no other arm to hold it against" in text
+    assert "there is no other arm to compare it with" in text
     assert "One seed" in text
     assert (run / "report/tables/arms.csv").is_file()
 

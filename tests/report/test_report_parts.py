@@ -31,7 +31,7 @@ def row(arm, mean, difference=math.nan, low=math.nan, high=math.nan, p_holm=math
     pairs = 0 if math.isnan(difference) else 9
     return {
         "setting": setting, "arm": arm, "n_cases": 9, "n_undefined": 1, "n_seeds": 3,
-        "n_pairs": pairs, "difference": difference,
+        "n_pairs": pairs, "other_settings": "", "difference": difference,
         "mean": mean, "low": mean - 0.05, "high": mean + 0.05,
         "difference_low": low, "difference_high": high, "p": p_holm, "p_holm": p_holm,
     }  # fmt: skip
@@ -235,5 +235,5 @@ def test_a_split_is_picked_where_all_were_judged(tmp_path):
     assert read_study([run]).split == "val"
     (run / "evaluation-val-last").rename(run / "evaluation-test-last")
     assert read_study([run]).split == "test"
-    with pytest.raises(UserError, match="never judged on the val split"):
+    with pytest.raises(UserError, match="never evaluated on the val split"):
         read_study([run], "val")

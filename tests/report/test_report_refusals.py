@@ -19,7 +19,8 @@ def test_a_folder_that_is_neither_run_nor_sweep(tmp_path):
 
 
 def test_runs_that_were_never_judged_with_the_command_to_run(tmp_path):
-    run = write_run(tmp_path / "a", cases(DICE))
+    splits = {name: {"role": "labelled", "split": "test"} for name in NODULES}
+    run = write_run(tmp_path / "a", cases(DICE), splits=splits)
     with pytest.raises(UserError, match=f"semilung evaluate {run} --split test"):
         write_html([run], split="test")
 
