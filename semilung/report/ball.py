@@ -16,6 +16,9 @@ from semilung.types import IGNORE, UserError
 
 STEP_MM = 0.25
 
+LEAST = 0.05
+"""Below this Dice cases are whole scans, not cut around their nodules: no baseline to mention."""
+
 
 def ball_dice(group: Group) -> float | None:
     """Mean Dice, over judged cases, of the ball that fits the training cases best.
@@ -25,8 +28,8 @@ def ball_dice(group: Group) -> float | None:
     by the splits of the group's first contender with its first seed.
 
     Returns:
-        None where a manifest, its splits or masks are not at hand, or cases are no cubes of one
-        size and spacing.
+        None where a manifest, its splits or masks are not at hand, cases are no cubes of one size
+        and spacing, or the ball has next to no overlap.
     """
     first = next(iter(group.contenders.values()))
     scores: list[float] = []
@@ -38,7 +41,8 @@ def ball_dice(group: Group) -> float | None:
         if found is None:
             return None
         scores += found
-    return float(np.mean(scores)) if scores else None
+    mean = float(np.mean(scores)) if scores else 0.0
+    return mean if mean >= LEAST else None
 
 
 def _of_run(run: Run) -> list[float] | None:

@@ -55,10 +55,13 @@ def list_caveats(study: Study) -> list[str]:
 
 def _silent_arms(study: Study) -> list[str]:
     names = [name for group in study.groups for name in silent_contenders(group.contenders)]
+    silent = [named(name) for name in dict.fromkeys(names)]
+    if not silent:
+        return []
+    verb = "predicts" if len(silent) == 1 else "predict"
     return [
-        f"{named(name)} predicts nothing, not one voxel on any scan: no false positives there, and "
-        f"no findings either."
-        for name in dict.fromkeys(names)
+        f"{listed(silent)} {verb} nothing, not one voxel on any scan: no false positives, and no "
+        f"findings either."
     ]
 
 

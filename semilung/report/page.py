@@ -22,6 +22,7 @@ from semilung.report.figures import FIGURES, Figure, compared, known, records
 from semilung.report.plots import Plot
 from semilung.report.read import read_study
 from semilung.report.refuse import require_fair
+from semilung.report.sources import is_inside
 from semilung.report.study import Group, Study, blank
 from semilung.report.style import Look, looks
 from semilung.report.tables import Table
@@ -76,11 +77,20 @@ def write_html(
     beside, refused = elsewhere(study)
     caveats += refused
     context = _context(study, chosen, {f: compared(study, f) for f in measured}, beside)
-    out = out or folders[0] / "report"
+    out = _writable(out or folders[0] / "report", folders[0] if out is None else out)
     tables.write_tables(context["tables"].values(), out / "tables")
     page = _environment().get_template("page.html.j2").render(**context, caveats=caveats)
     write_text(out / "index.html", page)
     return out / "index.html"
+
+
+def _writable(out: Path, root: Path) -> Path:
+    """The page's folder, which no link of a run from elsewhere may lead out of `root`."""
+    for place in (out, out / "tables"):
+        if place.exists() and not is_inside(place, root):
+            msg = f"{place} leads out of {root} by a link; remove the link, or give another --out"
+            raise UserError(msg)
+    return out
 
 
 def _context(

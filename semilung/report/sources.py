@@ -28,7 +28,10 @@ CASES = {
 }
 LESIONS = {"instance": _AMOUNT, "diameter_mm": _AMOUNT, "detected": _SHARE}
 CURVES = {"step": _AMOUNT, "value": (-np.inf, np.inf)}
-RESULTS = {"seed": (-1e15, 1e15)}
+COSTS = dict.fromkeys(
+    ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib", "threads"), _AMOUNT
+)
+RESULTS = {"seed": (-1e15, 1e15), **COSTS}
 """Columns of numbers in each table, with the range of their values."""
 
 NEEDED = {
@@ -47,9 +50,6 @@ Shape = Mapping[str, Any]
 """Key to the type of its value, as `semilung.nested.fits` reads it."""
 
 CONFIG: Shape = {"seed": int, "strategies": dict | None, "data": dict | None}
-COST: Shape = dict.fromkeys(
-    ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib", "threads"), float | None
-)
 AUDIT: Shape = dict.fromkeys(("status", "summary", "advice"), str | None)
 PROVENANCE: Shape = {"command": list | None, "versions": dict | None}
 SWEEP: Shape = {"split": str | None, "equal": str | None}
@@ -113,7 +113,7 @@ def read_table(
         raise UserError(f"{msg}; restore the file, or evaluate the run again")
     for name in set(_TEXT) & set(table):
         table[name] = table[name].map(read_cell, na_action="ignore")
-    for name in set(_NAMES) & set(table):
+    for name in set(_NAMES) & set(NEEDED.get(path.name, ())):
         _require(path, name, table[name].notna(), table[name], "a name")
     for name, bounds in ranges.items():
         if name in table:
@@ -130,7 +130,9 @@ def read_cases(path: Path, root: Path) -> pd.DataFrame | None:
 
 
 def _numbers(path: Path, cells: pd.Series[Any], low: float, high: float) -> pd.Series[Any]:
-    values = pd.to_numeric(cells, errors="coerce")
+    # one cell that is no truth value makes words of a column of them
+    truths = cells.map({"True": 1.0, "False": 0.0}) if cells.dtype != bool else cells
+    values = pd.to_numeric(cells, errors="coerce").fillna(truths)
     if np.iscomplexobj(values):
         values = values * np.nan
     _require(path, str(cells.name), values.notna() | cells.isna(), cells, "a number")
@@ -163,6 +165,22 @@ def read_mapping(path: Path, root: Path, shape: Shape) -> dict[str, Any]:
         raise UserError(f"{path} holds no mapping; restore the file")
     require_shape(path, content, shape)
     return {str(key): value for key, value in content.items()}
+
+
+def read_costs(path: Path, root: Path) -> dict[str, float]:
+    """The numbers of `cost.json` that a page shows; those that are not known are left out.
+
+    Raises:
+        UserError: As `read_mapping`, or a cost is no number from 0 on.
+    """
+    content = read_mapping(path, root, dict.fromkeys(COSTS, float | None))
+    costs = {key: content[key] for key in COSTS if content.get(key) is not None}
+    for key, value in costs.items():
+        low, high = COSTS[key]
+        if not low <= value <= high:
+            msg = f"{path}: {key} must be between {low:g} and {high:g}, found {str(value)[:80]}"
+            raise UserError(f"{msg}; restore the file")
+    return costs
 
 
 def require_shape(path: Path, content: Mapping[Any, Any], shape: Shape, within: str = "") -> None:

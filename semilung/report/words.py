@@ -225,7 +225,7 @@ def commands(study: Study) -> list[str]:
     """How the runs were made, one command a line; folders of the machine are left out."""
     lines = []
     for run in study.runs:
-        program, *rest = without_folders(run.provenance.get("command") or [""])
+        program, *rest = map(str, without_folders(run.provenance.get("command") or [""]))
         lines.append(" ".join([program, *map(_quoted, rest)]))
     return [line for line in dict.fromkeys(lines) if line]
 
