@@ -1,10 +1,14 @@
 """What a browser makes of the page: no sideways scroll, no complaint."""
 
+import json
 import re
 import shutil
 import subprocess
 
 import pytest
+from made_sweep import ARMS, write_sweep
+
+from semilung.report import write_html
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -18,27 +22,45 @@ frame.onload = () => {{
   const images = [...inner.images].filter(image => !(image.complete && image.naturalWidth)).length;
   const out = [...inner.querySelectorAll("body *")].filter(e => !e.closest(".scroll, pre, .skip")
     && e.getBoundingClientRect().right > root.clientWidth + 1).map(e => e.tagName);
+  const cut = [...inner.querySelectorAll(".scroll")]
+    .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.parentElement.id);
   document.getElementById("found").textContent =
-    `scroll=${{root.scrollWidth}} client=${{root.clientWidth}} broken=${{images}} out=${{out}};`;
+    `scroll=${{root.scrollWidth}} client=${{root.clientWidth}} ` +
+    `broken=${{images}} out=${{out}} cut=${{cut}};`;
 }};
 </script>"""
+
+
+@pytest.fixture(scope="module")
+def wide_page(tmp_path_factory):
+    """A page whose tables are as wide as they come: long names, many settings and arms."""
+    long, (_, *rest) = "long_name_of_a_strategy", ARMS["supervised"]
+    arms = {f"{name}+{long}": (("supervised", name, long), *rest) for name in "abcdefg"}
+    folder = tmp_path_factory.mktemp("wide") / "s"
+    sweep = write_sweep(folder, seeds=(0,), budgets=(4, 16), arms={**ARMS, **arms})
+    for run in sorted((sweep / "runs").iterdir()):
+        note = {"probe": {"status": "warning", "summary": "word " * 30, "advice": "x" * 90}}
+        (run / "audits.json").write_text(json.dumps(note))
+    (sweep / "failures.csv").write_text(f"run,arm,message\nx,mil,{'lost ' * 40}{'y' * 200}\n")
+    return write_html([sweep])
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
 @pytest.mark.parametrize("width", [1280, 800, 400])
-def test_nothing_is_cut_off_and_nothing_complains(page, tmp_path, width):
+def test_page_at_any_width_has_nothing_cut_off_and_no_complaint(wide_page, tmp_path, width):
     outer = tmp_path / "outer.html"
-    outer.write_text(FRAME.format(page=page.as_uri(), width=width))
+    outer.write_text(FRAME.format(page=wide_page.as_uri(), width=width))
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
         "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",
         "--virtual-time-budget=5000", "--dump-dom", outer.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    found = re.search(r"scroll=(\d+) client=(\d+) broken=(\d+) out=(.*?);", done.stdout)
+    pattern = r"scroll=(\d+) client=(\d+) broken=(\d+) out=(.*?) cut=(.*?);"
+    found = re.search(pattern, done.stdout)
     assert found, done.stderr[-2000:]
-    scroll, client, broken, out = found.groups()
+    scroll, client, broken, out, cut = found.groups()
     assert int(scroll) <= int(client)
-    assert (broken, out) == ("0", "")
+    assert (broken, out, cut) == ("0", "", "")
     assert "CONSOLE" not in done.stderr
