@@ -94,8 +94,18 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome
 @told_of_workers()
 def _train(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     training = set_up(config, RunFolder(folder), resume=resume)
-    team, trainer = training.team, config.trainer
-    team.first_does(audit_start, training)
+    with training.lock:
+        training.team.first_does(audit_start, training)
+        asked = _take_steps(training)
+        finished = training.step == config.trainer.max_steps
+        if finished:
+            training.team.first_does(audit_end, training.run)
+    return Outcome(folder, training.step, finished, training.figures, asked)
+
+
+def _take_steps(training: Training) -> int:
+    """All steps that are left, or those until a signal, whose number is returned."""
+    team, trainer = training.team, training.config.trainer
     with (
         Interrupt() as interrupt,
         MetricsLog(training.run, step=training.step, enabled=team.is_first) as log,
@@ -123,10 +133,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
                 team.first_does(cost.write, training.step)
             if asked:
                 break
-    finished = training.step == trainer.max_steps
-    if finished:
-        team.first_does(audit_end, training.run)
-    return Outcome(folder, training.step, finished, training.figures, asked)
+    return asked
 
 
 @told_of_memory(LEANER)
@@ -150,10 +157,11 @@ def _time_steps(config: TrainConfig) -> list[float]:
     seconds: list[float] = []
     with TemporaryDirectory() as folder:
         training = set_up(config, RunFolder(Path(folder) / "timed"), resume=False)
-        for batch, _, began in _fed(training):
-            _optimize(training, batch)
-            training.step += 1
-            seconds.append(time.perf_counter() - began)
+        with training.lock:
+            for batch, _, began in _fed(training):
+                _optimize(training, batch)
+                training.step += 1
+                seconds.append(time.perf_counter() - began)
     return seconds
 
 

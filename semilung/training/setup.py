@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from semilung.training.build import build_learner
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.config import TrainConfig, TrainerConfig
 from semilung.training.launch import launched
+from semilung.training.lock import hold
 from semilung.training.optim import build_optimizer
 from semilung.training.run import RunFolder
 from semilung.training.team import Team
@@ -27,7 +29,7 @@ from semilung.types import UserError
 
 @dataclass
 class Training:
-    """Everything that the loop moves."""
+    """Everything that the loop moves. Its `lock` holds the run's folder until it is closed."""
 
     config: TrainConfig
     run: RunFolder
@@ -42,6 +44,7 @@ class Training:
     step: int = 0
     best: float = -math.inf
     figures: dict[str, float] = field(default_factory=dict)
+    lock: ExitStack = field(default_factory=ExitStack)
 
 
 def set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
@@ -57,6 +60,16 @@ def set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     team = Team(fabric)
+    with ExitStack() as lock:
+        team.first_does(lock.enter_context, hold(run.path))
+        training = _prepared(config, run, fabric, team, resume=resume)
+        training.lock = lock.pop_all()
+    return training
+
+
+def _prepared(
+    config: TrainConfig, run: RunFolder, fabric: Fabric, team: Team, *, resume: bool
+) -> Training:
     with team.in_turn():  # the first process prepares what the cache lacks, the others find it
         cohort = open_cohort(config.data, seed=config.seed)
         state = None
