@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -57,6 +58,30 @@ def told_by_hydra(error: BaseException) -> str:
     if error.__cause__ is not None:
         lines.append(str(error.__cause__).splitlines()[0])
     return "\n  ".join(dict.fromkeys(filter(None, lines)))
+
+
+def model_words(words: Sequence[str]) -> list[str]:
+    """Overrides of which `model.name=X` alone stands for X with X's own defaults.
+
+    Where semilung has a YAML of X, that is chosen; else no YAML is, and the factory's defaults hold
+    but for `model.option=value`.
+
+    Example:
+        >>> model_words(["model.name=segresnet", "seed=1"])
+        ['model=segresnet', 'seed=1']
+        >>> model_words(["model.name=mynet", "model.channels=8"])
+        ['~model', 'model.name=mynet', '++model.channels=8']
+    """
+    keys = [word.partition("=")[0] for word in words]
+    if "model.name" not in keys or {"model", "~model"} & set(keys):
+        return list(words)
+    name = words[keys.index("model.name")].partition("=")[2].strip("'\"")
+    if (files("semilung.configs") / "model" / f"{name}.yaml").is_file():
+        return [
+            w if k != "model.name" else f"model={name}" for w, k in zip(words, keys, strict=True)
+        ]
+    options = [k.startswith("model.") and k != "model.name" for k in keys]
+    return ["~model", *(f"++{w}" if own else w for w, own in zip(words, options, strict=True))]
 
 
 def to_command(config: DictConfig) -> CommandConfig:

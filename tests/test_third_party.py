@@ -29,6 +29,11 @@ def test_it_passes_the_conformance_kit(installed):
     subprocess.run([sys.executable, "-c", code], check=True, env=installed)
 
 
+def test_its_network_is_known_by_name(installed):
+    code = "from semilung.models import build_model; build_model('yournet', {'width': 8})"
+    subprocess.run([sys.executable, "-c", code], check=True, env=installed)
+
+
 def test_a_name_that_is_taken_is_told_with_its_package(installed, tmp_path):
     site = shutil.copytree(installed["PYTHONPATH"], tmp_path / "site")
     module = next(site.rglob("sure.py"))

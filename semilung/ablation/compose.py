@@ -15,6 +15,7 @@ from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from semilung.config import (
+    model_words,
     register_schema,
     to_command,
     to_training,
@@ -47,7 +48,7 @@ def compose(hydra: Hydra, overrides: Sequence[str]) -> TrainConfig:
         UserError: A group, a setting or a value that there is not.
     """
     try:
-        composed = hydra.compose_config("train", list(overrides), RunMode.RUN)
+        composed = hydra.compose_config("train", model_words(overrides), RunMode.RUN)
         with open_dict(composed):
             del composed["hydra"]
         return with_absolute_paths(to_training(to_command(composed)), None)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from semilung.ablation.job import Job
 from semilung.ablation.request import Request
-from semilung.config import told_by_hydra
+from semilung.config import model_words, told_by_hydra
 from semilung.types import UserError
 
 EXTRAS = {"joblib": "parallel", "parallel": "parallel", "submitit": "cluster", "slurm": "cluster"}
@@ -60,7 +60,8 @@ def launch(hydra: Hydra, master: DictConfig, job: Job) -> None:
     """
     launcher = _launcher(hydra, master, job)
     told = [
-        [*defaults(master), *cell.words, f"run_name='{name}'"] for name, cell in job.cells.items()
+        [*defaults(master), *model_words(cell.words), f"run_name='{name}'"]
+        for name, cell in job.cells.items()
     ]
     launcher.launch(told, initial_job_idx=0)
 

@@ -47,10 +47,11 @@ def train_command(overrides: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from semilung.config import register_schema, told_by_hydra
+    from semilung.config import model_words, register_schema, told_by_hydra
     from semilung.training import launcher_words, one_voice
 
     register_schema()
+    overrides = model_words(overrides)
     sys.argv = ["semilung train", *sorted(overrides, key=_is_setting), *launcher_words(overrides)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands errors on instead of printing them in its own way
     wrapped = hydra.main(

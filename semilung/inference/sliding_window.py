@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from semilung.data.intensity import scale_hu
 from semilung.data.volume import Shape
-from semilung.inference.config import PRECISIONS
+from semilung.inference.nets import WindowNets, evaluating
 from semilung.inference.windows import (
     box,
     divide_by_weights,
@@ -21,25 +20,6 @@ from semilung.inference.windows import (
     touching,
     window_starts,
 )
-from semilung.types import UserError
-
-
-def foreground_probability(logits: Tensor) -> Tensor:
-    """Probability of "nodule" from a segmentation head.
-
-    `sigmoid(logits)` for one channel; `1 - softmax(logits)[:, 0]` for two or more, where channel 0
-    is background.
-
-    Args:
-        logits: `(B, C, X, Y, Z)`.
-
-    Returns:
-        `(B, 1, X, Y, Z)` float32 in [0, 1].
-    """
-    logits = logits.float()
-    if logits.shape[1] == 1:
-        return logits.sigmoid()
-    return 1 - logits.softmax(dim=1)[:, :1]
 
 
 def predict_probability(
@@ -61,7 +41,8 @@ def predict_probability(
     weighs at most 1. It is also the rule by which several models are averaged, so the
     order of the two averages does not matter.
 
-    A volume smaller than the window goes on mirrored, as the crops of training do. The model runs
+    A volume smaller than the window goes on mirrored, as the crops of training do, and so does a
+    window of a size that the model does not take (`WindowNets`). The model runs
     in eval mode, without gradients, on the device of its parameters; the modes of all its
     submodules are restored afterwards. Besides image and result, memory is that of `batch_size`
     windows, however large the volume.
@@ -83,7 +64,7 @@ def predict_probability(
         `(X, Y, Z)` float32 in [0, 1], on CPU.
 
     Raises:
-        UserError: The model's output is not finite, or it has no such head.
+        UserError: The model's output is not finite, it has no such head, or fails on the window.
         ValueError: The image is not 3D, the overlap is outside [0, 1), or no model is given.
     """
     models = [model] if isinstance(model, nn.Module) else list(model)
@@ -97,12 +78,12 @@ def predict_probability(
     if lungs is not None:
         starts = touching(starts, size, lungs)  # where mirrored, a window is as long as the axis
     weights, total = gaussian_weights(size), torch.zeros(voxels.shape)
-    with _evaluating(models), torch.no_grad():
+    nets = WindowNets(models, head=head, precision=precision)
+    with evaluating(models), torch.no_grad():
         for first in range(0, len(starts), batch_size):
             cuts = [box(start, np.array(size)) for start in starts[first : first + batch_size]]
             seen = np.stack([_scaled(voxels[cut], window_hu) for cut in cuts])[:, None]
-            probabilities = _probabilities(models, seen, head, PRECISIONS[precision])
-            for cut, found in zip(cuts, probabilities, strict=True):
+            for cut, found in zip(cuts, nets(seen), strict=True):
                 total[cut].addcmul_(weights, found)
     divide_by_weights(total, weights, starts)
     return total[box(before, np.array(image.shape))].clamp_(0, 1)  # weights may round beyond 1
@@ -120,37 +101,3 @@ def _at_least(voxels: NDArray[Any], size: Shape) -> tuple[NDArray[Any], NDArray[
 
 def _scaled(voxels: NDArray[Any], window_hu: tuple[float, float] | None) -> NDArray[np.float32]:
     return voxels.astype(np.float32) if window_hu is None else scale_hu(voxels, window_hu)
-
-
-def _probabilities(
-    models: Sequence[nn.Module], seen: NDArray[np.float32], head: str, dtype: torch.dtype
-) -> Tensor:
-    """Mean foreground probability of the models on windows, `(B, X, Y, Z)` on CPU."""
-    parameter = next((p for m in models for p in m.parameters()), None)
-    windows = torch.from_numpy(seen).to("cpu" if parameter is None else parameter.device)
-    with torch.autocast(windows.device.type, dtype, enabled=dtype != torch.float32):
-        outputs = [foreground_probability(_output(m(windows), head)) for m in models]
-    return torch.stack(outputs).mean(0)[:, 0].cpu()
-
-
-def _output(outputs: Mapping[str, Tensor], head: str) -> Tensor:
-    if head not in outputs:
-        msg = f"the model has no head {head!r}, it has {', '.join(outputs)}"
-        raise UserError(f"{msg}; name one of these, or train a strategy that asks for the head")
-    logits = outputs[head]
-    if not logits.isfinite().all():  # of which an infinite one would pass for a sure probability
-        msg = "the model's output is not finite, so its silence would be no finding"
-        raise UserError(f"{msg}; has training diverged? Take an earlier checkpoint")
-    return logits
-
-
-@contextmanager
-def _evaluating(models: Sequence[nn.Module]) -> Iterator[None]:
-    modes = {module: module.training for model in models for module in model.modules()}
-    try:
-        for model in models:
-            model.eval()
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training  # not train(mode), which would reach into the children

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
+from semilung.machine import is_out_of_memory
 from semilung.types import UserError
 
 
@@ -42,7 +41,6 @@ def told_of_memory(remedy: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        ended = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not ended and "DefaultCPUAllocator" not in str(error):  # torch has no type for this one
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"out of memory ({str(error).strip()[:200]}); try {remedy}") from error

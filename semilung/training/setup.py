@@ -24,6 +24,7 @@ from semilung.training.lock import hold
 from semilung.training.optim import build_optimizer
 from semilung.training.run import RunFolder
 from semilung.training.team import Team
+from semilung.training.trial import try_sizes
 from semilung.types import UserError
 
 
@@ -89,6 +90,8 @@ def _prepared(
     optimizer = build_optimizer(learner.param_groups(), config.optim)
     module, optimizer = fabric.setup(learner, optimizer)
     training = Training(config, run, fabric, team, module, learner, optimizer, streams, views, val)
+    with team.agreeing():
+        try_sizes(learner, config)
     if state is not None:
         _restore(training, state)
     if resume:
