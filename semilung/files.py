@@ -2,49 +2,100 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import yaml
 
+from semilung.temporaries import sweep, temporary_path
 from semilung.types import UserError
 
 
+class DiskFullError(UserError):
+    """No space is left where something was to be written."""
+
+
 @contextmanager
-def whole_file(path: str | os.PathLike[str], *, suffix: str = "") -> Iterator[Path]:
+def whole_file(
+    path: str | os.PathLike[str], *, suffix: str = "", size: int | None = None
+) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it into place when the block succeeds.
+
+    What killed processes left half-written in the folder is removed.
 
     Args:
         path: The file to write; folders are made as needed.
         suffix: Ending of the temporary name, for writers that go by it (`.nii.gz`).
+        size: Bytes that will be written, where that is known, for the message of a full disk.
 
     Raises:
-        UserError: The disk refuses (full, read-only); a file that was there is untouched.
+        DiskFullError: No space is left; a file that was there is untouched.
+        UserError: The disk refuses otherwise (read-only); a file that was there is untouched.
     """
     path = Path(path)
-    # a cache may be shared by machines, whose process numbers coincide
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{suffix or '.tmp'}")
+    temporary = temporary_path(path, suffix or ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        msg = f"{path} could not be written: {error}. What was there before is untouched"
-        raise UserError(msg) from error
+        remedy = "What was there before is untouched"
+        raise write_error(path, error, remedy, temporary=temporary, size=size) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+def write_error(
+    path: Path,
+    error: OSError,
+    remedy: str,
+    *,
+    temporary: Path | None = None,
+    size: int | None = None,
+) -> UserError:
+    """What to raise for a file that could not be written; of a full disk, its folder and sizes.
+
+    Args:
+        path: The file.
+        error: Why.
+        remedy: How the message ends.
+        temporary: What was written of it so far, which will be removed.
+        size: Bytes of the whole file, where known.
+    """
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{path} could not be written: {error}. {remedy}")
+    written = temporary.stat().st_size if temporary is not None and temporary.exists() else 0
+    needed = f"{_mib(size)} needed" if size else f"more than {_mib(written)} needed"
+    free = _free(path.parent) + written
+    return DiskFullError(
+        f"{path} could not be written: No space left in {path.parent} ({needed}, {_mib(free)} "
+        f"free). Free some space there, or write to another disk. {remedy}"
+    )
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:  # the folder could not be made
+        return 0
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes, *, suffix: str = "") -> None:
     """Write bytes whole or not at all; see `whole_file`."""
-    with whole_file(path) as temporary:
+    with whole_file(path, suffix=suffix, size=len(content)) as temporary:
         temporary.write_bytes(content)
 
 

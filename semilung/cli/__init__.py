@@ -18,6 +18,7 @@ from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
 from semilung.cli.say import fail
 from semilung.cli.settings import parted
 from semilung.cli.train import ABLATE, ablate_command, stopped_by, train_command
+from semilung.machine import exhausted
 from semilung.stopping import breaking_off
 from semilung.types import UserError
 
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         fail(str(error))
     except KeyboardInterrupt as stop:
         fail("interrupted", stopped_by(stop))
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        if (message := exhausted(error)) is None:
+            raise
+        fail(message)
     sys.exit(0)
 
 

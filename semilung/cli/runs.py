@@ -152,6 +152,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         confident=confident,
         overwrite=arguments.overwrite,
         series=arguments.series,
+        progress=True,
     )
     for path in written:
         say(str(path))

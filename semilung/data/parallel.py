@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 from rich.console import Console
 from rich.progress import track
 
+from semilung.files import DiskFullError
 from semilung.types import UserError
 
 T = TypeVar("T")
@@ -40,6 +41,9 @@ def run_jobs(
 
     Returns:
         Why it failed, under the name of each that did.
+
+    Raises:
+        DiskFullError: No space is left; what has not begun is not tried.
     """
     finished = track(
         _run(work, jobs, processes),
@@ -87,6 +91,9 @@ def _until_a_death(
                     yield running.pop(job)[0], reason
         except BrokenProcessPool:
             return list(running.values())
+        except DiskFullError:
+            pool.shutdown(cancel_futures=True)
+            raise
     return []
 
 
@@ -105,6 +112,8 @@ def _end_with_parent() -> None:
 def _attempt(work: Callable[[T], None], item: T) -> str:
     try:
         work(item)
+    except DiskFullError:  # nor would the others find space
+        raise
     except (UserError, OSError, MemoryError) as error:
         return str(error) or "out of memory"
     return ""

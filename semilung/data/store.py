@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data.volume import Shape
-from semilung.files import whole_file
+from semilung.files import DiskFullError, write_bytes
 from semilung.types import UserError
 
 CHUNK = 32
@@ -93,28 +94,27 @@ def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
     Raises:
         UserError: The disk refuses, or a number of `meta` is not finite.
     """
-    with whole_file(path, suffix=".b2nd") as temporary, _disk_errors():
-        chunks = tuple(min(CHUNK, n) for n in data.shape)
-        array = blosc2.asarray(
-            np.ascontiguousarray(data),
-            urlpath=str(temporary),
-            mode="w",
-            chunks=chunks,
-            blocks=chunks,
-            cparams={"codec": blosc2.Codec.ZSTD, "clevel": 4, "nthreads": 1},
-            dparams={"nthreads": 1},
-        )
-        numbers = range(array.schunk.nchunks)
-        sums = np.array([zlib.crc32(array.schunk.get_chunk(i)) for i in numbers], np.uint32)
-        layout = {"shape": list(data.shape), "dtype": data.dtype.str}
-        record = {"meta": meta, **layout, "crc32": sums.tobytes()}
-        try:
-            array.schunk.vlmeta["semilung"] = {**record, "checksum": _checksum(record)}
-        except ValueError as error:
-            raise UserError(
-                f"{path}: a number of the metadata is not finite ({error}); check the affine of "
-                "the volume that it was prepared from"
-            ) from error
+    chunks = tuple(min(CHUNK, n) for n in data.shape)
+    array = blosc2.asarray(
+        np.ascontiguousarray(data),
+        chunks=chunks,
+        blocks=chunks,
+        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 4, "nthreads": 1},
+        dparams={"nthreads": 1},
+    )
+    numbers = range(array.schunk.nchunks)
+    sums = np.array([zlib.crc32(array.schunk.get_chunk(i)) for i in numbers], np.uint32)
+    layout = {"shape": list(data.shape), "dtype": data.dtype.str}
+    record = {"meta": meta, **layout, "crc32": sums.tobytes()}
+    try:
+        array.schunk.vlmeta["semilung"] = {**record, "checksum": _checksum(record)}
+    except ValueError as error:
+        raise UserError(
+            f"{path}: a number of the metadata is not finite ({error}); check the affine of "
+            "the volume that it was prepared from"
+        ) from error
+    # not by blosc2, which does not say why a disk refuses
+    write_bytes(path, array.to_cframe(), suffix=".b2nd")
 
 
 def _checksum(record: dict[str, Any]) -> int:
@@ -128,22 +128,13 @@ def _checksum(record: dict[str, Any]) -> int:
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
-    """What blosc2 makes of a disk that refuses is a RuntimeError; let it be what it is."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise OSError(str(error)) from error
-
-
-@contextmanager
 def filling(cache: Path) -> Iterator[None]:
     """Hold a cache folder while entries are written; others may hold it too.
 
     Who holds it alone at the start removes what killed runs left half-written in it.
 
     Raises:
-        UserError: There is no such folder and none can be made.
+        UserError: There is no such folder and none can be made, or its disk is full.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -153,18 +144,29 @@ def filling(cache: Path) -> Iterator[None]:
     try:
         with suppress(OSError):  # others are at work, or the file system has no locks
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in cache.glob("??/.*.b2nd"):
+            for left in cache.glob("??/.*.b2nd"):  # also of other machines
                 left.unlink(missing_ok=True)
         with suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_SH)
         yield
+    except DiskFullError as error:
+        raise DiskFullError(
+            f"{error}. Volumes that are prepared stay; the cache {cache} lies where data.cache=... "
+            f"or SEMILUNG_CACHE says"
+        ) from error
     finally:
         os.close(folder)
 
 
-@lru_cache(maxsize=128)
+def _open_at_once() -> int:
+    """Entries that stay open: 128, or a quarter of the files that a process may open."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 128 if allowed == resource.RLIM_INFINITY else max(4, min(128, allowed // 4))
+
+
+@lru_cache(maxsize=_open_at_once())
 def open_entry(path: Path) -> Entry:
-    """Open a stored volume: the last 128 stay open here (some 30 MB) and are never pickled.
+    """Open a stored volume: the last ones stay open here (some 30 MB) and are never pickled.
 
     Raises:
         UserError: The file is missing or damaged.

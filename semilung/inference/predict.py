@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ def predict_scan(
     config: InferenceConfig,
     *,
     series: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Volume, Volume]:
     """Segment a CT of any orientation and spacing.
 
@@ -67,6 +68,7 @@ def predict_scan(
             windows that touch none are skipped, and the probability beyond is 0.
         config: Window, threshold and smallest component (in mm3 of the scan's own grid).
         series: Which series of a DICOM folder, by its number.
+        progress: As of `predict_probability`.
 
     Returns:
         The mask (uint8, 0 or 1) and the probability (float32), both with the file's shape and
@@ -77,7 +79,9 @@ def predict_scan(
     """
     scan = read_volume(path, series=series)
     prepared, lungs = prepared_image(scan, data, name=str(path))
-    found = probability_map(model, prepared.data, config, window_hu=data.window_hu, lungs=lungs)
+    found = probability_map(
+        model, prepared.data, config, window_hu=data.window_hu, lungs=lungs, progress=progress
+    )
     probability = resample_onto(
         Volume(found, prepared.affine), scan.shape, scan.affine, order=1, fill=0.0
     )
@@ -92,6 +96,7 @@ def probability_map(
     *,
     window_hu: tuple[float, float],
     lungs: NDArray[np.bool_] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Foreground probability `(X, Y, Z)` of a prepared volume; `segment` says what is given."""
     found = predict_probability(
@@ -103,6 +108,7 @@ def probability_map(
         window_hu=window_hu,
         lungs=lungs,
         precision=config.precision,
+        progress=progress,
     )
     return found.numpy()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ def predict_probability(
     window_hu: tuple[float, float] | None = None,
     lungs: NDArray[np.bool_] | None = None,
     precision: str = "32-true",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Foreground probability of a whole volume, from windows blended with Gaussian weights.
 
@@ -59,6 +60,7 @@ def predict_probability(
         lungs: Which blocks hold lung (`lung_blocks`): windows that touch none are skipped, and the
             probability where no window was is 0. None, or no lung at all, skips nothing.
         precision: Of the forward passes, one of `PRECISIONS`; windows are blended in float32.
+        progress: Called after each forward pass with the windows that are done and all of them.
 
     Returns:
         `(X, Y, Z)` float32 in [0, 1], on CPU.
@@ -85,6 +87,8 @@ def predict_probability(
             seen = np.stack([_scaled(voxels[cut], window_hu) for cut in cuts])[:, None]
             for cut, found in zip(cuts, nets(seen), strict=True):
                 total[cut].addcmul_(weights, found)
+            if progress is not None:
+                progress(first + len(cuts), len(starts))
     divide_by_weights(total, weights, starts)
     return total[box(before, np.array(image.shape))].clamp_(0, 1)  # weights may round beyond 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from torch import nn
 
 from semilung.data import Case, read_manifest, write_volume
 from semilung.data.config import PREPARING
-from semilung.data.volume import stem_of
+from semilung.files import DiskFullError
 from semilung.inference import predict_scan
+from semilung.inference.progress import ScanProgress
 from semilung.training.config import TrainConfig
 from semilung.training.machine import told_of_memory
+from semilung.training.outputs import output, output_names
 from semilung.training.pseudo_labels import (
     PSEUDO,
     confident_labels,
@@ -81,13 +83,14 @@ def predict_files(
     confident: float | None = None,
     overwrite: bool = False,
     series: str | None = None,
+    progress: bool = False,
 ) -> list[Path]:
     """Write `<scan>_nodules.nii.gz` into `out` for every scan, in the scan's own geometry.
 
     Args:
         models: The runs' predictors; their probabilities are averaged.
         configs: The runs' configs, which must prepare scans alike.
-        scans: Files of CT volumes; one that fails does not stop the others.
+        scans: Files of CT volumes; one that fails, at whatever step, does not stop the others.
         out: Folder of the masks.
         threshold: Foreground above this probability; the first run's by default.
         probability: Write `<scan>_probability.nii.gz` too.
@@ -95,48 +98,79 @@ def predict_files(
             to 255, and a `manifest.csv` by which another run can train on them.
         overwrite: Whether masks that exist are written anew.
         series: Which series of each DICOM folder, by its number; None where it is evident.
+        progress: Show scans and windows on standard error.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: Runs that prepare scans differently, two scans of one name, an existing mask or
-            manifest, a confidence out of range, or scans that could not be segmented (told at the
-            end, after the others).
+        UserError: Before anything is predicted: runs that prepare scans differently, two scans of
+            one name, a name that is too long, an existing mask or manifest, a folder that cannot be
+            written, a confidence out of range. At the end: scans that could not be segmented.
     """
     config = alike(configs)
     inference = config.inference
     if threshold is not None:
         inference = replace(inference, threshold=threshold)
-    names = _names(scans, out, overwrite=overwrite)
+    kinds = ["nodules", *(["probability"] if probability else [])]
+    kinds += [] if confident is None else [PSEUDO]
+    names = output_names(scans, out, kinds, overwrite=overwrite)
     if confident is not None:
         require_pseudo_labels(out, confident, overwrite=overwrite)
-    written: list[Path] = []
     done: dict[str, Path] = {}
     failed: list[str] = []
-    for scan, name in names.items():
-        try:
-            with told_of_memory("a smaller inference.window or inference.batch_size"):
-                mask, found = predict_scan(models, scan, config.data, inference, series=series)
-        except UserError as error:
-            failed.append(str(error) if str(scan) in str(error) else f"{scan}: {error}")
-            continue
-        volumes = {"nodules": mask}
-        if probability:
-            volumes["probability"] = found
-        if confident is not None:
-            volumes[PSEUDO] = confident_labels(mask, found, confident)
-        for what, volume in volumes.items():
-            written.append(out / f"{name}_{what}.nii.gz")
-            write_volume(written[-1], volume.data, volume.affine, like=scan)
-        done[name] = scan
+    with ScanProgress(len(names), shown=progress) as shown:
+        for scan, name in names.items():
+            shown.begin(name)
+            try:
+                with told_of_memory("a smaller inference.window or inference.batch_size"):
+                    mask, found = predict_scan(
+                        models,
+                        scan,
+                        config.data,
+                        inference,
+                        series=series,
+                        progress=shown.windows,
+                    )
+                    volumes = {"nodules": mask, "probability": found}
+                    if confident is not None:
+                        volumes[PSEUDO] = confident_labels(mask, found, confident)
+                    _write({output(out, name, kind): volumes[kind] for kind in kinds}, scan)
+            except Exception as error:  # an error of one scan is none of the others'
+                failed.append(_reason(scan, error))
+                if isinstance(error, DiskFullError):
+                    break
+            else:
+                done[name] = scan
+    written = [output(out, name, kind) for name in done for kind in kinds]
     if confident is not None and done:
         written.append(write_manifest(out, done))
     if failed:
-        told = "\n".join(failed)
-        msg = f"{len(failed)} of {len(names)} scans could not be segmented:\n{told}"
-        raise UserError(f"{msg}\nThe others are in {out}" if written else msg)
+        raise _summary(failed, tried=len(done) + len(failed), scans=len(names), out=out)
     return written
+
+
+def _write(volumes: Mapping[Path, Volume], scan: Path) -> None:
+    """Write a scan's files, the first one, its mask, last: if it exists, all of them do."""
+    for path, volume in reversed(volumes.items()):
+        write_volume(path, volume.data, volume.affine, like=scan)
+
+
+def _summary(failed: Sequence[str], *, tried: int, scans: int, out: Path) -> UserError:
+    """The scans that failed, a line each, and what became of the others."""
+    lines = [f"{len(failed)} of {scans} scans could not be segmented:", *failed]
+    if tried < scans:
+        lines.append(f"{scans - tried} were not tried")
+    if tried > len(failed):
+        lines.append(f"The others are in {out}")
+    return UserError("\n".join(lines))
+
+
+def _reason(scan: Path, error: Exception) -> str:
+    """Why a scan failed, in one line that names it."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    line = " ".join(text.split())
+    return line if str(scan) in line else f"{scan}: {line}"
 
 
 def alike(configs: Sequence[TrainConfig]) -> TrainConfig:
@@ -156,18 +190,6 @@ def alike(configs: Sequence[TrainConfig]) -> TrainConfig:
                 )
                 raise UserError(msg)
     return first
-
-
-def _names(scans: Sequence[Path], out: Path, *, overwrite: bool) -> dict[Path, str]:
-    names = {scan: stem_of(scan) for scan in scans}
-    if len(set(names.values())) < len(names):
-        msg = f"two scans would be written under one name in {out}: {sorted(names.values())}"
-        raise UserError(f"{msg}; write them into two folders (--out), or rename one")
-    present = [n for n in names.values() if (out / f"{n}_nodules.nii.gz").exists()]
-    if present and not overwrite:
-        msg = f"{out} has masks of {', '.join(present)} already; add --overwrite to replace them"
-        raise UserError(msg)
-    return names
 
 
 def _require_unseen(

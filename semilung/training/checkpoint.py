@@ -25,6 +25,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         try:
             torch.save({"format": FORMAT, **state}, file)
         except RuntimeError as error:  # what torch makes of a disk that refuses
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
             raise OSError(str(error).splitlines()[0]) from error
         file.flush()
         os.fsync(file.fileno())

@@ -26,9 +26,11 @@ from semilung.training.apply import alike, split_cases
 from semilung.training.audits import audit_evaluation
 from semilung.training.build import load_predictor
 from semilung.training.config import TrainConfig
+from semilung.training.machine import told_of_memory
 from semilung.types import UserError
 
 
+@told_of_memory("a smaller inference.window or inference.batch_size")
 def judge(
     runs: Sequence[Path],
     configs: Sequence[TrainConfig],

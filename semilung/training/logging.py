@@ -12,9 +12,8 @@ import numpy as np
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from semilung.files import write_text
+from semilung.files import write_error, write_text
 from semilung.training.run import RunFolder
-from semilung.types import UserError
 
 HEADER = ("step", "name", "value")
 
@@ -57,8 +56,8 @@ class MetricsLog:
         try:
             yield
         except OSError as error:
-            msg = f"{self._path} or the events beside it could not be written: {error}"
-            raise UserError(f"{msg}. Checkpoints are untouched: go on with resume=...") from error
+            remedy = "Checkpoints are untouched: go on with resume=..."
+            raise write_error(self._path, error, remedy) from error
 
     def scalars(self, step: int, figures: dict[str, float]) -> None:
         """Log figures under their names; NaN is an empty cell, for it means undefined."""

@@ -14,6 +14,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from semilung.inference.progress import clock
+
 
 class TrainingProgress:
     """A live bar on a terminal; plain lines, fit for a log file, anywhere else.
@@ -65,14 +67,9 @@ class TrainingProgress:
             return
         elapsed = time.monotonic() - self._started
         left = elapsed / max(1, step - self._done) * (self._total - step)
-        line = f"step {step}/{self._total}  {note}  {_clock(elapsed)} elapsed, {_clock(left)} left"
+        line = f"step {step}/{self._total}  {note}  {clock(elapsed)} elapsed, {clock(left)} left"
         self.say(line)
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02d}"

@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -64,12 +63,6 @@ class RunFolder:
         write_text(self.provenance, json.dumps(provenance(), indent=2) + "\n")
         write_text(self.splits, json.dumps(splits, indent=0, sort_keys=True) + "\n")
         write_text(self.config, yaml.safe_dump(plain(asdict(config)), sort_keys=False))
-
-    def sweep(self) -> None:
-        """Remove what a killed process was writing; only the one that goes on with the run may."""
-        for scrap in self.path.glob(".*.tmp"):
-            with suppress(OSError):
-                scrap.unlink()
 
     def require_same_splits(self, splits: Splits) -> None:
         """Refuse to go on with other cases, splits or roles than the run began with.

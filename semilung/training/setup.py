@@ -94,9 +94,7 @@ def _prepared(
         try_sizes(learner, config)
     if state is not None:
         _restore(training, state)
-    if resume:
-        team.first_does(run.sweep)
-    else:
+    if not resume:
         team.first_does(run.begin, config, cohort.splits)
     return training
 

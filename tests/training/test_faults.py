@@ -121,7 +121,10 @@ def test_a_full_disk(phantom, tmp_path, told, room):
             load_checkpoint(disk / "run/last.pt")
         shutil.rmtree(disk / "run")
         message = told("data", "prepare", phantom, f"cache={disk / 'cache'}", "spacing_mm=[3,3,3]")
-        assert "cannot be prepared" in message
+        assert f"No space left in {disk / 'cache'}" in message
+        assert "needed" in message
+        assert "data.cache=... or SEMILUNG_CACHE" in message
+        assert message.strip().count("\n") == 0
         assert scraps(disk) == []
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
