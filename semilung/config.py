@@ -9,15 +9,16 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.resolvers import oc
 
 from semilung.data import DataConfig
 from semilung.data.config import PREPARING
@@ -50,48 +51,33 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=CommandConfig)
 
 
-def told_by_hydra(error: BaseException) -> str:
-    """What a user needs of the message of Hydra or OmegaConf, and the first line of its cause."""
-    told = str(error).partition("Config search path:")[0]
-    told = told.replace("add --multirun to your command line", "use `semilung ablate`")
-    lines = [line.strip() for line in told.splitlines() if not line.startswith((" ", "To append"))]
-    if error.__cause__ is not None:
-        lines.append(str(error.__cause__).splitlines()[0])
-    return "\n  ".join(dict.fromkeys(filter(None, lines)))
-
-
-def model_words(words: Sequence[str]) -> list[str]:
-    """Overrides of which `model.name=X` alone stands for X with X's own defaults.
-
-    Where semilung has a YAML of X, that is chosen; else no YAML is, and the factory's defaults hold
-    but for `model.option=value`.
-
-    Example:
-        >>> model_words(["model.name=segresnet", "seed=1"])
-        ['model=segresnet', 'seed=1']
-        >>> model_words(["model.name=mynet", "model.channels=8"])
-        ['~model', 'model.name=mynet', '++model.channels=8']
-    """
-    keys = [word.partition("=")[0] for word in words]
-    if "model.name" not in keys or {"model", "~model"} & set(keys):
-        return list(words)
-    name = words[keys.index("model.name")].partition("=")[2].strip("'\"")
-    if (files("semilung.configs") / "model" / f"{name}.yaml").is_file():
-        return [
-            w if k != "model.name" else f"model={name}" for w, k in zip(words, keys, strict=True)
-        ]
-    options = [k.startswith("model.") and k != "model.name" for k in keys]
-    return ["~model", *(f"++{w}" if own else w for w, own in zip(words, options, strict=True))]
-
-
 def to_command(config: DictConfig) -> CommandConfig:
     """The composed configuration as checked dataclasses.
 
     Raises:
         UserError: A key that no dataclass has (`+optim.wd=1` would otherwise pass in silence).
     """
-    values = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
-    return cast(CommandConfig, _build(CommandConfig, values, ""))
+    with _without_environment():
+        values = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    return cast(CommandConfig, _whole(CommandConfig, values))
+
+
+@contextmanager
+def _without_environment() -> Iterator[None]:
+    """Resolve no `${oc.env:NAME}`: what it stands for would be kept in run folders and reports."""
+
+    def refuse(name: str, *_: object) -> None:
+        msg = (
+            f"${{oc.env:{name}}} is not read, since run folders and reports would keep what the "
+            f"environment holds; write the value itself, or let the shell write it (${name})"
+        )
+        raise ValueError(msg)
+
+    OmegaConf.register_new_resolver("oc.env", refuse, replace=True)
+    try:
+        yield
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
 def to_training(command: CommandConfig) -> TrainConfig:
@@ -129,7 +115,7 @@ def load_run_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         msg = f"{folder} is not a run: it has no config.yaml. Give a folder that train has made"
         raise UserError(msg)
-    return cast(TrainConfig, _build(TrainConfig, read_yaml(path), ""))
+    return cast(TrainConfig, _whole(TrainConfig, read_yaml(path)))
 
 
 def run_name(config: TrainConfig) -> str:
@@ -230,6 +216,30 @@ def _settings(overrides: list[str], prefix: str) -> dict[str, Any]:
             msg = f"{word!r} has no value that YAML can read: {' '.join(str(error).split())}"
             raise UserError(msg) from error
     return values
+
+
+def _whole(kind: type[Any], values: Any) -> Any:
+    """A config from plain values that were read from somewhere.
+
+    Raises:
+        UserError: As in `_build`, or a value names code to run, as Hydra's `_target_` does.
+    """
+    for key in _keys(values):
+        if key in ("_target_", "_partial_", "_args_", "hydra"):
+            msg = f"{key} is refused: a config names no code, nor settings of Hydra; remove it"
+            raise UserError(msg)
+    return _build(kind, values, "")
+
+
+def _keys(values: Any) -> Iterator[Any]:
+    """Every key at any depth."""
+    if isinstance(values, Mapping):
+        yield from values
+        values = values.values()
+    elif not isinstance(values, list):
+        return
+    for value in values:
+        yield from _keys(value)
 
 
 def _build(kind: type[Any], values: Any, path: str) -> Any:

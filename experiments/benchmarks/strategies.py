@@ -15,7 +15,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from semilung.ablation.compose import compose, open_hydra
+from semilung.composition import Composer
+from semilung.config import to_training
 from semilung.data.phantom import write_phantom
 from semilung.strategies.base import strategies
 from semilung.training import TrainConfig, step_seconds
@@ -32,8 +33,10 @@ def configs(manifest: Path, cache: Path) -> dict[tuple[str, ...], TrainConfig]:
     names = [name for name in strategies if name != "supervised"]
     arms = [("supervised",), *((name,) for name in names), *MIXTURES]
     common = ("experiment=demo", f"data.manifest={manifest}", f"data.cache={cache}")
-    with open_hydra(None) as hydra:
-        return {arm: compose(hydra, [*common, f"strategy=[{','.join(arm)}]"]) for arm in arms}
+    composer = Composer()
+    return {
+        arm: to_training(composer.command([*common, f"strategy=[{','.join(arm)}]"])) for arm in arms
+    }
 
 
 def main() -> None:

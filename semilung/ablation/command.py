@@ -11,13 +11,15 @@ from omegaconf import DictConfig
 
 from semilung.ablation.cells import HEALTHY, Cell, cells_of
 from semilung.ablation.check import check_cells, has_healthy
-from semilung.ablation.compose import compose, open_hydra
 from semilung.ablation.compute import equal_compute
 from semilung.ablation.folder import SweepFolder
 from semilung.ablation.job import Job
-from semilung.ablation.launch import defaults, launch, one_by_one, read_launcher
+from semilung.ablation.launch import defaults, launch, one_by_one, open_hydra, read_launcher
 from semilung.ablation.request import Request, read_request
 from semilung.ablation.table import show
+from semilung.composition import Composer
+from semilung.config import to_training, with_absolute_paths
+from semilung.training import TrainConfig
 from semilung.types import UserError
 
 
@@ -41,35 +43,43 @@ def ablate(words: Sequence[str], *, config_dir: Path | None = None) -> Path:
         KeyboardInterrupt: It was interrupted; the table of what is finished is written.
     """
     began = time.time()
-    with open_hydra(config_dir) as hydra:
-        request = read_request(words, loader=hydra.config_loader)
-        sweep = SweepFolder(request.folder.resolve())
-        request = sweep.joined(request)
+    composer = Composer(config_dir)
+    request = read_request(words, loader=composer.loader)
+    sweep = SweepFolder(request.folder.resolve())
+    request = sweep.joined(request)
+    with open_hydra() as hydra:
         master = read_launcher(hydra, request, sweep.path)
-        cells = _cells(hydra, request, sweep, defaults(master))
+        cells, configs = _cells(composer, request, sweep, defaults(master))
         waiting = {cell.name: cell for cell in cells if not sweep.finished(cell)}
         before = len(cells) - len(waiting)
         print(f"{len(cells)} runs, {before} finished before: {sweep.path}", flush=True)  # noqa: T201
         alone = one_by_one(master)
-        job = Job(sweep.path, waiting, request.swept, request.split, len(cells), not alone, began)
+        job = Job(
+            sweep.path, waiting, request.swept, request.split, len(cells), not alone, began, configs
+        )
         lost = _launched(hydra, master, job, sweep) if waiting else None
     _tell(sweep, request, cells, lost)
     return sweep.path
 
 
 def _cells(
-    hydra: Hydra, request: Request, sweep: SweepFolder, default: Sequence[str]
-) -> list[Cell]:
-    """All runs, checked; the sweep's folder is begun."""
+    composer: Composer, request: Request, sweep: SweepFolder, default: Sequence[str]
+) -> tuple[list[Cell], dict[str, TrainConfig]]:
+    """All runs, checked, and their configs by name; the sweep's folder is begun."""
+
+    def config_of(words: Sequence[str]) -> TrainConfig:
+        return with_absolute_paths(to_training(composer.command(words)), None)
+
     some = {cell.axes.get(HEALTHY): cell for cell in cells_of(request, healthy=False)}.values()
-    healthy = has_healthy([compose(hydra, cell.overrides) for cell in some])
+    healthy = has_healthy([config_of(cell.overrides) for cell in some])
     cells = cells_of(request, healthy=healthy)
-    configs = {cell.name: compose(hydra, [*default, *cell.overrides]) for cell in cells}
+    configs = {cell.name: config_of([*default, *cell.overrides]) for cell in cells}
     check_cells(request, cells, configs, sweep)
     sweep.begin(request)
     if request.equal == "compute":
-        return equal_compute(cells, configs, sweep)
-    return cells
+        cells = equal_compute(cells, configs, sweep)
+        configs = {cell.name: config_of([*default, *cell.words]) for cell in cells}
+    return cells, configs
 
 
 def _launched(hydra: Hydra, master: DictConfig, job: Job, sweep: SweepFolder) -> str | None:

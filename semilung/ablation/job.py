@@ -16,13 +16,7 @@ from omegaconf import DictConfig
 
 from semilung.ablation.cells import Cell
 from semilung.ablation.folder import SweepFolder, row_of
-from semilung.config import (
-    load_run_config,
-    resumed,
-    to_command,
-    to_training,
-    with_absolute_paths,
-)
+from semilung.config import load_run_config, resumed
 from semilung.evaluation import Report, summarise
 from semilung.files import write_text
 from semilung.training import TrainConfig, judge, split_cases, train
@@ -35,7 +29,7 @@ from semilung.types import UserError
 
 @dataclass(frozen=True)
 class Job:
-    """What a launcher calls with the composed config of each run; it may do so on another machine.
+    """What a launcher calls with the name of each run; it may do so on another machine.
 
     Attributes:
         folder: The sweep's folder, as an absolute path.
@@ -46,6 +40,7 @@ class Job:
         logged: Whether what a training says goes to `log.txt` in the run's folder, as it must where
             several speak at once.
         began: When the ablation was called, in seconds of `time.time`.
+        configs: Run name to its config, as it was checked: a launcher composes none anew.
     """
 
     folder: Path
@@ -55,9 +50,10 @@ class Job:
     total: int
     logged: bool
     began: float
+    configs: dict[str, TrainConfig]
 
     def __call__(self, composed: DictConfig) -> None:
-        """Run the cell that `run_name` names; a failure is written down and raises nothing.
+        """Run the cell that `composed.run_name` names; a failure is written down, and no more.
 
         Raises:
             KeyboardInterrupt: The training was interrupted, by the signal of this number; the other
@@ -69,14 +65,13 @@ class Job:
             if not mine:
                 self._say(cell, "is being run by another process")
             elif not sweep.finished(cell):  # another process may have been quicker
-                self._run(cell, sweep, composed)
+                self._run(cell, sweep)
 
-    def _run(self, cell: Cell, sweep: SweepFolder, composed: DictConfig) -> None:
+    def _run(self, cell: Cell, sweep: SweepFolder) -> None:
         self._say(cell, "begins")
         try:
             with self._output(sweep.run(cell)):
-                config = with_absolute_paths(to_training(to_command(composed)), None)
-                row = self._found(cell, config, sweep.run(cell))
+                row = self._found(cell, self.configs[cell.name], sweep.run(cell))
         except Exception as error:
             mistake = isinstance(error, UserError)
             message = str(error) if mistake else repr(error)

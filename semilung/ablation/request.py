@@ -14,6 +14,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
+from semilung.composition import verbatim_path
 from semilung.training.config import RESUMABLE
 from semilung.types import Split, UserError
 
@@ -82,7 +83,7 @@ def read_request(words: Sequence[str], *, loader: ConfigLoader | None = None) ->
         >>> request.common
         ['data.split_seed=0', 'optim.lr=0.001']
     """
-    values = _parsed([word for word in words if not word.startswith(_HYDRA)], loader)
+    values = _parsed([word for word in words if not _HYDRA.match(word)], loader)
     taken = [key for key in ("resume", "runs_dir", "run_name") if key in values]
     if taken:
         msg = f"{taken[0]} is not for the user to set: an ablation names and resumes its own runs"
@@ -105,7 +106,7 @@ def read_request(words: Sequence[str], *, loader: ConfigLoader | None = None) ->
     return Request(
         axes=axes,
         common=common,
-        hydra=[word for word in words if word.startswith(_HYDRA)],
+        hydra=[word for word in words if _HYDRA.match(word)],
         split=cast(Split, own["split"]),
         equal=own["equal"],
         baselines=own["baselines"].lower() == "true",
@@ -123,14 +124,16 @@ def shaping(overrides: Iterable[str]) -> list[str]:
     return sorted(word for word in overrides if word.partition("=")[0] not in RESUMABLE)
 
 
-_HYDRA = ("hydra.", "hydra/", "+hydra.", "+hydra/")
+_HYDRA = re.compile(r"[+~]*hydra\b")
 _OWN = {"split": "val", "equal": "steps", "baselines": "true", "sweep_dir": ""}
 
 
 def _parsed(words: Sequence[str], loader: ConfigLoader | None) -> dict[str, list[str]]:
     """Setting to its values, one or several."""
     try:
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(
+            [verbatim_path(word) for word in words]
+        )
         [jobs] = BasicSweeper.split_arguments(overrides, None)
     except HydraException as error:
         word = error.override if isinstance(error, OverrideParseException) else None

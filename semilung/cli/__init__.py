@@ -17,7 +17,7 @@ from semilung.cli.data import add_data
 from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
 from semilung.cli.say import fail
 from semilung.cli.settings import parted
-from semilung.cli.train import ABLATE, ablate_command, stopped_by, train_command
+from semilung.cli.train import ablate_command, stopped_by, train_command
 from semilung.machine import exhausted
 from semilung.stopping import breaking_off
 from semilung.types import UserError
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         with breaking_off():
             if arguments[:1] == ["train"]:
                 train_command(arguments[1:])
-            elif arguments[:1] == ["ablate"] and not {"-h", "--help"} & set(arguments):
+            elif arguments[:1] == ["ablate"]:
                 ablate_command(arguments[1:])
             else:
                 settings, words = parted(arguments)
@@ -83,8 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "ablate",
         help="train and compare: semilung ablate strategy=a,b seed=0,1,2 [key=value,value ...]",
-        description=ABLATE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(commands.add_parser("data", help="phantom, check, prepare, anatomy"))
     add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import argparse
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semilung.cli.say import fail, say
-from semilung.types import UserError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from semilung.config import CommandConfig
+
+TRAIN = """\
+Train one strategy, or several at once.
+
+  semilung train strategy=mean_teacher data.manifest=cohort/manifest.csv data.labelled=8 seed=0
+  semilung train resume=runs/NAME"""
 
 TRY_AGAIN = 75
 """Exit code of a training that was told to stop and has saved: EX_TEMPFAIL of sysexits.h. A batch
@@ -33,7 +38,6 @@ Any setting of `semilung train` may be swept; strategies.X.* concerns the arms t
   hydra/launcher=parallel  side by side (extra `parallel`); slurm, slurm_local (extra `cluster`);
                            each run then says what it does in its own log.txt, and has one thread
                            or as many as its job has processors (trainer.threads=N)
-  --config-dir DIR         further configs, of strategies from elsewhere
 
 The same command goes on where it was interrupted and repeats nothing that is finished; with more
 values along an axis, it adds what is missing. A run that fails stops no other and is tried again
@@ -41,60 +45,48 @@ at the next call. Exit code 0: every run has its row; 1: some failed; 2: a mista
 has run; 130: interrupted; 75: told to stop by SIGTERM or SIGUSR1, to be tried again."""
 
 
-def train_command(overrides: list[str]) -> None:
+def train_command(words: list[str]) -> None:
     """`semilung train` with the words that follow it."""
-    import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from semilung.composition import Composer
+    from semilung.training import HeardError, launcher_words, one_voice
 
-    from semilung.config import model_words, register_schema, told_by_hydra
-    from semilung.training import launcher_words, one_voice
-
-    register_schema()
-    overrides = model_words(overrides)
-    sys.argv = ["semilung train", *sorted(overrides, key=_is_setting), *launcher_words(overrides)]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hands errors on instead of printing them in its own way
-    wrapped = hydra.main(
-        config_path="pkg://semilung.configs", config_name="train", version_base="1.3"
-    )(_run_training)
+    asked = _train_parser().parse_intermixed_args(words)
+    composer = Composer(asked.config_dir)
+    overrides = [*asked.settings, *launcher_words(asked.settings)]
+    if asked.cfg:
+        say(composer.yaml(overrides))
+        return
     try:
         with one_voice():
-            wrapped()
-    except (HydraException, OmegaConfBaseException) as error:
-        hint = "`semilung train --cfg job` shows every setting"
-        raise UserError(f"{told_by_hydra(error)}\n{hint}") from error
-
-
-def _is_setting(word: str) -> bool:
-    """Whether a word is Hydra's to set; options, which Hydra wants together, are put before."""
-    return not word.startswith("-") and ("=" in word or word.startswith("~"))
-
-
-def _run_training(composed: DictConfig) -> None:
-    from semilung.training import HeardError
-
-    try:
-        _train_composed(composed)
+            _train(composer.command(overrides), asked.settings)
     except HeardError:
         sys.exit(2)  # the process that found it tells of it
-    except UserError as error:  # here, for Hydra would tell of it in its own way
-        fail(str(error))
 
 
-def _train_composed(composed: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
+def _train_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semilung train",
+        description=TRAIN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="optim.lr=1e-3 ...")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="further configs, of "
+                        "strategies from elsewhere")  # fmt: skip
+    parser.add_argument("--cfg", choices=["job"], help="print the composed config and train not")
+    return parser
 
+
+def _train(command: CommandConfig, settings: list[str]) -> None:
     from semilung.config import (
         load_run_config,
         resumed,
         run_name,
-        to_command,
         to_training,
         with_absolute_paths,
     )
     from semilung.training import train
 
-    command = to_command(composed)
     config = to_training(command)
     if command.resume in (None, "auto"):
         config = with_absolute_paths(config, None)
@@ -107,8 +99,7 @@ def _train_composed(composed: DictConfig) -> None:
         config = with_absolute_paths(config, saved.data.manifest)
     if saved is not None:
         own = ("resume", "runs_dir", "run_name")
-        task = HydraConfig.get().overrides.task
-        words = [o for o in task if o.partition("=")[0] not in own]
+        words = [word for word in settings if word.partition("=")[0] not in own]
         config = resumed(saved, config, words)
     outcome = train(config, folder, resume=saved is not None)
     if not outcome.finished:
@@ -122,29 +113,31 @@ def stopped_by(stop: KeyboardInterrupt) -> int:
     return 130 if stop.args in ((), (signal.SIGINT,)) else TRY_AGAIN
 
 
-def _halves(word: str) -> list[str]:
-    """`--config-dir=DIR` as the two words that it may be, too."""
-    return word.split("=", 1) if word.startswith("--config-dir=") else [word]
-
-
 def ablate_command(words: list[str]) -> None:
     """`semilung ablate` with the words that follow it."""
+    asked = _ablate_parser().parse_intermixed_args(words)
+
     from semilung.ablation import FailedRunsError, ablate
 
-    config_dir = None
-    words = [part for word in words for part in _halves(word)]
-    if "--config-dir" in words:
-        at = words.index("--config-dir")
-        if at + 1 == len(words):
-            raise UserError("--config-dir wants a folder")
-        config_dir = Path(words[at + 1])
-        del words[at : at + 2]
     # a shell's background jobs ignore Ctrl-C; a training does not, nor does what lies between two
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        folder = ablate(words, config_dir=config_dir)
+        folder = ablate(asked.settings, config_dir=asked.config_dir)
     except FailedRunsError as error:
         fail(str(error), 1)
     except KeyboardInterrupt as stop:
         fail("interrupted; the same command goes on from here", stopped_by(stop))
     say(f"results: {folder / 'results.csv'}\nreport: semilung report {folder}")
+
+
+def _ablate_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semilung ablate",
+        description=ABLATE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value[,value ...]")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="further configs, of "
+                        "strategies from elsewhere")  # fmt: skip
+    return parser

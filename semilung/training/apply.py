@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from semilung.data import Case, read_manifest, write_volume
+from semilung.data import Case, Volume, read_manifest, write_volume
 from semilung.data.config import PREPARING
 from semilung.files import DiskFullError
 from semilung.inference import predict_scan
@@ -152,7 +152,7 @@ def predict_files(
 
 def _write(volumes: Mapping[Path, Volume], scan: Path) -> None:
     """Write a scan's files, the first one, its mask, last: if it exists, all of them do."""
-    for path, volume in reversed(volumes.items()):
+    for path, volume in reversed(list(volumes.items())):
         write_volume(path, volume.data, volume.affine, like=scan)
 
 

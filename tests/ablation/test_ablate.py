@@ -282,7 +282,7 @@ def test_a_run_that_another_process_has_finished_is_not_repeated(words, monkeypa
     [cell] = cells_of(
         read_request(["strategy=supervised", "baselines=false", *words]), healthy=True
     )
-    late = job.Job(folder, {cell.name: cell}, [], "val", 1, False, time.time())
+    late = job.Job(folder, {cell.name: cell}, [], "val", 1, False, time.time(), {})
     kept = (folder / "runs" / cell.name / "row.json").read_bytes()
     monkeypatch.setattr(job, "train", train_but_say_no)
     late(OmegaConf.create({"run_name": cell.name}))
@@ -304,9 +304,7 @@ def with_absolute_paths(manifest):
     ("launcher", "package"),
     [
         ("parallel", "hydra_plugins.hydra_joblib_launcher"),
-        ("joblib", "hydra_plugins.hydra_joblib_launcher"),
         ("slurm_local", "hydra_plugins.hydra_submitit_launcher"),
-        ("submitit_local", "hydra_plugins.hydra_submitit_launcher"),
     ],
 )
 def test_other_launchers_fill_the_same_table(words, launcher, package):

@@ -12,7 +12,7 @@ from tiny_settings import TINY
 from torch import nn
 
 from semilung.cli import main
-from semilung.config import model_words
+from semilung.composition import model_words
 from semilung.data.volume import read_volume, write_volume
 from semilung.inference import predict_probability
 from semilung.models import models

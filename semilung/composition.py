@@ -1,0 +1,177 @@
+"""What Hydra composes of semilung's configs, a folder of further ones, and a command's words.
+
+Hydra serves for groups, defaults lists and overrides. What is composed has no node `hydra`: neither
+a file nor a word of the command line names a callback, a logger, a launcher or a working folder.
+The launchers of `semilung ablate` are read apart, of our own package (`semilung.ablation.launch`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from semilung.config import CommandConfig, register_schema, to_command
+from semilung.hydra_errors import hydra_errors, hydra_refusal
+from semilung.types import UserError
+
+PATHS = ("data.manifest", "data.cache", "init", "resume", "runs_dir")
+"""Settings that name files; what exists is taken as it is written, whatever its characters."""
+
+
+class Composer:
+    """Composes the config of a training; of Hydra's internals, which `hydra-core<1.4` keeps.
+
+    Args:
+        config_dir: Folder of further configs, of strategies from elsewhere. Ours come first, so a
+            file of the same name replaces none.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+
+    def __init__(self, config_dir: Path | None = None) -> None:
+        version.setbase("1.3")
+        register_schema()
+        Plugins.instance()  # makes the kinds of sources known
+        search_path = ConfigSearchPathImpl()
+        search_path.append("main", "pkg://semilung.configs")
+        if config_dir is not None:
+            if not config_dir.is_dir():
+                raise UserError(f"--config-dir {config_dir}: there is no such folder")
+            search_path.append("command-line", f"file://{config_dir.resolve()}")
+        search_path.append("schema", "structured://")
+        self.loader = ConfigLoaderImpl(search_path)
+
+    def compose(self, words: Sequence[str]) -> DictConfig:
+        """The config of `train.yaml` and overrides.
+
+        Raises:
+            UserError: A word or file that cannot be read, a group, setting or type that there is
+                not, or a `hydra` node in any of them.
+        """
+        overrides = read_overrides(model_words(words))
+        refuse_hydra(overrides)
+        self._require_choices(overrides)
+        with hydra_errors():
+            return self._compose(overrides)
+
+    def command(self, words: Sequence[str]) -> CommandConfig:
+        """The same as checked dataclasses, with every interpolation resolved.
+
+        Raises:
+            UserError: As in `compose`, or a value that is out of range or cannot be resolved.
+        """
+        composed = self.compose(words)
+        with hydra_errors():
+            return to_command(composed)
+
+    def yaml(self, words: Sequence[str]) -> str:
+        """The same as YAML, references to other settings as they are written."""
+        return OmegaConf.to_yaml(self.compose(words))
+
+    def _require_choices(self, overrides: Iterable[Override]) -> None:
+        """Refuse `strategy=null`, which Hydra has no message for."""
+        for override in overrides:
+            group = override.key_or_group
+            empty = override.value() in (None, "") and not override.is_delete()
+            if empty and self.loader.repository.group_exists(group):
+                there = ", ".join(self.loader.get_group_options(group))
+                raise UserError(f"{override.input_line}: {group} is one or several of {there}")
+
+    def _compose(self, overrides: list[Override]) -> DictConfig:
+        """As Hydra's own loader does it, without the node `hydra`."""
+        self.loader.validate_sweep_overrides_legal(overrides, RunMode.RUN, from_shell=True)
+        repository = CachingConfigRepository(self.loader.repository)
+        defaults = create_defaults_list(
+            repository, "train", overrides, prepend_hydra=False, skip_missing=False
+        )
+        config = self.loader._compose_config_from_defaults_list(defaults.defaults, repository)
+        OmegaConf.set_struct(config, True)
+        self.loader._apply_overrides_to_config(defaults.config_overrides, config)
+        return config
+
+
+def read_overrides(words: Sequence[str]) -> list[Override]:
+    """Words of a command line as Hydra's overrides.
+
+    Raises:
+        UserError: A word that Hydra's grammar does not know; the message says how to quote.
+    """
+    with hydra_errors():
+        return OverridesParser.create().parse_overrides([verbatim_path(word) for word in words])
+
+
+def model_words(words: Sequence[str]) -> list[str]:
+    """Overrides of which `model.name=X` alone stands for X with X's own defaults.
+
+    Where semilung has a YAML of X, that is chosen; else no YAML is, and the factory's defaults hold
+    but for `model.option=value`.
+
+    Example:
+        >>> model_words(["model.name=segresnet", "seed=1"])
+        ['model=segresnet', 'seed=1']
+        >>> model_words(["model.name=mynet", "model.channels=8"])
+        ['~model', 'model.name=mynet', '++model.channels=8']
+    """
+    keys = [word.partition("=")[0] for word in words]
+    if "model.name" not in keys or {"model", "~model"} & set(keys):
+        return list(words)
+    name = words[keys.index("model.name")].partition("=")[2].strip("'\"")
+    if (files("semilung.configs") / "model" / f"{name}.yaml").is_file():
+        return [
+            w if k != "model.name" else f"model={name}" for w, k in zip(words, keys, strict=True)
+        ]
+    options = [k.startswith("model.") and k != "model.name" for k in keys]
+    return ["~model", *(f"++{w}" if own else w for w, own in zip(words, options, strict=True))]
+
+
+def refuse_hydra(overrides: Iterable[Override]) -> None:
+    """Refuse overrides of Hydra itself.
+
+    Raises:
+        UserError: There is one; the message names it.
+    """
+    for override in overrides:
+        for key in (override.key_or_group, override.package or ""):
+            if re.match(r"(_global_\.)?hydra\b", key):
+                raise UserError(hydra_refusal(str(override.input_line)))
+
+
+def verbatim_path(word: str) -> str:
+    """A word `key=path` with its path in quotes, where that exists and has odd characters.
+
+    Example:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory(suffix="a=b,c") as folder:
+        ...     verbatim_path(f"runs_dir={folder}") == f"runs_dir='{folder}'"
+        True
+    """
+    key, _, path = word.partition("=")
+    plain = re.fullmatch(r"[\w./~-]*", path, re.ASCII)
+    if key.lstrip("+") not in PATHS or plain or not Path(path).exists():
+        return word
+    return f"{key}={quoted(path)}"
+
+
+def quoted(text: str) -> str:
+    r"""A string as Hydra's grammar wants it: quoted, and nothing in it interpolated.
+
+    Example:
+        >>> print(quoted("a 'b' ${c}"))
+        'a \'b\' \${c}'
+    """
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return f"'{escaped}'"
