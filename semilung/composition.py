@@ -24,6 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from semilung.config import CommandConfig, register_schema, to_command
+from semilung.files import is_there
 from semilung.hydra_errors import hydra_errors, hydra_refusal
 from semilung.types import UserError
 
@@ -161,7 +162,7 @@ def verbatim_path(word: str) -> str:
     """
     key, _, path = word.partition("=")
     plain = re.fullmatch(r"[\w./~-]*", path, re.ASCII)
-    if key.lstrip("+") not in PATHS or plain or not Path(path).exists():
+    if key.lstrip("+") not in PATHS or plain or not is_there(path):
         return word
     return f"{key}={quoted(path)}"
 
@@ -173,5 +174,7 @@ def quoted(text: str) -> str:
         >>> print(quoted("a 'b' ${c}"))
         'a \'b\' \${c}'
     """
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return f"'{escaped}'"
+    # a backslash is one save before what it would escape: there it is doubled
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    text = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return f"'{text}{text[len(text.rstrip(chr(92))) :]}'"

@@ -104,6 +104,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether a path exists; a name that no file can have (too long, with NUL) does not."""
+    return os.path.exists(path)  # noqa: PTH110 - pathlib's raises for some of these names
+
+
 MAX_JSON = 2**26
 """Largest JSON file that is read, in bytes: splits of a million cases."""
 

@@ -46,3 +46,29 @@ def breaking_off() -> Iterator[None]:
     finally:
         for number in alone:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def leaving_imports() -> Iterator[None]:
+    """Let Ctrl-C during an import end the process at once, with code 130.
+
+    Nothing has begun that could be lost, and what an interrupted import raises is anything but
+    KeyboardInterrupt: packages catch it, or report that a half-imported module lacks a name.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # it may be ignored
+        yield
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"semilung: interrupted\n")
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt

@@ -16,10 +16,11 @@ from semilung import __version__
 from semilung.cli.data import add_data
 from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
 from semilung.cli.say import fail
+from semilung.cli.screen import printable, screened
 from semilung.cli.settings import parted
 from semilung.cli.train import ablate_command, stopped_by, train_command
 from semilung.machine import exhausted
-from semilung.stopping import breaking_off
+from semilung.stopping import breaking_off, leaving_imports
 from semilung.types import UserError
 
 
@@ -29,7 +30,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     0 done, 1 a fault of semilung or a failed run of an ablation, 2 a mistake, 75 told to stop
     (SIGTERM, SIGUSR1) and to be tried again, 130 interrupted.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with screened(), leaving_imports():
+        _run(list(sys.argv[1:] if argv is None else argv))
+    sys.exit(0)
+
+
+def _run(arguments: list[str]) -> None:
     warnings.formatwarning = _plain_warning
     warnings.simplefilter("once", UserWarning)  # a run that is judged twice warns once
     threading.excepthook = _plain_thread
@@ -51,7 +57,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if (message := exhausted(error)) is None:
             raise
         fail(message)
-    sys.exit(0)
 
 
 def _plain_warning(
@@ -62,7 +67,7 @@ def _plain_warning(
     line: str | None = None,
 ) -> str:
     """A warning as a user needs it, without the line of code that gave it."""
-    return f"semilung: warning: {message}\n"
+    return printable(f"semilung: warning: {message}\n")
 
 
 def _plain_thread(caught: threading.ExceptHookArgs) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from semilung.files import is_there
+
 # of a finished run: how it is used, not how it was trained
 _USE = re.compile(r"(inference|evaluation)\.\w+=.*", re.DOTALL)
 _SETTINGS = {
@@ -18,10 +20,16 @@ _SETTINGS = {
 def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The settings of a command line, and what remains for argparse, which cannot mix them.
 
+    A word that names a file is no setting, whatever it looks like (`site=A/manifest.csv`).
+
     Example:
         >>> parted(["evaluate", "--split", "val", "inference.batch_size=8", "runs/a"])
         (['inference.batch_size=8'], ['evaluate', '--split', 'val', 'runs/a'])
     """
     kinds = [kind for words, kind in _SETTINGS.items() if words == (*arguments[: len(words)],)]
-    settings = [word for word in arguments if any(kind.fullmatch(word) for kind in kinds)]
+    settings = [
+        word
+        for word in arguments
+        if any(kind.fullmatch(word) for kind in kinds) and not is_there(word)
+    ]
     return settings, [word for word in arguments if word not in settings]
