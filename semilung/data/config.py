@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semilung.bounds import require_bounds
 from semilung.types import ROLES, UserError
 
 RESTS = ("unlabelled", "weak", "drop")
@@ -32,7 +33,7 @@ class DataConfig:
         test_fraction: Share of patients drawn for test where the manifest states no split.
         cache: Folder of prepared volumes; None is $SEMILUNG_CACHE, else ~/.cache/semilung.
         spacing_mm: Voxel size after preparation, (x, y, z); None keeps each scan's own.
-        clip_hu: Intensities are clipped to this range when stored.
+        clip_hu: Intensities are clipped to this range when stored; `window_hu` widens it.
         crop_to_lungs: Cut volumes to the box around the lungs, where they reach beyond it.
         lung_margin_mm: How much is kept around that box.
         window_hu: Range of HU that becomes [0, 1] in batches.
@@ -78,50 +79,24 @@ class DataConfig:
     workers: int = 1
 
     def __post_init__(self) -> None:
+        require_bounds(self, "data")
         # A composed config hands over lists where tuples are declared.
         if self.spacing_mm is not None:
             self.spacing_mm = _triple(self.spacing_mm, "spacing_mm")
-            _require(min(self.spacing_mm) > 0, "spacing_mm", self.spacing_mm, "be positive")
         x, y, z = _triple(self.crop, "crop")
         self.crop = (int(x), int(y), int(z))
-        self.clip_hu = _range(self.clip_hu, "clip_hu")
-        self.window_hu = _range(self.window_hu, "window_hu")
-        self._check_intensities()
+        clip, window = _range(self.clip_hu, "clip_hu"), _range(self.window_hu, "window_hu")
+        self.clip_hu, self.window_hu = (min(clip[0], window[0]), max(clip[1], window[1])), window
         self._check_splits()
-        self._check_sampling()
-
-    def _check_intensities(self) -> None:
-        inside = self.clip_hu[0] >= -32768 and self.clip_hu[1] <= 32767
-        _require(inside, "clip_hu", self.clip_hu, "fit in int16, as volumes are stored")
-        covered = self.clip_hu[0] <= self.window_hu[0] and self.window_hu[1] <= self.clip_hu[1]
-        _require(covered, "window_hu", self.window_hu, f"lie within clip_hu={self.clip_hu}")
-        _require(self.lung_margin_mm >= 0, "lung_margin_mm", self.lung_margin_mm, "be at least 0")
+        unknown = [stream for stream in self.batch if stream not in ROLES]
+        _require(not unknown, "batch", unknown, f"name streams: {', '.join(ROLES)}")
 
     def _check_splits(self) -> None:
         _require(self.rest in RESTS, "rest", self.rest, f"be one of {', '.join(RESTS)}")
-        _require(self.labelled is None or self.labelled >= 1, "labelled", self.labelled, "be >= 1")
-        some = self.healthy is None or self.healthy >= 1
-        _require(some, "healthy", self.healthy, "be >= 1 (data.batch.healthy=0 uses none)")
-        _require(self.folds is None or self.folds >= 2, "folds", self.folds, "be at least 2")
-        below = self.fold < (self.folds or 1) and self.fold >= 0
-        _require(below, "fold", self.fold, f"be at least 0 and below folds={self.folds}")
-        seeded = self.split_seed is None or self.split_seed >= 0
-        _require(seeded, "split_seed", self.split_seed, "be at least 0")
-        for name in ("val_fraction", "test_fraction"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "be in [0, 1)")
+        below = self.fold < (self.folds or 1)
+        _require(below, "fold", self.fold, f"be below folds={self.folds}")
         both = self.val_fraction + self.test_fraction
         _require(both < 1, "val_fraction + test_fraction", both, "leave something for training")
-
-    def _check_sampling(self) -> None:
-        _require(min(self.crop) >= 1, "crop", self.crop, "be at least 1 voxel")
-        _require(0 <= self.foreground <= 1, "foreground", self.foreground, "be in [0, 1]")
-        _require(0 <= self.overhang <= 0.5, "overhang", self.overhang, "be in [0, 0.5]")
-        _require(self.workers >= 0, "workers", self.workers, "be at least 0")
-        _require(self.bags >= 1, "bags", self.bags, "be at least 1")
-        _require(self.bag_size >= 1, "bag_size", self.bag_size, "be at least 1")
-        for stream, size in self.batch.items():
-            known = stream in ROLES and size >= 0
-            _require(known, f"batch.{stream}", size, f"be >= 0, for one of {', '.join(ROLES)}")
 
     def cache_folder(self) -> Path:
         """Where prepared volumes lie."""
@@ -177,21 +152,10 @@ class AugmentConfig:
     cutout_share: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("affine_probability", "strong_probability"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "be in [0, 1]")
+        require_bounds(self, "augment")
         for name in ("scale", "nodule_mm", "strong_gamma", "strong_blur_voxels"):
-            if getattr(self, name) is None:
-                continue
-            bounds = _range(getattr(self, name), name, strict=False)
-            _require(bounds[0] > 0, name, bounds, "be positive")
-            setattr(self, name, bounds)
-        for name in ("weak_shift_hu", "weak_noise_hu", "strong_shift_hu", "strong_noise_hu"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "be at least 0")
-        for name in ("weak_contrast", "strong_contrast", "cutout_share"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "be in [0, 1)")
-        angle = self.rotation_degrees
-        _require(0 <= angle <= 45, "rotation_degrees", angle, "be in [0, 45]")
-        _require(self.cutout_holes >= 0, "cutout_holes", self.cutout_holes, "be at least 0")
+            if getattr(self, name) is not None:
+                setattr(self, name, _range(getattr(self, name), name, strict=False))
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:

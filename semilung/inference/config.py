@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from semilung.bounds import require_bounds
 from semilung.types import UserError
 
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -18,7 +19,7 @@ class InferenceConfig:
 
     Attributes:
         window: Window in voxels of the prepared grid.
-        overlap: Share of a window that the next one covers again, in [0, 1).
+        overlap: Share of a window that the next one covers again, in [0, 0.9].
         batch_size: Windows a forward pass.
         threshold: Foreground where the probability is above it, in [0, 1).
         min_volume_mm3: Smaller components are removed.
@@ -37,20 +38,9 @@ class InferenceConfig:
 
     def __post_init__(self) -> None:
         """Refuse windows and shares that cannot be."""
-        if len(self.window) != 3 or min(self.window) < 1:
+        require_bounds(self, "inference")
+        if len(list(self.window)) != 3:
             msg = f"inference.window is three sizes in voxels, got {tuple(self.window)}"
-            raise UserError(msg)
-        if not 0 <= self.overlap < 1:
-            msg = f"inference.overlap is a share in [0, 1), got {self.overlap}"
-            raise UserError(msg)
-        if self.batch_size < 1:
-            msg = f"inference.batch_size must be at least 1, got {self.batch_size}"
-            raise UserError(msg)
-        if not 0 <= self.threshold < 1 or self.min_volume_mm3 < 0:
-            msg = (
-                f"inference.threshold is in [0, 1) and min_volume_mm3 at least 0, got "
-                f"{self.threshold} and {self.min_volume_mm3}"
-            )
             raise UserError(msg)
         if self.precision not in PRECISIONS:
             msg = f"inference.precision is one of {', '.join(PRECISIONS)}; got {self.precision!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, TypeAlias
@@ -14,6 +15,10 @@ from torch import Tensor
 
 from semilung.data.lungs import BLOCK
 from semilung.data.volume import Shape
+from semilung.types import UserError
+
+MAX_WINDOWS = 2**20
+"""Most windows of a volume: weeks of a CPU."""
 
 Starts: TypeAlias = NDArray[np.int64]
 """`(N, 3)`, the first voxel of each window."""
@@ -25,11 +30,24 @@ def window_starts(shape: Shape, window: Shape, overlap: float) -> Starts:
     Example:
         >>> window_starts((10, 4, 4), (4, 4, 4), 0.5)[:, 0].tolist()
         [0, 2, 4, 6]
+
+    Raises:
+        UserError: There are so many that no prediction would end.
     """
     steps = [
         size if size == n else max(1, int(size * (1 - overlap)))
         for n, size in zip(shape, window, strict=True)
     ]
+    count = math.prod(
+        1 + -(-(n - size) // step) for n, size, step in zip(shape, window, steps, strict=True)
+    )
+    if count > MAX_WINDOWS:
+        msg = (
+            f"inference.window={list(window)} with inference.overlap={overlap} covers "
+            f"{' x '.join(map(str, shape))} voxels in {count} windows, more than {MAX_WINDOWS}; "
+            f"give a larger window or less overlap"
+        )
+        raise UserError(msg)
     slices = dense_patch_slices(shape, window, steps, return_slice=False)
     return np.array(slices, np.int64)[..., 0]
 

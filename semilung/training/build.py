@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from semilung.bounds import require_bound
 from semilung.models import Segmenter, build_model
 from semilung.strategies import Learner, Predictor, build_strategy, heads_of
 from semilung.training.checkpoint import load_checkpoint
@@ -22,6 +23,7 @@ def build_student(
     model: Mapping[str, Any], heads: Mapping[str, int], *, channels_last: bool = False
 ) -> Segmenter:
     """The model of a config (its `name`, and everything else as options) with its heads."""
+    require_bound("model", model)
     options = {key: value for key, value in model.items() if key != "name"}
     student = build_model(model["name"], options, heads=heads)
     # torch's stubs know no memory format for modules
@@ -83,6 +85,7 @@ def load_predictor(
     state = load_checkpoint(path)
     with _fitting(path):
         weights = _predictor_weights(state) if net is None else _below(f"{net}.", state["learner"])
+        _require_filled(state["model"], weights)
         with torch.device("meta"):  # a model that its weights do not fill is never made
             _require_shapes(build_student(state["model"], state["heads"]), weights)
         model = build_student(state["model"], state["heads"])
@@ -113,6 +116,18 @@ def _fitting(source: str | Path) -> Iterator[None]:
         reason = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
         msg = f"the weights of {source} do not fit the model: {reason[:200]}"
         raise UserError(msg) from error
+
+
+def _require_filled(model: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Refuse a model whose options are larger than its weights can fill, before it is made.
+
+    A width is an edge of some weight, and a depth no more than there are weights.
+    """
+    largest = max([len(weights), *(size for value in weights.values() for size in value.shape)])
+    for option, value in model.items():
+        listed = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(v, int | float) and v > max(largest, 8) for v in listed):
+            raise ValueError(f"{option}={value!r:.100} is more than the weights hold")
 
 
 def _require_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from semilung.files import whole_file
 from semilung.types import UserError
 
 FORMAT = 1
+
+MAX_SHARED = 8
+"""Most times that a checkpoint's storage may be named: nets that share weights share it too."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -45,6 +49,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         _require_sound(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+        _require_backed(state, path.stat().st_size)
     except Exception as error:  # torch's reader has no error of its own for a damaged file
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = f"{path} is not a checkpoint that can be trusted or read: {first}"
@@ -68,3 +73,35 @@ def _require_sound(path: Path) -> None:
             raise ValueError("its entries are compressed, or larger than the file")
         if (changed := archive.testzip()) is not None:
             raise ValueError(f"{changed} is not what was written")
+
+
+def _require_backed(state: Any, size: int) -> None:
+    """Refuse tensors that stand for more bytes than the file holds.
+
+    An expanded tensor (stride 0), or one of overlapping rows, is a few bytes on disk and fills
+    memory once it is copied.
+
+    Raises:
+        ValueError: There is one; or all of them together ask for many times the file.
+    """
+    total = 0
+    for tensor in _tensors(state):
+        needed = tensor.numel() * tensor.element_size()
+        total += needed
+        if tensor.layout != torch.strided or needed > tensor.untyped_storage().nbytes():
+            shape = tuple(tensor.shape)
+            raise ValueError(f"a tensor of shape {shape} stands for more than the file holds")
+    if total > MAX_SHARED * size:
+        raise ValueError(f"its tensors stand for {total} bytes, and the file has {size}")
+
+
+def _tensors(values: Any) -> Iterator[torch.Tensor]:
+    """Every tensor at any depth; recursion ends at what the unpickler can nest."""
+    if isinstance(values, torch.Tensor):
+        yield values
+    elif isinstance(values, dict):
+        for value in values.values():
+            yield from _tensors(value)
+    elif isinstance(values, list | tuple | set):
+        for value in values:
+            yield from _tensors(value)

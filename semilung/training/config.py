@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from semilung.bounds import require_bounds
 from semilung.data import AugmentConfig, DataConfig
 from semilung.evaluation import EvaluationConfig
 from semilung.inference import InferenceConfig
@@ -44,11 +45,7 @@ class OptimConfig:
         """Refuse what no optimizer understands."""
         _one_of("optim.name", self.name, ("adamw", "sgd"))
         _one_of("optim.schedule", self.schedule, ("poly", "cosine"))
-        _at_least("optim.lr", self.lr, 0)
-        _at_least("optim.weight_decay", self.weight_decay, 0)
-        _at_least("optim.clip_norm", self.clip_norm, 0)
-        _share("optim.warmup", self.warmup)
-        _share("optim.momentum", self.momentum)
+        require_bounds(self, "optim")
 
 
 @dataclass
@@ -80,12 +77,9 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         """Refuse counts that make no training."""
-        for name in ("max_steps", "log_every", "checkpoint_every", "devices"):
-            _at_least(f"trainer.{name}", getattr(self, name), 1)
+        require_bounds(self, "trainer")
         _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "cuda"))
         _one_of("trainer.precision", self.precision, tuple(PRECISIONS))
-        _at_least("trainer.validate_every", self.validate_every, 0)
-        _at_least("trainer.threads", self.threads, 0)
 
 
 @dataclass
@@ -122,24 +116,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no training has."""
-        _at_least("seed", self.seed, 0)
-        _share("teacher_decay", self.teacher_decay)
+        require_bounds(self)
         _one_of("predictor", self.predictor, ("auto", "student", "teacher"))
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         msg = f"{name} is one of {', '.join(allowed)}; got {value!r}"
-        raise UserError(msg)
-
-
-def _share(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        msg = f"{name} must be in [0, 1), got {value}"
-        raise UserError(msg)
-
-
-def _at_least(name: str, value: float, low: float) -> None:
-    if not value >= low:
-        msg = f"{name} must be at least {low}, got {value}"
         raise UserError(msg)

@@ -135,6 +135,9 @@ def in_processes(count: int, work: Callable[..., T], *arguments: Any) -> T:
     """
     if count == 1 or launched().by != "us":
         return work(*arguments)
+    if count > (most := 8 * (os.cpu_count() or 1)):
+        msg = f"trainer.devices={count} asks this machine for more processes than {most}; give less"
+        raise UserError(msg)
     told: Any = get_context("spawn").SimpleQueue()
     shared = (count, find_free_network_port(), warnings.formatwarning, told, work, arguments)
     # The terminal's Ctrl-C is this process's to hand on, also before a child is in its own group.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,15 +104,44 @@ def _restore(training: Training, state: dict[str, Any]) -> None:
     """Put everything back where the checkpoint was taken."""
     try:
         training.learner.load_state_dict(state["learner"])
+        _require_optimizer_state(training, state)
         training.optimizer.load_state_dict(state["optimizer"])
         training.fabric.strategy.precision.load_state_dict(state["precision"])
         training.step, training.best = int(state["step"]), float(state["best"])
         if not 0 <= training.step <= training.config.trainer.max_steps:
             raise ValueError(f"step {training.step} of {training.config.trainer.max_steps}")
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         found = " ".join(str(error).split())[:200]
         msg = f"{training.run.last} does not fit the run's own config ({type(error).__name__}: "
         raise UserError(f"{msg}{found}). Restore the file, or begin a new run") from error
+
+
+MOMENTS = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
+"""What an optimizer keeps of each parameter."""
+
+
+def _require_optimizer_state(training: Training, state: Mapping[str, Any]) -> None:
+    """Refuse moments that are lacking or of other shapes, which no optimizer notices by itself.
+
+    Raises:
+        ValueError: They are; training would go on otherwise than it stopped.
+    """
+    optim, groups = training.config.optim, training.optimizer.param_groups
+    kept, saved = state["optimizer"]["state"], state["optimizer"]["param_groups"]
+    keeps = optim.name == "adamw" or optim.momentum > 0
+    # a scaled step may be skipped, and the first ones are
+    if keeps and not kept and state["step"] > 0 and not state["precision"]:
+        raise ValueError(f"the optimizer's state is empty after {state['step']} steps")
+    for old, new in zip(saved, groups, strict=True):
+        if lacking := set(new) - set(old):
+            raise ValueError(f"the optimizer's state lacks {', '.join(sorted(lacking))}")
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    for number, moments in kept.items():
+        if keeps and (lacking := MOMENTS[optim.name] - set(moments)):
+            raise ValueError(f"the optimizer's state lacks {', '.join(sorted(lacking))}")
+        shapes = {name: v.shape for name, v in moments.items() if torch.is_tensor(v) and v.ndim}
+        if other := [name for name, s in shapes.items() if s != parameters[number].shape]:
+            raise ValueError(f"the optimizer's {', '.join(other)} is of another shape")
 
 
 def _fabric(trainer: TrainerConfig) -> Fabric:

@@ -106,3 +106,26 @@ def spoilt(content, changes):
     for at, value in changes:
         raw[at % len(raw)] = value
     return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(10**6, 10**3),
+        torch.zeros(2000).as_strided((1000, 1000), (1, 1)),
+        torch.sparse_coo_tensor([[0]], [1.0], (10**9,)),
+    ],
+)
+def test_a_tensor_that_stands_for_more_than_the_file_is_refused(path, tensor):
+    save_checkpoint(path, {**STATE, "learner": {"x": tensor}})
+    with pytest.raises(UserError, match="more than the file holds"):
+        load_checkpoint(path)
+
+
+def test_one_storage_under_many_names_is_refused(path):
+    shared = torch.zeros(10**5)
+    save_checkpoint(path, {"x": [shared] * 4})
+    assert len(load_checkpoint(path)["x"]) == 4  # nets that share weights
+    save_checkpoint(path, {"x": [shared] * 1000})
+    with pytest.raises(UserError, match="its tensors stand for 400000000 bytes"):
+        load_checkpoint(path)

@@ -1,0 +1,157 @@
+"""The range of every number that a user may set: one table, one check, one message."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from semilung.types import UserError
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An interval, closed unless said otherwise; infinities and NaN lie in none.
+
+    Example:
+        >>> str(Bound(0, 1, below=True)), Bound(0, 1).holds(1), Bound(0, 1).holds(float("nan"))
+        ('in [0, 1)', True, False)
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies in the interval."""
+        over = value > self.low if self.above else value >= self.low
+        under = value < self.high if self.below else value <= self.high
+        return over and under
+
+    def __str__(self) -> str:
+        return f"in {'(' if self.above else '['}{self.low}, {self.high}{')' if self.below else ']'}"
+
+
+SHARE = Bound(0, 1)
+BELOW_ONE = Bound(0, 1, below=True)
+COUNT = Bound(1, 10**9)
+EVERY = Bound(0, 10**9)
+SEED = Bound(0, 2**63 - 1)
+HU = Bound(-32768, 32767)
+HU_STEP = Bound(0, 10_000)
+FACTOR = Bound(0, 100, above=True)
+EDGE = Bound(1, 2048)
+RATE = Bound(0, 1000)
+
+BOUNDS = {
+    "data.labelled": COUNT,
+    "data.healthy": COUNT,
+    "data.folds": Bound(2, 1000),
+    "data.fold": Bound(0, 999),
+    "data.split_seed": SEED,
+    "data.val_fraction": BELOW_ONE,
+    "data.test_fraction": BELOW_ONE,
+    "data.spacing_mm": Bound(0.01, 100),
+    "data.clip_hu": HU,  # volumes are stored in int16
+    "data.lung_margin_mm": Bound(0, 1000),
+    "data.window_hu": Bound(-1500, 32767),
+    "data.crop": EDGE,
+    "data.batch": Bound(0, 1024),
+    "data.bags": Bound(1, 1024),
+    "data.bag_size": Bound(1, 4096),
+    "data.foreground": SHARE,
+    "data.overhang": Bound(0, 0.5),
+    "data.workers": Bound(0, 256),
+    "augment.affine_probability": SHARE,
+    "augment.rotation_degrees": Bound(0, 45),
+    "augment.scale": FACTOR,
+    "augment.nodule_mm": Bound(0, 1000, above=True),
+    "augment.weak_shift_hu": HU_STEP,
+    "augment.weak_contrast": BELOW_ONE,
+    "augment.weak_noise_hu": HU_STEP,
+    "augment.strong_probability": SHARE,
+    "augment.strong_shift_hu": HU_STEP,
+    "augment.strong_contrast": BELOW_ONE,
+    "augment.strong_gamma": FACTOR,
+    "augment.strong_noise_hu": HU_STEP,
+    "augment.strong_blur_voxels": FACTOR,
+    "augment.cutout_holes": Bound(0, 1000),
+    "augment.cutout_share": BELOW_ONE,
+    "optim.lr": RATE,
+    "optim.weight_decay": RATE,
+    "optim.momentum": BELOW_ONE,
+    "optim.warmup": BELOW_ONE,
+    "optim.clip_norm": EVERY,
+    "trainer.max_steps": COUNT,
+    "trainer.log_every": COUNT,
+    "trainer.validate_every": EVERY,
+    "trainer.checkpoint_every": COUNT,
+    "trainer.devices": Bound(1, 1024),
+    "trainer.threads": Bound(0, 1024),
+    "inference.window": EDGE,
+    "inference.overlap": Bound(0, 0.9),
+    "inference.batch_size": Bound(1, 4096),
+    "inference.threshold": BELOW_ONE,
+    "inference.min_volume_mm3": EVERY,
+    "seed": SEED,
+    "teacher_decay": BELOW_ONE,
+    # options of models and strategies are their own to check; these bound what a stranger's ask for
+    "model": Bound(-4096, 4096),
+    "model.depth": Bound(0, 256),
+    "strategies": Bound(-(10**9), 10**9),
+}
+"""Dotted setting to its bound, which holds for each number of a list or mapping."""
+
+MAX_LISTED = 64
+"""Most values of a list among the options of a model."""
+
+
+def require_bounds(settings: Any, group: str = "") -> None:
+    """Compare every number of a dataclass of settings with the table.
+
+    Args:
+        settings: The dataclass; nested ones have compared their own.
+        group: Its name in the config, such as `data`; empty for the whole config.
+
+    Raises:
+        UserError: A number is out of range, infinite or NaN; the message names the setting.
+    """
+    for field in fields(settings):
+        name = f"{group}.{field.name}" if group else field.name
+        if name in BOUNDS:
+            require_bound(name, getattr(settings, field.name))
+
+
+def require_bound(name: str, value: Any) -> None:
+    """Compare every number within a value with the bound of a setting.
+
+    Raises:
+        UserError: One is out of range; or a list of a model's is too long.
+
+    Example:
+        >>> require_bound("data.crop", [8, 0, 8])
+        Traceback (most recent call last):
+        semilung.types.UserError: data.crop=[8, 0, 8] is out of range: it must be in [1, 2048]
+    """
+    for key, number in _numbers(name, value):
+        bound = BOUNDS.get(key) or BOUNDS[name]
+        if not bound.holds(number):
+            shown = list(value) if isinstance(value, list | tuple) else number
+            msg = f"{key}={shown!r:.100} is out of range: it must be {bound}"
+            raise UserError(msg)
+
+
+def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Every number of a value, with its dotted name."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _numbers(f"{name}.{key}", item)
+    elif isinstance(value, list | tuple):
+        if len(value) > MAX_LISTED:
+            raise UserError(f"{name} lists {len(value)} values; give at most {MAX_LISTED}")
+        for item in value:
+            yield from _numbers(name, item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield name, value if not isinstance(value, float) or math.isfinite(value) else math.nan
