@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from semilung.config import CommandConfig, register_schema, to_command
 from semilung.files import is_there
 from semilung.hydra_errors import hydra_errors, hydra_refusal
+from semilung.suggestions import suggestion
 from semilung.types import UserError
 
 PATHS = ("data.manifest", "data.cache", "init", "resume", "runs_dir")
@@ -84,13 +85,19 @@ class Composer:
         return OmegaConf.to_yaml(self.compose(words))
 
     def _require_choices(self, overrides: Iterable[Override]) -> None:
-        """Refuse `strategy=null`, which Hydra has no message for."""
+        """Refuse choices of a group that there are not, `strategy=null` among them."""
         for override in overrides:
-            group = override.key_or_group
-            empty = override.value() in (None, "") and not override.is_delete()
-            if empty and self.loader.repository.group_exists(group):
-                there = ", ".join(self.loader.get_group_options(group))
-                raise UserError(f"{override.input_line}: {group} is one or several of {there}")
+            group, value = override.key_or_group, override.value()
+            if override.is_delete() or not self.loader.repository.group_exists(group):
+                continue
+            there = self.loader.get_group_options(group)
+            for name in value if isinstance(value, list) else [value]:
+                if name is None or (isinstance(name, str) and name not in there):
+                    msg = (
+                        f"{override.input_line}: there is no {group} {name!r}"
+                        f"{suggestion(str(name), there)}\nThere are: {', '.join(there)}"
+                    )
+                    raise UserError(msg)
 
     def _compose(self, overrides: list[Override]) -> DictConfig:
         """As Hydra's own loader does it, without the node `hydra`."""

@@ -6,7 +6,6 @@ cannot run code.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -26,8 +25,9 @@ from semilung.data.phantom import write_phantom
 from semilung.files import parse_value, read_yaml
 from semilung.naming import mixture_name
 from semilung.nested import fits, leaves, plain
+from semilung.suggestions import unknown_setting
 from semilung.training import TrainConfig
-from semilung.training.config import CHANGEABLE, RESUMABLE
+from semilung.training.config import CHANGEABLE, EXTENDABLE, RESUMABLE
 from semilung.types import UserError
 
 
@@ -137,17 +137,19 @@ def resumed(saved: TrainConfig, asked: TrainConfig, overrides: list[str]) -> Tra
         saved: The run's config.
         asked: The config composed from the command line.
         overrides: The overrides on the command line. Either they name nothing but what may differ,
-            or they compose the very training that the run is.
+            or they compose the very training that the run is. `trainer.max_steps` may be another
+            in both cases.
 
     Raises:
         UserError: They ask for another training; the message names the settings that differ.
     """
     given = {override.partition("=")[0].lstrip("+~").partition("@")[0] for override in overrides}
     merged = asdict(saved)
-    for key in given & set(CHANGEABLE):
+    changeable = {*CHANGEABLE, EXTENDABLE}
+    for key in given & changeable:
         _set(merged, key, _get(asdict(asked), key))
     config = cast(TrainConfig, _build(TrainConfig, merged, ""))
-    if given <= set(CHANGEABLE):
+    if given <= changeable:
         return config
     if differing := differences(config, asked):
         msg = (
@@ -252,10 +254,8 @@ def _build(kind: type[Any], values: Any, path: str) -> Any:
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
-            hint = f"; did you mean {path}{near[0]}?" if near else ""
-            msg = f"there is no setting {path}{key}{hint}"
-            raise UserError(msg)
+            known = dict.fromkeys([*names, *leaves(asdict(kind()))])
+            raise UserError(unknown_setting(f"{path}{key}", [path + name for name in known]))
         hint_type = hints[key]
         if is_dataclass(hint_type) and isinstance(hint_type, type):
             arguments[key] = _build(hint_type, value, f"{path}{key}.")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -14,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semilung.config import CommandConfig
 from semilung.nested import leaves
+from semilung.suggestions import suggestion, unknown_setting
 from semilung.types import UserError
 
 _NO_KEY = re.compile(r"Key '[^']*' (?:not in '|is not in struct).*?full_key: (\S+)", re.DOTALL)
@@ -70,41 +70,6 @@ def hydra_refusal(what: str) -> str:
         f"they can run code and move outputs; remove it (`semilung ablate --help` has the "
         f"launchers)"
     )
-
-
-def unknown_setting(name: str, known: Iterable[str]) -> str:
-    """That there is no such setting, and which one may have been meant.
-
-    A name without its group, as `lr`, is looked for in all groups.
-
-    Example:
-        >>> unknown_setting("lr", ["optim.lr", "seed"])
-        'there is no setting lr; did you mean optim.lr?'
-    """
-    names = list(known)
-    leaf = name.rpartition(".")[2]
-    same = [key for key in names if key.rpartition(".")[2] == leaf]
-    group = [key for key in names if key.rpartition(".")[0] == name.rpartition(".")[0]]
-    if same:
-        return f"there is no setting {name}{_or(same[:3])}"
-    if not difflib.get_close_matches(name, group):  # of another group, then
-        ends = {key.rpartition(".")[2]: key for key in names}
-        group = [ends[end] for end in difflib.get_close_matches(leaf, ends)] or names
-    return f"there is no setting {name}{suggestion(name, group)}"
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """`; did you mean x?`, or nothing where no name is near.
-
-    Example:
-        >>> suggestion("mean_techer", ["mean_teacher", "mil"])
-        '; did you mean mean_teacher?'
-    """
-    return _or(difflib.get_close_matches(name, known, n=1))
-
-
-def _or(names: Sequence[str]) -> str:
-    return f"; did you mean {' or '.join(names)}?" if names else ""
 
 
 def _short(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from semilung import __version__
 from semilung.cli.data import add_data
+from semilung.cli.parser import Parser
 from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
 from semilung.cli.say import fail
 from semilung.cli.screen import printable, screened
@@ -76,8 +77,8 @@ def _plain_thread(caught: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(caught)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="semilung",
         description="Semi- and weakly-supervised lung-nodule segmentation on 3D CT.",
         epilog="semilung COMMAND --help tells more about each.",

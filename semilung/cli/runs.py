@@ -63,7 +63,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
 
 def add_list(parser: argparse.ArgumentParser) -> None:
     """Arguments of `semilung list`."""
-    parser.add_argument("kind", choices=["strategies", "losses", "models"])
+    parser.add_argument("kind", choices=["strategies", "losses", "models", "settings"])
     parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
     parser.set_defaults(run=_list)
 
@@ -162,6 +162,9 @@ def _list(arguments: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    if arguments.kind == "settings":
+        _list_settings(markdown=arguments.markdown)
+        return
     from semilung.catalogue import catalogue, markdown
 
     if arguments.markdown:
@@ -173,3 +176,9 @@ def _list(arguments: argparse.Namespace) -> None:
     console = Console()
     console.width = console.width if console.is_terminal else 160
     console.print(table, markup=False)
+
+
+def _list_settings(*, markdown: bool) -> None:
+    from semilung.settings_table import settings_help, settings_page
+
+    say(settings_page().rstrip() if markdown else settings_help(160))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semilung.cli.parser import Parser
 from semilung.cli.say import fail, say
 
 if TYPE_CHECKING:
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
 TRAIN = """\
 Train one strategy, or several at once.
 
-  semilung train strategy=mean_teacher data.manifest=cohort/manifest.csv data.labelled=8 seed=0
-  semilung train resume=runs/NAME"""
+  semilung train strategy=mean_teacher data.manifest=manifest.csv seed=0
+  semilung train resume=runs/NAME                         # go on
+  semilung train resume=runs/NAME trainer.max_steps=2000  # longer than planned"""
 
 TRY_AGAIN = 75
 """Exit code of a training that was told to stop and has saved: EX_TEMPFAIL of sysexits.h. A batch
@@ -50,7 +53,7 @@ def train_command(words: list[str]) -> None:
     from semilung.composition import Composer
     from semilung.training import HeardError, launcher_words, one_voice
 
-    asked = _train_parser().parse_intermixed_args(words)
+    asked = _train_parser(_settings_help(words)).parse_intermixed_args(words)
     composer = Composer(asked.config_dir)
     overrides = [*asked.settings, *launcher_words(asked.settings)]
     if asked.cfg:
@@ -63,10 +66,22 @@ def train_command(words: list[str]) -> None:
         sys.exit(2)  # the process that found it tells of it
 
 
-def _train_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _settings_help(words: list[str]) -> str:
+    """What `--help` says of the settings, which takes torch's import."""
+    if not {"-h", "--help"} & set(words):
+        return ""
+    from semilung.settings_table import settings_help
+
+    width = shutil.get_terminal_size().columns
+    more = "Defaults and ranges: docs/settings.md, or semilung list settings --markdown"
+    return f"settings:\n{settings_help(width)}\n\n{more}"
+
+
+def _train_parser(epilog: str) -> Parser:
+    parser = Parser(
         prog="semilung train",
         description=TRAIN,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -130,8 +145,8 @@ def ablate_command(words: list[str]) -> None:
     say(f"results: {folder / 'results.csv'}\nreport: semilung report {folder}")
 
 
-def _ablate_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _ablate_parser() -> Parser:
+    parser = Parser(
         prog="semilung ablate",
         description=ABLATE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

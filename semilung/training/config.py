@@ -18,6 +18,9 @@ RESUMABLE = ("data.workers", "trainer.threads", "data.cache", "evaluation.empty"
 CHANGEABLE = (*RESUMABLE, "trainer.devices")
 """Settings that may differ all the same: a run goes on with as many processes as there are."""
 
+EXTENDABLE = "trainer.max_steps"
+"""The setting that may grow: the schedule then ends at the new last step."""
+
 
 @dataclass
 class OptimConfig:

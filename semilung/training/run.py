@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from semilung.data import Splits, read_splits
-from semilung.files import write_text
+from semilung.files import read_yaml, write_text
 from semilung.nested import plain
-from semilung.training.config import TrainConfig
+from semilung.training.config import TrainConfig, TrainerConfig
 from semilung.types import UserError
 
 PACKAGES = ("semilung", "torch", "monai", "lightning-fabric", "numpy", "scipy", "nibabel", "blosc2")
@@ -63,6 +63,21 @@ class RunFolder:
         write_text(self.provenance, json.dumps(provenance(), indent=2) + "\n")
         write_text(self.splits, json.dumps(splits, indent=0, sort_keys=True) + "\n")
         write_text(self.config, yaml.safe_dump(plain(asdict(config)), sort_keys=False))
+
+    def extend(self, max_steps: int) -> None:
+        """Keep another number of steps than the run began with, and print so."""
+        config = read_yaml(self.config)
+        trainer = config.setdefault("trainer", {})
+        begun = trainer.get("max_steps", TrainerConfig.max_steps)
+        if begun == max_steps:
+            return
+        trainer["max_steps"] = max_steps
+        write_text(self.config, yaml.safe_dump(config, sort_keys=False))
+        print(  # noqa: T201
+            f"trainer.max_steps is {max_steps} from here on and was {begun}: the schedules of "
+            f"rates and ramps end at step {max_steps}",
+            flush=True,
+        )
 
     def require_same_splits(self, splits: Splits) -> None:
         """Refuse to go on with other cases, splits or roles than the run began with.

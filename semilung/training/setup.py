@@ -95,7 +95,9 @@ def _prepared(
         try_sizes(learner, config)
     if state is not None:
         _restore(training, state)
-    if not resume:
+    if resume:
+        team.first_does(run.extend, config.trainer.max_steps)
+    else:
         team.first_does(run.begin, config, cohort.splits)
     return training
 
@@ -108,12 +110,18 @@ def _restore(training: Training, state: dict[str, Any]) -> None:
         training.optimizer.load_state_dict(state["optimizer"])
         training.fabric.strategy.precision.load_state_dict(state["precision"])
         training.step, training.best = int(state["step"]), float(state["best"])
-        if not 0 <= training.step <= training.config.trainer.max_steps:
-            raise ValueError(f"step {training.step} of {training.config.trainer.max_steps}")
+        if training.step < 0:
+            raise ValueError(f"step {training.step}")
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         found = " ".join(str(error).split())[:200]
         msg = f"{training.run.last} does not fit the run's own config ({type(error).__name__}: "
         raise UserError(f"{msg}{found}). Restore the file, or begin a new run") from error
+    if training.step > (asked := training.config.trainer.max_steps):
+        msg = (
+            f"{training.run.path} has done {training.step} steps, and trainer.max_steps={asked} "
+            f"ends before; give at least as many steps as are done"
+        )
+        raise UserError(msg)
 
 
 MOMENTS = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
