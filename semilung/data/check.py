@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from semilung.data.faults import intensity_fault, label_fault
+from semilung.data.faults import label_issue
+from semilung.data.hounsfield import intensity_issue
 from semilung.data.manifest import Case, Fault, scan_table
 from semilung.data.volume import Volume, labels_fit, read_volume
 from semilung.types import UserError
@@ -44,8 +45,8 @@ def _volume_faults(case: Case) -> Iterator[tuple[str, str]]:
     image = _read(case.image)
     if isinstance(image, str):
         yield "image", image
-    elif (wrong := intensity_fault(image.data)) is not None:
-        yield "image", wrong
+    elif (issue := intensity_issue(image.data)) is not None and issue.severity == "error":
+        yield "image", issue.message
     mask = case.mask if case.role in ("labelled", "healthy") else None
     for name, path in (("mask", mask), ("anatomy", case.anatomy)):
         if path is None:
@@ -60,9 +61,9 @@ def _volume_faults(case: Case) -> Iterator[tuple[str, str]]:
 
 
 def _label_faults(path: Path, labels: Volume, image: Volume | str) -> Iterator[str]:
-    wrong = label_fault(labels.data)
-    if wrong is not None:
-        yield wrong
+    issue = label_issue(labels.data)
+    if issue is not None:
+        yield issue.message
     if not isinstance(image, Volume) or labels_fit(path, labels, image):
         return
     if sorted(labels.shape) != sorted(image.shape):

@@ -1,56 +1,52 @@
-"""What can be wrong with voxels: each test returns the message, or None where all is well."""
+"""What can be wrong with voxels: each test returns the first issue, or None where all is well."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-PLAUSIBLE_HU = (-5000.0, 40000.0)
-"""Air is -1000; padding down to -3024 and metal up to 30000 are met in practice."""
-
-NARROW_HU = 50.0
-"""Lung and the vessels in it span hundreds of HU; what spans less was normalised."""
+WHOLE = 1e-3
+"""How far from a whole number a label may lie: what float arithmetic and compression do to one."""
 
 
-def finite_fault(data: NDArray[Any]) -> str | None:
+class Issue(NamedTuple):
+    """An error, which has to be fixed, or a warning; the message says what was found."""
+
+    severity: Literal["error", "warning"]
+    message: str
+
+
+def finite_issue(data: NDArray[Any]) -> Issue | None:
     """Voxels that are no real number each, NaN, or infinite."""
     if not np.issubdtype(data.dtype, np.number) or np.issubdtype(data.dtype, np.complexfloating):
-        return f"voxels are of type {data.dtype}; a volume here has one real number a voxel"
+        msg = f"voxels are of type {data.dtype}; a volume here has one real number a voxel"
+        return Issue("error", msg)
     if np.issubdtype(data.dtype, np.inexact) and not np.isfinite(data).all():
         count = int(data.size - np.isfinite(data).sum())
-        return f"{count} voxels are NaN or infinite; convert the scan again"
+        return Issue("error", f"{count} voxels are NaN or infinite; convert the scan again")
     return None
 
 
-def intensity_fault(data: NDArray[Any]) -> str | None:
-    """Intensities that are no Hounsfield units of a chest, which always holds air below 0 HU."""
-    fault = finite_fault(data)
-    if fault is not None:
-        return fault
-    low, high = float(data.min()), float(data.max())
-    found = f"values run from {low:g} to {high:g}"
-    if low == high:
-        return f"{found}: the volume is constant"
-    if low < PLAUSIBLE_HU[0] or high > PLAUSIBLE_HU[1]:
-        return f"{found}: beyond HU; is a rescale slope or intercept wrong?"
-    if high - low < NARROW_HU:
-        return f"{found}: normalised, not HU; export the original intensities"
-    if low >= 0:
-        return f"{found}: no air, not HU; subtract the offset (often 1024) of unsigned storage"
-    return None
-
-
-def label_fault(data: NDArray[Any]) -> str | None:
-    """Labels that are not whole numbers from 0 to 255."""
-    fault = finite_fault(data)
-    if fault is not None:
-        return fault
-    if np.issubdtype(data.dtype, np.floating) and (data != np.rint(data)).any():
-        value = float(data[data != np.rint(data)].flat[0])
-        return f"labels must be whole numbers, found {value:g}; threshold it first"
-    low, high = int(data.min()), int(data.max())
+def label_issue(data: NDArray[Any]) -> Issue | None:
+    """Labels that are not whole numbers (within `WHOLE`) from 0 to 255."""
+    if (issue := finite_issue(data)) is not None:
+        return issue
+    if np.issubdtype(data.dtype, np.floating):
+        off = np.abs(data - np.rint(data)) > WHOLE
+        if off.any():
+            # numpy's str has as many digits as tell the value from its neighbours
+            msg = f"labels must be whole numbers, found {data[off].flat[0]!s}; threshold the mask"
+            return Issue("error", msg)
+    low, high = int(np.rint(data.min())), int(np.rint(data.max()))
     if low < 0 or high > 255:
-        return f"labels run from {low} to {high}; known are 0, 1 to 254 and 255 (ignore)"
+        msg = f"labels run from {low} to {high}; known are 0, 1 to 254 and 255 (ignore)"
+        return Issue("error", msg)
     return None
+
+
+def whole_labels(data: NDArray[Any]) -> NDArray[np.uint8]:
+    """Labels without `label_issue` as the whole numbers that they are close to."""
+    rounded = np.rint(data) if np.issubdtype(data.dtype, np.floating) else data
+    return rounded.astype(np.uint8)

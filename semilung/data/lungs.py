@@ -12,11 +12,19 @@ from semilung.data.resample import resample_onto
 from semilung.data.volume import Header, Volume, spacing_of
 
 BOX_SPACING_MM = 3.0
-CHEST_WIDTH_MM = 180.0
+CHEST_WIDTH_MM, CHEST_DEPTH_MM = 180.0, 120.0
 LUNG_VOLUME_MM3 = 5e5
+LUNG_SHARE = 0.05
+"""Of the body, in a part of a chest; gas in the bowel and the sinuses of a head are less."""
+
 AIR_HU = -400.0
 BLOCK = 8
 """Edge in voxels of the blocks in which a prepared volume tells where its lungs are."""
+
+NO_LUNGS = (
+    "no lungs were found, although the scan is as wide as a chest; "
+    "is it another part of the body? It is used whole"
+)
 
 
 def find_lungs(volume: Volume) -> Volume | None:
@@ -31,13 +39,30 @@ def find_lungs(volume: Volume) -> Volume | None:
     Args:
         volume: CT in HU, in RAS (so that the last axis is axial).
     """
-    spacing_mm = np.array(volume.spacing_mm)
-    if (spacing_mm * volume.shape)[:2].min() < CHEST_WIDTH_MM:
+    if np.multiply(volume.spacing_mm, volume.shape)[:2].min() < CHEST_WIDTH_MM:
         return None
-    step = np.maximum(1, np.rint(BOX_SPACING_MM / spacing_mm)).astype(int)
-    coarse = volume.data[:: step[0], :: step[1], :: step[2]]
-    lungs = _air_in_body(coarse, float(np.prod(step * spacing_mm)))
-    return None if lungs is None else Volume(lungs, volume.affine @ np.diag([*step, 1.0]))
+    coarse = _coarse(volume)
+    lungs = _air_in_body(coarse.data, float(np.prod(coarse.spacing_mm)))
+    return None if lungs is None else Volume(lungs, coarse.affine)
+
+
+def lacks_lungs(volume: Volume) -> bool:
+    """Whether a volume is as wide as a chest and yet no chest: its body holds hardly any air.
+
+    Less is asked for than by `find_lungs`: a scan may be cut closely to the lungs, and a few
+    slices of a chest hold less than 500 ml of them.
+
+    Args:
+        volume: CT in HU, in RAS.
+    """
+    edges_mm = sorted(np.multiply(volume.spacing_mm, volume.shape)[:2])
+    if edges_mm[0] < CHEST_DEPTH_MM or edges_mm[1] < CHEST_WIDTH_MM:
+        return False
+    hu = _coarse(volume).data
+    body = _body(hu)
+    if body is None:
+        return bool(hu.shape[2] > 2)  # in two slices nothing outlasts the opening
+    return int(np.count_nonzero(body & (hu <= AIR_HU))) < LUNG_SHARE * int(np.count_nonzero(body))
 
 
 def lung_box(lungs: Volume, grid: Header | Volume, margin_mm: float) -> tuple[slice, slice, slice]:
@@ -73,15 +98,29 @@ def lung_blocks(lungs: Volume, grid: Header | Volume, margin_mm: float) -> NDArr
     return np.asarray(fine.reshape(x, BLOCK, y, BLOCK, z, BLOCK).any(axis=(1, 3, 5)))
 
 
-def _air_in_body(hu: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None:
-    """Lungs of a coarse CT, or None where too little is found to trust."""
+def _coarse(volume: Volume) -> Volume:
+    """Every n-th voxel, about `BOX_SPACING_MM` apart."""
+    step = np.maximum(1, np.rint(np.divide(BOX_SPACING_MM, volume.spacing_mm))).astype(int)
+    data = volume.data[:: step[0], :: step[1], :: step[2]]
+    return Volume(data, volume.affine @ np.diag([*step, 1.0]))
+
+
+def _body(hu: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """The largest component of tissue with its holes filled; None where there is no tissue."""
     tissue = ndimage.binary_opening(hu > AIR_HU)
     labels, count = ndimage.label(tissue)
     if count == 0:
         return None
     body = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    filled = np.stack([_filled(cut) for cut in np.moveaxis(body, 2, 0)], axis=2)
-    labels, count = ndimage.label(filled & (hu <= AIR_HU))
+    return np.stack([_filled(cut) for cut in np.moveaxis(body, 2, 0)], axis=2)
+
+
+def _air_in_body(hu: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None:
+    """Lungs of a coarse CT, or None where too little is found to trust."""
+    body = _body(hu)
+    if body is None:
+        return None
+    labels, count = ndimage.label(body & (hu <= AIR_HU))
     if count == 0:
         return None
     sizes = np.bincount(labels.ravel())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,6 +20,8 @@ from semilung.types import UserError
 
 T = TypeVar("T")
 Jobs: TypeAlias = Sequence[tuple[str, T]]
+Done: TypeAlias = tuple[str, list[Warning | str]]
+"""Why a job failed, empty where it did not; and the warnings that it gave."""
 
 
 def run_jobs(
@@ -40,7 +43,8 @@ def run_jobs(
         processes: How many at a time; None is one a core, at most 8. 0 uses this process.
 
     Returns:
-        Why it failed, under the name of each that did.
+        Why it failed, under the name of each that did. Warnings of the work are given here, when
+        all of it is done: those of a process would come between the bar's lines, or not at all.
 
     Raises:
         DiskFullError: No space is left; what has not begun is not tried.
@@ -53,13 +57,16 @@ def run_jobs(
         transient=True,
         disable=not (progress and jobs),
     )
-    return {name: reason for name, reason in finished if reason}
+    done = dict(finished)
+    for warning in (warning for _, given in done.values() for warning in given):
+        warnings.warn(warning, stacklevel=2)
+    return {name: reason for name, (reason, _) in done.items() if reason}
 
 
 def _run(
     work: Callable[[T], None], jobs: Jobs[T], processes: int | None
-) -> Iterator[tuple[str, str]]:
-    """Each job's name and why it failed, empty where it did not, in the order of finishing."""
+) -> Iterator[tuple[str, Done]]:
+    """Each job's name and how it ended, in the order of finishing."""
     count = min(os.cpu_count() or 1, 8) if processes is None else processes
     if min(count, len(jobs)) <= 1:
         yield from ((name, _attempt(work, item)) for name, item in jobs)
@@ -69,17 +76,17 @@ def _run(
         # whose death it was that broke the pool shows where each has a worker of its own
         for job in (yield from _until_a_death(work, waiting, min(count, len(waiting)))):
             if (yield from _until_a_death(work, deque([job]), 1)):
-                yield job[0], "its worker process died, perhaps of too little memory"
+                yield job[0], ("its worker process died, perhaps of too little memory", [])
 
 
 def _until_a_death(
     work: Callable[[T], None], waiting: deque[tuple[str, T]], count: int
-) -> Generator[tuple[str, str], None, list[tuple[str, T]]]:
+) -> Generator[tuple[str, Done], None, list[tuple[str, T]]]:
     """Do the jobs that wait, a few handed out at a time; returns what a worker's death left undone.
 
     What is still waiting then has not been handed out.
     """
-    running: dict[Future[str], tuple[str, T]] = {}
+    running: dict[Future[Done], tuple[str, T]] = {}
     with ProcessPoolExecutor(count, initializer=_end_with_parent) as pool:
         try:
             while waiting or running:
@@ -87,8 +94,8 @@ def _until_a_death(
                     running[pool.submit(_attempt, work, waiting[0][1])] = waiting[0]
                     waiting.popleft()
                 for job in wait(running, return_when=FIRST_COMPLETED).done:
-                    reason = job.result()
-                    yield running.pop(job)[0], reason
+                    done = job.result()
+                    yield running.pop(job)[0], done
         except BrokenProcessPool:
             return list(running.values())
         except DiskFullError:
@@ -109,11 +116,14 @@ def _end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _attempt(work: Callable[[T], None], item: T) -> str:
-    try:
-        work(item)
-    except DiskFullError:  # nor would the others find space
-        raise
-    except (UserError, OSError, MemoryError) as error:
-        return str(error) or "out of memory"
-    return ""
+def _attempt(work: Callable[[T], None], item: T) -> Done:
+    reason = ""
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always", UserWarning)  # "once" is the parent's affair
+        try:
+            work(item)
+        except DiskFullError:  # nor would the others find space
+            raise
+        except (UserError, OSError, MemoryError) as error:
+            reason = str(error) or "out of memory"
+    return reason, [each.message for each in given]

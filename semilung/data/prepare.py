@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semilung.data.config import DataConfig
-from semilung.data.faults import intensity_fault, label_fault
+from semilung.data.faults import label_issue, whole_labels
 from semilung.data.grids import (
     at_spacing,
     boxed,
@@ -25,7 +26,8 @@ from semilung.data.grids import (
     instances_onto,
     straightened,
 )
-from semilung.data.lungs import BLOCK, find_lungs, lung_blocks, lung_box
+from semilung.data.hounsfield import intensity_issue
+from semilung.data.lungs import BLOCK, NO_LUNGS, find_lungs, lacks_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
 from semilung.data.parallel import run_jobs
 from semilung.data.store import filling, open_entry, read_crop, write_entry
@@ -261,13 +263,21 @@ def prepared_image(
     Returns:
         The volume, and which of its blocks hold lung: None where they were not sought or found.
 
+    Warns:
+        UserWarning: The voxels may not be HU, or no lungs were found in a scan as wide as a chest.
+
     Raises:
         UserError: The voxels are no HU of a chest: not finite, constant, normalised ...
     """
-    if (fault := intensity_fault(source.data)) is not None:
-        raise UserError(f"{name}: {fault}")
+    issue = intensity_issue(source.data)
+    if issue is not None and issue.severity == "error":
+        raise UserError(f"{name}: {issue.message}")
+    if issue is not None:
+        warnings.warn(f"{name}: {issue.message}", stacklevel=2)
     volume = straightened(to_ras(source), fill=config.clip_hu[0])
     lungs = find_lungs(volume) if config.crop_to_lungs else None
+    if lungs is None and lacks_lungs(volume):
+        warnings.warn(f"{name}: {NO_LUNGS}", stacklevel=2)
     if lungs is not None:
         volume = boxed(volume, lung_box(lungs, volume, config.lung_margin_mm))
     low, high = config.clip_hu
@@ -296,8 +306,9 @@ def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
 def _prepare_labels(item: PreparedCase, name: str) -> None:
     path = _path(item.case, name)
     labels = read_volume(path)
-    if (fault := label_fault(labels.data)) is not None:
-        raise UserError(f"{path}: {fault}")
+    if (issue := label_issue(labels.data)) is not None:
+        raise UserError(f"{path}: {issue.message}")
+    labels = Volume(whole_labels(labels.data), labels.affine)
     if not labels_fit(path, labels, item.source):
         found = f"shape {labels.shape} or affine is not the image's ({item.source.shape})"
         raise UserError(f"{path}: {found}; resample it onto the image")

@@ -5,7 +5,8 @@ import pytest
 from small_cohort import LPS, write_table
 
 from semilung.data.check import check_manifest
-from semilung.data.faults import intensity_fault, label_fault
+from semilung.data.faults import label_issue
+from semilung.data.hounsfield import intensity_issue
 from semilung.data.volume import write_volume
 
 SHAPE = (6, 7, 8)
@@ -88,8 +89,8 @@ def test_faults_of_volumes_and_of_the_table_come_together(folder):
     ],
 )
 def test_intensities(data, word):
-    message = intensity_fault(data)
-    assert message is None if word is None else word in message
+    issue = intensity_issue(data)
+    assert issue is None if word is None else word in issue.message
 
 
 @pytest.mark.parametrize(
@@ -104,5 +105,5 @@ def test_intensities(data, word):
     ],
 )
 def test_labels(data, word):
-    message = label_fault(np.array(data))
-    assert message is None if word is None else word in message
+    issue = label_issue(np.array(data))
+    assert issue is None if word is None else word in issue.message

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from semilung.data.config import DataConfig
 from semilung.data.grids import at_spacing, boxed
-from semilung.data.lungs import BLOCK, find_lungs, lung_blocks, lung_box
+from semilung.data.lungs import BLOCK, find_lungs, lacks_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
 from semilung.data.prepare import prepare, prepared_image
-from semilung.data.volume import Volume, write_volume
+from semilung.data.volume import Volume, read_volume, to_ras, write_volume
 from semilung.types import UserError
 
 WHOLE = (slice(0, 120), slice(0, 120), slice(0, 100))
@@ -142,3 +145,45 @@ def test_a_nodule_beyond_the_box_is_told(tmp_path):
     config.crop_to_lungs = False
     (item,) = prepare([case], config, progress=False)
     assert item.shape == volume.shape
+
+
+@pytest.fixture
+def abdomen():
+    volume = chest()
+    volume.data[volume.data == -850] = 40
+    return volume
+
+
+def test_lacks_lungs_tells_no_chest_from_a_part_of_one(abdomen):
+    whole = chest()
+    thirds = [Volume(whole.data[:, :, k : k + 25], whole.affine) for k in (20, 40, 55)]
+    few_slices = Volume(whole.data[:, :, 40:42], whole.affine)
+    close = Volume(whole.data[15:100, 35:85], whole.affine)  # 150 mm deep: too narrow for a box
+    cube = Volume(abdomen.data[40:57, 40:57, 40:57], abdomen.affine)
+    assert find_lungs(close) is find_lungs(few_slices) is find_lungs(cube) is None
+    assert not any(lacks_lungs(v) for v in (whole, *thirds, few_slices, close, cube))
+    assert lacks_lungs(abdomen)
+    assert lacks_lungs(Volume(abdomen.data[:, 25:75], abdomen.affine))
+
+
+@pytest.mark.parametrize("crop_to_lungs", [True, False])
+def test_preparation_of_a_scan_without_lungs_warns_of_it_by_name(abdomen, tmp_path, crop_to_lungs):
+    write_volume(tmp_path / "belly.nii.gz", abdomen.data, abdomen.affine)
+    case = Case("a", "p", tmp_path / "belly.nii.gz", "unlabelled")
+    config = DataConfig(
+        cache=str(tmp_path / "c"), spacing_mm=(3.0, 3.0, 3.0), crop_to_lungs=crop_to_lungs
+    )
+    with pytest.warns(UserWarning, match=r"belly\.nii\.gz: no lungs were found"):
+        prepare([case, replace(case, case="b")], config, progress=False, processes=2)
+
+
+def test_lacks_lungs_on_real_scans_and_thirds_of_them_is_false(real_data):
+    for path in sorted((real_data / "scans").glob("*_ct.nii.gz")):
+        scan = to_ras(read_volume(path))
+        cuts = np.linspace(0, scan.shape[2], 4).astype(int)
+        thirds = [scan.data[:, :, a:b] for a, b in pairwise(cuts)]
+        parts = [scan, *(Volume(third, scan.affine) for third in thirds)]
+        assert [lacks_lungs(part) for part in parts] == [False] * 4, path
+        if np.multiply(scan.spacing_mm, scan.shape)[:2].min() > 120:
+            filled = np.where(scan.data < -400, 40, scan.data)
+            assert lacks_lungs(Volume(filled, scan.affine)), path

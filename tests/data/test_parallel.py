@@ -3,6 +3,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
+
+import pytest
 
 from semilung.data.parallel import run_jobs
 from semilung.types import UserError
@@ -41,3 +44,14 @@ def test_a_death_is_told_and_costs_no_other_job(tmp_path):
     assert {p.name for p in tmp_path.glob("done*")} == {
         f"done{i}" for i, what in enumerate(whats) if not what
     }
+
+
+def warn(item):
+    warnings.warn(f"look at {item}", stacklevel=2)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_run_jobs_gives_the_warnings_of_its_work(processes):
+    with pytest.warns(UserWarning, match="look at") as given:
+        run_jobs(warn, [("a", 1), ("b", 2)], title="", progress=False, processes=processes)
+    assert sorted(str(each.message) for each in given) == ["look at 1", "look at 2"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from semilung.csv_tables import write_csv
 from semilung.data.anatomy.label import label_anatomy
 from semilung.data.anatomy.lungmask_lungs import lungmask_lungs
-from semilung.data.faults import intensity_fault
+from semilung.data.hounsfield import intensity_issue
 from semilung.data.manifest import Case, load_table, read_manifest
 from semilung.data.parallel import run_jobs
 from semilung.data.volume import (
@@ -130,8 +130,9 @@ def _done(image: Path, target: Path) -> bool:
 def _write(files: tuple[Path, Path], *, lungs: LungFinder | None) -> None:
     image, target = files
     volume = read_volume(image)
-    if (fault := intensity_fault(volume.data)) is not None:
-        raise UserError(f"{image}: {fault}")
+    issue = intensity_issue(volume.data)
+    if issue is not None and issue.severity == "error":
+        raise UserError(f"{image}: {issue.message}")
     known = None if lungs is None else lungs(volume)
     write_volume(target, label_anatomy(volume, lungs=known), volume.affine, like=image)
 
