@@ -6,6 +6,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -32,9 +33,10 @@ def assign_splits(
 
     Splits that the manifest states are kept, and a patient's unstated cases follow its stated
     ones. Other patients are drawn by seed, stratified by role (a patient of several roles counts
-    as the first of labelled, unlabelled, healthy, weak). Where the manifest states a test set no
-    more is drawn for it, and likewise for validation. Patients of unlabelled cases only cannot be
-    scored, so they stay in train.
+    as the first of labelled, unlabelled, healthy, weak), such that a role of two or more patients
+    is in train and in validation. Where the manifest states a test set no more is drawn for it, and
+    likewise for validation. Patients of unlabelled cases only cannot be scored, so they stay in
+    train.
 
     With `folds`, all patients outside test, whatever their split was, form one pool that is cut
     into `folds` stratified parts; part `fold` becomes validation and the rest train. A patient of
@@ -44,10 +46,9 @@ def assign_splits(
         UserError: A fold of the labelled or healthy cases would be empty.
     """
     home: dict[str, Split] = {c.patient: c.split for c in cases if c.split is not None}
-    strata = _strata(cases)
-    stated = set(home.values())
+    strata, stated = _strata(cases), frozenset(home)
     parts: list[tuple[Split, float]] = [("test", test_fraction), ("val", val_fraction)]
-    parts = [(split, share) for split, share in parts if split not in stated]
+    parts = [(split, share) for split, share in parts if split not in home.values()]
     for role, patients in strata.items():
         free = [p for p in _shuffled(patients, seed, f"split {role}") if p not in home]
         total = len(free)
@@ -56,6 +57,8 @@ def assign_splits(
             home.update(dict.fromkeys(free[:count], split))
             free = free[count:]
         home.update(dict.fromkeys(free, "train"))
+    if any(split == "val" and share > 0 for split, share in parts):
+        _spread(home, cases, stated, seed)
     if folds is not None:
         _cross_validate(home, strata, seed, folds, fold)
     return [c if c.split == home[c.patient] else replace(c, split=home[c.patient]) for c in cases]
@@ -154,6 +157,31 @@ def _strata(cases: Iterable[Case]) -> dict[Role, list[str]]:
     for patient, number in sorted(best.items()):
         strata[ROLES[number]].append(patient)
     return strata
+
+
+def _spread(
+    home: dict[str, Split], cases: Sequence[Case], stated: frozenset[str], seed: int
+) -> None:
+    """Bring each role of two or more patients into train and validation, in place.
+
+    A patient is moved only where no role is lost to the split that it leaves; test is left first.
+    """
+    patients: dict[Role, set[str]] = defaultdict(set)
+    for case in cases:
+        patients[case.role].add(case.patient)
+
+    def is_last(patient: str) -> bool:
+        others = [members - {patient} for members in patients.values() if patient in members]
+        split = home[patient]
+        return split != "test" and any(all(home[p] != split for p in rest) for rest in others)
+
+    for role, split in product(ROLES, ("train", "val")):
+        members = _shuffled(patients[role], seed, f"spread {role}")
+        if role == "unlabelled" or len(members) < 2 or any(home[p] == split for p in members):
+            continue
+        free = [p for p in members if p not in stated and not is_last(p)]
+        if free:
+            home[min(free, key=lambda p: home[p] != "test")] = cast(Split, split)
 
 
 def _cross_validate(

@@ -54,6 +54,37 @@ def test_fractions_hold_within_each_role():
     }
 
 
+@given(cases=some_cases(), seed=st.integers(0, 1000), test=st.sampled_from([0, 0.2, 0.5, 0.7]))
+@settings(max_examples=200, deadline=None)
+def test_assign_splits_with_two_patients_of_a_role_has_it_in_train_and_val(cases, seed, test):
+    split = assign_splits(cases, seed=seed, val_fraction=0.05, test_fraction=test)
+    for role in ("labelled", "healthy", "weak"):
+        patients = {c.patient: c.split for c in split if c.role == role}
+        mixed = any(c.role != role and c.patient in patients for c in cases)
+        if len(patients) >= 2 and not mixed:
+            assert {"train", "val"} <= set(patients.values())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_assign_splits_with_few_patients_leaves_something_to_learn_and_to_evaluate(seed):
+    cases = [case(i, "healthy", patient=f"h{i % 2}") for i in range(20)]
+    cases += [case(30, patient="l0"), case(31, patient="l1"), case(32, "healthy", patient="l0")]
+    split = assign_splits(cases, seed=seed, val_fraction=0.2, test_fraction=0.2)
+    homes = {(c.role, c.split) for c in split}
+    assert homes == {(r, s) for r in ("healthy", "labelled") for s in ("train", "val")}
+
+
+def test_assign_splits_without_validation_or_with_a_stated_one_draws_none():
+    cases = [case(i) for i in range(4)]
+    split = assign_splits(cases, seed=0, val_fraction=0, test_fraction=0)
+    assert {c.split for c in split} == {"train"}
+    healthy = [case(i, "healthy") for i in range(4, 8)]
+    split = assign_splits(
+        [case(0, split="val"), *healthy], seed=0, val_fraction=0.2, test_fraction=0
+    )
+    assert [c.split for c in split[1:]] == ["train"] * 4
+
+
 def test_seeds_differ():
     cases = [case(i) for i in range(30)]
     one, two = (assign_splits(cases, seed=s, val_fraction=0.5, test_fraction=0) for s in (0, 1))
