@@ -281,7 +281,9 @@ def test_the_phantom_command_and_its_check(tmp_path, capsys):
     out = tmp_path / "p"
     assert run("data", "phantom", out, "--scans", 8, "--size", 32, "--spacing-mm", 4) == 0
     assert run("data", "check", out / "manifest.csv") == 0
-    assert "no fault" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no error, " in printed
+    assert "supervised" in printed.split("strategies")[1]
     assert run("data", "prepare", out / "manifest.csv", "spacing_mm=[4,4,4]") == 0
     assert run("data", "prepare", out / "manifest.csv", "spacing_mm=[0,4,4]") == 2
     assert run("data", "prepare", out / "manifest.csv", "spacing=4") == 2

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semilung.cli.say import say
 from semilung.types import UserError
+
+if TYPE_CHECKING:
+    from semilung.data.check import CheckedCase
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +24,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     phantom.add_argument("--spacing-mm", type=float, default=2.0)
     phantom.add_argument("--seed", type=int, default=0)
     phantom.set_defaults(run=_data_phantom)
-    check = commands.add_parser("check", help="tell everything wrong with a manifest")
+    check = commands.add_parser(
+        "check", help="list errors of a manifest and its volumes, and sum up"
+    )
     check.add_argument("manifest", type=Path)
     check.set_defaults(run=_data_check)
     prepare = commands.add_parser("prepare", help="fill the cache of resampled volumes")
@@ -50,14 +57,41 @@ def _data_phantom(arguments: argparse.Namespace) -> None:
 
 
 def _data_check(arguments: argparse.Namespace) -> None:
-    from semilung.data import check_manifest
+    from semilung.data import examine_manifest
+    from semilung.data.manifest_summary import manifest_summary
 
-    faults = check_manifest(arguments.manifest)
-    for fault in faults:
-        say(f"row {fault.row}  {fault.case}  {fault.field}: {fault.message}")
-    if faults:
-        raise UserError(f"{arguments.manifest} has {len(faults)} faults, listed above")
-    say(f"{arguments.manifest}: no fault found")
+    check = examine_manifest(arguments.manifest)
+    for title, issues in (("error", check.errors), ("warning", check.warnings)):
+        for issue in issues:
+            place = f"row {issue.row}  {issue.case}  {issue.field}: " if issue.row else ""
+            say(f"{title}  {place}{issue.message}")
+    for name, value in manifest_summary(check.cases) + _strategy_lines(check.cases):
+        say(f"{name:<18}{value}")
+    if check.errors:
+        counts = f"{_counted(check.errors, 'error')}, {_counted(check.warnings, 'warning')}"
+        raise UserError(f"{arguments.manifest}: {counts}, listed above; fix the errors")
+    say(f"{arguments.manifest}: no error, {_counted(check.warnings, 'warning')}")
+
+
+def _counted(items: Sequence[object], name: str) -> str:
+    return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
+
+
+def _strategy_lines(cases: Sequence[CheckedCase]) -> list[tuple[str, str]]:
+    """Which strategies the training cases allow, and what the others lack."""
+    from semilung.data.cohort import stream_sizes
+    from semilung.strategies import build_strategy, list_strategies
+
+    sizes = stream_sizes([item.case for item in cases])
+    lacking: dict[str, list[str]] = {}
+    for name in list_strategies():
+        streams = [s for s in build_strategy(name).needs.views if not sizes.get(s)]
+        lacking.setdefault(" and ".join(streams), []).append(name)
+    ready = lacking.pop("", [])
+    lines = [("strategies", ", ".join(ready) or "none can be trained")]
+    return lines + [
+        (f"without {streams}", f"no {', '.join(names)}") for streams, names in lacking.items()
+    ]
 
 
 def _data_prepare(arguments: argparse.Namespace) -> None:

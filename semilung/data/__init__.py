@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from semilung.data.check import check_manifest
+from semilung.data.check import check_manifest, examine_manifest
 from semilung.data.cohort import Cohort, open_cohort
 from semilung.data.config import AugmentConfig, DataConfig
 from semilung.data.intensity import scale_hu
@@ -61,6 +61,7 @@ __all__ = [
     "build_loader",
     "cached",
     "check_manifest",
+    "examine_manifest",
     "keep_healthy",
     "open_cohort",
     "prepare",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,8 +47,7 @@ class Cohort:
     @property
     def available(self) -> dict[str, int]:
         """Training cases of each stream whose share of a step is not switched off."""
-        sizes: dict[str, int] = {**self._train_roles}
-        sizes["unlabelled"] = sum(sizes.get(role, 0) for role in UNLABELLED_ROLES)
+        sizes = stream_sizes(self.cases)
         return {stream: n for stream, n in sizes.items() if n and self.config.batch.get(stream)}
 
     @cached_property
@@ -72,6 +72,12 @@ class Cohort:
     @property
     def _train_roles(self) -> Counter[str]:
         return Counter(case.role for case in self.cases if case.split == "train")
+
+
+def stream_sizes(cases: Sequence[Case]) -> dict[str, int]:
+    """Training cases of each stream, whatever its share of a step."""
+    sizes: dict[str, int] = Counter(case.role for case in cases if case.split == "train")
+    return {**sizes, "unlabelled": sum(sizes.get(role, 0) for role in UNLABELLED_ROLES)}
 
 
 def open_cohort(config: DataConfig, *, seed: int) -> Cohort:

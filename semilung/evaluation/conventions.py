@@ -79,13 +79,13 @@ def apply_empty_policy(cases: pd.DataFrame, policy: str) -> pd.DataFrame:
         [0.8, 1.0, 0.0]
     """
     require_policy(policy)
-    no_reference, silent = cases["reference_volume_mm3"] == 0, cases["predicted_volume_mm3"] == 0
+    reference_mm3, silent = cases["reference_volume_mm3"], cases["predicted_volume_mm3"] == 0
     scored = cases.copy()
     for figure, scores in EMPTY_POLICIES[policy].items():
         if figure in scored:
-            scored.loc[no_reference & silent, figure] = scores.both
-            scored.loc[no_reference & ~silent, figure] = scores.reference
-            scored.loc[~no_reference & silent, figure] = scores.prediction
+            scored.loc[(reference_mm3 == 0) & silent, figure] = scores.both
+            scored.loc[(reference_mm3 == 0) & ~silent, figure] = scores.reference
+            scored.loc[(reference_mm3 > 0) & silent, figure] = scores.prediction
     return scored
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -29,7 +31,7 @@ from semilung.evaluation.segmentation import (
     surface_dice,
 )
 from semilung.inference import InferenceConfig, cut, probability_map
-from semilung.types import JUDGED_ROLES, UserError
+from semilung.types import IGNORE, JUDGED_ROLES, UserError
 
 TOLERANCE_MM = 2.0
 """Of the surface Dice in a report: about the slice thickness of a thin-section chest CT."""
@@ -46,7 +48,9 @@ class Report:
 
     `cases`: case, cohort, role, threshold, dice, hd95_mm, surface_dice_2mm, reference_volume_mm3,
     predicted_volume_mm3, fp_components, fp_volume_mm3, ece, foreground_ece, brier. `lesions`: case,
-    cohort and the fields of `Lesion`. NaN means undefined.
+    cohort and the fields of `Lesion`. NaN means undefined; the reference volume is, where all that
+    is marked is ignored: nobody knows whether such a scan holds a nodule, so it counts neither
+    among those with nodules nor among those without.
     """
 
     cases: pd.DataFrame
@@ -77,6 +81,9 @@ def evaluate_cases(
 
     Raises:
         UserError: There is no case, one comes twice, or one has no reference.
+
+    Warns:
+        UserWarning: Of cases whose marked voxels are all ignored.
     """
     _check(cases)
     case_rows: list[dict[str, Any]] = []
@@ -103,6 +110,7 @@ def evaluate_cases(
                 window_hu=window_hu, title=prepared.case.case,
             )  # fmt: skip
             write_png(pictures / f"{prepared.case.case}.png", picture)
+    _warn_of_ignored(case_rows)
     return Report(pd.DataFrame(case_rows), pd.DataFrame(lesion_rows, columns=_LESION_COLUMNS))
 
 
@@ -122,11 +130,12 @@ def compare(
     p, r = foreground(prediction, reference)
     voxel_mm3 = float(np.prod(spacing_mm))
     wrong = false_positives(prediction, spacing_mm, reference)
+    unknown = not r.any() and bool((reference == IGNORE).any())
     return {
         "dice": dice(prediction, reference),
         "hd95_mm": hd95_mm(prediction, reference, spacing_mm),
         "surface_dice_2mm": surface_dice(prediction, reference, spacing_mm, TOLERANCE_MM),
-        "reference_volume_mm3": np.count_nonzero(r) * voxel_mm3,
+        "reference_volume_mm3": math.nan if unknown else np.count_nonzero(r) * voxel_mm3,
         "predicted_volume_mm3": np.count_nonzero(p) * voxel_mm3,
         "fp_components": wrong.components,
         "fp_volume_mm3": wrong.volume_mm3,
@@ -138,6 +147,17 @@ def read_reference(prepared: PreparedCase) -> NDArray[Any]:
     if prepared.case.role == "healthy":
         return np.zeros(prepared.shape, np.uint8)
     return prepared.read("mask")
+
+
+def _warn_of_ignored(rows: Sequence[dict[str, Any]]) -> None:
+    names = [str(row["case"]) for row in rows if math.isnan(row["reference_volume_mm3"])]
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        warnings.warn(
+            f"all that is marked in {', '.join(names[:5])}{more} is 255 (ignore), so that it "
+            f"counts neither as a scan with nodules nor as one without; did you mean 1?",
+            stacklevel=3,
+        )
 
 
 def _check(cases: Sequence[PreparedCase]) -> None:

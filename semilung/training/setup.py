@@ -15,7 +15,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from semilung.data import PreparedCase, open_cohort
+from semilung.data import Cohort, PreparedCase, open_cohort
+from semilung.data.taught import require_bag_labels, require_nodules
 from semilung.strategies import Learner
 from semilung.training.build import build_learner
 from semilung.training.checkpoint import load_checkpoint
@@ -40,6 +41,7 @@ class Training:
     module: Any  # the learner as Fabric wraps it
     learner: Learner
     optimizer: Any
+    cohort: Cohort
     streams: dict[str, list[PreparedCase]]
     views: dict[str, tuple[str, ...]]
     val: list[PreparedCase]
@@ -85,12 +87,17 @@ def _prepared(
         views = learner.views(cohort.available)
         streams = {stream: cohort.train(stream) for stream in views}
         learner.require_anatomy(streams)
+        require_nodules(streams.get("labelled", []))
+        if "bag_label" in learner.fields():
+            require_bag_labels(streams.get("labelled", []))
         if state is None:
             learner.before_training(streams)
         val = cohort.val
     optimizer = build_optimizer(learner.param_groups(), config.optim)
     module, optimizer = fabric.setup(learner, optimizer)
-    training = Training(config, run, fabric, team, module, learner, optimizer, streams, views, val)
+    training = Training(
+        config, run, fabric, team, module, learner, optimizer, cohort, streams, views, val
+    )
     with team.agreeing():
         try_sizes(learner, config)
     if state is not None:

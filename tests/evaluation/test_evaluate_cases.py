@@ -252,3 +252,29 @@ def test_ignored_voxels_count_on_neither_side():
     assert figures["dice"] == 1
     assert figures["predicted_volume_mm3"] == figures["reference_volume_mm3"] == 16
     assert figures["fp_components"] == 0
+
+
+def test_evaluate_cases_with_nodules_all_ignored_counts_them_in_no_group(tmp_path):
+    cases = [
+        prepared(tmp_path, "sick", "labelled", bright=[BOX], lesions=[BOX]),
+        prepared(tmp_path, "well", "healthy", bright=[], lesions=[]),
+    ]
+    write_volume(
+        tmp_path / "unsure_mask.nii",
+        np.where(np.indices(SHAPE)[0] < 4, 255, 0).astype(np.uint8),
+        np.diag([*SPACING_MM, 1.0]),
+    )
+    write_volume(
+        tmp_path / "unsure.nii",
+        np.where(np.indices(SHAPE)[0] < 4, 50, -850).astype(np.int16),
+        np.diag([*SPACING_MM, 1.0]),
+    )
+    unsure = Case("unsure", "q", tmp_path / "unsure.nii", "labelled", tmp_path / "unsure_mask.nii")
+    config = DataConfig(cache=str(tmp_path / "cache"), spacing_mm=None)
+    cases += prepare([unsure], config, progress=False)
+    with pytest.warns(UserWarning, match="all that is marked in unsure is 255"):
+        report = evaluate_cases(Bright(), cases, **SETTINGS)
+    summary = summarise(report, empty="nnunet").set_index(["metric", "group"])
+    assert summary.loc[("silent", "healthy"), "n"] == 1
+    assert summary.loc[("dice", "positive"), "n"] == 1
+    assert summary.loc[("dice", "all scans, as nnunet"), "n"] == 1

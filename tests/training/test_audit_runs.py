@@ -54,6 +54,8 @@ def test_a_run_with_audits_has_the_bits_of_one_without(tiny, tmp_path, monkeypat
     audited, plain = (load_checkpoint(tmp_path / n / "last.pt") for n in ("audited", "plain"))
     assert same(audited, plain)
     assert statuses(tmp_path / "audited") == {
+        "splits": "ok",
+        "settings": "ok",
         "cohort_confound": "not applicable",
         "split_leakage": "ok",
         "term_effect": "ok",

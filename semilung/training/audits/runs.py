@@ -17,6 +17,7 @@ from semilung.strategies import build_strategy
 from semilung.training.audits.audit import Audit, attempt, keep_audits, read_audits, warn_of
 from semilung.training.audits.cohort_confound import audit_cohort_confound
 from semilung.training.audits.pseudo_labels import audit_pseudo_labels, choose_scans
+from semilung.training.audits.settings import audit_settings, audit_splits
 from semilung.training.audits.split_leakage import audit_split_leakage
 from semilung.training.audits.term_effect import audit_term_effect, measure_gradients
 from semilung.training.build import load_predictor
@@ -39,7 +40,12 @@ def audit_start(training: Training) -> None:
         return [*streams.get(role, ()), *(item for item in val if item.case.role == role)]
 
     trained = {item.case.case: item for items in streams.values() for item in items}
+    cases = training.cohort.cases
     audits: Audits = {
+        "splits": lambda: audit_splits(cases, config),
+        "settings": lambda: audit_settings(
+            cases, config, training.views, teacher=training.learner.teacher is not None
+        ),
         "cohort_confound": lambda: audit_cohort_confound(
             open_cases("labelled"),
             open_cases("healthy") if "healthy" in streams else [],
