@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import gc
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 import pandas as pd
 
-from semilung.csv_tables import read_cell
+from semilung.data.table_file import read_table
 from semilung.types import ROLES, SPLITS, Role, Split, UserError
 
 REQUIRED = ("case", "patient", "image", "role")
@@ -82,14 +80,14 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Case]:
     if faults:
         shown = "\n".join(f"  {fault}" for fault in faults[:50])
         more = f"\n  and {len(faults) - 50} more" if len(faults) > 50 else ""
-        raise UserError(f"{path}: {len(faults)} faults in the manifest; mend them:\n{shown}{more}")
+        raise UserError(f"{path}: {len(faults)} errors in the manifest; fix them:\n{shown}{more}")
     return [case for _, case in cases]
 
 
 def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], list[Fault]]:
     """The cases that could be made, each with its row, and every fault of the table."""
     path = Path(path)
-    table = load_table(path)
+    table = read_table(path)
     root, columns = path.parent, [str(column) for column in table.columns]
     faults = list(_column_faults(columns))
     if any(fault.field in REQUIRED for fault in faults):
@@ -121,43 +119,10 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def load_table(path: Path) -> pd.DataFrame:
-    """A manifest's cells as text, blanks around them cut off; nothing else is checked."""
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such manifest; give the path of a CSV file")
-    try:
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            # compression is not inferred: a name in .gz would be unpacked without limit; nor is an
-            # index: where every row has a value too many, the first would be taken for one
-            table: pd.DataFrame = pd.read_csv(
-                path,
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8-sig",
-                compression=None,
-                index_col=False,
-            )
-        header = _header(path)
-    except (OSError, ValueError, MemoryError, csv.Error, pd.errors.ParserWarning) as error:
-        told = str(error).strip()
-        raise UserError(f"{path}: not a CSV table in UTF-8 ({told})") from error
-    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
-        raise UserError(f"{path}: column {twice[0]!r} is there twice; keep one of them")
-    return pd.DataFrame(
-        {read_cell(name): [read_cell(v.strip()) for v in table[name].tolist()] for name in table}
-    )
-
-
-def _header(path: Path) -> list[str]:
-    """The names of the columns as they stand there: pandas renames one that comes twice."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        return [name.strip() for name in next(csv.reader(stream), [])]
-
-
 def _column_faults(columns: list[str]) -> Iterator[Fault]:
     for name in REQUIRED:
         if name not in columns:
-            found = ", ".join(columns)
+            found = ", ".join(columns)[:300]
             yield Fault(1, "", name, f"missing column; the columns found are: {found}")
     for name in columns:
         plain = name.strip().lower()
@@ -234,5 +199,14 @@ def _case(row: Row, root: Path, extra: list[str]) -> Case:
     )
 
 
-BAG_LABELS: dict[str, int | None] = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}
-"""Spellings of a scan-level label; spreadsheets turn integers beside blanks into floats."""
+BAG_LABELS: dict[str, int | None] = {
+    "": None,
+    "0": 0,
+    "1": 1,
+    "0.0": 0,
+    "1.0": 1,
+    "0,0": 0,
+    "1,0": 1,
+}
+"""Spellings of a scan-level label; spreadsheets turn integers next to blanks into floats, and write
+these with the point or the comma of the country."""

@@ -73,14 +73,6 @@ def test_names_that_are_no_file_names(tmp_path, change, message):
         read_manifest(write_table(tmp_path / "m.csv", [GOOD | change]))
 
 
-def test_a_folder_or_a_table_in_another_encoding(tmp_path):
-    (tmp_path / "m.csv").write_bytes((HEADER + "a,p,a.nii,unlabelled\n").encode("utf-16"))
-    with pytest.raises(UserError, match="UTF-8"):
-        read_manifest(tmp_path / "m.csv")
-    with pytest.raises(UserError, match="no such manifest"):
-        read_manifest(tmp_path)
-
-
 def test_paths_may_lead_anywhere_for_a_manifest_is_the_users_own(tmp_path):
     rows = [GOOD | {"image": "../x.nii"}, GOOD | {"case": "b", "image": "/y.nii"}]
     first, second = read_manifest(write_table(tmp_path / "m.csv", rows))

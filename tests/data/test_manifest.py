@@ -53,7 +53,7 @@ def test_all_faults_come_at_once(tmp_path):
     rows = [GOOD, GOOD, GOOD | {"case": "b", "role": "sick"}]
     with pytest.raises(UserError) as error:
         read_manifest(write_table(tmp_path / "m.csv", rows))
-    assert "2 faults" in str(error.value)
+    assert "2 errors" in str(error.value)
     assert "row 3, case 'a', case: duplicate of row 2" in str(error.value)
     assert "row 4, case 'b', role" in str(error.value)
 
@@ -65,10 +65,10 @@ def test_a_patient_in_two_splits(tmp_path):
 
 
 def test_missing_columns_are_all_named_with_those_found(tmp_path):
-    (tmp_path / "m.csv").write_text("case;patient\na;b\n")
+    (tmp_path / "m.csv").write_text("case|patient\na|b\n")
     _, faults = scan_table(tmp_path / "m.csv")
     assert [fault.field for fault in faults] == ["case", "patient", "image", "role"]
-    assert "case;patient" in faults[0].message
+    assert "case|patient" in faults[0].message
 
 
 def test_a_column_that_is_misspelt_by_case_is_not_taken_for_a_target(tmp_path):
@@ -83,7 +83,7 @@ def test_a_column_that_is_there_twice_is_not_taken_for_a_target(tmp_path):
         read_manifest(tmp_path / "m.csv")
 
 
-@pytest.mark.parametrize("content", ["", "case,patient\n\xff\xfe"])
+@pytest.mark.parametrize("content", ["", 'case,patient\n"'])
 def test_no_table_at_all(tmp_path, content):
     (tmp_path / "m.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match="not a CSV"):

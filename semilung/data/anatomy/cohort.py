@@ -15,8 +15,9 @@ from semilung.csv_tables import write_csv
 from semilung.data.anatomy.label import label_anatomy
 from semilung.data.anatomy.lungmask_lungs import lungmask_lungs
 from semilung.data.hounsfield import intensity_issue
-from semilung.data.manifest import Case, load_table, read_manifest
+from semilung.data.manifest import Case, read_manifest
 from semilung.data.parallel import run_jobs
+from semilung.data.table_file import read_table
 from semilung.data.volume import (
     Volume,
     files_of,
@@ -66,7 +67,7 @@ def add_anatomy(
         UserError: The manifest is wrong, `lungmask` is not installed, or a file to write is one
             that the manifest itself names.
     """
-    cases, table = read_manifest(manifest), load_table(manifest)
+    cases, table = read_manifest(manifest), read_table(manifest)
     folder = manifest.parent / "anatomy" if out is None else out
     finder = lungmask_lungs() if lungs == "lungmask" else None
     targets = {

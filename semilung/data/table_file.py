@@ -1,0 +1,136 @@
+"""A table as people save it: commas, semicolons or tabs; UTF-8, UTF-16 or Latin-1."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import warnings
+from collections import Counter
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+
+from semilung.csv_tables import read_cell
+from semilung.types import UserError
+
+SEPARATORS = ",;\t"
+
+MAX_BYTES = 2**28
+"""Largest table that is read: a million rows of long paths."""
+
+NEEDED = "a manifest is a CSV table with the columns case, patient, image and role"
+
+BINARY = {
+    b"PK\x03\x04": "an Excel workbook (.xlsx) or another zip archive; save its sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls); save its sheet as CSV",
+    b"\x1f\x8b": "a gzip file; unpack it if it holds the table, a scan is named within one",
+    b"\x5c\x01\x00\x00": "a NIfTI volume; name it in a table",
+    b"PAR1": "a Parquet file; save it as CSV",
+    b"%PDF": "a PDF; save its table as CSV",
+}
+"""First bytes of what is given as a table, and what to say of it."""
+
+DATASET_KEYS = {"training", "numTraining", "labels", "channel_names", "modality", "tensorImageSize"}
+"""Of the dataset.json of the Medical Segmentation Decathlon and of nnU-Net."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Cells of a table as text, blanks around them and column names cut off, else unchecked.
+
+    The separator is that of comma, semicolon and tab which the header has most of, or what Excel's
+    line `sep=` says. The encoding is UTF-8 or UTF-16 where a byte order mark says so, else UTF-8
+    where all bytes fit, else Windows-1252 (Latin-1).
+
+    Raises:
+        UserError: The file is missing, a folder, of another kind, or no table.
+    """
+    text = _decoded(_bytes(path))
+    _require_no_markup(path, text)
+    header, separator, text = _header(text)
+    try:
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            # an index is not inferred: where every row has a value too many, the first would be one
+            table: pd.DataFrame = pd.read_csv(
+                StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False
+            )
+    except (ValueError, MemoryError, csv.Error, pd.errors.ParserWarning) as error:
+        raise UserError(f"{path}: not a CSV table ({str(error).strip()}); {NEEDED}") from error
+    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
+        raise UserError(f"{path}: column {twice[0]!r} is there twice; keep one of them")
+    return pd.DataFrame(
+        {
+            read_cell(str(name).strip()): [read_cell(v.strip()) for v in table[name].tolist()]
+            for name in table
+        }
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    if path.is_dir():
+        near = path / "manifest.csv"
+        hint = f"did you mean {near}?" if near.is_file() else f"name a file in it; {NEEDED}"
+        raise UserError(f"{path} is a folder, not a manifest: {hint}")
+    try:
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such manifest; give the path of a CSV file")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: not a CSV table of at most {MAX_BYTES} bytes; {NEEDED}")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: the manifest cannot be read ({error.strerror})") from error
+    for signature, kind in BINARY.items():
+        if raw.startswith(signature):
+            raise UserError(f"{path}: not a CSV table, but {kind}; {NEEDED}")
+    if raw[128:132] == b"DICM":
+        raise UserError(f"{path}: not a CSV table, but a DICOM file; {NEEDED}")
+    return raw
+
+
+def _decoded(raw: bytes) -> str:
+    marked = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    unmarked = {(False, True): "utf-16-le", (True, False): "utf-16-be"}
+    zeros = (raw[:1] == b"\0", raw[1:2] == b"\0")
+    wide = "utf-16" if marked else unmarked.get(zeros)
+    for encoding in (wide, "utf-8-sig", "cp1252") if wide else ("utf-8-sig", "cp1252"):
+        try:
+            return raw.decode(str(encoding))
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("latin-1")
+
+
+def _require_no_markup(path: Path, text: str) -> None:
+    """Refuse JSON and HTML by name; of the former, that which describes a data set."""
+    start = text.lstrip()[:1]
+    if start == "<":
+        raise UserError(f"{path}: not a CSV table, but HTML or XML; {NEEDED}")
+    if start not in ("{", "["):
+        return
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    kind = "JSON"
+    if isinstance(content, dict) and DATASET_KEYS & content.keys():
+        kind = "JSON, which looks like the dataset.json of an MSD or nnU-Net data set"
+    raise UserError(f"{path}: not a CSV table, but {kind}; {NEEDED}, one row a scan")
+
+
+def _header(text: str) -> tuple[list[str], str, str]:
+    """The names of the columns as they stand there, the separator, and the text from them on.
+
+    pandas renames a column that comes twice.
+    """
+    lines = text.lstrip("\r\n")
+    first = lines.splitlines()[0] if lines else ""
+    if first.lower().startswith("sep=") and len(first) == len("sep=;"):
+        separator, lines = first[-1], lines[len(first) :].lstrip("\r\n")
+    else:
+        separator = max(SEPARATORS, key=first.count)
+    try:
+        names = next(csv.reader(StringIO(lines, newline=""), delimiter=separator), [])
+    except csv.Error:  # which pandas will say of the rows too
+        names = []
+    return [name.strip() for name in names], separator, lines
