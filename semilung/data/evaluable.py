@@ -50,7 +50,7 @@ def split_doubts(
             )
         elif lacking:
             yield (
-                f"none of the {len(members)} {role} cases ({patients} patients) is in "
+                f"none of the {len(members)} {role} cases (patients: {patients}) is in "
                 f"{' or '.join(lacking)}: nothing is learnt from or measured on {role} scans "
                 f"there; state the column split in the manifest"
             )

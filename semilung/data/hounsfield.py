@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data.faults import Issue, finite_issue
+from semilung.types import UserError
 
 PLAUSIBLE_HU = (-5000.0, 40000.0)
 """Metal reaches 30000; what lies lower than this, other than constant padding, is no CT."""
@@ -100,6 +102,26 @@ def intensity_issue(data: NDArray[Any]) -> Issue | None:
     if high - low < NARROW_HU or (low < PADDING_HU and np.ptp(values) < NARROW_HU):
         return Issue("error", f"{span}: normalised, not HU; export the original intensities")
     return _histogram_issue(values, counts, span)
+
+
+def require_hu(data: NDArray[Any], *, name: str) -> None:
+    """Refuse voxels that are not Hounsfield units of a chest, and warn of doubtful ones.
+
+    Args:
+        data: As `intensity_issue` takes it.
+        name: Of the scan, for messages.
+
+    Warns:
+        UserWarning: A rare CT may be like it, or they are not HU.
+
+    Raises:
+        UserError: No chest CT is like it.
+    """
+    issue = intensity_issue(data)
+    if issue is not None and issue.severity == "error":
+        raise UserError(f"{name}: {issue.message}")
+    if issue is not None:
+        warnings.warn(f"{name}: {issue.message}", stacklevel=2)
 
 
 def _sample(data: NDArray[Any]) -> NDArray[np.int64]:

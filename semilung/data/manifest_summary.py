@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from semilung.data.check import CheckedCase
+from semilung.data.manifest import Case
 from semilung.types import ROLES, SPLITS
 
 SIZES_MM = (6, 10, 20)
@@ -20,8 +21,7 @@ def manifest_summary(cases: Sequence[CheckedCase]) -> list[tuple[str, str]]:
     Args:
         cases: As `examine_manifest` returns them.
     """
-    patients = len({item.case.patient for item in cases})
-    lines = [("cases", f"{len(cases)} of {patients} patients")]
+    lines = [("cases", _of_patients([item.case for item in cases]))]
     lines += _roles(cases)
     cohorts = Counter(item.case.cohort for item in cases if item.case.cohort)
     if cohorts:
@@ -39,8 +39,12 @@ def _roles(cases: Sequence[CheckedCase]) -> Iterator[tuple[str, str]]:
         if members:
             splits = Counter(case.split for case in members)
             counts = ", ".join(f"{splits[split]} {split}" for split in SPLITS)
-            patients = len({case.patient for case in members})
-            yield role, f"{len(members)} of {patients} patients: {counts}"
+            yield role, f"{_of_patients(members)}: {counts}"
+
+
+def _of_patients(cases: Sequence[Case]) -> str:
+    patients = len({case.patient for case in cases})
+    return f"{len(cases)} of {patients} patient{'' if patients == 1 else 's'}"
 
 
 def _voxels(cases: Sequence[CheckedCase]) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,7 @@ from semilung.data.grids import (
     instances_onto,
     straightened,
 )
-from semilung.data.hounsfield import intensity_issue
+from semilung.data.hounsfield import require_hu
 from semilung.data.lungs import BLOCK, NO_LUNGS, find_lungs, lacks_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
 from semilung.data.parallel import run_jobs
@@ -269,11 +269,7 @@ def prepared_image(
     Raises:
         UserError: The voxels are no HU of a chest: not finite, constant, normalised ...
     """
-    issue = intensity_issue(source.data)
-    if issue is not None and issue.severity == "error":
-        raise UserError(f"{name}: {issue.message}")
-    if issue is not None:
-        warnings.warn(f"{name}: {issue.message}", stacklevel=2)
+    require_hu(source.data, name=name)
     volume = straightened(to_ras(source), fill=config.clip_hu[0])
     lungs = find_lungs(volume) if config.crop_to_lungs else None
     if lungs is None and lacks_lungs(volume):

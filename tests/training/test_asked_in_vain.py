@@ -33,8 +33,8 @@ BALANCED = [
         (BALANCED, []),
         ([c for c in BALANCED if c.split != "val"], ["case is in val"]),
         ([c for c in BALANCED if c.split == "train"], ["is in val", "is in test"]),
-        (BALANCED[:4], ["none of the 1 healthy cases (1 patients) is in val or test"]),
-        (BALANCED[:3] + BALANCED[4:], ["none of the 2 healthy cases (2 patients) is in train"]),
+        (BALANCED[:4], ["none of the 1 healthy cases (patients: 1) is in val or test"]),
+        (BALANCED[:3] + BALANCED[4:], ["none of the 2 healthy cases (patients: 2) is in train"]),
         (
             BALANCED[:3] + [case(n, "healthy", "train", "p") for n in "ab"],
             ["the 2 healthy cases are of one patient"],

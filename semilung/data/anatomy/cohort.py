@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from semilung.csv_tables import write_csv
 from semilung.data.anatomy.label import label_anatomy
 from semilung.data.anatomy.lungmask_lungs import lungmask_lungs
-from semilung.data.hounsfield import intensity_issue
+from semilung.data.hounsfield import require_hu
 from semilung.data.manifest import Case, read_manifest
 from semilung.data.parallel import run_jobs
 from semilung.data.table_file import read_table
@@ -131,9 +131,7 @@ def _done(image: Path, target: Path) -> bool:
 def _write(files: tuple[Path, Path], *, lungs: LungFinder | None) -> None:
     image, target = files
     volume = read_volume(image)
-    issue = intensity_issue(volume.data)
-    if issue is not None and issue.severity == "error":
-        raise UserError(f"{image}: {issue.message}")
+    require_hu(volume.data, name=str(image))
     known = None if lungs is None else lungs(volume)
     write_volume(target, label_anatomy(volume, lungs=known), volume.affine, like=image)
 
