@@ -6,11 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semilung.data.phantom.geometry import Canvas, Floats, Grid, occupancy, smooth_max
+from semilung.data.phantom.geometry import (
+    Canvas,
+    Floats,
+    Grid,
+    occupancy,
+    sheet_occupancy,
+    smooth_max,
+)
 from semilung.data.phantom.organs import Build, Organs
 
 FAT_HU, MUSCLE_HU, MEDIASTINUM_HU, HEART_HU, LIVER_HU, SPLEEN_HU = -100, 50, 40, 45, 60, 48
 CORTICAL_HU, TRABECULAR_HU = 650, 250
+PLEURA_HU, FISSURE_MM = 20, 0.7
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ def build_chest(grid: Grid, rng: np.random.Generator) -> Chest:
     canvas.paint(fat_pads * pads, FAT_HU, "soft_tissue")
     canvas.paint(inside(np.maximum(heart, -abdomen)), HEART_HU, "soft_tissue")
     canvas.paint(inside(lung), _parenchyma(grid, organs.y, rng), "lung")
+    pleura = sheet_occupancy(organs.fissures(), FISSURE_MM, organs.spacing) * inside(lung)
+    canvas.hu += pleura * (PLEURA_HU - canvas.hu)  # Thinner than a voxel, it stays the lung's.
     for bone in (spine, organs.posterior_arch(), organs.ribs(cavity), organs.sternum(cavity)):
         canvas.paint(inside(bone), CORTICAL_HU, "bone")
         canvas.paint(inside(bone + 1.5), TRABECULAR_HU, "bone")

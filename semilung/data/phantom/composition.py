@@ -64,7 +64,7 @@ class Part:
 def compose(scans: int) -> list[Part]:
     """Parts of a cohort: a sixth unlabelled, a twelfth weak, a third healthy, the rest labelled.
 
-    Labelled and healthy scans go by fifths, one at least, to validation and test.
+    Of labelled and healthy scans a sixth goes to validation and a quarter to test, one at least.
 
     Example:
         >>> [p.split for p in compose(12) if p.role == "labelled"]
@@ -81,10 +81,10 @@ def compose(scans: int) -> list[Part]:
 
 
 def _split(role: Role, count: int) -> list[Part]:
-    held_out = max(1, count // 5)
+    val, test = max(1, count // 6), max(1, count // 4)
     splits: tuple[tuple[Split, int], ...] = (
-        ("train", count - 2 * held_out),
-        ("val", held_out),
-        ("test", held_out),
+        ("train", count - val - test),
+        ("val", val),
+        ("test", test),
     )
     return [Part(role, split) for split, n in splits for _ in range(n)]

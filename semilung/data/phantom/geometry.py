@@ -102,6 +102,19 @@ def occupancy(distance_mm: Floats, spacing_mm: float) -> Floats:
     return inside
 
 
+def sheet_occupancy(distance_mm: Floats, thickness_mm: float, spacing_mm: float) -> Floats:
+    """Share of a voxel inside a sheet around `distance_mm = 0`, which may be thinner than it.
+
+    Example:
+        >>> sheet_occupancy(np.array([0.0, 2.0], np.float32), 0.5, 1.0).tolist()
+        [0.5, 0.0]
+    """
+    half = max(thickness_mm, spacing_mm) / 2
+    share = np.float32(min(1, thickness_mm / spacing_mm))
+    sheet: Floats = share * occupancy(np.abs(distance_mm) - np.float32(half), spacing_mm)
+    return sheet
+
+
 def smooth_max(a: Floats, b: Floats, width_mm: float) -> Floats:
     """Maximum of two distances with the edge between them rounded over `width_mm`."""
     blend = np.maximum(width_mm - np.abs(a - b), 0)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 from semilung.data.phantom.geometry import Floats, Grid, Labels, Point, occupancy
 from semilung.data.phantom.shapes import Shape, shape_occupancy
@@ -20,6 +22,9 @@ TEXTURE_SHARES = (0.6, 0.2, 0.2)
 SITE_SHARES = (0.45, 0.3, 0.25)
 COUNT_SHARES = (0.4, 0.3, 0.2, 0.1)
 """How often a diseased scan has one, two, three or four nodules."""
+
+SMALLEST_VOXELS = 4
+"""Diameter below which a nodule is a spot without a shape."""
 
 MEDIAN_MM, LOW_MM, HIGH_MM, RANGE_MM = 8.5, 5.0, 26.0, (3.0, 30.0)
 Z95 = 1.6448536
@@ -49,25 +54,40 @@ class Nodule:
         return self.finding.diameter_mm / 2
 
 
-def sample_diameters_mm(rng: np.random.Generator, count: int) -> Floats:
+def sample_diameters_mm(
+    rng: np.random.Generator, count: int, *, smallest_mm: float = RANGE_MM[0]
+) -> Floats:
     """Diameters as in LIDC-IDRI: median 8.5 mm, 5 % below 5 mm, 5 % above 26 mm, in [3, 30] mm.
 
     A log-normal with one spread on either side of the median, z standard normal:
 
         ln d = ln 8.5 + s z,   s = ln(8.5 / 5) / 1.645 if z < 0 else ln(26 / 8.5) / 1.645
 
+    Args:
+        rng: Source of randomness.
+        count: How many.
+        smallest_mm: Smaller ones are drawn anew.
+
     Example:
         >>> round(float(np.median(sample_diameters_mm(np.random.default_rng(0), 9999))))
         8
     """
-    z = rng.standard_normal(count)
-    spread = np.where(z < 0, math.log(MEDIAN_MM / LOW_MM), math.log(HIGH_MM / MEDIAN_MM)) / Z95
-    return np.clip(MEDIAN_MM * np.exp(spread * z), *RANGE_MM).astype(np.float32)
+    smallest_mm = min(smallest_mm, RANGE_MM[1])
+    lowest = math.log(smallest_mm / MEDIAN_MM) / _spread(np.float64(smallest_mm - MEDIAN_MM))
+    z = ndtri(rng.uniform(ndtr(lowest), 1, count))
+    return np.clip(MEDIAN_MM * np.exp(_spread(z) * z), smallest_mm, RANGE_MM[1]).astype(np.float32)
 
 
-def draw_findings(rng: np.random.Generator) -> list[Finding]:
+def _spread(z: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
+    """Standard deviation of ln d below and above the median."""
+    below, above = math.log(MEDIAN_MM / LOW_MM), math.log(HIGH_MM / MEDIAN_MM)
+    return np.where(z < 0, below, above) / Z95
+
+
+def draw_findings(rng: np.random.Generator, *, smallest_mm: float = RANGE_MM[0]) -> list[Finding]:
     """The one to four nodules of a diseased scan, the largest first."""
     count = int(rng.choice(len(COUNT_SHARES), p=COUNT_SHARES)) + 1
+    diameters = sample_diameters_mm(rng, count, smallest_mm=smallest_mm)
     return [
         Finding(
             diameter_mm=diameter,
@@ -75,7 +95,7 @@ def draw_findings(rng: np.random.Generator) -> list[Finding]:
             site=SITES[rng.choice(len(SITES), p=SITE_SHARES)],
             shape=Shape.draw(rng),
         )
-        for diameter in sorted(sample_diameters_mm(rng, count).tolist(), reverse=True)
+        for diameter in sorted(diameters.tolist(), reverse=True)
     ]
 
 

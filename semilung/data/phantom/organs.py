@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semilung.data.phantom.geometry import Floats, Grid, surface_distance
+from semilung.data.phantom.geometry import Floats, Grid, smooth_max, surface_distance
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,30 @@ class Organs:
         return distance
 
     def heart(self) -> Floats:
-        """An ellipsoid left of the middle."""
+        """Ventricles as an egg whose tip points left, forward and down, and the right atrium."""
         size = self.build.heart
-        level = ((self.x + 9) / (33 * size)) ** 2 + ((self.y - 8) / (29 * size)) ** 2
-        level += ((self.z + 22) / (36 * size)) ** 2
-        return surface_distance(np.sqrt(level), self.spacing)
+        x, y, z = self.x + 9, self.y - 7, self.z + 21
+        along = -0.62 * x + 0.47 * y - 0.63 * z
+        across = np.maximum(x * x + y * y + z * z - along * along, 0)
+        girth = np.clip(28 - 0.22 * along, 14, 36) * size
+        ventricles = np.sqrt((along / (41 * size)) ** 2 + across / girth**2)
+        atrium = ((self.x - 12) / (15 * size)) ** 2 + ((self.y - 3) / (18 * size)) ** 2
+        atrium += ((self.z + 13) / (23 * size)) ** 2
+        left, right = (surface_distance(v, self.spacing) for v in (ventricles, np.sqrt(atrium)))
+        both: Floats = -smooth_max(-left, -right, 8)
+        return both
+
+    def fissures(self) -> Floats:
+        """What parts the lobes: an oblique surface in each lung, a horizontal one in the right."""
+        right = self.x > 0
+        bow = 3 * np.sin(self.x / 16)
+        oblique = (self.z + np.where(right, 0.85, 1.0) * self.y + 6 + bow) * np.float32(0.74)
+        horizontal = self.z - 4 + 0.12 * self.y - bow
+        in_front = right & (oblique > 0)
+        nearest: Floats = np.where(
+            in_front, np.minimum(oblique, np.abs(horizontal)), np.abs(oblique)
+        )
+        return nearest
 
     def abdomen(self) -> Floats:
         """Below the two domes of the diaphragm, of which the right one stands higher."""

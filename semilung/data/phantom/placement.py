@@ -11,7 +11,7 @@ from scipy import ndimage
 from semilung.data.anatomy.classes import ANATOMY
 from semilung.data.phantom.anatomy import Chest
 from semilung.data.phantom.geometry import Floats, Grid, Point
-from semilung.data.phantom.nodules import Finding, Nodule, Site
+from semilung.data.phantom.nodules import SMALLEST_VOXELS, Finding, Nodule, Site
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def place_nodules(
 ) -> list[Nodule]:
     """Give every finding a place that suits its site, apart from the others.
 
-    One that fits nowhere shrinks by steps of a fifth; none is smaller than two voxels across.
+    One that fits nowhere shrinks by steps of a fifth; none is smaller than four voxels across.
     """
     room = _Room.of(chest, grid)
     placed: list[Nodule] = []
     for finding in findings:
-        smallest = 2 * grid.spacing_mm
+        smallest = SMALLEST_VOXELS * grid.spacing_mm
         diameter = max(finding.diameter_mm, smallest)
         centre = _find(room, finding.site, diameter / 2, placed, rng)
         while centre is None and diameter > smallest:

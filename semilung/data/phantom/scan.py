@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from semilung.data.phantom.anatomy import build_chest
 from semilung.data.phantom.geometry import Grid, Labels
-from semilung.data.phantom.nodules import Nodule, draw_findings, paint_nodules
+from semilung.data.phantom.nodules import SMALLEST_VOXELS, Nodule, draw_findings, paint_nodules
 from semilung.data.phantom.placement import place_nodules
 from semilung.data.phantom.texture import Kernel, Scanner
 from semilung.data.phantom.vessels import paint_trees
@@ -72,7 +72,8 @@ def draw_scan(
     paint_trees(chest, grid, tree_rng)
     hu, mask, nodules = chest.canvas.hu, np.zeros(grid.shape, np.uint8), list[Nodule]()
     if diseased:
-        nodules = place_nodules(chest, grid, draw_findings(nodule_rng), nodule_rng)
+        findings = draw_findings(nodule_rng, smallest_mm=SMALLEST_VOXELS * spacing_mm)
+        nodules = place_nodules(chest, grid, findings, nodule_rng)
         mask = paint_nodules(hu, chest.lung_mm, nodules, grid, nodule_rng)
     scanner = Scanner.draw(scanner_rng, sharp=SHARP_KERNELS[cohort])
     scanned = scanner.acquire(hu, spacing_mm, scanner_rng)

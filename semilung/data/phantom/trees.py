@@ -56,12 +56,12 @@ def grow_tree(
         is_inside: Whether a point may hold a fork; otherwise the nearest point of the cloud does.
 
     Returns:
-        Tubes from the root outwards.
+        Tubes from the root outwards, two for a branch thick enough to be seen to bend.
     """
     tubes: list[Tube] = []
-    pending = [(stem, cloud)]
+    pending = [(stem, np.zeros(3), cloud)]
     while pending:
-        (point, radius), points = pending.pop()
+        (point, radius), heading, points = pending.pop()
         for part in _halves(points):
             child = radius * (len(part) / len(points)) ** (1 / 3)
             if child < end_radius or len(part) < 3:
@@ -69,9 +69,24 @@ def grow_tree(
             end = point + REACH * (part.mean(axis=0) - point)
             if not is_inside(end):
                 end = part[np.argmin(np.sum((part - end) ** 2, axis=1))]
-            tubes.append(Tube(point, end, child, max(0.85 * child, end_radius)))
-            pending.append((Stem(end, child), part))
+            tip = max(0.85 * child, end_radius)
+            bend = _bend(point, heading, end)
+            if child > 2 * end_radius and is_inside(bend):
+                middle = (child + tip) / 2
+                tubes += [Tube(point, bend, child, middle), Tube(bend, end, middle, tip)]
+            else:
+                bend = point
+                tubes.append(Tube(point, end, child, tip))
+            pending.append((Stem(end, child), end - bend, part))
     return tubes
+
+
+def _bend(point: Point, heading: Point, end: Point) -> Point:
+    """Middle of the curve to `end` that leaves `point` as its parent did, along `heading`."""
+    step = end - point
+    forward = heading * (np.linalg.norm(step) / max(float(np.linalg.norm(heading)), 1e-6))
+    middle: Point = point + step / 2 + 0.2 * (forward - step) * heading.any()
+    return middle
 
 
 def _halves(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

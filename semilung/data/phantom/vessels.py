@@ -25,7 +25,7 @@ def paint_trees(chest: Chest, grid: Grid, rng: np.random.Generator) -> None:
     scale = grid.scale
     airways = chain([(0, -7, 100), (0, -8, 60), CARINA], 5, scale)
     # Thinner than a third of a voxel, a vessel would not be seen.
-    finest = max(0.75, 0.35 * grid.spacing_mm)
+    finest = max(0.6, 0.3 * grid.spacing_mm)
     vessels = _great_vessels(scale, chest.build.spine_y)
     for side in (-1, 1):
         hilum = np.array([side * 19.0, -9.0, 7.0]) * scale
