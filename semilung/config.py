@@ -21,7 +21,7 @@ from omegaconf.resolvers import oc
 
 from semilung.data import DataConfig
 from semilung.data.config import PREPARING
-from semilung.data.phantom import write_phantom
+from semilung.data.phantom import DRAWING, write_phantom
 from semilung.files import parse_value, read_yaml
 from semilung.naming import mixture_name
 from semilung.nested import fits, leaves, plain
@@ -98,7 +98,7 @@ def with_absolute_paths(config: TrainConfig, manifest: str | None) -> TrainConfi
         if path is not None:
             setattr(owner, name, str(Path(path).expanduser().resolve()))
     if config.data.manifest is None and manifest is None:
-        folder = config.data.cache_folder() / "phantom"
+        folder = config.data.cache_folder() / f"phantom-{DRAWING}"
         print(f"no data.manifest is named: the embedded phantom in {folder} is used")  # noqa: T201
         manifest = str(write_phantom(folder).resolve())
     config.data.manifest = config.data.manifest or manifest

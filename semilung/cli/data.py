@@ -19,9 +19,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     phantom = commands.add_parser("phantom", help="make a cohort of procedural chest CTs")
     phantom.add_argument("out", type=Path, help="new folder for the scans and manifest.csv")
-    phantom.add_argument("--scans", type=int, default=12)
-    phantom.add_argument("--size", type=int, default=96, help="voxels along each axis")
-    phantom.add_argument("--spacing-mm", type=float, default=2.0)
+    phantom.add_argument("--scans", type=int, default=24)
+    phantom.add_argument("--size", type=int, default=64, help="voxels along each axis")
+    phantom.add_argument("--spacing-mm", type=float, default=2.5)
     phantom.add_argument("--seed", type=int, default=0)
     phantom.set_defaults(run=_data_phantom)
     check = commands.add_parser(

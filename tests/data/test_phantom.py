@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -13,9 +14,10 @@ from scipy import ndimage
 from semilung.data.manifest import read_manifest
 from semilung.data.phantom import ANATOMY, draw_scan, sample_diameters_mm, write_phantom
 from semilung.data.phantom.anatomy import build_chest
-from semilung.data.phantom.composition import compose
-from semilung.data.phantom.geometry import Grid, surface_distance
+from semilung.data.phantom.composition import Parameters, compose
+from semilung.data.phantom.geometry import Grid, sheet_occupancy, surface_distance
 from semilung.data.phantom.nodules import Finding, Nodule, draw_findings, paint_nodules
+from semilung.data.phantom.organs import Build, Organs
 from semilung.data.phantom.placement import place_nodules
 from semilung.data.phantom.shapes import Shape, shape_occupancy
 from semilung.data.phantom.texture import Scanner
@@ -98,6 +100,45 @@ def test_a_tree_is_mostly_one_piece(scan, tissue) -> None:
     pieces, _ = ndimage.label(scan.anatomy == ANATOMY[tissue], np.ones((3, 3, 3)))
     sizes = np.bincount(pieces.ravel())[1:]
     assert sizes.max() / sizes.sum() > 0.95
+
+
+def test_vessels_of_a_lung_reach_its_surface(scan) -> None:
+    envelope = np.isin(scan.anatomy, [ANATOMY[t] for t in ("lung", "airway", "vessel")])
+    depth = ndimage.distance_transform_edt(envelope, sampling=2.0)
+    outer = envelope & (depth > 3) & (depth < 9)
+    assert (scan.image[outer] > -650).mean() > 0.05
+
+
+def test_the_heart_points_to_the_left_front_and_is_no_ball() -> None:
+    grid = Grid(64, 3.0)
+    rng = np.random.default_rng(0)
+    heart = np.argwhere(Organs(grid, Build.draw(rng), rng).heart() < 0) * 3.0
+    spread, axes = np.linalg.eigh(np.cov((heart - heart.mean(axis=0)).T))
+    x, y, z = axes[:, -1] * np.sign(axes[1, -1])
+    assert math.sqrt(spread[-1] / spread[0]) > 1.25
+    assert x < -0.2 < 0.2 < y
+    assert z < -0.2
+
+
+def test_fissures_are_thin_brighter_surfaces_within_the_lung(monkeypatch) -> None:
+    grid = Grid(64, 3.0)
+    with_fissures = build_chest(grid, np.random.default_rng(0)).canvas
+    monkeypatch.setattr("semilung.data.phantom.anatomy.FISSURE_MM", 0.0)
+    without = build_chest(grid, np.random.default_rng(0)).canvas
+    rise = with_fissures.hu - without.hu
+    lung = without.anatomy == ANATOMY["lung"]
+    np.testing.assert_array_equal(with_fissures.anatomy, without.anatomy)
+    assert 0.02 < (rise[lung] > 20).mean() < 0.2
+    assert 100 < rise.max() < 400
+    for half in (slice(0, 32), slice(32, 64)):
+        assert (rise[half] > 20).sum() > 300
+    assert rise.min() > -0.1
+
+
+@pytest.mark.parametrize(("distance", "share"), [(0.0, 0.35), (0.5, 0.175), (1.5, 0.0)])
+def test_a_sheet_thinner_than_a_voxel_covers_its_share(distance, share) -> None:
+    sheet = sheet_occupancy(np.array([distance], np.float32), 0.35, 1.0)
+    assert sheet[0] == pytest.approx(share, abs=1e-6)
 
 
 def test_two_lungs_with_trees_in_both(scan) -> None:
@@ -228,6 +269,18 @@ def test_diameters_follow_lidc_idri() -> None:
     assert diameters.max() <= 30
 
 
+def test_diameters_below_the_smallest_are_drawn_anew() -> None:
+    every = sample_diameters_mm(np.random.default_rng(0), 40000)
+    large = sample_diameters_mm(np.random.default_rng(1), 40000, smallest_mm=10)
+    assert 10 <= large.min() < 10.05
+    np.testing.assert_allclose(
+        np.percentile(large, [10, 50, 90]),
+        np.percentile(every[every >= 10], [10, 50, 90]),
+        rtol=0.02,
+    )
+    assert sample_diameters_mm(np.random.default_rng(0), 9, smallest_mm=60).tolist() == [30] * 9
+
+
 def test_findings_come_largest_first_in_every_kind() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_findings(rng) for _ in range(200)]
@@ -256,6 +309,21 @@ def test_radii_of_a_tree_follow_murray() -> None:
     assert len(tree) > 100
     starts = {tuple(t.start) for t in tree}
     assert starts <= {tuple(t.end) for t in tree} | {(0.0, 0.0, 0.0)}
+
+
+def test_a_thick_branch_leaves_its_fork_as_its_parent_came() -> None:
+    cloud = np.random.default_rng(0).uniform(-1, 1, (400, 3)) * 40 + [60, 0, 0]
+
+    def straightness(end_radius: float) -> float:
+        everywhere = {"end_radius": end_radius, "is_inside": lambda _: True}
+        tree = grow_tree(Stem(np.zeros(3), 4.0), cloud, **everywhere)
+        before = {tuple(t.end): t.end - t.start for t in tree}
+        thick = [t for t in tree if t.start_radius > 1.8 and tuple(t.start) in before]
+        pairs = [(t.end - t.start, before[tuple(t.start)]) for t in thick]
+        return float(np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]))
+
+    # Branches of less than twice the smallest radius go straight to the next fork.
+    assert straightness(0.6) > straightness(1.7) + 0.1
 
 
 def test_forks_stay_where_they_may_be() -> None:
@@ -294,6 +362,8 @@ def test_composition_holds_what_a_demo_needs() -> None:
         assert {p.role for p in parts} == set(ROLES)
         for role in ("labelled", "healthy"):
             assert {p.split for p in parts if p.role == role} == set(SPLITS)
+            tested = sum(p.role == role and p.split == "test" for p in parts)
+            assert tested == max(1, sum(p.role == role for p in parts) // 4)
         assert all(p.split == "train" for p in parts if p.role in ("unlabelled", "weak"))
 
 
@@ -355,9 +425,12 @@ def test_the_same_phantom_is_kept_and_a_begun_one_completed(cohort) -> None:
     assert image.is_file()
 
 
-def test_another_phantom_in_the_folder_is_not_overwritten(cohort) -> None:
+def test_another_phantom_in_the_folder_is_not_overwritten(cohort, monkeypatch) -> None:
     with pytest.raises(UserError, match="holds another phantom"):
         write_phantom(cohort.parent, scans=8, seed=6, **SMALL)
+    monkeypatch.setattr("semilung.data.phantom.cohort.Parameters", partial(Parameters, drawing=99))
+    with pytest.raises(UserError, match="holds another phantom"):
+        write_phantom(cohort.parent, scans=8, seed=5, **SMALL)
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:

@@ -1,12 +1,21 @@
 """Procedural chest CTs with nodules and full truth: the toolkit's embedded data.
 
-Everything is drawn; no patient's data is in it. For trying, teaching and testing; figures on it say
+Everything is drawn; no patient's data is in it. For trying, teaching and testing; metrics on it say
 nothing about real scans.
 """
 
 from semilung.data.anatomy.classes import ANATOMY
 from semilung.data.phantom.cohort import write_phantom
+from semilung.data.phantom.composition import DRAWING
 from semilung.data.phantom.nodules import Nodule, sample_diameters_mm
 from semilung.data.phantom.scan import Scan, draw_scan
 
-__all__ = ["ANATOMY", "Nodule", "Scan", "draw_scan", "sample_diameters_mm", "write_phantom"]
+__all__ = [
+    "ANATOMY",
+    "DRAWING",
+    "Nodule",
+    "Scan",
+    "draw_scan",
+    "sample_diameters_mm",
+    "write_phantom",
+]

@@ -23,7 +23,7 @@ ORIENTATIONS = ("LPS", "RAS", "LAS")
 
 
 def write_phantom(
-    out: Path, *, scans: int = 12, size: int = 96, spacing_mm: float = 2.0, seed: int = 0
+    out: Path, *, scans: int = 24, size: int = 64, spacing_mm: float = 2.5, seed: int = 0
 ) -> Path:
     """Write a cohort of procedural chest CTs and its manifest.
 

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 from semilung.types import Role, Split, UserError
 
+DRAWING = 2
+"""Version of the drawing; a phantom of another one is another phantom."""
+
 MIN_SCANS, MIN_SIZE, FOV_RANGE_MM = 8, 32, (90.0, 500.0)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What the phantom is a function of; kept beside it as `phantom.json`."""
+    """What the phantom is a function of; kept next to it as `phantom.json`."""
 
     scans: int
     size: int
     spacing_mm: float
     seed: int
+    drawing: int = DRAWING
 
     def check(self) -> None:
         """Raise `UserError` where no phantom can be drawn."""
