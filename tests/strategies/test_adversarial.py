@@ -132,7 +132,7 @@ def test_masks_as_real_conform():
 def test_crops_from_the_stated_size_up_are_judged(size, layers):
     strategy = Adversarial(layers=layers, channels=4)
     assert strategy._judge(torch.rand(1, 2, size, size, size)).isfinite().all()
-    with pytest.raises(UserError, match=r"data\.crop"):
+    with pytest.raises(UserError, match=rf"crops of {size} voxels a side.*data\.crop"):
         strategy._judge(torch.rand(1, 2, size, size, size - 1))
 
 

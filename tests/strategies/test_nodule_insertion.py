@@ -127,6 +127,22 @@ def test_the_label_is_where_half_the_voxel_was_inserted(seed):
     assert torch.equal(image[inserted == 0], hu[inserted == 0])
 
 
+def test_spicules_end_within_the_drawn_box(monkeypatch):
+    uniform = torch.rand
+
+    def solid_with_spicules(*size, **options):
+        drawn = uniform(*size, **options)
+        return drawn * 0.1 if size == (10,) else drawn
+
+    monkeypatch.setattr(torch, "rand", solid_with_spicules)
+    host = study(torch.full((SIZE,) * 3, LUNG), MM)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        border = draw_ellipsoid(host, MM, (12.0, 12.0)).fraction
+        border[1:-1, 1:-1, 1:-1] = 0
+        assert border.max() == 0
+
+
 def test_drawn_volumes_and_diameters_are_those_asked_for():
     hu, _ = chest()
     host = study(hu, MM)
