@@ -213,6 +213,16 @@ def test_the_voxel_term_teaches_the_voxel_head_and_can_be_switched_off():
     assert slope is None
 
 
+def test_top_voxels_of_several_classes_are_each_crops_own():
+    # The odds of the foreground are ln(e^a + e^b) - c; the larger voxel of two counts.
+    logits = torch.tensor(
+        [[[0.0, 1.0], [2.0, 1.0], [2.0, 1.0]], [[0.0, 5.0], [-1.0, 0.0], [-1.0, 0.0]]]
+    ).view(2, 3, 2, 1, 1)
+    expected = [2 + math.log(2), -1 + math.log(2)]
+    assert top_voxels(logits, 0.5).tolist() == pytest.approx(expected)
+    assert top_voxels(logits[1:], 0.5).tolist() == pytest.approx(expected[1:])
+
+
 def test_a_healthy_bag_lowers_its_loudest_voxels_and_a_positive_one_raises_them():
     logits = torch.zeros(1, 1, 4, 4, 4)
     logits[0, 0, 1, 1, 1] = 3

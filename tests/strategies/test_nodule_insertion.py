@@ -99,6 +99,16 @@ def test_what_does_not_touch_lies_in_parenchyma_alone():
         assert not (labels[0, 0].bool() & ~parenchyma).any()
 
 
+def test_two_voxels_around_what_is_taken_are_no_place():
+    taken = torch.zeros((SIZE,) * 3, dtype=torch.bool)
+    taken[10, 16, 20] = True
+    host = study(torch.full((SIZE,) * 3, LUNG), MM, taken=taken)
+    around = torch.zeros_like(taken)
+    around[8:13, 14:19, 18:23] = True
+    assert torch.equal(host.parenchyma, ~around)
+    assert torch.equal(host.lung, ~around)
+
+
 def test_a_share_touches_the_wall_or_a_vessel():
     hu, _ = chest()
     host = study(hu, MM)

@@ -49,3 +49,9 @@ def test_nonsense_of_others_is_refused_before_the_first_step(name, options):
 
 def test_a_ramp_without_length_is_its_weight():
     assert Ramp(0.3)(0.0) == 0.3
+
+
+def test_a_ramp_may_last_the_whole_training_or_not_at_all():
+    whole, none = Ramp(2.0, 1.0), Ramp(2.0, 0.0)
+    assert [whole(0.5), whole(1.0)] == pytest.approx([2 * math.exp(-1.25), 2])
+    assert [none(0.0), none(1.0)] == [2, 2]
