@@ -26,7 +26,7 @@ PANEL_PIXELS = 320
 CLOSE_UP_MM = 60.0
 """Edge of the close-up: a nodule of 30 mm, the largest there is, with as much around it."""
 
-_GAP, _HEADER, _DPI = 4, 40, 100
+_GAP, _HEADER, _DPI = 4, 56, 100
 _RIGHT_LUNG = 0.68  # of the way from left to right
 _LENGTHS_MM = (5, 10, 20, 50, 100)
 _EDGES = ("RLAP", "RLSI", "APSI")
@@ -93,7 +93,7 @@ def case_picture(
 def _row(volumes: Sequence[NDArray[Any]], at: Sequence[int], spacing_mm: Sequence[float]) -> _Row:
     finest = min(spacing_mm)
     extent = max(np.multiply(volumes[0].shape, spacing_mm)) / finest
-    factor = max(1, int(PANEL_PIXELS / extent))
+    factor = max(1.0, PANEL_PIXELS / extent)
     sizes = [
         max(1, round(n * factor * mm / finest))
         for n, mm in zip(volumes[0].shape, spacing_mm, strict=True)
@@ -166,7 +166,7 @@ def _letter_sides(figure: Figure, box: tuple[int, int, int, int], sides: str) ->
         (x + width / 2, y + height - 3, "center", "bottom"),
     )
     for letter, (at_x, at_y, ha, va) in zip(sides, places, strict=True):
-        _text(figure, at_x, at_y, letter, ha=ha, va=va, fontsize=8, weight="bold")
+        _text(figure, at_x, at_y, letter, ha=ha, va=va, fontsize=10.5, weight="bold")
 
 
 def _draw_scale(figure: Figure, pixels_per_mm: float, cell: int, bottom: int) -> None:
@@ -180,7 +180,7 @@ def _draw_scale(figure: Figure, pixels_per_mm: float, cell: int, bottom: int) ->
         Line2D([left / width, right / width], [y, y], color="white", linewidth=2.2,
                solid_capstyle="butt", path_effects=[withStroke(linewidth=4, foreground="black")])
     )  # fmt: skip
-    _text(figure, left, bottom - 12, f"{length_mm} mm", ha="left", va="bottom", fontsize=8)
+    _text(figure, left, bottom - 13, f"{length_mm} mm", ha="left", va="bottom", fontsize=10.5)
 
 
 def _write_header(
@@ -188,16 +188,17 @@ def _write_header(
 ) -> None:
     width = figure.bbox.size[0]
     name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in title)
-    name = name if len(name) <= 48 else f"{name[:47]}\N{HORIZONTAL ELLIPSIS}"
-    _text(figure, 8, 5, name, ha="left", va="top", weight="bold", fontsize=10)
+    most = max(8, int((width - 240) / 13))  # characters that leave room for the window
+    name = name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    _text(figure, 8, 5, name, ha="left", va="top", weight="bold", fontsize=13)
     low, high = (f"{edge:g}".replace("-", "\N{MINUS SIGN}") for edge in window_hu)
-    _text(figure, width - 8, 6, f"window {low} to {high} HU", ha="right", va="top", fontsize=8)
+    _text(figure, width - 8, 8, f"window {low} to {high} HU", ha="right", va="top", fontsize=11)
     at = 8.0
     for word, rgb, volume in zip(
         ("reference", "prediction"), (REFERENCE_RGB, PREDICTION_RGB), volumes_ml, strict=True
     ):
         amount = f"{volume:.2f} ml" if volume else "none"
         colour = tuple(channel / 255 for channel in rgb)
-        _text(figure, at, 22, f"\N{BLACK SQUARE} {word}: {amount}", ha="left", va="top",
-              fontsize=8.5, color=colour)  # fmt: skip
-        at += 160
+        _text(figure, at, 32, f"\N{BLACK SQUARE} {word}: {amount}", ha="left", va="top",
+              fontsize=11, color=colour)  # fmt: skip
+        at += 230

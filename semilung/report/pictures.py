@@ -45,11 +45,11 @@ def typical(group: Group, arm: str) -> list[Row]:
         ranked = _ranked(group, FIGURES[name], arm)
         median = ranked.get(_middle(ranked))
         alike = [_middle(ranked), *map(str, ranked.index[ranked == median])]
-        shown = [c for c in alike if c and _source(_run_of(group, arm, c), c)[0]]
-        rows += [
-            _row(f"{kind}, the median one: {case}", group, [arm], case, FIGURES[name])
-            for case in shown[:1]
-        ]
+        runs = {c: _closest_run(group, arm, c, FIGURES[name], ranked[c]) for c in alike if c}
+        shown = [c for c, run in runs.items() if _source(run, c)[0]]
+        for case in shown[:1]:
+            picture = _picture(runs[case], arm, case, FIGURES[name])
+            rows.append(Row(f"{kind}, the median one: {case}", [picture]))
     return rows
 
 
@@ -109,6 +109,12 @@ def _row(title: str, group: Group, arms: list[str], case: str, figure: Figure) -
 
 def _run_of(group: Group, arm: str, case: str) -> Run:
     return next(run for run in group.contenders[arm] if case in set(run.cases["case"]))
+
+
+def _closest_run(group: Group, arm: str, case: str, figure: Figure, value: float) -> Run:
+    runs = [run for run in group.contenders[arm] if case in set(run.cases["case"])]
+    values = [float(run.cases.set_index("case")[figure.column][case]) for run in runs]
+    return min(zip(runs, values, strict=True), key=lambda pair: abs(pair[1] - value))[0]
 
 
 def _picture(run: Run, arm: str, case: str, figure: Figure) -> Picture:

@@ -9,7 +9,7 @@ from semilung.evaluation import case_picture as module
 from semilung.evaluation.case_picture import case_picture
 from semilung.evaluation.overlay import PREDICTION_RGB, REFERENCE_RGB
 
-HEADER = 40
+HEADER = 56
 SHAPE = (40, 40, 40)
 
 
@@ -108,7 +108,7 @@ def test_case_picture_any_name_is_drawn_without_a_warning(texts, title):
         warnings.simplefilter("error")
         drawn(title=title)
     (name,) = [text for text, x, y in texts if (x, y) == (8, 5)]
-    assert len(name) <= 48
+    assert len(name) <= 60
     assert name.isprintable()
 
 

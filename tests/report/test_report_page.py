@@ -6,11 +6,13 @@ import re
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from made_sweep import ARMS, NODULES, cases, write_evaluation, write_run, write_sweep
 
+from semilung.evaluation import write_png
 from semilung.report import write_html
 from semilung.types import UserError
 
@@ -131,6 +133,67 @@ def test_the_best_median_and_worst_case_are_shown_in_the_reference_and_the_best_
     assert any("h1 in mean_teacher" in alt and "10.0 mm³ marked" in alt for alt in pictures)
     assert "no overlay was written" in reader.text  # n2 has none
     assert "Healthy scan: h2" not in text  # silent in the best arm
+
+
+def test_page_begins_with_the_median_case_and_a_silent_healthy_scan_of_the_best_arm(tmp_path):
+    tables = {"supervised": cases((0.1, 0.2, 0.3, 0.2)), "mil": cases((0.5, 0.6, 0.7, 0.8))}
+    for name, table in tables.items():
+        run = write_run(tmp_path / name, table, strategies=("supervised", name))
+        for case in ("n2", "h1", "h2"):
+            picture = np.full((8, 24, 3), 90, np.uint8)
+            write_png(run / f"evaluation-val-last/overlays/{case}.png", picture)
+    text = write_html([tmp_path / name for name in tables]).read_text()
+    top = Reader(text.partition("Before you believe it")[0])
+    assert [i["alt"] for i in top.of("img")] == [
+        "Axial, coronal and sagittal plane of n2 in mil, seed 0: Dice 0.600.",
+        "Axial, coronal and sagittal plane of h1 in mil, seed 0: nothing marked.",
+    ]
+    assert "Case with a nodule, the median one: n2" in top.text
+    assert "Healthy scan, silent in mil: h1" in Reader(text).text
+
+
+def test_page_begins_with_the_seed_that_is_closest_to_the_mean(tmp_path):
+    for seed, value in enumerate((0.0, 0.9, 0.6)):
+        run = write_run(tmp_path / f"{seed}", cases((0.1, value, 0.9, 0.7)), seed=seed)
+        write_png(run / "evaluation-val-last/overlays/n2.png", np.full((8, 24, 3), 90, np.uint8))
+    text = write_html([tmp_path / f"{seed}" for seed in range(3)]).read_text()
+    first = Reader(text.partition("Before you believe it")[0]).of("img")[0]
+    # means over seeds: n1 0.1, n2 0.5, n4 0.7, n3 0.9; of four the lower middle one
+    assert "n2 in supervised, seed 2: Dice 0.600" in first["alt"]
+
+
+def test_page_explains_each_metric_once_with_unit_and_direction(page):
+    table = pd.read_csv(page.parent / "tables/metrics.csv")
+    assert {"Dice", "HD95", "Silent healthy scans"} <= set(table["metric"])
+    assert set(table["better"]) == {"higher", "lower"}
+    assert table["meaning"].str.len().between(20, 160).all()
+    wide = pd.read_csv(page.parent / "tables/figures.csv")["figure"].unique()
+    assert len(wide) == len(table)
+
+
+def test_page_share_of_silent_scans_is_a_metric_between_0_and_1(page):
+    table = pd.read_csv(page.parent / "tables/figures.csv").set_index(["figure", "arm"])
+    silent = table.loc["silent"]
+    assert silent.loc["mean_teacher", "mean"] == 0.5  # h1 has 10 mm3 marked, h2 nothing
+    assert silent[["low", "high"]].stack().between(0, 1).all()
+
+
+def test_page_no_zero_has_a_sign(tmp_path):
+    sweep = write_sweep(tmp_path / "s", seeds=(0,))
+    for run in (sweep / "runs").iterdir():  # no lesion found: Wilson's lower bound is 0
+        path = run / "evaluation-val-last/lesions.csv"
+        pd.read_csv(path).assign(detected=False).to_csv(path, index=False)
+    page = write_html([sweep])
+    written = page.read_text() + "".join(p.read_text() for p in (page.parent / "tables").iterdir())
+    assert "0.00 (0.00\N{NO-BREAK SPACE}to" in written
+    assert not re.search(r"[-\N{MINUS SIGN}]0\.0+(?![0-9])", written)
+
+
+def test_page_quotes_an_arm_whose_name_has_a_comma(tmp_path):
+    arms = {name: ARMS[name] for name in ("supervised", "supervised, no healthy")}
+    arms["supervised, no healthy"] = (("supervised",), (0.8, 0.9, 0.7, 0.8), (400.0, 600.0))
+    text = Reader(write_html([write_sweep(tmp_path / "s", arms=arms)]).read_text()).text
+    assert "“supervised, no healthy” is the best of 2 arms" in text
 
 
 def test_markup_in_names_stays_text(tmp_path):
