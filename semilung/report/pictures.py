@@ -38,7 +38,8 @@ def typical(group: Group, arm: str) -> list[Row]:
     """The median case with a nodule, and the median healthy scan, of an arm.
 
     Where the median has no overlay, a scan of the same value stands for it, as one silent healthy
-    scan does for another; where that has none either, nothing is shown.
+    scan does for another; where that has none either, nothing is shown. Of several seeds the one is
+    shown whose value is closest to their mean, by which the median was chosen.
     """
     rows = []
     for kind, name in (("Case with a nodule", "dice"), ("Healthy scan", "healthy_fp_mm3")):
