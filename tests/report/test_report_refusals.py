@@ -136,3 +136,10 @@ def test_a_damaged_file(tmp_path):
     (run / "audits.json").write_text(json.dumps([1]))
     with pytest.raises(UserError, match=r"audits\.json holds no mapping"):
         write_html([run])
+
+
+def test_a_split_without_a_case_leaves_nothing_to_report(tmp_path):
+    splits = {name: {"role": "labelled", "split": "train"} for name in NODULES}
+    run = write_run(tmp_path / "a", cases(DICE), splits=splits)
+    with pytest.raises(UserError, match="has no labelled or healthy case in the test split"):
+        write_html([run], split="test")
