@@ -33,7 +33,7 @@ def whole_file(
     Args:
         path: The file to write; folders are made as needed.
         suffix: Ending of the temporary name, for writers that go by it (`.nii.gz`).
-        size: Bytes that will be written, where that is known, for the message of a full disk.
+        size: Most bytes that will be written, where known, for the message of a full disk.
 
     Raises:
         DiskFullError: No space is left; a file that was there is untouched.
@@ -69,12 +69,12 @@ def write_error(
         error: Why.
         remedy: How the message ends.
         temporary: What was written of it so far, which will be removed.
-        size: Bytes of the whole file, where known.
+        size: Most bytes that the whole file may take, where known.
     """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{path} could not be written: {error}. {remedy}")
     written = temporary.stat().st_size if temporary is not None and temporary.exists() else 0
-    needed = f"{_mib(size)} needed" if size else f"more than {_mib(written)} needed"
+    needed = f"up to {_mib(size)} needed" if size else f"more than {_mib(written)} needed"
     free = _free(path.parent) + written
     return DiskFullError(
         f"{path} could not be written: No space left in {path.parent} ({needed}, {_mib(free)} "
@@ -93,9 +93,9 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes, *, suffix: str = "") -> None:
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write bytes whole or not at all; see `whole_file`."""
-    with whole_file(path, suffix=suffix, size=len(content)) as temporary:
+    with whole_file(path, size=len(content)) as temporary:
         temporary.write_bytes(content)
 
 

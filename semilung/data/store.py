@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data.volume import Shape
-from semilung.files import DiskFullError, write_bytes
+from semilung.files import DiskFullError, whole_file
 from semilung.types import UserError
 
 CHUNK = 32
@@ -94,27 +94,45 @@ def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
     Raises:
         UserError: The disk refuses, or a number of `meta` is not finite.
     """
-    chunks = tuple(min(CHUNK, n) for n in data.shape)
-    array = blosc2.asarray(
-        np.ascontiguousarray(data),
-        chunks=chunks,
-        blocks=chunks,
-        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 4, "nthreads": 1},
-        dparams={"nthreads": 1},
-    )
-    numbers = range(array.schunk.nchunks)
-    sums = np.array([zlib.crc32(array.schunk.get_chunk(i)) for i in numbers], np.uint32)
-    layout = {"shape": list(data.shape), "dtype": data.dtype.str}
-    record = {"meta": meta, **layout, "crc32": sums.tobytes()}
+    with (
+        whole_file(path, suffix=".b2nd", size=data.nbytes) as temporary,
+        _disk_errors(temporary, data.nbytes),
+    ):
+        chunks = tuple(min(CHUNK, n) for n in data.shape)
+        array = blosc2.asarray(
+            np.ascontiguousarray(data),
+            urlpath=str(temporary),
+            mode="w",
+            chunks=chunks,
+            blocks=chunks,
+            cparams={"codec": blosc2.Codec.ZSTD, "clevel": 4, "nthreads": 1},
+            dparams={"nthreads": 1},
+        )
+        numbers = range(array.schunk.nchunks)
+        sums = np.array([zlib.crc32(array.schunk.get_chunk(i)) for i in numbers], np.uint32)
+        layout = {"shape": list(data.shape), "dtype": data.dtype.str}
+        record = {"meta": meta, **layout, "crc32": sums.tobytes()}
+        try:
+            array.schunk.vlmeta["semilung"] = {**record, "checksum": _checksum(record)}
+        except ValueError as error:
+            raise UserError(
+                f"{path}: a number of the metadata is not finite ({error}); check the affine of "
+                "the volume that it was prepared from"
+            ) from error
+
+
+@contextmanager
+def _disk_errors(path: Path, size: int) -> Iterator[None]:
+    """What blosc2 makes of a disk that refuses is a RuntimeError without the reason.
+
+    Writing as much once more finds it.
+    """
     try:
-        array.schunk.vlmeta["semilung"] = {**record, "checksum": _checksum(record)}
-    except ValueError as error:
-        raise UserError(
-            f"{path}: a number of the metadata is not finite ({error}); check the affine of "
-            "the volume that it was prepared from"
-        ) from error
-    # not by blosc2, which does not say why a disk refuses
-    write_bytes(path, array.to_cframe(), suffix=".b2nd")
+        yield
+    except RuntimeError as error:
+        with path.open("wb") as file:
+            file.write(bytes(size))
+        raise OSError(str(error)) from error
 
 
 def _checksum(record: dict[str, Any]) -> int:
