@@ -13,7 +13,8 @@ from semilung.inference.config import PRECISIONS
 from semilung.types import UserError
 
 RESUMABLE = ("data.workers", "trainer.threads", "data.cache", "evaluation.empty")
-"""Settings that may differ between a run and its continuation, for they change no result."""
+"""Settings that may differ between a run and its continuation. They change no result, but for
+`trainer.threads`, which changes the order of sums and with it the last bits of a float32."""
 
 CHANGEABLE = (*RESUMABLE, "trainer.devices")
 """Settings that may differ all the same: a run goes on with as many processes as there are."""
@@ -65,7 +66,10 @@ class TrainerConfig:
             its own, so a step's batch is `data.batch` times as many.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
         channels_last: Lay 3D tensors out channels last, faster on CPUs and tensor cores.
-        threads: CPU threads of torch; 0 leaves torch's own choice.
+        threads: CPU threads of torch; 0 leaves torch's own choice, the number of cores. Sums are
+            taken in another order with another number, so weights differ by rounding (about 1e-7
+            of their size after a step) and grow apart as training goes on: give it, and not 0,
+            where a run is to be repeated to the bit on another machine.
     """
 
     max_steps: int = 1000

@@ -35,7 +35,7 @@ class MetricsLog:
         with self._written():
             _keep_until(run.metrics, step)
             self._file = run.metrics.open("a", newline="", encoding="utf-8")
-            self._rows = csv.writer(self._file)
+            self._rows = csv.writer(self._file, lineterminator="\n")
             self._board = SummaryWriter(str(run.path), purge_step=step + 1)
 
     def __enter__(self) -> MetricsLog:
@@ -79,11 +79,16 @@ class MetricsLog:
 
 
 class Means:
-    """Means of figures since they were last taken; tensors stay on their device till then."""
+    """Means of figures since they were last taken; tensors stay on their device till then.
 
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor | float] = {}
-        self._counts: dict[str, int] = {}
+    Args:
+        state: What `state` gave when a checkpoint was taken between two logged points.
+    """
+
+    def __init__(self, state: Mapping[str, tuple[float, int]] | None = None) -> None:
+        kept = (state or {}).items()
+        self._sums: dict[str, Tensor | float] = {name: total for name, (total, _) in kept}
+        self._counts = {name: count for name, (_, count) in kept}
 
     def add(self, figures: Mapping[str, Tensor | float]) -> None:
         """Count one step's figures; one that not every step has is a mean of those that do."""
@@ -97,6 +102,14 @@ class Means:
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         return means
+
+    def state(self) -> dict[str, tuple[float, int]]:
+        """Sum and count of each, as plain values from which adding goes on with the same bits.
+
+        Times are left out: they would make checkpoints of equal trainings differ.
+        """
+        kept = {name: total for name, total in self._sums.items() if not name.startswith("time/")}
+        return {name: (float(total), self._counts[name]) for name, total in kept.items()}
 
 
 def _keep_until(path: Path, step: int) -> None:

@@ -43,7 +43,7 @@ from semilung.training.config import TrainConfig
 from semilung.training.cost import CostMeter
 from semilung.training.interrupt import Interrupt
 from semilung.training.launch import in_processes
-from semilung.training.logging import Means, MetricsLog
+from semilung.training.logging import MetricsLog
 from semilung.training.machine import told_of_memory, told_of_workers
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
 from semilung.training.progress import TrainingProgress
@@ -111,7 +111,7 @@ def _take_steps(training: Training) -> int:
         MetricsLog(training.run, step=training.step, enabled=team.is_first) as log,
         TrainingProgress(trainer.max_steps, done=training.step, shown=team.is_first) as progress,
     ):
-        means, cost, asked = Means(), CostMeter(training.run.cost), 0
+        means, cost, asked = training.means, CostMeter(training.run.cost), 0
         for batch, waited_s, began in _fed(training):
             figures = _optimize(training, batch)
             training.step += 1
@@ -129,7 +129,7 @@ def _take_steps(training: Training) -> int:
             if last or (trainer.validate_every and training.step % trainer.validate_every == 0):
                 _validate(training, log, progress)
             if training.step % trainer.checkpoint_every == 0 or last or asked:
-                team.first_does(_save, training, training.run.last)
+                _save(training, training.run.last)
                 team.first_does(cost.write, training.step)
             if asked:
                 break
@@ -276,7 +276,7 @@ def _validate(training: Training, log: MetricsLog, progress: TrainingProgress) -
         score = learner.score(figures, SCORE)
         if score > training.best:
             training.best = score
-            team.first_does(_save, training, training.run.best)
+            _save(training, training.run.best)
     learner.after_validation(training.figures)
 
 
@@ -285,8 +285,8 @@ def _readable(figures: dict[str, float]) -> str:
 
 
 def _save(training: Training, path: Path) -> None:
-    """Everything that a resumed run needs to end with the same bits."""
-    learner = training.learner
+    """Let the first process write all that a resumed run needs to end with the same bits."""
+    learner, means = training.learner, training.team.gather(training.means.state())
     state = {
         "step": training.step,
         "best": training.best,
@@ -296,5 +296,6 @@ def _save(training: Training, path: Path) -> None:
         "learner": learner.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "precision": training.fabric.strategy.precision.state_dict(),
+        "means": [{name: list(pair) for name, pair in each.items()} for each in means],
     }
-    save_checkpoint(path, state)
+    training.team.first_does(save_checkpoint, path, state)

@@ -23,6 +23,7 @@ from semilung.training.checkpoint import load_checkpoint
 from semilung.training.config import TrainConfig, TrainerConfig
 from semilung.training.launch import launched
 from semilung.training.lock import hold
+from semilung.training.logging import Means
 from semilung.training.optim import build_optimizer
 from semilung.training.run import RunFolder
 from semilung.training.team import Team
@@ -48,6 +49,7 @@ class Training:
     step: int = 0
     best: float = -math.inf
     figures: dict[str, float] = field(default_factory=dict)
+    means: Means = field(default_factory=Means)
     lock: ExitStack = field(default_factory=ExitStack)
 
 
@@ -117,6 +119,7 @@ def _restore(training: Training, state: dict[str, Any]) -> None:
         training.optimizer.load_state_dict(state["optimizer"])
         training.fabric.strategy.precision.load_state_dict(state["precision"])
         training.step, training.best = int(state["step"]), float(state["best"])
+        training.means = _restored_means(state.get("means", []), training.team.rank)
         if training.step < 0:
             raise ValueError(f"step {training.step}")
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -157,6 +160,12 @@ def _require_optimizer_state(training: Training, state: Mapping[str, Any]) -> No
         shapes = {name: v.shape for name, v in moments.items() if torch.is_tensor(v) and v.ndim}
         if other := [name for name, s in shapes.items() if s != parameters[number].shape]:
             raise ValueError(f"the optimizer's {', '.join(other)} is of another shape")
+
+
+def _restored_means(kept: list[dict[str, list[Any]]], rank: int) -> Means:
+    """The means of a process; one that was not there, or an older checkpoint, has none."""
+    mine = kept[rank] if rank < len(kept) else {}
+    return Means({name: (float(total), int(count)) for name, (total, count) in mine.items()})
 
 
 def _fabric(trainer: TrainerConfig) -> Fabric:

@@ -205,6 +205,8 @@ def spoilt(state):
     yield "a word for a step", state | {"step": "six"}
     yield "no optimizer", {k: v for k, v in state.items() if k != "optimizer"}
     yield "another optimizer", state | {"optimizer": {"state": {}, "param_groups": []}}
+    for means in (3, [3], [{"loss": 1}], [{"loss": ["x", 1]}]):
+        yield f"means {means}", state | {"means": means}
     yield "no weights", state | {"learner": {}}
     yield (
         "weights of another shape",

@@ -62,6 +62,24 @@ def test_a_resumed_run_ends_with_the_same_bits(tiny, tmp_path, monkeypatch, work
     pd.testing.assert_frame_equal(one[kept], two[kept])
 
 
+def untimed_rows(path):
+    return [line for line in path.read_bytes().splitlines(True) if b",time/" not in line]
+
+
+def test_metrics_of_a_run_stopped_between_two_logged_points_are_the_same_bytes(
+    tiny, tmp_path, monkeypatch
+):
+    config = tiny(max_steps=5, log_every=4)
+    train(config, tmp_path / "whole")
+    at_step(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert train(config, tmp_path / "cut").steps == 3
+    monkeypatch.undo()
+    assert train(config, tmp_path / "cut", resume=True).finished
+    whole, cut = (untimed_rows(tmp_path / name / "metrics.csv") for name in ("whole", "cut"))
+    assert b"4,loss," in b"".join(whole)
+    assert whole == cut
+
+
 def test_another_seed_gives_other_bits(tiny, tmp_path):
     states = []
     for seed in (0, 1):
