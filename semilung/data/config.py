@@ -42,7 +42,9 @@ class DataConfig:
             stream draws from weak scans too, whose voxels are as unknown.
         bags: Scans of each stream and step that are taken whole, as a bag of crops; only where a
             strategy reads the view `bag`.
-        bag_size: Largest number of crops in a bag.
+        bag_size: Largest number of crops in a bag. A step of `mil` trains on as many more crops for
+            each stream; 8 is what a CPU or a GPU of 8 GB bears. A bag of all tiles of a scan,
+            where there is memory and time, has a surer label.
         foreground: Share of labelled crops that are made to hold a nodule voxel.
         overhang: How far a crop may reach beyond the volume, as a share of its size. At 0.5 every
             voxel is as likely to be a crop's centre, so nodules are met at every offset even
@@ -73,7 +75,7 @@ class DataConfig:
         default_factory=lambda: {"labelled": 4, "unlabelled": 4, "healthy": 2, "weak": 0}
     )
     bags: int = 1
-    bag_size: int = 32
+    bag_size: int = 8
     foreground: float = 0.5
     overhang: float = 0.5
     workers: int = 1

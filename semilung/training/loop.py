@@ -117,7 +117,7 @@ def _take_steps(training: Training) -> int:
             training.step += 1
             step_s = time.perf_counter() - began
             means.add({**figures, "time/step_s": step_s, "time/waiting_share": waited_s / step_s})
-            progress.advance()
+            progress.advance(step_s)
             last = training.step == trainer.max_steps
             asked = team.highest(interrupt.asked)
             if training.step % trainer.log_every == 0 or last:
