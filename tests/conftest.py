@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported, as the command does
+
 collect_ignore = ["third_party"]
 """A package of its own: importing it here would register its strategy among ours."""
 

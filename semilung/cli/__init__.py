@@ -6,6 +6,7 @@ Torch and Hydra are imported where a command needs them, so that help comes at o
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 import warnings
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     0 done, 1 a fault of semilung or a failed run of an ablation, 2 a mistake, 75 told to stop
     (SIGTERM, SIGUSR1) and to be tried again, 130 interrupted.
     """
+    # read when torch is imported, whose threads else spin at each barrier
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with screened(), leaving_imports():
         _run(list(sys.argv[1:] if argv is None else argv))
     sys.exit(0)
