@@ -38,10 +38,11 @@ _LINE = re.compile(rb"[ \t]*([^=\r\n]+?)[ \t]*=[ \t]*([^\r\n]*?)[ \t]*\r?\n")
 _WANTED = {"NDims": "3", "ElementNumberOfChannels": "1", "HeaderSize": "0"}
 _BYTE_ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _PLACE = (
-    ("ElementSpacing", ("ElementSize",), "1 1 1"),
-    ("TransformMatrix", ("Rotation", "Orientation"), "1 0 0 0 1 0 0 0 1"),
-    ("Offset", ("Position", "Origin"), "0 0 0"),
-)
+    ("ElementSpacing", ("ElementSize",), "1 1 1", "voxels of 1 mm"),
+    ("TransformMatrix", ("Rotation", "Orientation"), "1 0 0 0 1 0 0 0 1",
+     "axes to the left, to posterior and to superior"),
+    ("Offset", ("Position", "Origin"), "0 0 0", "an origin at 0"),
+)  # fmt: skip
 """Fields, their other names, and what MetaIO takes where there is none."""
 _FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
@@ -55,11 +56,11 @@ def open_metaimage(path: Path) -> Placed:
     fields, end = _fields(path)
     for name, wanted in _WANTED.items():
         if fields.get(name, wanted) != wanted:
-            msg = f"{path}: {name} = {fields[name]}, but only {wanted} is read"
+            msg = f"{path}: {name} = {fields[name][:80]!r}, but only {wanted} is read"
             raise UserError(f"{msg}; convert the file to NIfTI")
     kind = fields.get("ElementType", "")
     if kind not in TYPES:
-        msg = f"{path}: voxels of type {kind!r} are not read, only {', '.join(TYPES)}"
+        msg = f"{path}: voxels of type {kind[:80]!r} are not read, only {', '.join(TYPES)}"
         raise UserError(f"{msg}; convert the file to NIfTI")
     if not _flag(path, fields, "BinaryData", default=True):
         raise UserError(f"{path}: voxels written as text are not read; convert the file to NIfTI")
@@ -88,13 +89,14 @@ def _affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
 
     What is missing is 1 mm, the identity and 0, as MetaIO takes it, with a warning.
     """
-    values, missing = {}, []
-    for name, others, default in _PLACE:
+    values, missing = {}, {}
+    for name, others, default, meaning in _PLACE:
         field = next((word for word in (name, *others) if word in fields), None)
-        missing += [] if field else [name]
+        if field is None:
+            missing[name] = meaning
         value = fields[field] if field else default
         values[name] = floats(path, field or name, value, len(default.split()))
-    warn_of_default(path, missing, "1 mm, axes along left, posterior and superior, origin at 0")
+    warn_of_default(path, missing)
     spacing, origin = values["ElementSpacing"], values["Offset"]
     mm = unit_mm(path, "DistanceUnits", fields.get("DistanceUnits", "mm"))
     axes = values["TransformMatrix"].reshape(3, 3) * spacing[:, None]

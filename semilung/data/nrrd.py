@@ -75,7 +75,7 @@ def open_nrrd(path: Path) -> Placed:
     )
     stored.weigh()
     axes = floats(path, "space directions", directions, 9).reshape(3, 3)
-    warn_of_default(path, [] if "space origin" in fields else ["space origin"], "0")
+    warn_of_default(path, {} if "space origin" in fields else {"space origin": "0"})
     origin = floats(path, "space origin", fields.get("space origin", "0 0 0"), 3)
     to_mm = signs * units_mm(path, fields)
     return Placed(stored, lps_affine(axes * to_mm, origin * to_mm))
@@ -84,7 +84,7 @@ def open_nrrd(path: Path) -> Placed:
 def _known(path: Path, fields: dict[str, str], name: str, known: dict[str, _T]) -> _T:
     found = fields.get(name, "").lower()
     if found not in known:
-        msg = f"{path}: {name} {found!r} is not read, only {', '.join(known)}"
+        msg = f"{path}: {name} {found[:80]!r} is not read, only {', '.join(known)}"
         raise UserError(f"{msg}; convert the file to NIfTI")
     return known[found]
 

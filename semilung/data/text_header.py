@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +56,13 @@ def sizes_of(path: Path, field: str, value: str) -> tuple[int, ...]:
         raise UserError(_not_numbers(path, field, value, "whole numbers")) from error
 
 
-def warn_of_default(path: Path, missing: Sequence[str], taken: str) -> None:
-    """Say that a header leaves open where or how large a volume is, and what is taken for it."""
+def warn_of_default(path: Path, missing: Mapping[str, str]) -> None:
+    """Warn of fields of place or size that a header lacks, each with what is taken for it."""
     if missing:
         warnings.warn(
             f"{path}: the header has no {', no '.join(missing)}; the format's default is taken "
-            f"({taken}), so its voxel size or its place in the patient may not be the true one",
+            f"({', '.join(missing.values())}), so its voxel size or its place in the patient may "
+            f"not be the true one",
             stacklevel=2,
         )
 

@@ -217,7 +217,7 @@ def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
 @pytest.mark.parametrize(
     ("old", "new", "word"),
     [
-        ("NDims = 3", "NDims = 2", "NDims = 2, but only 3"),
+        ("NDims = 3", "NDims = 2", "NDims = '2', but only 3"),
         ("NDims = 3", "NDims = 3\nElementNumberOfChannels = 3", "ElementNumberOfChannels"),
         ("NDims = 3", "NDims = 3\nHeaderSize = -1", "HeaderSize"),
         ("BinaryData = True", "BinaryData = False", "as text"),
