@@ -35,7 +35,7 @@ NARROW_HU, BYTE_VALUES = 50.0, 256
 """Lung and the vessels in it span hundreds of HU; less was normalised, or fills 8 bits."""
 
 FEW_VOXELS = 10_000
-"""A cube of fewer may lie between the vessels and show a narrow range."""
+"""A cube of fewer may lie between the vessels, or within one: its histogram proves nothing."""
 
 GAP_HU = 20
 """Noise leaves no gap as wide as this in the values of air."""
@@ -151,9 +151,10 @@ def _histogram_issue(
     if values[0] < AIR_HU and values[1] - values[0] > GAP_HU:
         return _constant_air_issue(values, counts, span)
     air, dense = whole.share(PADDING_HU, AIR_HU), whole.share(DENSE_HU)
-    if air < 0.005 or dense > max(2 * air, 0.1):
+    if air < 0.005 or dense > max(3 * air, 0.1):
+        few = whole.voxels < FEW_VOXELS and whole.low < 0
         return Issue(
-            "error",
+            "warning" if few else "error",
             f"{span}: not HU, {air:.1%} of the voxels are lung or air (below {AIR_HU}) and "
             f"{dense:.1%} are denser than bone (above {DENSE_HU}); subtract the offset (often "
             f"1024) of unsigned storage, or export the original intensities",

@@ -8,16 +8,17 @@ from semilung.data.prepare import PreparedCase
 from semilung.types import IGNORE, UserError
 
 
-def require_nodules(cases: Sequence[PreparedCase]) -> None:
-    """Refuse labelled training cases without one nodule.
-
-    Raises:
-        UserError: None of their masks marks any; a training on them would learn silence.
-    """
-    if cases and not any(len(item.foreground) for item in cases):
-        msg = f"none of the {len(cases)} labelled training cases holds a voxel of a nodule"
-        hint = "did you mean 1?" if any(map(_ignores, cases)) else "is each the mask of its scan?"
-        raise UserError(f"{msg} (1 to 254; 255 is ignored): {hint} See `semilung data check`")
+def nodule_doubt(cases: Sequence[PreparedCase]) -> str | None:
+    """What is to be said of labelled training cases without one nodule; None where there is one."""
+    if not cases or any(len(item.foreground) for item in cases):
+        return None
+    hint = "is each the mask of its scan?"
+    if any(map(_ignores, cases)):
+        hint = "255 is ignored, did you mean 1?"
+    return (
+        f"None of the {len(cases)} labelled training cases holds a voxel of a nodule (1 to 254), "
+        f"so that the net learns silence; {hint}"
+    )
 
 
 def require_bag_labels(cases: Sequence[PreparedCase]) -> None:

@@ -16,7 +16,7 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from semilung.data import Cohort, PreparedCase, open_cohort
-from semilung.data.taught import require_bag_labels, require_nodules
+from semilung.data.taught import require_bag_labels
 from semilung.strategies import Learner
 from semilung.training.build import build_learner
 from semilung.training.checkpoint import load_checkpoint
@@ -89,7 +89,6 @@ def _prepared(
         views = learner.views(cohort.available)
         streams = {stream: cohort.train(stream) for stream in views}
         learner.require_anatomy(streams)
-        require_nodules(streams.get("labelled", []))
         if "bag_label" in learner.fields():
             require_bag_labels(streams.get("labelled", []))
         if state is None:

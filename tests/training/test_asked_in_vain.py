@@ -134,12 +134,12 @@ def remasked(table, folder, value):
 
 
 @pytest.mark.parametrize(("value", "hint"), [(255, "did you mean 1"), (0, "mask of its scan")])
-def test_train_without_one_nodule_is_refused_before_the_first_step(cohort, tmp_path, value, hint):
+def test_train_without_one_nodule_warns_and_keeps_it(cohort, tmp_path, value, hint):
     table, write = cohort
-    config = tiny_config(write(remasked(table, tmp_path, value)))
-    with pytest.raises(UserError, match=f"none of the .* labelled training cases.*{hint}"):
+    config = tiny_config(write(remasked(table, tmp_path, value)), max_steps=1)
+    with pytest.warns(UserWarning, match=f"None of the .* labelled training cases.*{hint}"):
         train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    assert read_audits(tmp_path / "run" / "audits.json")["nodules"].status == "warning"
 
 
 @pytest.mark.parametrize(

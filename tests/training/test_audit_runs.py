@@ -55,6 +55,7 @@ def test_a_run_with_audits_has_the_bits_of_one_without(tiny, tmp_path, monkeypat
     assert same(audited, plain)
     assert statuses(tmp_path / "audited") == {
         "splits": "ok",
+        "nodules": "ok",
         "settings": "ok",
         "cohort_confound": "not applicable",
         "split_leakage": "ok",

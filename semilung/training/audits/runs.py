@@ -17,7 +17,7 @@ from semilung.strategies import build_strategy
 from semilung.training.audits.audit import Audit, attempt, keep_audits, read_audits, warn_of
 from semilung.training.audits.cohort_confound import audit_cohort_confound
 from semilung.training.audits.pseudo_labels import audit_pseudo_labels, choose_scans
-from semilung.training.audits.settings import audit_settings, audit_splits
+from semilung.training.audits.settings import audit_nodules, audit_settings, audit_splits
 from semilung.training.audits.split_leakage import audit_split_leakage
 from semilung.training.audits.term_effect import audit_term_effect, measure_gradients
 from semilung.training.build import load_predictor
@@ -43,6 +43,7 @@ def audit_start(training: Training) -> None:
     cases = training.cohort.cases
     audits: Audits = {
         "splits": lambda: audit_splits(cases, config),
+        "nodules": lambda: audit_nodules(streams.get("labelled", [])),
         "settings": lambda: audit_settings(
             cases, config, training.views, teacher=training.learner.teacher is not None
         ),

@@ -1,12 +1,13 @@
-"""Audits of what was asked for: splits that leave nothing to evaluate, settings without effect."""
+"""Audits of what was asked for: splits to evaluate on, nodules to learn, settings with effect."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semilung.data import Case
+from semilung.data import Case, PreparedCase
 from semilung.data.cohort import stream_sizes
 from semilung.data.evaluable import split_doubts
+from semilung.data.taught import nodule_doubt
 from semilung.training.audits.audit import Audit
 from semilung.training.config import TrainConfig
 from semilung.training.unused import unused_settings
@@ -24,6 +25,14 @@ def audit_splits(cases: Sequence[Case], config: TrainConfig) -> Audit:
         return Audit("ok", "Every role is in train and in what is evaluated")
     advice = "State the splits in the manifest, or read the evaluation with this in mind"
     return Audit("warning", "; ".join(doubts), advice)
+
+
+def audit_nodules(labelled: Sequence[PreparedCase]) -> Audit:
+    """Whether the labelled training cases hold a nodule at all."""
+    doubt = nodule_doubt(labelled)
+    if doubt is not None:
+        return Audit("warning", doubt, "Run `semilung data check` on the manifest")
+    return Audit("ok", "The labelled training cases hold nodules")
 
 
 def audit_settings(
