@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,18 @@ def test_finished_entries_are_kept_and_parameters_key_them(one):
     prepare([case], replace(config, spacing_mm=(2.0, 2.0, 2.0)), progress=False)
     assert len(entries(config)) == 4
     assert before.items() <= entries(config).items()
+
+
+def test_entries_of_another_version_are_left_and_made_anew(one, monkeypatch):
+    case, config = one
+    (item,) = prepare([case], config, progress=False)
+    old = entries(config)
+    module = import_module("semilung.data.prepare")
+    monkeypatch.setattr(module, "VERSION", module.VERSION - 1)
+    (again,) = prepare([case], config, progress=False)
+    assert set(again.files.values()).isdisjoint(item.files.values())
+    assert len(entries(config)) == 2 * len(old)
+    assert old.items() <= entries(config).items()
 
 
 def test_a_changed_budget_redoes_no_image(one):
