@@ -197,9 +197,10 @@ def open_entry(path: Path) -> Entry:
         _require_layout(array, record)
         checksums = np.frombuffer(record["crc32"], np.uint32)
     except Exception as error:  # blosc2 has no error of its own for a damaged file
-        remedy = "delete the file, if it exists, and run `semilung data prepare` again"
+        reason = str(error) or type(error).__name__
         raise UserError(
-            f"{path}: the cached volume cannot be opened ({error}); {remedy}"
+            f"{path}: the cached volume cannot be opened ({reason}); delete the file, "
+            "if it exists, and run `semilung data prepare` again"
         ) from error
     return Entry(path, array, record["meta"], checksums)
 

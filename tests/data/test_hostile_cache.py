@@ -118,6 +118,7 @@ def test_entry_with_any_bit_flipped_reads_the_same_or_is_refused(prepared, field
         open_entry.cache_clear()
     assert len(messages) > 0.5 * (flips or len(bits))
     assert all(str(path) in text and "semilung data prepare" in text for text in messages)
+    assert not any("()" in text for text in messages), "a message without its reason"
 
 
 def test_entry_whose_metadata_was_rewritten_is_refused(prepared):
