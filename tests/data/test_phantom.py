@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -318,7 +319,9 @@ def test_a_thick_branch_leaves_its_fork_as_its_parent_came() -> None:
         everywhere = {"end_radius": end_radius, "is_inside": lambda _: True}
         tree = grow_tree(Stem(np.zeros(3), 4.0), cloud, **everywhere)
         before = {tuple(t.end): t.end - t.start for t in tree}
-        thick = [t for t in tree if t.start_radius > 1.8 and tuple(t.start) in before]
+        forks = Counter(tuple(t.start) for t in tree)
+        thick = [t for t in tree if t.start_radius > 1.8 and forks[tuple(t.start)] > 1]
+        thick = [t for t in thick if tuple(t.start) in before]
         pairs = [(t.end - t.start, before[tuple(t.start)]) for t in thick]
         return float(np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]))
 
