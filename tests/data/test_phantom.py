@@ -103,13 +103,6 @@ def test_a_tree_is_mostly_one_piece(scan, tissue) -> None:
     assert sizes.max() / sizes.sum() > 0.95
 
 
-def test_vessels_of_a_lung_reach_its_surface(scan) -> None:
-    envelope = np.isin(scan.anatomy, [ANATOMY[t] for t in ("lung", "airway", "vessel")])
-    depth = ndimage.distance_transform_edt(envelope, sampling=2.0)
-    outer = envelope & (depth > 3) & (depth < 9)
-    assert (scan.image[outer] > -650).mean() > 0.05
-
-
 def test_the_heart_points_to_the_left_front_and_is_no_ball() -> None:
     grid = Grid(64, 3.0)
     rng = np.random.default_rng(0)
