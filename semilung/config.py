@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -22,7 +23,7 @@ from omegaconf.resolvers import oc
 from semilung.data import DataConfig
 from semilung.data.config import PREPARING
 from semilung.data.phantom import DRAWING, write_phantom
-from semilung.files import parse_value, read_yaml
+from semilung.files import absolute_path, parse_value, read_yaml
 from semilung.naming import mixture_name
 from semilung.nested import fits, leaves, plain
 from semilung.suggestions import unknown_setting
@@ -93,10 +94,15 @@ def with_absolute_paths(config: TrainConfig, manifest: str | None) -> TrainConfi
         manifest: What a run names already; without it, a config that names no manifest gets the
             embedded phantom's, which is made where it is not there yet.
     """
-    for owner, name in ((config, "init"), (config.data, "cache"), (config.data, "manifest")):
+    places = (
+        (config, "init", ""),
+        (config.data, "cache", "data."),
+        (config.data, "manifest", "data."),
+    )
+    for owner, name, group in places:
         path = getattr(owner, name)
         if path is not None:
-            setattr(owner, name, str(Path(path).expanduser().resolve()))
+            setattr(owner, name, str(absolute_path(path, f"{group}{name}")))
     if config.data.manifest is None and manifest is None:
         folder = config.data.cache_folder() / f"phantom-{DRAWING}"
         print(f"no data.manifest is named: the embedded phantom in {folder} is used")  # noqa: T201
@@ -116,6 +122,50 @@ def load_run_config(folder: Path) -> TrainConfig:
         msg = f"{folder} is not a run: it has no config.yaml. Give a folder that train has made"
         raise UserError(msg)
     return cast(TrainConfig, _whole(TrainConfig, read_yaml(path)))
+
+
+def with_known_cache(config: TrainConfig) -> TrainConfig:
+    """A run's config whose prepared volumes lie where prepared volumes are already.
+
+    A run that somebody else trained names her folders, and evaluating it fills no other folder
+    here than the user's own cache.
+
+    Args:
+        config: Is not changed.
+    """
+    if config.data.cache is None:
+        return config
+    named = absolute_path(config.data.cache, "data.cache")
+    if any(named.glob("??/*.b2nd")):
+        return config
+    data = replace(config.data, cache=None)
+    msg = (
+        f"{named}, the cache that the run's config names, holds no prepared volumes; "
+        f"{data.cache_folder()} is used (SEMILUNG_CACHE names another)"
+    )
+    warnings.warn(msg, stacklevel=2)
+    return replace(config, data=data)
+
+
+def run_folder(command: CommandConfig, name: str) -> Path:
+    """The folder of a run within `runs_dir`.
+
+    Args:
+        command: Names where runs are kept.
+        name: The run's.
+
+    Raises:
+        UserError: It is no name: too long for a file system, with control characters, or `..`.
+    """
+    parts = Path(name).parts
+    if not name.isprintable() or ".." in parts or any(len(p.encode()) > 200 for p in parts):
+        msg = (
+            f"run_name={name!r:.100} names no folder: give printable characters, at most 200 bytes "
+            f"between slashes, and no '..'"
+        )
+        raise UserError(msg)
+    absolute_path(command.runs_dir, "runs_dir")
+    return Path(command.runs_dir).expanduser() / name
 
 
 def run_name(config: TrainConfig) -> str:

@@ -109,6 +109,24 @@ def is_there(path: str | os.PathLike[str]) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - pathlib's raises for some of these names
 
 
+def absolute_path(path: str | os.PathLike[str], setting: str) -> Path:
+    """A path that holds from any folder, `~` and links resolved.
+
+    Args:
+        path: As a user wrote it.
+        setting: What the path is of, for the message.
+
+    Raises:
+        UserError: It names no user (`~nosuchuser`), runs in a circle of links, or has a NUL.
+    """
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        msg = f"{setting}={os.fspath(path)!r:.200} is no path: {reason}; give another one"
+        raise UserError(msg) from error
+
+
 MAX_JSON = 2**26
 """Largest JSON file that is read, in bytes: splits of a million cases."""
 

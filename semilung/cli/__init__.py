@@ -6,6 +6,7 @@ Torch and Hydra are imported where a command needs them, so that help comes at o
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import threading
@@ -24,6 +25,12 @@ from semilung.cli.train import ablate_command, stopped_by, train_command
 from semilung.machine import exhausted
 from semilung.stopping import breaking_off, leaving_imports
 from semilung.types import UserError
+
+_OF_THE_MACHINE = (
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE),
+)
+"""Errors that the user can fix, if nothing else has said so before."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -58,9 +65,16 @@ def _run(arguments: list[str]) -> None:
     except KeyboardInterrupt as stop:
         fail("interrupted", stopped_by(stop))
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
-        if (message := exhausted(error)) is None:
+        if (message := exhausted(error) or _machine_error(error)) is None:
             raise
         fail(message)
+
+
+def _machine_error(error: Exception) -> str | None:
+    """What the file system says of a path, wherever it was touched; None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in _OF_THE_MACHINE:
+        return None
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
 def _plain_warning(

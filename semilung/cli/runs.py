@@ -69,13 +69,13 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from semilung.config import load_run_config, with_settings
+    from semilung.config import load_run_config, with_known_cache, with_settings
     from semilung.evaluation import print_table, summarise
     from semilung.training import judge, split_cases, unseen_cases
     from semilung.training.judge import differing, evaluation_folder, manifest_name
 
     runs = arguments.runs
-    configs = [load_run_config(run) for run in runs]
+    configs = [with_known_cache(load_run_config(run)) for run in runs]
     own = configs[0].inference
     configs[0] = with_settings(configs[0], arguments.settings)  # by which all of them are used
     empty = configs[0].evaluation.empty

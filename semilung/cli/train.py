@@ -96,6 +96,7 @@ def _train(command: CommandConfig, settings: list[str]) -> None:
     from semilung.config import (
         load_run_config,
         resumed,
+        run_folder,
         run_name,
         to_training,
         with_absolute_paths,
@@ -105,7 +106,7 @@ def _train(command: CommandConfig, settings: list[str]) -> None:
     config = to_training(command)
     if command.resume in (None, "auto"):
         config = with_absolute_paths(config, None)
-        folder = Path(command.runs_dir) / (command.run_name or run_name(config))
+        folder = run_folder(command, command.run_name or run_name(config))
         begun = command.resume == "auto" and (folder / "config.yaml").exists()
         saved = load_run_config(folder) if begun else None
     else:

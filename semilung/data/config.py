@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semilung.bounds import require_bounds
+from semilung.files import absolute_path
 from semilung.types import ROLES, UserError
 
 RESTS = ("unlabelled", "weak", "drop")
@@ -103,6 +104,7 @@ class DataConfig:
     def cache_folder(self) -> Path:
         """Where prepared volumes lie."""
         named = self.cache or os.environ.get("SEMILUNG_CACHE") or "~/.cache/semilung"
+        absolute_path(named, "data.cache")
         return Path(named).expanduser()
 
 

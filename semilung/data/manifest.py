@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ OPTIONAL = ("mask", "anatomy", "bag_label", "split", "cohort")
 
 NAME_BYTES = 200
 """Longest name of a case: file systems take 255, of which endings need some."""
+
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{n}" for d in ("COM", "LPT") for n in range(1, 10))}
+"""Names that Windows keeps for devices, whatever ending follows."""
 
 Row: TypeAlias = Mapping[str, str]
 
@@ -138,10 +142,7 @@ def _row_faults(row: Row) -> Iterator[tuple[str, str]]:
     for name in REQUIRED + OPTIONAL:
         if not row.get(name, "").isprintable():
             yield name, f"{row[name]!r} holds a control character"
-    if "/" in row["case"] or "\\" in row["case"]:
-        yield "case", "names become file names: no slashes"
-    if len(row["case"].encode()) > NAME_BYTES:
-        yield "case", f"names become file names: at most {NAME_BYTES} bytes"
+    yield from _name_faults(row["case"])
     if row["role"] and row["role"] not in ROLES:
         yield "role", f"unknown role {row['role']!r}; there are {', '.join(ROLES)}"
     if row.get("split", "") not in ("", *SPLITS):
@@ -150,6 +151,16 @@ def _row_faults(row: Row) -> Iterator[tuple[str, str]]:
         yield "bag_label", f"must be 0, 1 or empty, not {row['bag_label']!r}"
     else:
         yield from _role_faults(row)
+
+
+def _name_faults(name: str) -> Iterator[tuple[str, str]]:
+    """What keeps a case's name from being a file's."""
+    if "/" in name or "\\" in name:
+        yield "case", "names become file names: no slashes"
+    if not name.strip(". ") or name.partition(".")[0].upper() in DEVICES:
+        yield "case", f"names become file names: {name!r} is none on every system"
+    if len(name.encode()) > NAME_BYTES:
+        yield "case", f"names become file names: at most {NAME_BYTES} bytes"
 
 
 def _role_faults(row: Row) -> Iterator[tuple[str, str]]:
@@ -171,6 +182,12 @@ def _cross_faults(table: pd.DataFrame) -> Iterator[Fault]:
     for number, name in enumerate(names, start=2):
         if name and counts[name] > 1 and first.setdefault(name, number) != number:
             yield Fault(number, name, "case", f"duplicate of row {first[name]}; names are unique")
+    alike: dict[str, str] = {}
+    for number, name in enumerate(names, start=2):
+        other = alike.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if name != other:
+            text = f"{name!r} and {other!r} differ by case alone and share a file on some systems"
+            yield Fault(number, name, "case", f"{text}; rename one")
     if "split" not in table:
         return
     home: dict[str, tuple[int, str]] = {}
