@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -154,4 +153,4 @@ def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
         for item in value:
             yield from _numbers(name, item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield name, value if not isinstance(value, float) or math.isfinite(value) else math.nan
+        yield name, value
