@@ -277,21 +277,21 @@ def _whole(kind: type[Any], values: Any) -> Any:
         UserError: As in `_build`, or a value names code to run, as Hydra's `_target_` does.
     """
     for key in _keys(values):
-        if key in ("_target_", "_partial_", "_args_", "hydra"):
+        if key.rpartition(".")[2] in ("_target_", "_partial_", "_args_", "hydra"):
             msg = f"{key} is refused: a config names no code, nor settings of Hydra; remove it"
             raise UserError(msg)
     return _build(kind, values, "")
 
 
-def _keys(values: Any) -> Iterator[Any]:
-    """Every key at any depth."""
+def _keys(values: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key at any depth, within lists too."""
     if isinstance(values, Mapping):
-        yield from values
-        values = values.values()
-    elif not isinstance(values, list):
-        return
-    for value in values:
-        yield from _keys(value)
+        for key, value in values.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")
+    elif isinstance(values, list):
+        for value in values:
+            yield from _keys(value, prefix)
 
 
 def _build(kind: type[Any], values: Any, path: str) -> Any:
