@@ -18,14 +18,42 @@ from pathlib import Path
 
 MARK = ".semilung-demo"
 ARMS = {"supervised": (), "mean_teacher": ("strategies.mean_teacher.weight=10",)}
-COHORT = ("--scans", 60, "--size", 64, "--spacing-mm", 2.5, "--seed", 0)
+COHORT = ("--scans", 72, "--size", 64, "--spacing-mm", 2.5, "--seed", 0)
 
 
 def semilung(*arguments: object) -> None:
     """Run one command, shown as a user would type it."""
+    subprocess.run(shown(*arguments), check=True)
+
+
+def shown(*arguments: object) -> list[str]:
+    """Print a command as a user would type it, and return it as this Python runs it."""
     words = [str(argument) for argument in arguments]
     print(f"\n$ semilung {' '.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", "semilung", *words], check=True)
+    return [sys.executable, "-m", "semilung", *words]
+
+
+def train(manifest: Path, runs: list[Path], out: Path) -> None:
+    """Train all arms at the same time, one CPU thread each; the last one's progress is shown."""
+    trainings = []
+    for run in runs:
+        command = shown(
+            "train",
+            f"strategy={run.name}",
+            "experiment=demo",
+            *ARMS[run.name],
+            f"data.manifest={manifest}",
+            f"data.cache={out / 'cache'}",
+            f"runs_dir={run.parent}",
+            f"run_name={run.name}",
+        )
+        if run != runs[-1]:
+            print(f"(its log: {out / run.name}.log)")
+        log = None if run == runs[-1] else (out / f"{run.name}.log").open("w")
+        trainings.append(subprocess.Popen(command, stdout=log, stderr=log))
+    failed = [training.wait() for training in trainings]  # all of them end before anything else
+    if any(failed):
+        sys.exit("a training failed; its message is above or in its log")
 
 
 def metrics(run: Path) -> str:
@@ -54,17 +82,9 @@ def main() -> None:
     runs = [out / "runs" / arm for arm in ARMS]
     semilung("data", "phantom", manifest.parent, *COHORT)
     semilung("data", "check", manifest)
+    semilung("data", "prepare", manifest, "spacing_mm=null", f"cache={out / 'cache'}")
+    train(manifest, runs, out)
     for run in runs:
-        semilung(
-            "train",
-            f"strategy={run.name}",
-            "experiment=demo",
-            *ARMS[run.name],
-            f"data.manifest={manifest}",
-            f"data.cache={out / 'cache'}",
-            f"runs_dir={run.parent}",
-            f"run_name={run.name}",
-        )
         semilung("evaluate", run)
     semilung("report", *runs, "--out", report)
     with manifest.open(newline="") as file:

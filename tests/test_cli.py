@@ -123,7 +123,8 @@ def test_a_runs_own_figures_are_not_overwritten_by_others(trained, phantom, tmp_
     assert found.is_file()  # nothing is another than the run's, or shapes a figure
 
 
-def test_pictures_of_an_earlier_judgement_go(trained, tmp_path):
+def test_pictures_of_an_earlier_evaluation_are_removed(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("semilung.evaluation.evaluate.SILENT_PICTURES", 0)
     asked = ("evaluate", trained, "--out", tmp_path)
     assert run(*asked, "--threshold", "0") == 0
     marked = {picture.name for picture in (tmp_path / "overlays").iterdir()}
@@ -341,8 +342,11 @@ GROUPS = [
 ]
 
 
-# The tiny phantom has two scans to learn its prior from.
-OWN = {"strategy=non_adjacency": ["strategies.non_adjacency.min_cases=1"]}
+# The tiny phantom has two scans to learn its prior from, and few labels.
+OWN = {
+    "strategy=non_adjacency": ["strategies.non_adjacency.min_cases=1"],
+    "experiment=demo": ["data.labelled=1"],
+}
 
 
 @pytest.mark.parametrize("choice", GROUPS)

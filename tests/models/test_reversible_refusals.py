@@ -118,7 +118,7 @@ def test_refusals_at_construction() -> None:
 
 
 def test_odd_channels_raise() -> None:
-    with pytest.raises(ValueError, match="found 7, an odd number"):
+    with pytest.raises(ValueError, match="found an odd number, 7"):
         stage("fused")(image()[:, :7])
 
 

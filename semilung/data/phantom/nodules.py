@@ -23,7 +23,7 @@ SITE_SHARES = (0.45, 0.3, 0.25)
 COUNT_SHARES = (0.4, 0.3, 0.2, 0.1)
 """How often a diseased scan has one, two, three or four nodules."""
 
-SMALLEST_VOXELS = 4
+SMALLEST_VOXELS = 5
 """Diameter below which a nodule is a spot without a shape."""
 
 MEDIAN_MM, LOW_MM, HIGH_MM, RANGE_MM = 8.5, 5.0, 26.0, (3.0, 30.0)
@@ -69,8 +69,8 @@ def sample_diameters_mm(
         smallest_mm: Smaller ones are drawn anew.
 
     Example:
-        >>> round(float(np.median(sample_diameters_mm(np.random.default_rng(0), 9999))))
-        8
+        >>> round(float(np.median(sample_diameters_mm(np.random.default_rng(0), 9999))), 1)
+        8.5
     """
     smallest_mm = min(smallest_mm, RANGE_MM[1])
     lowest = math.log(smallest_mm / MEDIAN_MM) / _spread(np.float64(smallest_mm - MEDIAN_MM))
