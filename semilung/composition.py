@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from semilung.config import CommandConfig, register_schema, to_command
-from semilung.files import is_there
+from semilung.files import is_there, read_yaml
 from semilung.hydra_errors import hydra_errors, hydra_refusal
 from semilung.suggestions import suggestion
 from semilung.types import UserError
@@ -41,7 +41,7 @@ class Composer:
             file of the same name replaces none.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: There is no such folder, or a YAML in it is damaged, too large or has aliases.
     """
 
     def __init__(self, config_dir: Path | None = None) -> None:
@@ -53,6 +53,10 @@ class Composer:
         if config_dir is not None:
             if not config_dir.is_dir():
                 raise UserError(f"--config-dir {config_dir}: there is no such folder")
+            for path in sorted(config_dir.rglob("*.yaml")):
+                read_yaml(path)  # refuses what Hydra would expand without end
+            if (own := config_dir / "schema.yaml").exists():
+                raise UserError(f"{own}: this name is the schema of the settings; rename the file")
             search_path.append("command-line", f"file://{config_dir.resolve()}")
         search_path.append("schema", "structured://")
         self.loader = ConfigLoaderImpl(search_path)
@@ -92,7 +96,7 @@ class Composer:
                 continue
             there = self.loader.get_group_options(group)
             for name in value if isinstance(value, list) else [value]:
-                if name is None or (isinstance(name, str) and name not in there):
+                if name is None or not self.loader.repository.config_exists(f"{group}/{name}"):
                     msg = (
                         f"{override.input_line}: there is no {group} {name!r}"
                         f"{suggestion(str(name), there)}\nThere are: {', '.join(there)}"

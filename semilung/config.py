@@ -155,13 +155,15 @@ def run_folder(command: CommandConfig, name: str) -> Path:
         name: The run's.
 
     Raises:
-        UserError: It is no name: too long for a file system, with control characters, or `..`.
+        UserError: It is no name: too long for a file system, with control characters, absolute,
+            `.` or with `..`.
     """
-    parts = Path(name).parts
-    if not name.isprintable() or ".." in parts or any(len(p.encode()) > 200 for p in parts):
+    path = Path(name)
+    elsewhere = path.is_absolute() or not path.parts or ".." in path.parts
+    if elsewhere or not name.isprintable() or any(len(p.encode()) > 200 for p in path.parts):
         msg = (
-            f"run_name={name!r:.100} names no folder: give printable characters, at most 200 bytes "
-            f"between slashes, and no '..'"
+            f"run_name={name!r:.100} names no folder in runs_dir: give printable characters, at "
+            f"most 200 bytes between slashes, no '..' and no absolute path"
         )
         raise UserError(msg)
     absolute_path(command.runs_dir, "runs_dir")

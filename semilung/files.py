@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,27 @@ def _free(folder: Path) -> int:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
+
+
+def is_inside(path: Path, root: Path) -> bool:
+    """Whether a path is a file, or a folder, that lies within `root` after every link."""
+    try:
+        return path.exists() and path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long or with a NUL
+        return False
+
+
+def require_inside(places: Iterable[Path], root: Path) -> None:
+    """Refuse folders to write to that a link, of a run from elsewhere, leads out of `root`.
+
+    Raises:
+        UserError: One of them exists and lies elsewhere.
+    """
+    for place in places:
+        if (place.is_symlink() or place.exists()) and not is_inside(place, root):
+            raise UserError(
+                f"{place} leads out of {root} by a link; remove the link, or give another --out"
+            )
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

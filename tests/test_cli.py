@@ -134,6 +134,20 @@ def test_pictures_of_an_earlier_evaluation_are_removed(trained, tmp_path, monkey
     assert kept == {f"{case}.png" for case in cases} < marked
 
 
+def test_evaluate_through_a_link_out_of_the_run_writes_and_removes_nothing(
+    trained, tmp_path, capsys
+):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "mine.png").touch()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "overlays").symlink_to(pictures)
+    assert run("evaluate", trained, "--out", out) == 2
+    assert "by a link" in capsys.readouterr().err
+    assert [path.name for path in pictures.iterdir()] == ["mine.png"]
+
+
 def test_a_finished_run_is_used_with_other_inference_settings(trained, phantom, tmp_path, capsys):
     asked = ("evaluate", trained, "--out", tmp_path / "e")
     assert run(*asked, "inference.threshold=0", "inference.precision=bf16-mixed") == 0

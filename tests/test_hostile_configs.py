@@ -5,6 +5,8 @@ import yaml
 from tiny_settings import TINY
 
 from semilung.cli import main
+from semilung.composition import Composer
+from semilung.types import UserError
 
 COMMANDS = {"train": [], "ablate": ["strategy=supervised"]}
 
@@ -132,6 +134,43 @@ def test_harmless_config_dir_is_read(folder, phantom, command):
     [config] = (folder / "work/runs").rglob("config.yaml")
     assert yaml.safe_load(config.read_text())["optim"]["lr"] == 0.5
     assert [path.name for path in (folder / "work").iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_yaml_that_expands_without_end_is_refused(folder, phantom, capsys, command):
+    bomb = folder / "configs/experiment/bomb.yaml"
+    bomb.parent.mkdir(parents=True)
+    lines = [
+        "a0: &a0 [x]",
+        *(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 9)),
+    ]
+    bomb.write_text("\n".join(lines))
+    words = [*COMMANDS[command], f"data.manifest={phantom}", "experiment=bomb"]
+    message = refused(capsys, command, *words, "--config-dir", folder / "configs")
+    assert "aliases" in message
+    assert list((folder / "work").iterdir()) == []
+
+
+def test_schema_of_a_config_dir_is_refused(folder):
+    (folder / "configs").mkdir()
+    (folder / "configs/schema.yaml").write_text("seed: a word")
+    with pytest.raises(UserError, match="rename the file"):
+        Composer(folder / "configs")
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["hydra.launcher.n_jobs=4"], "hydra/launcher=parallel"),
+        (["hydra/launcher=slurm", "hydra.launcher.verbose=1"], "semilung[cluster]"),
+    ],
+)
+def test_launcher_without_a_setting_is_answered_with_the_remedy(
+    folder, phantom, capsys, words, remedy
+):
+    message = refused(capsys, "ablate", "strategy=supervised", f"data.manifest={phantom}", *words)
+    assert remedy in message
+    assert "run code" not in message
 
 
 def test_launcher_settings_of_the_documentation_are_taken():

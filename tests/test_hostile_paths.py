@@ -21,6 +21,8 @@ from semilung.types import UserError
         ("runs_dir=loop/x", "is no path"),
         (f"run_name={'x' * 300}", "run_name='xxx"),
         ("run_name='../x'", "names no folder"),
+        ("run_name=/abs/x", "names no folder"),
+        ("run_name=.", "names no folder"),
         (f"runs_dir={'y' * 300}", "File name too long"),
         (f"data.manifest={'y' * 300}", "File name too long"),
     ],

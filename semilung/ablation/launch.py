@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 from semilung.ablation.job import Job
 from semilung.ablation.request import Request
 from semilung.composition import quoted, read_overrides
-from semilung.hydra_errors import explained
 from semilung.types import UserError
 
 LAUNCHERS = ("basic", "parallel", "slurm", "slurm_local")
@@ -88,10 +87,15 @@ def read_launcher(hydra: Hydra, request: Request, folder: Path) -> DictConfig:
     try:
         return hydra.compose_config("launch", [*own, *request.hydra], RunMode.MULTIRUN)
     except HydraException as error:
-        asked = " ".join(request.hydra)
-        extra = next((extra for word, extra in EXTRAS.items() if word in asked), None)
-        hint = f"\nIt needs an extra: pip install 'semilung[{extra}]'" if extra else ""
-        raise UserError(f"{explained(error)}{hint}") from error
+        words = " ".join(request.hydra)
+        extra = next((extra for word, extra in EXTRAS.items() if f"launcher={word}" in words), None)
+        hint = (
+            f"it needs an extra: pip install 'semilung[{extra}]'"
+            if extra
+            else "choose a launcher that has this setting, as hydra/launcher=parallel"
+        )
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{words}: the launcher cannot be set up ({reason}); {hint}") from error
 
 
 def one_by_one(master: DictConfig) -> bool:

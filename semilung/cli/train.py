@@ -61,7 +61,7 @@ def train_command(words: list[str]) -> None:
         return
     try:
         with one_voice():
-            _train(composer.command(overrides), asked.settings)
+            _train(composer.command(overrides), overrides)
     except HeardError:
         sys.exit(2)  # the process that found it tells of it
 

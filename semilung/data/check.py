@@ -12,7 +12,7 @@ from semilung.data.config import DataConfig
 from semilung.data.evaluable import split_doubts
 from semilung.data.faults import Issue, label_issue, whole_labels
 from semilung.data.hounsfield import intensity_issue
-from semilung.data.lungs import NO_LUNGS, lacks_lungs
+from semilung.data.lungs import NO_LUNGS, find_lungs, lacks_lungs
 from semilung.data.manifest import Case, Fault, scan_table
 from semilung.data.mask_content import MaskContent, mask_content, mask_issues
 from semilung.data.splits import assign_splits
@@ -94,12 +94,16 @@ def _checked(row: int, case: Case) -> CheckedCase:
         image = read_volume(case.image)
         item.spacing_mm = image.spacing_mm
         item.issues.extend(("image", issue) for issue in _image_issues(image))
-    except UserError as error:
-        item.issues.append(("image", Issue("error", str(error))))
+    except (UserError, MemoryError) as error:
+        item.issues.append(("image", Issue("error", str(error) or "out of memory")))
     mask = case.mask if case.role in ("labelled", "healthy") else None
     for name, path in (("mask", mask), ("anatomy", case.anatomy)):
-        if path is not None:
+        if path is None:
+            continue
+        try:
             item.issues.extend((name, issue) for issue in _label_issues(item, name, path, image))
+        except (UserError, MemoryError) as error:
+            item.issues.append((name, Issue("error", str(error) or "out of memory")))
     return item
 
 
@@ -107,18 +111,16 @@ def _image_issues(image: Volume) -> Iterator[Issue]:
     issue = intensity_issue(image.data)
     if issue is not None:
         yield issue
-    if (issue is None or issue.severity == "warning") and lacks_lungs(to_ras(image)):
-        yield Issue("warning", NO_LUNGS)
+    if issue is None or issue.severity == "warning":
+        upright = to_ras(image)
+        if lacks_lungs(upright, find_lungs(upright)):
+            yield Issue("warning", NO_LUNGS)
 
 
 def _label_issues(
     item: CheckedCase, name: str, path: Path, image: Volume | None
 ) -> Iterator[Issue]:
-    try:
-        labels = read_volume(path)
-    except UserError as error:
-        yield Issue("error", str(error))
-        return
+    labels = read_volume(path)
     if (issue := label_issue(labels.data)) is not None:
         yield issue
         return

@@ -46,14 +46,16 @@ def find_lungs(volume: Volume) -> Volume | None:
     return None if lungs is None else Volume(lungs, coarse.affine)
 
 
-def lacks_lungs(volume: Volume) -> bool:
+def lacks_lungs(volume: Volume, lungs: Volume | None) -> bool:
     """Whether a volume is as wide as a chest and yet no chest: its body holds hardly any air.
 
-    Less is asked for than by `find_lungs`: a scan may be cut closely to the lungs, and a few
-    slices of a chest hold less than 500 ml of them.
+    Less is required than by `find_lungs`: a scan may be cut closely to the lungs, and a few
+    slices of a chest hold less than 500 ml of them. Where air was found, the body is that of its
+    axial slices: a long scan holds little lung in all, and gas of the bowel little body's share.
 
     Args:
         volume: CT in HU, in RAS.
+        lungs: What `find_lungs` gives of it.
     """
     edges_mm = sorted(np.multiply(volume.spacing_mm, volume.shape)[:2])
     if edges_mm[0] < CHEST_DEPTH_MM or edges_mm[1] < CHEST_WIDTH_MM:
@@ -62,6 +64,9 @@ def lacks_lungs(volume: Volume) -> bool:
     body = _body(hu)
     if body is None:
         return bool(hu.shape[2] > 2)  # in two slices nothing outlasts the opening
+    if lungs is not None:
+        axial = lungs.data.any(axis=(0, 1))
+        hu, body = hu[..., axial], body[..., axial]
     return int(np.count_nonzero(body & (hu <= AIR_HU))) < LUNG_SHARE * int(np.count_nonzero(body))
 
 

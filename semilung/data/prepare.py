@@ -155,7 +155,7 @@ def prepare(
         UserError: Cases that failed, all of them together, each with its reason.
     """
     wanted = {case.case: _prepared(case, config) for case in cases if _state(case.image)}
-    failures = [f"{c.case}: {c.image}: no such file" for c in cases if c.case not in wanted]
+    failures = [f"{c.case}: {_absence(c.image)}" for c in cases if c.case not in wanted]
     todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
     failed: dict[str, str] = {}
     if todo:
@@ -209,6 +209,15 @@ def _state(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:
         return None
+
+
+def _absence(path: Path) -> str:
+    """Why a volume is not there: no such file, or a folder that may not be entered."""
+    try:
+        path.stat()
+    except OSError as error:
+        return f"{path}: {(error.strerror or str(error)).lower()}"
+    return f"{path}: no such file"
 
 
 def _key(parts: Sequence[object]) -> str:
@@ -271,9 +280,11 @@ def prepared_image(
     """
     require_hu(source.data, name=name)
     volume = straightened(to_ras(source), fill=config.clip_hu[0])
-    lungs = find_lungs(volume) if config.crop_to_lungs else None
-    if lungs is None and lacks_lungs(volume):
+    lungs = find_lungs(volume)
+    if lacks_lungs(volume, lungs):
         warnings.warn(f"{name}: {NO_LUNGS}", stacklevel=2)
+        lungs = None
+    lungs = lungs if config.crop_to_lungs else None
     if lungs is not None:
         volume = boxed(volume, lung_box(lungs, volume, config.lung_margin_mm))
     low, high = config.clip_hu

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from semilung.data.volume import Shape
 from semilung.files import DiskFullError, whole_file
+from semilung.machine import exhausted
 from semilung.types import UserError
 
 CHUNK = 32
@@ -182,6 +183,21 @@ def _open_at_once() -> int:
     return 128 if allowed == resource.RLIM_INFINITY else max(4, min(128, allowed // 4))
 
 
+def _require_access(path: Path) -> None:
+    """Refuse a file that the system does not open, for which blosc2 gives no reason.
+
+    Raises:
+        UserError: It exists, and may not or cannot be opened now.
+    """
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        reason = exhausted(error) or error.strerror
+        raise UserError(f"{path}: the cached volume cannot be opened: {reason}") from error
+
+
 @lru_cache(maxsize=_open_at_once())
 def open_entry(path: Path) -> Entry:
     """Open a stored volume: the last ones stay open here (some 30 MB) and are never pickled.
@@ -189,6 +205,7 @@ def open_entry(path: Path) -> Entry:
     Raises:
         UserError: The file is missing or damaged.
     """
+    _require_access(path)
     try:
         array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
         record = dict(array.schunk.vlmeta["semilung"])
@@ -196,6 +213,8 @@ def open_entry(path: Path) -> Entry:
             raise ValueError("its metadata are not what was written")
         _require_layout(array, record)
         checksums = np.frombuffer(record["crc32"], np.uint32)
+    except MemoryError:
+        raise
     except Exception as error:  # blosc2 has no error of its own for a damaged file
         reason = str(error) or type(error).__name__
         raise UserError(

@@ -25,6 +25,7 @@ from semilung.data.nifti_forms import carry_forms
 from semilung.data.nrrd import open_nrrd
 from semilung.data.placed import Voxels
 from semilung.files import whole_file
+from semilung.machine import exhausted
 from semilung.types import UserError
 
 TRUNCATED = (OSError, EOFError, zlib.error)
@@ -226,7 +227,8 @@ def _explained(path: Path, part: str) -> Iterator[None]:
     except TRUNCATED as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise UserError(
-                f"{path}: the {part} cannot be read: {error.strerror}; check the file and its disk"
+                f"{path}: the {part} cannot be read: "
+                f"{exhausted(error) or f'{error.strerror}; check the file and its disk'}"
             ) from error
         raise UserError(
             f"{path}: the {part} cannot be read, the file is truncated or damaged ({error}); copy "

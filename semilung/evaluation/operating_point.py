@@ -52,6 +52,8 @@ def threshold_table(
         probability = probability_map(model, hu, config, window_hu=window_hu, lungs=prepared.lungs)
         reference = read_reference(prepared)
         holds = bool(((reference > 0) & (reference != IGNORE)).any())
+        if not holds and (reference == IGNORE).any():
+            continue  # neither a case with a nodule nor one without
         for threshold in THRESHOLDS:
             mask = cut(probability, replace(config, threshold=threshold), spacing_mm=spacing_mm)
             figure = (

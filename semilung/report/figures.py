@@ -139,8 +139,8 @@ def _compared(group: Group, figure: Figure, confounded: dict[str, list[str]]) ->
 
 
 def _of_figure(cases: pd.DataFrame, figure: Figure) -> pd.DataFrame:
-    healthy = cases["reference_volume_mm3"] == 0
-    return cases[healthy if figure.healthy else ~healthy]
+    volume = cases["reference_volume_mm3"]  # NaN where all that is marked is ignored
+    return cases[volume == 0 if figure.healthy else volume > 0]
 
 
 def _chosen(cases: pd.DataFrame, figure: Figure) -> np.ndarray:

@@ -12,7 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from semilung import __version__
-from semilung.files import write_text
+from semilung.files import require_inside, write_text
 from semilung.naming import BASELINE
 from semilung.report import curves, ledger, pictures, plots, tables, words
 from semilung.report.ball import ball_dice
@@ -22,7 +22,6 @@ from semilung.report.figures import FIGURES, Figure, compared, known, records
 from semilung.report.plots import Plot
 from semilung.report.read import read_study
 from semilung.report.refuse import require_fair
-from semilung.report.sources import is_inside
 from semilung.report.study import Group, Study, blank
 from semilung.report.style import Look, looks
 from semilung.report.tables import Table
@@ -77,20 +76,13 @@ def write_html(
     beside, refused = elsewhere(study)
     caveats += refused
     context = _context(study, chosen, {f: compared(study, f) for f in measured}, beside)
-    out = _writable(out or folders[0] / "report", folders[0] if out is None else out)
+    root = folders[0] if out is None else out
+    out = out or folders[0] / "report"
+    require_inside((out, out / "tables"), root)
     tables.write_tables(context["tables"].values(), out / "tables")
     page = _environment().get_template("page.html.j2").render(**context, caveats=caveats)
     write_text(out / "index.html", page)
     return out / "index.html"
-
-
-def _writable(out: Path, root: Path) -> Path:
-    """The page's folder, which no link of a run from elsewhere may lead out of `root`."""
-    for place in (out, out / "tables"):
-        if place.exists() and not is_inside(place, root):
-            msg = f"{place} leads out of {root} by a link; remove the link, or give another --out"
-            raise UserError(msg)
-    return out
 
 
 def _context(

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from semilung.files import is_inside
 from semilung.report.figures import FIGURES, Figure, long_table, seed_means
-from semilung.report.sources import is_inside
 from semilung.report.study import Group, Run
 from semilung.report.text import named, number
 

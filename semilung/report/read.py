@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from semilung.data import read_splits
+from semilung.files import is_inside
 from semilung.naming import mixture_name
 from semilung.nested import leaves
 from semilung.report import sources
 from semilung.report.sources import (
     is_file,
-    is_inside,
     read_cases,
     read_costs,
     read_mapping,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from semilung.csv_tables import read_cell
-from semilung.files import read_json, read_yaml
+from semilung.files import is_inside, read_json, read_yaml
 from semilung.nested import fits
 from semilung.types import UserError
 
@@ -53,14 +53,6 @@ CONFIG: Shape = {"seed": int, "strategies": dict | None, "data": dict | None}
 AUDIT: Shape = dict.fromkeys(("status", "summary", "advice"), str | None)
 PROVENANCE: Shape = {"command": list | None, "versions": dict | None}
 SWEEP: Shape = {"split": str | None, "equal": str | None}
-
-
-def is_inside(path: Path, root: Path) -> bool:
-    """Whether a path is a file, or a folder, that lies within `root` after every link."""
-    try:
-        return path.exists() and path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long or with a NUL
-        return False
 
 
 def is_file(path: Path, root: Path) -> bool:

@@ -118,13 +118,17 @@ def _fitting(source: str | Path) -> Iterator[None]:
         raise UserError(msg) from error
 
 
+SIZES = ("widths", "depth", "filters", "init_filters", "blocks_down", "blocks_up")
+"""Options of the project's networks that determine their size."""
+
+
 def _require_filled(model: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Refuse a model whose options are larger than its weights can fill, before it is made.
+    """Refuse a model whose sizes are larger than its weights can fill, before it is made.
 
     A width is an edge of some weight, and a depth no more than there are weights.
     """
     largest = max([len(weights), *(size for value in weights.values() for size in value.shape)])
-    for option, value in model.items():
+    for option, value in ((name, model[name]) for name in SIZES if name in model):
         listed = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(v, int | float) and v > max(largest, 8) for v in listed):
             raise ValueError(f"{option}={value!r:.100} is more than the weights hold")

@@ -21,6 +21,7 @@ from semilung.evaluation import (
     threshold_table,
     write_report,
 )
+from semilung.files import require_inside
 from semilung.inference import InferenceConfig
 from semilung.training.apply import alike, split_cases
 from semilung.training.audits import audit_evaluation
@@ -71,6 +72,8 @@ def judge(
     inference = config.inference
     if threshold is not None:
         inference = replace(inference, threshold=threshold)
+    root = runs[0] if out.absolute().parent == runs[0].absolute() else out
+    require_inside((out, out / "overlays"), root)
     judged = prepare(cases, config.data)
     for picture in (out / "overlays").glob("*.png"):  # of an earlier judgement
         with suppress(OSError):

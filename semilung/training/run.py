@@ -91,7 +91,8 @@ class RunFolder:
             msg = (
                 f"the manifest has changed since {self.path} began: other split or role, gone or "
                 f"new are {', '.join(moved[:5])}{' ...' if len(moved) > 5 else ''}. Restore the "
-                f"manifest, or begin anew in another folder"
+                f"manifest, give it the column `split` if an earlier version drew the splits of "
+                f"this run, or begin anew in another folder"
             )
             raise UserError(msg)
 

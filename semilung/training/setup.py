@@ -133,6 +133,9 @@ def _restore(training: Training, state: dict[str, Any]) -> None:
         raise UserError(msg)
 
 
+REQUIRED = {"adamw": {"params", "lr", "betas"}, "sgd": {"params", "lr", "momentum"}}
+"""Keys of a group of parameters; others, of newer versions of torch, have defaults."""
+
 MOMENTS = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
 """What an optimizer keeps of each parameter."""
 
@@ -149,8 +152,8 @@ def _require_optimizer_state(training: Training, state: Mapping[str, Any]) -> No
     # a scaled step may be skipped, and the first ones are
     if keeps and not kept and state["step"] > 0 and not state["precision"]:
         raise ValueError(f"the optimizer's state is empty after {state['step']} steps")
-    for old, new in zip(saved, groups, strict=True):
-        if lacking := set(new) - set(old):
+    for old in saved:
+        if lacking := REQUIRED[optim.name] - set(old):
             raise ValueError(f"the optimizer's state lacks {', '.join(sorted(lacking))}")
     parameters = [parameter for group in groups for parameter in group["params"]]
     for number, moments in kept.items():

@@ -1,7 +1,10 @@
 """Entries of the cache that are damaged, in their voxels or in what is said of them."""
 
+import errno
+import os
 import random
 from contextlib import suppress
+from pathlib import Path
 
 import blosc2
 import numpy as np
@@ -151,3 +154,17 @@ def test_entry_without_a_checksum_of_its_metadata_is_refused(tmp_path):
     array.schunk.vlmeta["semilung"] = {"case": "a", "crc32": record["crc32"]}
     with pytest.raises(UserError, match=r"metadata .*semilung data prepare"):
         open_entry(tmp_path / "a.b2nd")
+
+
+def test_entry_that_cannot_be_opened_now_is_not_called_damaged(tmp_path, monkeypatch):
+    write_entry(tmp_path / "a.b2nd", DATA, {"case": "a"})
+    for number, reason in ((errno.EMFILE, "ulimit -n"), (errno.EACCES, "Permission denied")):
+
+        def refuse(*_, number=number):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(Path, "open", refuse)
+        with pytest.raises(UserError, match=reason) as caught:
+            open_entry(tmp_path / "a.b2nd")
+        monkeypatch.undo()
+        assert "delete" not in str(caught.value)

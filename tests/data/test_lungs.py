@@ -161,9 +161,29 @@ def test_lacks_lungs_tells_no_chest_from_a_part_of_one(abdomen):
     close = Volume(whole.data[15:100, 35:85], whole.affine)  # 150 mm deep: too narrow for a box
     cube = Volume(abdomen.data[40:57, 40:57, 40:57], abdomen.affine)
     assert find_lungs(close) is find_lungs(few_slices) is find_lungs(cube) is None
-    assert not any(lacks_lungs(v) for v in (whole, *thirds, few_slices, close, cube))
-    assert lacks_lungs(abdomen)
-    assert lacks_lungs(Volume(abdomen.data[:, 25:75], abdomen.affine))
+    assert not any(lacks_lungs(v, find_lungs(v)) for v in (whole, *thirds, few_slices, close, cube))
+    assert lacks_lungs(abdomen, find_lungs(abdomen))
+    narrow = Volume(abdomen.data[:, 25:75], abdomen.affine)
+    assert lacks_lungs(narrow, find_lungs(narrow))
+
+
+def test_lacks_lungs_with_gas_of_a_large_bowel_is_true(abdomen):
+    tall = np.concatenate([abdomen.data] * 2, axis=2)
+    mm3 = np.prod(abdomen.spacing_mm)
+    gas = np.argwhere(tall == 40)
+    x, y = gas[:, :2].mean(axis=0).round().astype(int)
+    side = int(np.ceil(np.sqrt(7e5 / mm3 / tall.shape[2])))
+    tall[x : x + side, y : y + side, 2:-2] = -900
+    volume = Volume(tall, abdomen.affine)
+    gas_found = find_lungs(volume)
+    assert gas_found is not None
+    assert lacks_lungs(volume, gas_found)
+
+
+def test_lacks_lungs_on_a_torso_with_lungs_at_its_end_is_false(abdomen):
+    torso = Volume(np.concatenate([abdomen.data] * 6 + [chest().data], axis=2), abdomen.affine)
+    assert not lacks_lungs(torso, find_lungs(torso))
+    assert lacks_lungs(torso, None)  # of the whole body its lungs are little
 
 
 @pytest.mark.parametrize("crop_to_lungs", [True, False])
@@ -183,7 +203,7 @@ def test_lacks_lungs_on_real_scans_and_thirds_of_them_is_false(real_data):
         cuts = np.linspace(0, scan.shape[2], 4).astype(int)
         thirds = [scan.data[:, :, a:b] for a, b in pairwise(cuts)]
         parts = [scan, *(Volume(third, scan.affine) for third in thirds)]
-        assert [lacks_lungs(part) for part in parts] == [False] * 4, path
+        assert [lacks_lungs(v, find_lungs(v)) for v in parts] == [False] * 4, path
         if np.multiply(scan.spacing_mm, scan.shape)[:2].min() > 120:
             filled = np.where(scan.data < -400, 40, scan.data)
-            assert lacks_lungs(Volume(filled, scan.affine)), path
+            assert lacks_lungs(Volume(filled, scan.affine), None), path

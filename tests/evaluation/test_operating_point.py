@@ -67,13 +67,14 @@ def test_the_best_of_equals_is_the_highest():
     assert found["healthy_fp_volume_mm3"].isna().all()
 
 
-def test_voxels_to_ignore_make_no_nodule():
+def test_case_with_all_nodules_ignored_counts_neither_as_nodule_nor_as_healthy():
     probability, mask = cube(0.75, 0.45)
     with pytest.raises(UserError, match="no validation case holds a nodule"):
         table(Held(probability), Held(probability, np.where(mask > 0, 255, 0).astype(np.uint8)))
     ignored = Held(probability, np.where(mask > 0, 255, 0).astype(np.uint8))
     found = table(Held(probability, mask), ignored)
-    assert found.loc[0.4, "healthy_fp_volume_mm3"] == 12  # the vessel's 6 voxels of 2 mm3
+    assert np.isnan(found.loc[0.4, "healthy_fp_volume_mm3"])
+    assert found.loc[0.4, "dice"] == table(Held(probability, mask)).loc[0.4, "dice"]
 
 
 def test_a_mean_over_cases_decides():

@@ -9,6 +9,7 @@ from made_sweep import HEALTHY, NODULES, cases, write_run, write_sweep
 
 from semilung.report import read_study, write_html
 from semilung.report.caveats import list_caveats
+from semilung.report.figures import _FIGURES, _of_figure
 
 BASE = (0.2, 0.3, 0.4, 0.5, 0.3, 0.4, 0.2, 0.3, 0.5, 0.4, 0.3, 0.2)
 MANY = tuple(f"n{i}" for i in range(1, len(BASE) + 1))
@@ -168,3 +169,9 @@ def test_a_role_without_a_validation_case_is_said(tmp_path):
     caveats = list_caveats(read_study([run]))
     assert any(line.startswith("No healthy case is left for validation") for line in caveats)
     assert not any(line.startswith("No labelled case") for line in caveats)
+
+
+def test_cases_with_all_nodules_ignored_enter_no_metric():
+    table = pd.DataFrame({"reference_volume_mm3": [0.0, 5.0, float("nan")]})
+    for figure in _FIGURES:
+        assert list(_of_figure(table, figure).index) == ([0] if figure.healthy else [1])

@@ -17,6 +17,7 @@ from semilung.data.volume import read_volume, write_volume
 from semilung.inference import predict_probability
 from semilung.models import models
 from semilung.training import train
+from semilung.training.build import _require_filled
 from semilung.types import UserError
 
 PACKAGE = Path(__file__).parents[1] / "third_party/yourlab"
@@ -156,3 +157,10 @@ def test_network_that_fails_on_every_window_is_refused_before_the_first_step(
 def test_model_words_choose_a_yaml_where_there_is_one():
     assert model_words(["model=dynunet", "model.name=x"]) == ["model=dynunet", "model.name=x"]
     assert model_words(["seed=1", "model.name=segresnet"]) == ["seed=1", "model=segresnet"]
+
+
+def test_size_check_of_weights_reads_options_of_size_alone():
+    weights = {"w": torch.zeros(4, 4)}
+    _require_filled({"name": "yournet", "hu_scale": 1000.0, "window": 96}, weights)
+    with pytest.raises(ValueError, match="more than the weights hold"):
+        _require_filled({"name": "reversible_unet", "widths": [4, 2**18]}, weights)
