@@ -215,9 +215,11 @@ def _absence(path: Path) -> str:
     """Why a volume is not there: no such file, or a folder that may not be entered."""
     try:
         path.stat()
+    except FileNotFoundError:
+        return f"{path}: no such file"
     except OSError as error:
-        return f"{path}: {(error.strerror or str(error)).lower()}"
-    return f"{path}: no such file"
+        return f"{path}: no such file ({error.strerror})"
+    return f"{path}: no such file a moment ago; try again"
 
 
 def _key(parts: Sequence[object]) -> str:
