@@ -43,7 +43,10 @@ NEEDED = {
 """Columns that a table must have, where a page reads any."""
 
 _NAMES = ("case", "run", "arm", "name")
-_TEXT = (*_NAMES, "cohort", "role", "split")
+_TEXT = (*_NAMES, "cohort", "role", "split", "message")
+_NO_NUMBER = ("nan", "na", "n/a", "null", "none")
+"""How tables say that a number is missing, besides an empty cell; lower case."""
+
 _MAX_TABLE = 2**28  # bytes: rows of a million cases
 
 Shape = Mapping[str, Any]
@@ -94,7 +97,15 @@ def read_table(
         if path.stat().st_size > _MAX_TABLE:
             raise ValueError(f"{path.stat().st_size} bytes, more than {_MAX_TABLE}")
         types = dict.fromkeys(_TEXT, str)
-        table: pd.DataFrame = pd.read_csv(path, dtype=types, compression=None, index_col=False)
+        # a case or an arm may be named NA or nan: what is missing is an empty cell
+        table: pd.DataFrame = pd.read_csv(
+            path,
+            dtype=types,
+            compression=None,
+            index_col=False,
+            keep_default_na=False,
+            na_values=[""],
+        )
     except (OSError, ValueError, MemoryError, OverflowError) as error:
         msg = f"{path} cannot be read as CSV: {' '.join(str(error).split())[:300]}"
         raise UserError(f"{msg}. Restore the file, or evaluate the run again") from error
@@ -122,6 +133,8 @@ def read_cases(path: Path, root: Path) -> pd.DataFrame | None:
 
 
 def _numbers(path: Path, cells: pd.Series[Any], low: float, high: float) -> pd.Series[Any]:
+    if cells.dtype == object or pd.api.types.is_string_dtype(cells):
+        cells = cells.mask(cells.astype(str).str.lower().isin(_NO_NUMBER))
     # one cell that is no truth value makes words of a column of them
     truths = cells.map({"True": 1.0, "False": 0.0}) if cells.dtype != bool else cells
     values = pd.to_numeric(cells, errors="coerce").fillna(truths)

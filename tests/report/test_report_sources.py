@@ -9,6 +9,7 @@ from made_sweep import cases, write_run, write_sweep
 
 from semilung.cli import main
 from semilung.report import write_html
+from semilung.report.sources import CASES, RESULTS, read_table
 from semilung.types import UserError
 
 DICE = (0.5, 0.6, 0.7, 0.8)
@@ -218,3 +219,32 @@ def test_report_case_name_too_long_for_a_file_or_with_odd_characters_is_harmless
     run = write_run(tmp_path / "a", cases(DICE, nodules=names), splits=splits)
     assert yaml.safe_load((run / "config.yaml").read_text())
     assert write_html([run]).is_file()
+
+
+@pytest.mark.parametrize("name", ["NA", "nan", "None", "null", "N/A"])
+def test_report_names_that_pandas_takes_for_missing_are_kept(tmp_path, name, capsys):
+    table = cases(DICE).replace({"case": {"n1": name}, "cohort": {"covid": name}})
+    run = write_run(tmp_path / "a", table)
+    code, error = report(run, tmp_path / "out", capsys)
+    assert (code, error) == (0, "")
+    kept = read_table(run / "evaluation-val-last/cases.csv", run, CASES)
+    assert kept["case"].tolist() == table["case"].tolist()
+    assert set(kept["cohort"]) == {"lidc", name}
+    assert kept["dice"].notna().tolist() == table["dice"].notna().tolist()
+
+
+def test_report_swept_value_named_nan_is_a_value_and_an_absent_number_none(tmp_path):
+    text = "run,arm,seed,split,model.name,seconds\na,NA,0,val,nan,NaN\nb,NA,0,val,,1.5\n"
+    (tmp_path / "results.csv").write_text(text)
+    rows = read_table(tmp_path / "results.csv", tmp_path, RESULTS)
+    assert rows["arm"].tolist() == ["NA", "NA"]
+    assert rows["model.name"].isna().tolist() == [False, True]
+    assert rows["seconds"].isna().tolist() == [True, False]
+
+
+def test_report_row_without_a_name_is_refused(intact, tmp_path, capsys):
+    path = intact / "evaluation-val-last/cases.csv"
+    path.write_text(path.read_text().replace("\nn1,", "\n,"))
+    code, error = report(intact, tmp_path / "out", capsys)
+    assert code == 2
+    assert "row 2: case must be a name" in error

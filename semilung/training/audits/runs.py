@@ -83,7 +83,12 @@ def gradients(training: Training, batch: Batch, seed: int) -> dict[str, float]:
 
 def audit_end(run: RunFolder) -> None:
     """Audit what a finished training has logged."""
-    warn_of(_keep(run, {"term_effect": lambda: audit_term_effect(pd.read_csv(run.metrics))}))
+    warn_of(_keep(run, {"term_effect": lambda: audit_term_effect(_metrics(run))}))
+
+
+def _metrics(run: RunFolder) -> pd.DataFrame:
+    """What the training has logged; a term named `nan` keeps its name."""
+    return pd.read_csv(run.metrics, converters={"name": str})
 
 
 def audit_evaluation(
