@@ -12,7 +12,7 @@ from semilung.data.config import DataConfig
 from semilung.data.evaluable import split_doubts
 from semilung.data.faults import Issue, label_issue, whole_labels
 from semilung.data.hounsfield import intensity_issue
-from semilung.data.lungs import NO_LUNGS, find_lungs, lacks_lungs
+from semilung.data.lungs import NO_LUNGS, find_lungs
 from semilung.data.manifest import Case, Fault, scan_table
 from semilung.data.mask_content import MaskContent, mask_content, mask_issues
 from semilung.data.splits import assign_splits
@@ -111,10 +111,9 @@ def _image_issues(image: Volume) -> Iterator[Issue]:
     issue = intensity_issue(image.data)
     if issue is not None:
         yield issue
-    if issue is None or issue.severity == "warning":
-        upright = to_ras(image)
-        if lacks_lungs(upright, find_lungs(upright)):
-            yield Issue("warning", NO_LUNGS)
+    readable = issue is None or issue.severity == "warning"
+    if readable and find_lungs(to_ras(image)).lacking:
+        yield Issue("warning", NO_LUNGS)
 
 
 def _label_issues(

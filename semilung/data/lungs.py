@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,54 +28,56 @@ NO_LUNGS = (
 )
 
 
-def find_lungs(volume: Volume) -> Volume | None:
-    """Both lungs on a coarse grid (True where lung), or None where a volume shows no chest.
+@dataclass(frozen=True, eq=False)
+class LungSearch:
+    """What a search for lungs gives.
 
-    Air within the body: what a threshold leaves of each axial slice once the holes of the body
-    are filled, those that end at the image's rim too; of its components those of at least a tenth
-    of the largest are kept, so that a collapsed lung stays and gas in the bowel goes. Trachea
+    Attributes:
+        lungs: Both lungs on a coarse grid (True where lung); None where there is nothing to cut to.
+        lacking: Whether the volume is as wide as a chest and yet no chest.
+    """
+
+    lungs: Volume | None
+    lacking: bool
+
+
+def find_lungs(volume: Volume) -> LungSearch:
+    """Both lungs of a volume, and whether one that should have lungs has none.
+
+    Lungs are air within the body: what a threshold leaves of each axial slice once the holes of the
+    body are filled, those that end at the image's rim too; of its components those of at least a
+    tenth of the largest are kept, so that a collapsed lung stays and gas in the bowel goes. Trachea
     joined to them stays: the lungs err on the large side. A volume that is narrower than a chest,
     or in which less than 500 ml of lung is found, has none.
+
+    A volume as wide as a chest lacks lungs where its body holds hardly any air. Less is required
+    than of lungs: a scan may be cut closely to the lungs, and a few slices of a chest hold less
+    than 500 ml of them. Where air was found, the body is that of its axial slices: a long scan
+    holds little lung in all, and gas of the bowel little body's share.
 
     Args:
         volume: CT in HU, in RAS (so that the last axis is axial).
     """
-    if np.multiply(volume.spacing_mm, volume.shape)[:2].min() < CHEST_WIDTH_MM:
-        return None
-    coarse = _coarse(volume)
-    lungs = _air_in_body(coarse.data, float(np.prod(coarse.spacing_mm)))
-    return None if lungs is None else Volume(lungs, coarse.affine)
-
-
-def lacks_lungs(volume: Volume, lungs: Volume | None) -> bool:
-    """Whether a volume is as wide as a chest and yet no chest: its body holds hardly any air.
-
-    Less is required than by `find_lungs`: a scan may be cut closely to the lungs, and a few
-    slices of a chest hold less than 500 ml of them. Where air was found, the body is that of its
-    axial slices: a long scan holds little lung in all, and gas of the bowel little body's share.
-
-    Args:
-        volume: CT in HU, in RAS.
-        lungs: What `find_lungs` gives of it.
-    """
     edges_mm = sorted(np.multiply(volume.spacing_mm, volume.shape)[:2])
     if edges_mm[0] < CHEST_DEPTH_MM or edges_mm[1] < CHEST_WIDTH_MM:
-        return False
-    hu = _coarse(volume).data
-    body = _body(hu)
-    if body is None:
-        return bool(hu.shape[2] > 2)  # in two slices nothing outlasts the opening
-    if lungs is not None:
-        axial = lungs.data.any(axis=(0, 1))
-        hu, body = hu[..., axial], body[..., axial]
-    return int(np.count_nonzero(body & (hu <= AIR_HU))) < LUNG_SHARE * int(np.count_nonzero(body))
+        return LungSearch(None, lacking=False)
+    coarse = _coarse(volume)
+    body = _body(coarse.data)
+    if body is None:  # in two slices nothing outlasts the opening
+        return LungSearch(None, lacking=coarse.shape[2] > 2)
+    air = body & (coarse.data <= AIR_HU)
+    data = None
+    if edges_mm[0] >= CHEST_WIDTH_MM:
+        data = _large_components(air, float(np.prod(coarse.spacing_mm)))
+    lungs = None if data is None else Volume(data, coarse.affine)
+    return LungSearch(lungs, lacking=_is_airless(air, body, data))
 
 
 def lung_box(lungs: Volume, grid: Header | Volume, margin_mm: float) -> tuple[slice, slice, slice]:
     """The box around lungs, `margin_mm` larger on every side and cut to the volume.
 
     Args:
-        lungs: As `find_lungs` gives them.
+        lungs: Those of a `LungSearch`.
         grid: Of the volume in which they were found.
         margin_mm: What is added around.
 
@@ -120,12 +123,9 @@ def _body(hu: NDArray[Any]) -> NDArray[np.bool_] | None:
     return np.stack([_filled(cut) for cut in np.moveaxis(body, 2, 0)], axis=2)
 
 
-def _air_in_body(hu: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None:
-    """Lungs of a coarse CT, or None where too little is found to trust."""
-    body = _body(hu)
-    if body is None:
-        return None
-    labels, count = ndimage.label(body & (hu <= AIR_HU))
+def _large_components(air: NDArray[np.bool_], voxel_mm3: float) -> NDArray[np.bool_] | None:
+    """Lungs among the air of a body, or None where too little is found to trust."""
+    labels, count = ndimage.label(air)
     if count == 0:
         return None
     sizes = np.bincount(labels.ravel())
@@ -134,6 +134,16 @@ def _air_in_body(hu: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None
         return None
     lungs: NDArray[np.bool_] = (sizes >= 0.1 * sizes.max())[labels]
     return lungs
+
+
+def _is_airless(
+    air: NDArray[np.bool_], body: NDArray[np.bool_], lungs: NDArray[np.bool_] | None
+) -> bool:
+    """Whether a body, in the axial slices of lungs where there are any, holds hardly any air."""
+    if lungs is not None:
+        axial = lungs.any(axis=(0, 1))
+        air, body = air[..., axial], body[..., axial]
+    return int(np.count_nonzero(air)) < LUNG_SHARE * int(np.count_nonzero(body))
 
 
 def _filled(body: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -27,7 +27,7 @@ from semilung.data.grids import (
     straightened,
 )
 from semilung.data.hounsfield import require_hu
-from semilung.data.lungs import BLOCK, NO_LUNGS, find_lungs, lacks_lungs, lung_blocks, lung_box
+from semilung.data.lungs import BLOCK, NO_LUNGS, find_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
 from semilung.data.parallel import run_jobs
 from semilung.data.store import filling, open_entry, read_crop, write_entry
@@ -282,11 +282,10 @@ def prepared_image(
     """
     require_hu(source.data, name=name)
     volume = straightened(to_ras(source), fill=config.clip_hu[0])
-    lungs = find_lungs(volume)
-    if lacks_lungs(volume, lungs):
+    search = find_lungs(volume)
+    if search.lacking:
         warnings.warn(f"{name}: {NO_LUNGS}", stacklevel=2)
-        lungs = None
-    lungs = lungs if config.crop_to_lungs else None
+    lungs = search.lungs if config.crop_to_lungs and not search.lacking else None
     if lungs is not None:
         volume = boxed(volume, lung_box(lungs, volume, config.lung_margin_mm))
     low, high = config.clip_hu

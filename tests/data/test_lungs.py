@@ -6,9 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from semilung.data import lungs
 from semilung.data.config import DataConfig
 from semilung.data.grids import at_spacing, boxed
-from semilung.data.lungs import BLOCK, find_lungs, lacks_lungs, lung_blocks, lung_box
+from semilung.data.lungs import BLOCK, find_lungs, lung_blocks, lung_box
 from semilung.data.manifest import Case
 from semilung.data.prepare import prepare, prepared_image
 from semilung.data.volume import Volume, read_volume, to_ras, write_volume
@@ -29,8 +30,7 @@ def chest():
 
 
 def box_of(volume, margin_mm):
-    lungs = find_lungs(volume)
-    return lung_box(lungs, volume, margin_mm)
+    return lung_box(find_lungs(volume).lungs, volume, margin_mm)
 
 
 def test_the_box_holds_both_lungs_and_the_margin_and_little_else():
@@ -60,7 +60,7 @@ def finer(volume):
 def test_blocks_on_another_grid_are_those_within_the_margin_of_a_lung(margin_mm, scan):
     volume = chest()
     grid = at_spacing(boxed(volume, (slice(5, 110), slice(20, 100), slice(0, 90))), (2.0, 2.5, 4.0))
-    blocks = lung_blocks(find_lungs(scan), grid, margin_mm)
+    blocks = lung_blocks(find_lungs(scan).lungs, grid, margin_mm)
     index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
     at_mm = index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     lung_mm = np.array([[[60, 132], [210, 282]], [[120, 237]] * 2, [[60, 237]] * 2])
@@ -95,14 +95,14 @@ def test_a_prepared_scan_knows_its_lungs_where_it_was_cut_to_them(tmp_path):
 @pytest.mark.parametrize("hu", [-850, 40])
 def test_a_cube_within_a_lung_or_without_one_shows_no_lungs(hu):
     cube = Volume(np.full((51, 51, 51), hu, np.int16), np.eye(4))
-    assert find_lungs(cube) is None
+    assert find_lungs(cube).lungs is None
 
 
 @pytest.mark.parametrize("side", [slice(25, None), slice(None, 90)])
 def test_a_lung_that_the_field_of_view_cuts_is_a_lung(side):
     volume = chest()
     cut = Volume(volume.data[side], volume.affine)
-    np.testing.assert_array_equal(find_lungs(cut).data, find_lungs(volume).data[side])
+    np.testing.assert_array_equal(find_lungs(cut).lungs.data, find_lungs(volume).lungs.data[side])
 
 
 def test_a_collapsed_lung_stays_and_gas_in_the_bowel_goes():
@@ -110,7 +110,7 @@ def test_a_collapsed_lung_stays_and_gas_in_the_bowel_goes():
     volume.data[20:45] = np.where(volume.data[20:45] == -850, 40, volume.data[20:45])
     volume.data[30:42, 50:70, 40:70] = -850  # 7200 of 67200 voxels: 0.12 of the other lung
     volume.data[50:60, 40:60, 2:12] = -900  # 0.03 of it
-    lungs = find_lungs(volume).data
+    lungs = find_lungs(volume).lungs.data
     assert lungs[30:42, 50:70, 40:70].all()
     assert not lungs[50:60, 40:60, 2:12].any()
 
@@ -128,7 +128,7 @@ def test_the_box_of_a_finer_scan_holds_all_of_its_lungs(shift):
 def test_a_body_without_lungs_shows_none():
     volume = chest()
     volume.data[volume.data == -850] = 40
-    assert find_lungs(volume) is None
+    assert find_lungs(volume).lungs is None
 
 
 def test_a_nodule_beyond_the_box_is_told(tmp_path):
@@ -147,6 +147,14 @@ def test_a_nodule_beyond_the_box_is_told(tmp_path):
     assert item.shape == volume.shape
 
 
+def test_find_lungs_labels_the_body_of_a_scan_once(monkeypatch):
+    calls = []
+    body = lungs._body
+    monkeypatch.setattr(lungs, "_body", lambda hu: calls.append(hu.shape) or body(hu))
+    find_lungs(chest())
+    assert len(calls) == 1
+
+
 @pytest.fixture
 def abdomen():
     volume = chest()
@@ -154,20 +162,20 @@ def abdomen():
     return volume
 
 
-def test_lacks_lungs_tells_no_chest_from_a_part_of_one(abdomen):
+def test_find_lungs_tells_no_chest_from_a_part_of_one(abdomen):
     whole = chest()
     thirds = [Volume(whole.data[:, :, k : k + 25], whole.affine) for k in (20, 40, 55)]
     few_slices = Volume(whole.data[:, :, 40:42], whole.affine)
     close = Volume(whole.data[15:100, 35:85], whole.affine)  # 150 mm deep: too narrow for a box
     cube = Volume(abdomen.data[40:57, 40:57, 40:57], abdomen.affine)
-    assert find_lungs(close) is find_lungs(few_slices) is find_lungs(cube) is None
-    assert not any(lacks_lungs(v, find_lungs(v)) for v in (whole, *thirds, few_slices, close, cube))
-    assert lacks_lungs(abdomen, find_lungs(abdomen))
+    assert [find_lungs(v).lungs for v in (close, few_slices, cube)] == [None] * 3
+    assert not any(find_lungs(v).lacking for v in (whole, *thirds, few_slices, close, cube))
+    assert find_lungs(abdomen).lacking
     narrow = Volume(abdomen.data[:, 25:75], abdomen.affine)
-    assert lacks_lungs(narrow, find_lungs(narrow))
+    assert find_lungs(narrow).lacking
 
 
-def test_lacks_lungs_with_gas_of_a_large_bowel_is_true(abdomen):
+def test_find_lungs_with_gas_of_a_large_bowel_is_lacking(abdomen):
     tall = np.concatenate([abdomen.data] * 2, axis=2)
     mm3 = np.prod(abdomen.spacing_mm)
     gas = np.argwhere(tall == 40)
@@ -175,15 +183,14 @@ def test_lacks_lungs_with_gas_of_a_large_bowel_is_true(abdomen):
     side = int(np.ceil(np.sqrt(7e5 / mm3 / tall.shape[2])))
     tall[x : x + side, y : y + side, 2:-2] = -900
     volume = Volume(tall, abdomen.affine)
-    gas_found = find_lungs(volume)
-    assert gas_found is not None
-    assert lacks_lungs(volume, gas_found)
+    search = find_lungs(volume)
+    assert search.lungs is not None
+    assert search.lacking
 
 
-def test_lacks_lungs_on_a_torso_with_lungs_at_its_end_is_false(abdomen):
+def test_find_lungs_on_a_torso_with_lungs_at_its_end_is_not_lacking(abdomen):
     torso = Volume(np.concatenate([abdomen.data] * 6 + [chest().data], axis=2), abdomen.affine)
-    assert not lacks_lungs(torso, find_lungs(torso))
-    assert lacks_lungs(torso, None)  # of the whole body its lungs are little
+    assert not find_lungs(torso).lacking  # although of the whole body its lungs are little
 
 
 @pytest.mark.parametrize("crop_to_lungs", [True, False])
@@ -197,13 +204,13 @@ def test_preparation_of_a_scan_without_lungs_warns_of_it_by_name(abdomen, tmp_pa
         prepare([case, replace(case, case="b")], config, progress=False, processes=2)
 
 
-def test_lacks_lungs_on_real_scans_and_thirds_of_them_is_false(real_data):
+def test_find_lungs_on_real_scans_and_thirds_of_them_is_not_lacking(real_data):
     for path in sorted((real_data / "scans").glob("*_ct.nii.gz")):
         scan = to_ras(read_volume(path))
         cuts = np.linspace(0, scan.shape[2], 4).astype(int)
         thirds = [scan.data[:, :, a:b] for a, b in pairwise(cuts)]
         parts = [scan, *(Volume(third, scan.affine) for third in thirds)]
-        assert [lacks_lungs(v, find_lungs(v)) for v in parts] == [False] * 4, path
+        assert [find_lungs(v).lacking for v in parts] == [False] * 4, path
         if np.multiply(scan.spacing_mm, scan.shape)[:2].min() > 120:
             filled = np.where(scan.data < -400, 40, scan.data)
-            assert lacks_lungs(Volume(filled, scan.affine), None), path
+            assert find_lungs(Volume(filled, scan.affine)).lacking, path
