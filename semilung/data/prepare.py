@@ -154,8 +154,7 @@ def prepare(
     Raises:
         UserError: Cases that failed, all of them together, each with its reason.
     """
-    wanted = {case.case: _prepared(case, config) for case in cases if _state(case.image)}
-    failures = [f"{c.case}: {_absence(c.image)}" for c in cases if c.case not in wanted]
+    wanted = {case.case: _prepared(case, config) for case in cases}
     todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
     failed: dict[str, str] = {}
     if todo:
@@ -167,11 +166,10 @@ def prepare(
                 progress=progress,
                 processes=processes,
             )
-    failures.extend(f"{name}: {reason}" for name, reason in failed.items())
     open_entry.cache_clear()
-    if failures:
-        shown = "\n".join(f"  {message}" for message in sorted(failures))
-        raise UserError(f"{len(failures)} of {len(cases)} cases cannot be prepared:\n{shown}")
+    if failed:
+        shown = "\n".join(f"  {name}: {reason}" for name, reason in sorted(failed.items()))
+        raise UserError(f"{len(failed)} of {len(cases)} cases cannot be prepared:\n{shown}")
     return [wanted[case.case] for case in cases]
 
 
@@ -209,17 +207,6 @@ def _state(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:
         return None
-
-
-def _absence(path: Path) -> str:
-    """Why a volume is not there: no such file, or a folder that may not be entered."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return f"{path}: no such file"
-    except OSError as error:
-        return f"{path}: no such file ({error.strerror})"
-    return f"{path}: no such file a moment ago; try again"
 
 
 def _key(parts: Sequence[object]) -> str:
