@@ -3,6 +3,7 @@
 The lock is POSIX's (`lockf`): it ends with its process, however that ends, and the loader's
 processes do not inherit it. Its file says who holds it. Where a file system has no locks, or locks
 that only their own machine sees, the file's time of change counts: a holder keeps renewing it.
+Without any locks, two that start at the same time both sign: the one whose token stays has it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
@@ -25,6 +27,9 @@ NAME = ".lock"
 
 RENEWAL_S = 5.0
 """Seconds between two renewals; a lock file without one for three times as long is stale."""
+
+SETTLING_S = 1.0
+"""Seconds after which whoever signed at the same time, where there are no locks, has done so."""
 
 _held: dict[Path, Holder] = {}
 """Folders that this process holds: a POSIX lock does not keep a process from itself."""
@@ -38,11 +43,13 @@ class Holder:
         host: Name of the machine.
         process: Number of the process on that machine.
         since: Local time of its start.
+        token: Tells one start from every other.
     """
 
     host: str
     process: int
     since: str
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.host} since {self.since}"
@@ -82,9 +89,12 @@ def _taken(folder: Path) -> int:
             folder.mkdir(parents=True, exist_ok=True)
             file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                _require_free(file, folder)
+                locked = _require_free(file, folder)
                 if _is_named(file, folder / NAME):
-                    _held[folder] = _sign(file)
+                    holder = _sign(file)
+                    if not locked:
+                        _require_settled(folder, holder)
+                    _held[folder] = holder
                     return file
             finally:
                 if folder not in _held:
@@ -93,8 +103,12 @@ def _taken(folder: Path) -> int:
         raise UserError(f"{folder} could not be written: {error}. Choose another place") from error
 
 
-def _require_free(file: int, folder: Path) -> None:
-    """Lock the file, or refuse a folder in which another training is at work."""
+def _require_free(file: int, folder: Path) -> bool:
+    """Lock the file, or refuse a folder in which another training is at work.
+
+    Returns:
+        Whether it is locked: not on a file system without locks.
+    """
     locked = False
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,6 +120,16 @@ def _require_free(file: int, folder: Path) -> None:
     holder = _holder(file)
     if holder is not None and _is_alive(holder, file, locked=locked):
         raise _refusal(folder, holder)
+    return locked
+
+
+def _require_settled(folder: Path, holder: Holder) -> None:
+    """Wait for others that found the folder free, and refuse it if one of them signed later."""
+    time.sleep(SETTLING_S)
+    with (folder / NAME).open("rb") as file:  # opened anew: a network file system then looks again
+        last = _holder(file.fileno())
+    if last != holder:
+        raise _refusal(folder, last)
 
 
 def _is_named(file: int, path: Path) -> bool:
@@ -125,7 +149,8 @@ def _holder(file: int) -> Holder | None:
     """Who signed the file; None where it is empty or damaged."""
     try:
         signed = json.loads(os.pread(file, 1000, 0))
-        holder = Holder(str(signed["host"]), int(signed["process"]), str(signed["since"]))
+        words = [str(signed[key]) for key in ("host", "since")]
+        holder = Holder(words[0], int(signed["process"]), words[1], str(signed.get("token", "")))
     except (ValueError, TypeError, KeyError):
         return None
     return holder if str(holder).isprintable() else None

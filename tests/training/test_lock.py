@@ -155,6 +155,40 @@ def test_file_system_without_locks_goes_by_renewals(tmp_path, elsewhere, monkeyp
         assert (tmp_path / "run" / lock.NAME).exists()
 
 
+def test_two_that_start_at_once_without_locks_train_one_alone(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    monkeypatch.setattr(lock, "SETTLING_S", 0.5)
+    context = multiprocessing.get_context("fork")
+    barrier, outcomes = context.Barrier(2), context.Queue()
+    is_named = lock._is_named
+
+    def both_found_it_free(file, path):
+        barrier.wait(timeout=30)
+        return is_named(file, path)
+
+    def start_one():
+        try:
+            with hold(tmp_path / "run"):
+                outcomes.put("trained")
+                time.sleep(2)
+        except UserError as error:
+            outcomes.put(str(error))
+
+    monkeypatch.setattr(lock, "_is_named", both_found_it_free)
+    children = [context.Process(target=start_one) for _ in range(2)]
+    for child in children:
+        child.start()
+    refused, trained = sorted(outcomes.get(timeout=30) for _ in children)
+    for child in children:
+        child.join()
+    assert trained == "trained"
+    assert "is being trained by process" in refused
+    assert not (tmp_path / "run" / lock.NAME).exists()
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"host": "\\u001b[2J", "process": 1, "since": ""}']
 )
