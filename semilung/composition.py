@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -66,7 +67,7 @@ class Composer:
 
         Raises:
             UserError: A word or file that cannot be read, a group, setting or type that there is
-                not, or a `hydra` node in any of them.
+                not, or a `hydra` node in any of them; a file that sets `resume` or `runs_dir`.
         """
         overrides = read_overrides(model_words(words))
         refuse_hydra(overrides)
@@ -111,6 +112,7 @@ class Composer:
             repository, "train", overrides, prepend_hydra=False, skip_missing=False
         )
         config = self.loader._compose_config_from_defaults_list(defaults.defaults, repository)
+        refuse_places(config)
         OmegaConf.set_struct(config, True)
         self.loader._apply_overrides_to_config(defaults.config_overrides, config)
         return config
@@ -160,6 +162,26 @@ def refuse_hydra(overrides: Iterable[Override]) -> None:
         for key in (override.key_or_group, override.package or ""):
             if re.match(r"(_global_\.)?hydra\b", key):
                 raise UserError(hydra_refusal(str(override.input_line)))
+
+
+def refuse_places(files_config: DictConfig) -> None:
+    """Refuse files that move outputs or go on with a run, which the command line alone may do.
+
+    Args:
+        files_config: What files say, before settings of the command line are applied.
+
+    Raises:
+        UserError: They set `resume` or `runs_dir`; the message names it.
+    """
+    defaults = CommandConfig()
+    values = cast("dict[str, Any]", OmegaConf.to_container(files_config, resolve=False))
+    for key in ("resume", "runs_dir"):
+        if (value := values[key]) != getattr(defaults, key):
+            raise UserError(
+                f"a config file sets {key}={value!r:.100}: where runs are kept and which run goes "
+                f"on is set on the command line alone; remove it from the file and give {key}=... "
+                f"there"
+            )
 
 
 def verbatim_path(word: str) -> str:

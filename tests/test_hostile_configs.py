@@ -109,6 +109,25 @@ def test_words_that_set_hydra_are_refused(folder, phantom, capsys, command, word
     assert list((folder / "work").iterdir()) == []
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("group", ["experiment", "trainer"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("runs_dir", "elsewhere"), ("resume", "auto"), ("resume", "a/run"), ("runs_dir", "${init}")],
+)
+def test_config_file_that_sets_where_runs_are_kept_is_refused(
+    folder, phantom, capsys, command, group, key, value
+):
+    path = folder / "configs" / group / "theirs.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\n{dump({key: value})}")
+    words = [*COMMANDS[command], *TINY, f"data.manifest={phantom}", f"{group}=theirs"]
+    message = refused(capsys, command, *words, "--config-dir", folder / "configs")
+    assert f"a config file sets {key}={value!r}" in message
+    assert "command line" in message
+    assert list((folder / "work").iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
 def test_run_folder_that_sets_hydra_is_refused(folder, capsys, command):
     run = folder / "run"
