@@ -392,3 +392,18 @@ def test_a_warning_is_told_without_code(monkeypatch):
     assert run("list", "models") == 0
     told = warnings.formatwarning("the scanner gives it away", UserWarning, "mil.py", 7)
     assert told == "semilung: warning: the scanner gives it away\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("", "train", "ablate", "evaluate", "report", "predict", "list", "data"),
+        *("data phantom", "data check", "data prepare", "data anatomy"),
+    ],
+)
+def test_help_on_a_terminal_of_80_columns_has_no_wider_line(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(*command.split(), "--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 3
+    assert [line for line in lines if len(line) > 80] == []

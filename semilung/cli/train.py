@@ -27,25 +27,29 @@ TRY_AGAIN = 75
 script requeues its job on it."""
 
 ABLATE = """\
-Train every combination of the swept settings, judge all runs on the same cases, keep the table.
+Train every combination of the swept settings, evaluate all runs on the same
+cases, keep the table.
 
-  semilung ablate strategy=mean_teacher,'[mean_teacher,mil]' seed=0,1,2 data.labelled=8,16
+  semilung ablate strategy=mean_teacher,'[mean_teacher,mil]' seed=0,1,2
 
-Any setting of `semilung train` may be swept; strategies.X.* concerns the arms that hold X. The arm
-`supervised`, and where there is a healthy stream the same without it, are always among them.
+Any setting of `semilung train` may be swept, as data.labelled=8,16;
+strategies.X.* concerns the arms that hold X. The arm `supervised`, and where
+there is a healthy stream the same without it, are always among them.
 
-  split=val|test           what runs are judged on; val unless asked
+  split=val|test           what runs are evaluated on; val unless asked
   equal=steps|compute      what arms get the same of
   baselines=false          only the strategies that are named
-  sweep_dir=DIR            default: sweeps/<strategies>-<hash of what all runs share>
-  hydra/launcher=parallel  side by side (extra `parallel`); slurm, slurm_local (extra `cluster`);
-                           each run then says what it does in its own log.txt, and has one thread
-                           or as many as its job has processors (trainer.threads=N)
+  sweep_dir=DIR            default: sweeps/<strategies>-<hash of the rest>
+  hydra/launcher=parallel  side by side (extra `parallel`); slurm, slurm_local
+                           (extra `cluster`); each run then writes what it does
+                           to its own log.txt, and has one thread or as many as
+                           its job has processors (trainer.threads=N)
 
-The same command goes on where it was interrupted and repeats nothing that is finished; with more
-values along an axis, it adds what is missing. A run that fails stops no other and is tried again
-at the next call. Exit code 0: every run has its row; 1: some failed; 2: a mistake, before anything
-has run; 130: interrupted; 75: told to stop by SIGTERM or SIGUSR1, to be tried again."""
+The same command goes on where it was interrupted and repeats nothing that is
+finished; with more values along an axis, it adds what is missing. A run that
+fails stops no other and is tried again at the next call. Exit code 0: every run
+has its row; 1: some failed; 2: a mistake, before anything has run; 130:
+interrupted; 75: told to stop by SIGTERM or SIGUSR1, to be tried again."""
 
 
 def train_command(words: list[str]) -> None:
