@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -19,7 +20,22 @@ PERIOD_S = 15.0
 """Seconds between two lines where there is no terminal."""
 
 
-class ScanProgress:
+class LiveBar:
+    """What starts and stops a bar, where there is one."""
+
+    _bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class ScanProgress(LiveBar):
     """Scans and their windows: a live bar on a terminal, a line now and then anywhere else.
 
     Args:
@@ -31,7 +47,6 @@ class ScanProgress:
         self._console = Console(stderr=True, quiet=not shown)
         self._scans = scans
         self._number = 0
-        self._bar: Progress | None = None
         if shown and self._console.is_terminal:
             name = Column(ratio=1, no_wrap=True, overflow="ellipsis")
             self._bar = Progress(
@@ -47,15 +62,6 @@ class ScanProgress:
                 transient=True,
             )
             self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> ScanProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def begin(self, name: str) -> None:
         """The next scan is read and prepared."""

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from semilung.inference.progress import clock
+from semilung.inference.progress import LiveBar, clock
 
 BAR = 10
 """Columns of the bar; what else is left of a line is the figures'."""
@@ -33,7 +33,7 @@ LONG_S = 1800.0
 """Seconds of a training above which its estimated time is a warning."""
 
 
-class TrainingProgress:
+class TrainingProgress(LiveBar):
     """A live bar on a terminal; plain lines, fit for a log file, anywhere else.
 
     Args:
@@ -52,7 +52,6 @@ class TrainingProgress:
         self._shown = shown
         self._step_s: list[float] = []
         self._started = time.monotonic()
-        self._bar: Progress | None = None
         if shown and self.console.is_terminal:
             self._bar = Progress(
                 BarColumn(bar_width=BAR),
@@ -69,15 +68,6 @@ class TrainingProgress:
                 expand=True,
             )
             self._task = self._bar.add_task("training", total=total, completed=done, note="")
-
-    def __enter__(self) -> TrainingProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def advance(self, step_s: float) -> None:
         """One more step is done, which took so many seconds."""
