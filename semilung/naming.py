@@ -21,3 +21,21 @@ def mixture_name(strategies: Iterable[str], *, healthy: bool = True) -> str:
 
 NO_HEALTHY = mixture_name((), healthy=False)
 """The arm that shows what the healthy stream is worth."""
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters, lone surrogates and marks of direction spelt out.
+
+    A case, a column, a path or a run may be named by a stranger; a terminal obeys what it is sent.
+
+    Example:
+        >>> print(printable("a\x1b[2J\u202eb é\n"), end="")
+        a\x1b[2J\u202eb é
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t\xa0" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()

@@ -10,9 +10,11 @@ import time
 import pytest
 
 from semilung.cli import main
-from semilung.cli.screen import Screen, printable
+from semilung.cli.screen import Screen
 from semilung.cli.settings import parted
 from semilung.composition import Composer
+from semilung.inference.progress import ScanProgress
+from semilung.naming import printable
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\r\u202eb"
 
@@ -90,3 +92,9 @@ def test_path_with_odd_characters_is_taken_as_it_stands(tmp_path, name, capsys):
             main(["train", f"data.manifest={tmp_path / name / 'none=,('}"])
         assert stop.value.code == 2
         assert "needs quotes" in capsys.readouterr().err
+
+
+def test_scan_progress_spells_out_the_control_characters_of_a_name(capsys):
+    with ScanProgress(1) as progress:
+        progress.begin("a\x1b[2Jb\rc")
+    assert r"a\x1b[2Jb\rc" in capsys.readouterr().err

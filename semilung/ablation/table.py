@@ -9,6 +9,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from semilung.naming import printable
+
 SHOWN = {
     "dice": "Dice",
     "sensitivity": "sensitivity",
@@ -39,7 +41,7 @@ def show(results: pd.DataFrame, swept: Sequence[str], split: str) -> None:
     filled = results.fillna(dict.fromkeys(between, "-"))
     for keys, rows in filled.groupby(["arm", *between], sort=False):
         means = ["-" if rows[n].isna().all() else f"{rows[n].mean():.3g}" for n in shown]
-        table.add_row(*map(str, keys), str(rows["seed"].nunique()), *means)
+        table.add_row(*(printable(str(key)) for key in keys), str(rows["seed"].nunique()), *means)
     console = Console()
     console.width = console.width if console.is_terminal else 160
     console.print(table, markup=False, highlight=False)

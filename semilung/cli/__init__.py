@@ -19,10 +19,11 @@ from semilung.cli.data import add_data
 from semilung.cli.parser import Parser
 from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
 from semilung.cli.say import fail
-from semilung.cli.screen import printable, screened
+from semilung.cli.screen import screened
 from semilung.cli.settings import parted
 from semilung.cli.train import ablate_command, stopped_by, train_command
 from semilung.machine import exhausted
+from semilung.naming import printable
 from semilung.stopping import breaking_off, leaving_imports
 from semilung.types import UserError
 

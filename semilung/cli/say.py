@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from semilung.cli.screen import printable
+from semilung.naming import printable
 
 
 def say(message: str) -> None:

@@ -9,26 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, TextIO
 
+from semilung.naming import printable
+
 _OF_PROGRESS = re.compile(r"(\x1b\[[0-9;]*[A-DGKm]|\x1b\[\?25[hl]|\r)")
 """Colours, and moves within the lines of a progress bar: what rich writes to a terminal."""
-
-
-def printable(text: str) -> str:
-    r"""Text with control characters, lone surrogates and marks of direction spelt out.
-
-    A case, a column, a path or a run may be named by a stranger; a terminal obeys what it is sent.
-
-    Example:
-        >>> print(printable("a\x1b[2J\u202eb é\n"), end="")
-        a\x1b[2J\u202eb é
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t\xa0" else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 class Screen:

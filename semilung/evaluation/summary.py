@@ -20,6 +20,7 @@ from semilung.evaluation.evaluate import Report
 from semilung.evaluation.sizes import by_size
 from semilung.evaluation.statistics import Interval, bootstrap_mean, wilson
 from semilung.files import write_text
+from semilung.naming import printable
 
 
 class _Figure(NamedTuple):
@@ -89,7 +90,7 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
     for column in summary.columns:
         table.add_column(str(column), justify="right" if column in _NUMBERS else "left")
     for row in _cells(summary):
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     # Off a terminal rich assumes 80 columns, which would cut the names.
     wide = None if sys.stdout.isatty() else 120
     (console or Console(width=wide)).print(table, markup=False)

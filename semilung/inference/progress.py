@@ -16,6 +16,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from semilung.naming import printable
+
 PERIOD_S = 15.0
 """Seconds between two lines where there is no terminal."""
 
@@ -66,7 +68,7 @@ class ScanProgress(LiveBar):
     def begin(self, name: str) -> None:
         """The next scan is read and prepared."""
         self._number += 1
-        self._name = f"scan {self._number} of {self._scans}, {name}"
+        self._name = f"scan {self._number} of {self._scans}, {printable(name)}"
         self._began = self._said = time.monotonic()
         if self._bar is not None:
             self._bar.reset(self._task, total=None, description=self._name)
