@@ -8,7 +8,7 @@ import pytest
 
 from semilung.bounds import BOUNDS
 from semilung.cli import main
-from semilung.config import CommandConfig, data_config, with_settings
+from semilung.config.schema import CommandConfig, data_config, with_settings
 from semilung.data import DataConfig
 from semilung.inference.windows import window_starts
 from semilung.training import TrainConfig

@@ -124,7 +124,7 @@ def test_a_runs_own_figures_are_not_overwritten_by_others(trained, phantom, tmp_
 
 
 def test_pictures_of_an_earlier_evaluation_are_removed(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("semilung.evaluation.evaluate.SILENT_PICTURES", 0)
+    monkeypatch.setattr("semilung.evaluation.case_evaluation.SILENT_PICTURES", 0)
     asked = ("evaluate", trained, "--out", tmp_path)
     assert run(*asked, "--threshold", "0") == 0
     marked = {picture.name for picture in (tmp_path / "overlays").iterdir()}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import semilung
 from semilung.csv_tables import read_cell, safe_cell, write_csv
-from semilung.data.table_file import read_table
+from semilung.data.manifest.table_file import read_table
 from semilung.evaluation import Report, write_report
 
 FORMULAS = ("=cmd|'/c calc'!A1", "+1+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1+1", "'=1")

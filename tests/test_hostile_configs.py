@@ -5,7 +5,7 @@ import yaml
 from tiny_settings import TINY
 
 from semilung.cli import main
-from semilung.composition import Composer
+from semilung.config.compose import Composer
 from semilung.types import UserError
 
 COMMANDS = {"train": [], "ablate": ["strategy=supervised"]}
@@ -193,8 +193,8 @@ def test_launcher_without_a_setting_is_answered_with_the_remedy(
 
 
 def test_launcher_settings_of_the_documentation_are_taken():
-    from semilung.ablation.launch import open_hydra, read_launcher
-    from semilung.ablation.request import read_request
+    from semilung.ablation.launchers import open_hydra, read_launcher
+    from semilung.ablation.sweep_request import read_request
 
     words = ["strategy=supervised", "hydra/launcher=parallel", "hydra.launcher.n_jobs=3"]
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")

@@ -7,8 +7,8 @@ import pytest
 from tiny_settings import TINY
 
 from semilung.cli import main
-from semilung.config import load_run_config, with_known_cache
-from semilung.data.manifest import read_manifest
+from semilung.config.schema import load_run_config, with_known_cache
+from semilung.data.manifest.cases import read_manifest
 from semilung.training import TrainConfig
 from semilung.types import UserError
 

@@ -11,17 +11,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from semilung.ablation.folder import SweepFolder
+from semilung.ablation.sweep_folder import SweepFolder
 from semilung.cli import main
-from semilung.config import data_config, load_run_config
+from semilung.config.schema import data_config, load_run_config
 from semilung.data import read_splits
 from semilung.files import MAX_YAML, read_json, read_yaml
 from semilung.nested import plain
-from semilung.report.read import read_study
+from semilung.report.read_runs import read_study
 from semilung.training import TrainConfig
 from semilung.training.audits.audit import read_audits
 from semilung.training.cost import CostMeter, read_cost
-from semilung.training.logging import MetricsLog
+from semilung.training.metric_log import MetricsLog
 from semilung.training.run import RunFolder
 from semilung.types import UserError
 

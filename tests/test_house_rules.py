@@ -9,7 +9,7 @@ import yaml
 
 from semilung.models import models
 from semilung.strategies import list_strategies
-from semilung.strategies.base import strategies
+from semilung.strategies.core.strategy import strategies
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "semilung").rglob("*.py"))

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
+from semilung.arm_names import printable
 from semilung.cli import main
 from semilung.cli.screen import Screen
 from semilung.cli.settings import parted
-from semilung.composition import Composer
-from semilung.inference.progress import ScanProgress
-from semilung.naming import printable
+from semilung.config.compose import Composer
+from semilung.inference.scan_progress import ScanProgress
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\r\u202eb"
 

@@ -9,9 +9,9 @@ import yaml
 from tiny_settings import TINY
 
 from semilung.cli import main
-from semilung.config import CommandConfig
+from semilung.config.schema import CommandConfig
+from semilung.config.settings_table import settings, settings_page
 from semilung.nested import leaves
-from semilung.settings_table import settings, settings_page
 
 PAGE = Path(__file__).parents[1] / "docs/settings.md"
 

@@ -27,7 +27,7 @@ from autoencoder import train_autoencoder
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from semilung.config import load_run_config
+from semilung.config.schema import load_run_config
 from semilung.data import PreparedCase, prepare, read_manifest, scale_hu
 from semilung.data.anatomy.classes import ANATOMY
 from semilung.data.phantom import write_phantom

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import pandas as pd
 from reversible import BACKENDS
 
-from semilung.report.style import canvas, looks, svg
+from semilung.report.plot_style import canvas, looks, svg
 from semilung.training.run import provenance
 
 HERE = Path(__file__).parent

@@ -31,8 +31,8 @@ from reversible import MIB, peak_bytes
 from torch import Tensor, nn
 
 from semilung.data import DataConfig, Volume, read_volume, resample_onto, scale_hu
-from semilung.data.lungs import BLOCK
-from semilung.data.prepare import prepared_image
+from semilung.data.cache.prepare import prepared_image
+from semilung.data.content.lungs import BLOCK
 from semilung.inference import foreground_probability, predict_probability
 from semilung.inference.windows import touching, window_starts
 from semilung.models import build_model

@@ -15,10 +15,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from semilung.composition import Composer
-from semilung.config import to_training
+from semilung.config.compose import Composer
+from semilung.config.schema import to_training
 from semilung.data.phantom import write_phantom
-from semilung.strategies.base import strategies
+from semilung.strategies.core.strategy import strategies
 from semilung.training import TrainConfig, step_seconds
 
 MIXTURES = (

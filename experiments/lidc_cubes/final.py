@@ -19,7 +19,7 @@ import pandas as pd
 from compare import judge, semilung
 
 from semilung.evaluation import compare_arms, relative_reduction
-from semilung.report.tables import Table
+from semilung.report.metric_tables import Table
 
 
 def judged(run: Path, name: str, *words: object) -> pd.DataFrame:

@@ -75,9 +75,9 @@ PACKAGES = {
         [f"tests/data/test_{name}.py" for name in DATA_TESTS],
         sample=12,
         deselect=[
-            "tests/data/test_prepare.py::"
+            "tests/data/cache/test_prepare.py::"
             "test_a_run_killed_with_its_workers_at_work_is_finished_by_the_next",
-            "tests/data/test_prepare.py::test_a_killed_run_leaves_no_half_entry",
+            "tests/data/cache/test_prepare.py::test_a_killed_run_leaves_no_half_entry",
         ],
     ),
 }

@@ -1,5 +1,5 @@
 """Ablations: every combination of the swept settings, trained, judged on the same cases, kept."""
 
-from semilung.ablation.command import FailedRunsError, ablate
+from semilung.ablation.sweep import FailedRunsError, ablate
 
 __all__ = ["FailedRunsError", "ablate"]

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
-from semilung.ablation.request import Request, shaping
-from semilung.naming import BASELINE, NO_HEALTHY, mixture_name
+from semilung.ablation.sweep_request import Request, shaping
+from semilung.arm_names import BASELINE, NO_HEALTHY, mixture_name
 from semilung.strategies import list_strategies
 from semilung.types import UserError
 
@@ -64,7 +64,7 @@ def cells_of(request: Request, *, healthy: bool) -> list[Cell]:
         UserError: A setting of a strategy that there is not.
 
     Example:
-        >>> from semilung.ablation.request import read_request
+        >>> from semilung.ablation.sweep_request import read_request
         >>> request = read_request(["strategy=mil", "strategies.mil.k=1,2", "seed=0,1"])
         >>> [cell.name.rsplit("-", 1)[0] for cell in cells_of(request, healthy=True)][:4]
         ['supervised-no_healthy-s0', 'supervised-s0', 'mil-s0-k1', 'mil-s0-k2']

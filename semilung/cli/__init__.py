@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from semilung import __version__
+from semilung.arm_names import printable
 from semilung.cli.data import add_data
+from semilung.cli.messages import fail
 from semilung.cli.parser import Parser
 from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
-from semilung.cli.say import fail
 from semilung.cli.screen import screened
 from semilung.cli.settings import parted
 from semilung.cli.train import ablate_command, stopped_by, train_command
-from semilung.machine import exhausted
-from semilung.naming import printable
+from semilung.exhaustion import exhausted
 from semilung.stopping import breaking_off, leaving_imports
 from semilung.types import UserError
 

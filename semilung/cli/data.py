@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semilung.cli.say import say
+from semilung.cli.messages import say
 from semilung.types import UserError
 
 if TYPE_CHECKING:
-    from semilung.data.check import CheckedCase
+    from semilung.data.manifest.check_manifest import CheckedCase
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def _data_phantom(arguments: argparse.Namespace) -> None:
 
 def _data_check(arguments: argparse.Namespace) -> None:
     from semilung.data import examine_manifest
-    from semilung.data.manifest_summary import manifest_summary
+    from semilung.data.manifest.manifest_summary import manifest_summary
 
     check = examine_manifest(arguments.manifest)
     for title, issues in (("error", check.errors), ("warning", check.warnings)):
@@ -79,7 +79,7 @@ def _counted(items: Sequence[object], name: str) -> str:
 
 def _strategy_lines(cases: Sequence[CheckedCase]) -> list[tuple[str, str]]:
     """Which strategies the training cases allow, and what the others lack."""
-    from semilung.data.cohort import stream_sizes
+    from semilung.data.cache.open_cohort import stream_sizes
     from semilung.strategies import build_strategy, list_strategies
 
     sizes = stream_sizes([item.case for item in cases])
@@ -95,7 +95,7 @@ def _strategy_lines(cases: Sequence[CheckedCase]) -> list[tuple[str, str]]:
 
 
 def _data_prepare(arguments: argparse.Namespace) -> None:
-    from semilung.config import data_config
+    from semilung.config.schema import data_config
     from semilung.data import prepare, read_manifest
 
     config = data_config(arguments.settings)

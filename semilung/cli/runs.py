@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from semilung.cli.say import say
+from semilung.cli.messages import say
 from semilung.types import UserError
 
 
@@ -69,7 +69,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from semilung.config import load_run_config, with_known_cache, with_settings
+    from semilung.config.schema import load_run_config, with_known_cache, with_settings
     from semilung.evaluation import print_table, summarise
     from semilung.training import judge, split_cases, unseen_cases
     from semilung.training.judge import differing, evaluation_folder, manifest_name
@@ -126,7 +126,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from semilung.config import load_run_config, with_settings
+    from semilung.config.schema import load_run_config, with_settings
     from semilung.training import load_predictor, predict_files
 
     confident = arguments.confident
@@ -179,6 +179,6 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _list_settings(*, markdown: bool) -> None:
-    from semilung.settings_table import settings_help, settings_page
+    from semilung.config.settings_table import settings_help, settings_page
 
     say(settings_page().rstrip() if markdown else settings_help(160))

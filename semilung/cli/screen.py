@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, TextIO
 
-from semilung.naming import printable
+from semilung.arm_names import printable
 
 _OF_PROGRESS = re.compile(r"(\x1b\[[0-9;]*[A-DGKm]|\x1b\[\?25[hl]|\r)")
 """Colours, and moves within the lines of a progress bar: what rich writes to a terminal."""

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semilung.cli.messages import fail, say
 from semilung.cli.parser import Parser
-from semilung.cli.say import fail, say
 
 if TYPE_CHECKING:
-    from semilung.config import CommandConfig
+    from semilung.config.schema import CommandConfig
 
 TRAIN = """\
 Train one strategy, or several at once.
@@ -54,7 +54,7 @@ interrupted; 75: told to stop by SIGTERM or SIGUSR1, to be tried again."""
 
 def train_command(words: list[str]) -> None:
     """`semilung train` with the words that follow it."""
-    from semilung.composition import Composer
+    from semilung.config.compose import Composer
     from semilung.training import HeardError, launcher_words, one_voice
 
     asked = _train_parser(_settings_help(words)).parse_intermixed_args(words)
@@ -74,7 +74,7 @@ def _settings_help(words: list[str]) -> str:
     """What `--help` says of the settings, which takes torch's import."""
     if not {"-h", "--help"} & set(words):
         return ""
-    from semilung.settings_table import settings_help
+    from semilung.config.settings_table import settings_help
 
     width = shutil.get_terminal_size().columns
     more = "Defaults and ranges: docs/settings.md, or semilung list settings --markdown"
@@ -97,7 +97,7 @@ def _train_parser(epilog: str) -> Parser:
 
 
 def _train(command: CommandConfig, settings: list[str]) -> None:
-    from semilung.config import (
+    from semilung.config.schema import (
         load_run_config,
         resumed,
         run_folder,

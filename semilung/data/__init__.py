@@ -8,21 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from semilung.data.check import check_manifest, examine_manifest
-from semilung.data.cohort import Cohort, open_cohort
-from semilung.data.config import AugmentConfig, DataConfig
-from semilung.data.intensity import scale_hu
-from semilung.data.manifest import Case, Fault, read_manifest
-from semilung.data.prepare import PreparedCase, cached, prepare
-from semilung.data.resample import resample_onto
-from semilung.data.splits import (
-    Splits,
-    apply_label_budget,
-    assign_splits,
-    keep_healthy,
-    read_splits,
-)
-from semilung.data.volume import (
+from semilung.data.cache.open_cohort import Cohort, open_cohort
+from semilung.data.cache.prepare import PreparedCase, cached, prepare
+from semilung.data.data_config import AugmentConfig, DataConfig
+from semilung.data.io.resample import resample_onto
+from semilung.data.io.volume import (
     Header,
     Volume,
     read_header,
@@ -31,16 +21,26 @@ from semilung.data.volume import (
     to_ras,
     write_volume,
 )
+from semilung.data.loading.intensity import scale_hu
+from semilung.data.manifest.cases import Case, Fault, read_manifest
+from semilung.data.manifest.check_manifest import check_manifest, examine_manifest
+from semilung.data.manifest.splits import (
+    Splits,
+    apply_label_budget,
+    assign_splits,
+    keep_healthy,
+    read_splits,
+)
 
 if TYPE_CHECKING:
-    from semilung.data.augment import Views
-    from semilung.data.loader import StepDataset, bag_label, build_loader
+    from semilung.data.loading.augment import Views
+    from semilung.data.loading.loader import StepDataset, bag_label, build_loader
 
 _NEEDS_TORCH = {
-    "StepDataset": "loader",
-    "Views": "augment",
-    "bag_label": "loader",
-    "build_loader": "loader",
+    "StepDataset": "loading.loader",
+    "Views": "loading.augment",
+    "bag_label": "loading.loader",
+    "build_loader": "loading.loader",
 }
 
 __all__ = [

@@ -1,12 +1,13 @@
 """Figures that a reviewer believes: per case, per lesion, and on healthy scans."""
 
-from semilung.evaluation.baseline import Ball, best_ball, content_blind_ball
+from semilung.evaluation.ball_baseline import Ball, best_ball, content_blind_ball
 from semilung.evaluation.calibration import Calibration, calibration
+from semilung.evaluation.case_evaluation import Report, compare, evaluate_cases
 from semilung.evaluation.comparison import compare_arms, relative_reduction
-from semilung.evaluation.config import EvaluationConfig
-from semilung.evaluation.conventions import EMPTY_POLICIES, EmptyScores, apply_empty_policy
-from semilung.evaluation.evaluate import Report, compare, evaluate_cases
-from semilung.evaluation.healthy import FalsePositives, false_positives
+from semilung.evaluation.empty_conventions import EMPTY_POLICIES, EmptyScores, apply_empty_policy
+from semilung.evaluation.false_positive_metrics import FalsePositives, false_positives
+from semilung.evaluation.intervals import Interval, bootstrap_mean, holm, wilson
+from semilung.evaluation.lesion_sizes import by_size, size_bins
 from semilung.evaluation.operating_point import choose_threshold, threshold_table
 from semilung.evaluation.overlay import overlay_planes, write_png
 from semilung.evaluation.segmentation import (
@@ -18,9 +19,8 @@ from semilung.evaluation.segmentation import (
     lesions,
     surface_dice,
 )
-from semilung.evaluation.sizes import by_size, size_bins
-from semilung.evaluation.statistics import Interval, bootstrap_mean, holm, wilson
-from semilung.evaluation.summary import print_table, summarise, write_report
+from semilung.evaluation.summary_config import EvaluationConfig
+from semilung.evaluation.summary_table import print_table, summarise, write_report
 
 __all__ = [
     "DETECTION_IOU",

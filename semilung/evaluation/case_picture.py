@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from semilung.data.intensity import scale_hu
+from semilung.data.loading.intensity import scale_hu
 from semilung.evaluation.overlay import (
     PREDICTION_RGB,
     REFERENCE_RGB,

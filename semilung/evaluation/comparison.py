@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from semilung.evaluation.arms import Arm, read_arms, resampled_means
-from semilung.evaluation.statistics import holm
-from semilung.naming import BASELINE, NO_HEALTHY
+from semilung.arm_names import BASELINE, NO_HEALTHY
+from semilung.evaluation.arm_means import Arm, read_arms, resampled_means
+from semilung.evaluation.intervals import holm
 from semilung.types import UserError
 
 _COLUMNS = [

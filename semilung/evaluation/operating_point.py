@@ -8,9 +8,9 @@ from dataclasses import replace
 import pandas as pd
 from torch import nn
 
-from semilung.data.prepare import PreparedCase
-from semilung.evaluation.evaluate import read_reference
-from semilung.evaluation.healthy import false_positives
+from semilung.data.cache.prepare import PreparedCase
+from semilung.evaluation.case_evaluation import read_reference
+from semilung.evaluation.false_positive_metrics import false_positives
 from semilung.evaluation.segmentation import dice
 from semilung.inference import InferenceConfig, cut, probability_map
 from semilung.types import IGNORE, UserError

@@ -20,7 +20,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semilung.evaluation.overlap import component_overlap
+from semilung.evaluation.component_overlap import component_overlap
 from semilung.types import IGNORE
 
 DETECTION_IOU = 0.1

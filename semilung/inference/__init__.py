@@ -1,7 +1,7 @@
 """From a trained network and a scan to a mask: sliding window, post-processing, geometry."""
 
-from semilung.inference.config import InferenceConfig
-from semilung.inference.nets import foreground_probability
+from semilung.inference.inference_config import InferenceConfig
+from semilung.inference.net_ensemble import foreground_probability
 from semilung.inference.postprocess import connected_components, to_mask
 from semilung.inference.predict import cut, predict_scan, probability_map, segment
 from semilung.inference.sliding_window import predict_probability

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from semilung.data.config import DataConfig
-from semilung.data.prepare import prepared_image
-from semilung.data.resample import resample_onto
-from semilung.data.volume import Volume, read_volume
-from semilung.inference.config import InferenceConfig
+from semilung.data.cache.prepare import prepared_image
+from semilung.data.data_config import DataConfig
+from semilung.data.io.resample import resample_onto
+from semilung.data.io.volume import Volume, read_volume
+from semilung.inference.inference_config import InferenceConfig
 from semilung.inference.postprocess import to_mask
 from semilung.inference.sliding_window import predict_probability
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from semilung.data.intensity import scale_hu
-from semilung.data.volume import Shape
-from semilung.inference.nets import WindowNets, evaluating
+from semilung.data.io.volume import Shape
+from semilung.data.loading.intensity import scale_hu
+from semilung.inference.net_ensemble import WindowNets, evaluating
 from semilung.inference.windows import (
     box,
     divide_by_weights,

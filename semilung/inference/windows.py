@@ -13,8 +13,8 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semilung.data.lungs import BLOCK
-from semilung.data.volume import Shape
+from semilung.data.content.lungs import BLOCK
+from semilung.data.io.volume import Shape
 from semilung.types import UserError
 
 MAX_WINDOWS = 2**20

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from semilung.report.differing_settings import silent_contenders, unlike_arms
+from semilung.report.formatting import counted, listed, named
 from semilung.report.study import Study
-from semilung.report.text import counted, listed, named
-from semilung.report.unlike import silent_contenders, unlike_arms
 from semilung.types import JUDGED_ROLES
 
 FEWEST_SEEDS = 3

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from semilung.report.figures import FIGURES
-from semilung.report.labels import label_ends
+from semilung.report.compared_metrics import FIGURES
+from semilung.report.formatting import listed
+from semilung.report.label_placement import label_ends
+from semilung.report.plot_style import Look, canvas, svg
 from semilung.report.plots import WIDTH, Plot, bars, set_limits, symlog
 from semilung.report.study import Group
-from semilung.report.style import Look, canvas, svg
-from semilung.report.text import listed
 
 
 def learning(group: Group, seen: dict[str, Look]) -> Plot | None:

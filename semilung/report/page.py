@@ -12,20 +12,24 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from semilung import __version__
+from semilung.arm_names import BASELINE
 from semilung.files import require_inside, write_text
-from semilung.naming import BASELINE
-from semilung.report import curves, ledger, pictures, plots, tables, words
-from semilung.report.ball import ball_dice
+from semilung.report import case_choice as pictures
+from semilung.report import curves, plots
+from semilung.report import metric_tables as tables
+from semilung.report import run_tables as ledger
+from semilung.report import sentences as words
+from semilung.report.ball_rows import ball_dice
 from semilung.report.caveats import list_caveats
-from semilung.report.elsewhere import elsewhere
-from semilung.report.figures import FIGURES, Figure, compared, known, records
+from semilung.report.comparability import require_fair
+from semilung.report.compared_metrics import FIGURES, Figure, compared, known, records
+from semilung.report.external_sets import elsewhere
+from semilung.report.formatting import named, without_folders
+from semilung.report.metric_tables import Table
+from semilung.report.plot_style import Look, looks
 from semilung.report.plots import Plot
-from semilung.report.read import read_study
-from semilung.report.refuse import require_fair
+from semilung.report.read_runs import read_study
 from semilung.report.study import Group, Study, blank
-from semilung.report.style import Look, looks
-from semilung.report.tables import Table
-from semilung.report.text import named, without_folders
 from semilung.types import UserError
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 from matplotlib.axis import Axis
 
 from semilung.evaluation import DETECTION_IOU
-from semilung.report.figures import FIGURES, Figure, long_table, records, seed_means
-from semilung.report.labels import label_dots
+from semilung.report.compared_metrics import FIGURES, Figure, long_table, records, seed_means
+from semilung.report.formatting import counted, listed, number, size
+from semilung.report.label_placement import label_dots
+from semilung.report.plot_style import INK, MUTED, Look, canvas, svg
 from semilung.report.study import Group
-from semilung.report.style import INK, MUTED, Look, canvas, svg
-from semilung.report.text import counted, listed, number, size
 
 WIDTH = 7.6
 

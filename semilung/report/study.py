@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from semilung.naming import BASELINE
-from semilung.report.text import without_folders
+from semilung.arm_names import BASELINE
+from semilung.report.formatting import without_folders
 
 
 @dataclass(frozen=True)

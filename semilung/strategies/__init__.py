@@ -1,4 +1,4 @@
-"""Training strategies: one file each, registered by name."""
+"""Training strategies: a file or a folder each, registered by name."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from semilung.strategies.base import Needs, Strategy, Term, metric, register, strategies
-from semilung.strategies.learner import Learner, Predictor, Step, heads_of
-from semilung.strategies.teacher import EMATeacher
+from semilung.strategies.core.learner import Learner, Predictor, Step, heads_of
+from semilung.strategies.core.strategy import Needs, Strategy, Term, metric, register, strategies
+from semilung.strategies.core.teacher import EMATeacher
 
-for _module in pkgutil.iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    import_module(_module.name)
 
 
 def list_strategies() -> list[str]:

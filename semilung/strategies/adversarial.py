@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from semilung.losses import hinge_discriminator_loss, hinge_generator_loss, probabilities
-from semilung.strategies.base import Needs, Strategy, Term, metric, register
-from semilung.strategies.learner import Step
-from semilung.strategies.ramps import Ramp
+from semilung.strategies.core.learner import Step
+from semilung.strategies.core.ramps import Ramp
+from semilung.strategies.core.strategy import Needs, Strategy, Term, metric, register
 from semilung.types import IGNORE, UserError
 
 Real = Literal["prediction", "mask"]

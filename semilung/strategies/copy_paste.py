@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from semilung.losses import confident_mask, dice_ce_loss, hard_labels, probabilities
-from semilung.strategies.base import Needs, Strategy, Term, register
-from semilung.strategies.learner import Step
-from semilung.strategies.ramps import Ramp
+from semilung.strategies.core.learner import Step
+from semilung.strategies.core.ramps import Ramp
+from semilung.strategies.core.strategy import Needs, Strategy, Term, register
 from semilung.types import IGNORE
 
 

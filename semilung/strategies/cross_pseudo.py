@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from semilung.losses import cross_pseudo_loss
-from semilung.strategies.base import Needs, Strategy, Term, register
-from semilung.strategies.learner import Step
-from semilung.strategies.ramps import Ramp
+from semilung.strategies.core.learner import Step
+from semilung.strategies.core.ramps import Ramp
+from semilung.strategies.core.strategy import Needs, Strategy, Term, register
 from semilung.strategies.supervised import Supervised
 
 

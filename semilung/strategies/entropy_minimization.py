@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from semilung.losses import entropy_loss, probabilities
-from semilung.strategies.base import Needs, Strategy, Term, register
-from semilung.strategies.learner import Step
-from semilung.strategies.ramps import Ramp
+from semilung.strategies.core.learner import Step
+from semilung.strategies.core.ramps import Ramp
+from semilung.strategies.core.strategy import Needs, Strategy, Term, register
 
 
 @register("entropy_minimization")

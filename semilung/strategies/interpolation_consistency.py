@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from semilung.losses import consistency_loss, probabilities
-from semilung.strategies.base import Needs, Strategy, Term, register
-from semilung.strategies.learner import Step
-from semilung.strategies.ramps import Ramp
+from semilung.strategies.core.learner import Step
+from semilung.strategies.core.ramps import Ramp
+from semilung.strategies.core.strategy import Needs, Strategy, Term, register
 
 
 @register("interpolation_consistency")

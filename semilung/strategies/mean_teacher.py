@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from semilung.losses import consistency_loss, probabilities, voxel_entropy
-from semilung.strategies.base import Needs, Strategy, Term, register
-from semilung.strategies.learner import Step
-from semilung.strategies.ramps import Ramp, sigmoid_rampup
+from semilung.strategies.core.learner import Step
+from semilung.strategies.core.ramps import Ramp, sigmoid_rampup
+from semilung.strategies.core.strategy import Needs, Strategy, Term, register
 
 
 @register("mean_teacher")

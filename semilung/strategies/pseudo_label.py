@@ -16,9 +16,9 @@ from semilung.losses import (
     probabilities,
     pseudo_label_loss,
 )
-from semilung.strategies.base import Needs, Strategy, Term, metric, register
-from semilung.strategies.learner import Step
-from semilung.strategies.ramps import Ramp
+from semilung.strategies.core.learner import Step
+from semilung.strategies.core.ramps import Ramp
+from semilung.strategies.core.strategy import Needs, Strategy, Term, metric, register
 from semilung.types import IGNORE
 
 Labeller = Literal["student", "teacher"]

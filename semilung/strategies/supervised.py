@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from semilung.losses import dice_ce_loss, healthy_loss
-from semilung.strategies.base import Needs, Strategy, Term, register
-from semilung.strategies.learner import Step
-from semilung.strategies.ramps import Ramp
+from semilung.strategies.core.learner import Step
+from semilung.strategies.core.ramps import Ramp
+from semilung.strategies.core.strategy import Needs, Strategy, Term, register
 
 
 @register("supervised")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semilung.strategies import Learner, Strategy, Term, build_strategy
-from semilung.strategies.base import VIEWS
+from semilung.strategies.core.strategy import VIEWS
 from semilung.testing.problem import DECAY, SIZE, Factory, Kind, named, tiny_batch, tiny_learner
 from semilung.types import Batch
 

@@ -2,11 +2,11 @@
 
 from semilung.training.apply import alike, predict_files, split_cases, unseen_cases
 from semilung.training.build import build_learner, load_predictor
-from semilung.training.config import OptimConfig, TrainConfig, TrainerConfig
 from semilung.training.judge import judge
-from semilung.training.launch import launcher_words, one_voice
 from semilung.training.loop import Outcome, step_seconds, train
-from semilung.training.team import HeardError
+from semilung.training.processes import launcher_words, one_voice
+from semilung.training.ranks import HeardError
+from semilung.training.training_config import OptimConfig, TrainConfig, TrainerConfig
 
 __all__ = [
     "HeardError",

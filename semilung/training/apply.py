@@ -10,12 +10,11 @@ from pathlib import Path
 from torch import nn
 
 from semilung.data import Case, Volume, read_manifest, write_volume
-from semilung.data.config import PREPARING
+from semilung.data.data_config import PREPARING
 from semilung.files import DiskFullError
 from semilung.inference import predict_scan
-from semilung.inference.progress import ScanProgress
-from semilung.training.config import TrainConfig
-from semilung.training.machine import told_of_memory
+from semilung.inference.scan_progress import ScanProgress
+from semilung.training.error_messages import told_of_memory
 from semilung.training.outputs import output, output_names
 from semilung.training.pseudo_labels import (
     PSEUDO,
@@ -24,6 +23,7 @@ from semilung.training.pseudo_labels import (
     write_manifest,
 )
 from semilung.training.run import RunFolder
+from semilung.training.training_config import TrainConfig
 from semilung.types import JUDGED_ROLES, UserError
 
 

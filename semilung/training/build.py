@@ -15,7 +15,7 @@ from semilung.bounds import require_bound
 from semilung.models import Segmenter, build_model
 from semilung.strategies import Learner, Predictor, build_strategy, heads_of
 from semilung.training.checkpoint import load_checkpoint
-from semilung.training.config import TrainConfig
+from semilung.training.training_config import TrainConfig
 from semilung.types import UserError
 
 

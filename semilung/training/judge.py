@@ -26,8 +26,8 @@ from semilung.inference import InferenceConfig
 from semilung.training.apply import alike, split_cases
 from semilung.training.audits import audit_evaluation
 from semilung.training.build import load_predictor
-from semilung.training.config import TrainConfig
-from semilung.training.machine import told_of_memory
+from semilung.training.error_messages import told_of_memory
+from semilung.training.training_config import TrainConfig
 from semilung.types import UserError
 
 

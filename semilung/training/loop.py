@@ -39,16 +39,16 @@ from semilung.data import build_loader
 from semilung.strategies import Term
 from semilung.training.audits import audit_end, audit_start, gradients, is_moment
 from semilung.training.checkpoint import save_checkpoint
-from semilung.training.config import TrainConfig
 from semilung.training.cost import CostMeter
+from semilung.training.error_messages import told_of_memory, told_of_workers
 from semilung.training.interrupt import Interrupt
-from semilung.training.launch import in_processes
-from semilung.training.logging import MetricsLog
-from semilung.training.machine import told_of_memory, told_of_workers
+from semilung.training.metric_log import MetricsLog
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
-from semilung.training.progress import TrainingProgress
+from semilung.training.processes import in_processes
 from semilung.training.run import RunFolder
 from semilung.training.setup import Training, set_up
+from semilung.training.training_config import TrainConfig
+from semilung.training.training_progress import TrainingProgress
 from semilung.training.validate import SCORE, validate
 from semilung.types import Batch, UserError
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from semilung.data.volume import stem_of
+from semilung.data.io.volume import stem_of
 from semilung.types import UserError
 
 

@@ -16,18 +16,18 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from semilung.data import Cohort, PreparedCase, open_cohort
-from semilung.data.taught import require_bag_labels
+from semilung.data.cache.label_checks import require_bag_labels
 from semilung.strategies import Learner
 from semilung.training.build import build_learner
 from semilung.training.checkpoint import load_checkpoint
-from semilung.training.config import TrainConfig, TrainerConfig
-from semilung.training.launch import launched
 from semilung.training.lock import hold
-from semilung.training.logging import Means
+from semilung.training.metric_log import Means
 from semilung.training.optim import build_optimizer
+from semilung.training.processes import launched
+from semilung.training.ranks import Team
 from semilung.training.run import RunFolder
-from semilung.training.team import Team
-from semilung.training.trial import try_sizes
+from semilung.training.training_config import TrainConfig, TrainerConfig
+from semilung.training.trial_pass import try_sizes
 from semilung.types import UserError
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from semilung.ablation.cells import arm_name, cells_of
-from semilung.ablation.request import read_request
+from semilung.ablation.sweep_request import read_request
 from semilung.types import UserError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from small_cohort import LPS, SHAPE, write_table
 
-from semilung.data.config import DataConfig
-from semilung.data.volume import write_volume
+from semilung.data.data_config import DataConfig
+from semilung.data.io.volume import write_volume
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from made_sweep import cases, write_run
 
 from semilung.evaluation import content_blind_ball
-from semilung.report.ball import ball_dice
-from semilung.report.figures import FIGURES
-from semilung.report.labels import place_labels, spread
-from semilung.report.read import read_study
-from semilung.report.style import looks
-from semilung.report.text import without_folders
-from semilung.report.words import headline, lead
+from semilung.report.ball_rows import ball_dice
+from semilung.report.compared_metrics import FIGURES
+from semilung.report.formatting import without_folders
+from semilung.report.label_placement import place_labels, spread
+from semilung.report.plot_style import looks
+from semilung.report.read_runs import read_study
+from semilung.report.sentences import headline, lead
 from semilung.types import UserError
 
 DICE = FIGURES["dice"]

@@ -6,8 +6,8 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from semilung.strategies import Learner, build_strategy
-from semilung.strategies.anomaly import Anomaly
-from semilung.strategies.anomaly_patches import foreign, interpolated, poisson, random_shape
+from semilung.strategies.anomaly.foreign_patch_head import Anomaly
+from semilung.strategies.anomaly.foreign_patches import foreign, interpolated, poisson, random_shape
 from semilung.testing import check_strategy, tiny_batch, tiny_student
 from semilung.types import UserError
 

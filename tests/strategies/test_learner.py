@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from semilung.strategies import Learner, build_strategy, list_strategies
+from semilung.strategies.core.ramps import sigmoid_rampup
 from semilung.strategies.mean_teacher import MeanTeacher
-from semilung.strategies.ramps import sigmoid_rampup
 from semilung.strategies.supervised import Supervised
 from semilung.testing import tiny_batch, tiny_student
 from semilung.types import UserError

@@ -9,9 +9,9 @@ import torch
 
 from semilung.data import Case
 from semilung.strategies import Learner
-from semilung.strategies.bag_cohorts import require_both_labels, warn_of_predictive_cohorts
-from semilung.strategies.instances import describe_bags, top_voxels
-from semilung.strategies.mil import MIL
+from semilung.strategies.mil.bag_cohorts import require_both_labels, warn_of_predictive_cohorts
+from semilung.strategies.mil.instances import describe_bags, top_voxels
+from semilung.strategies.mil.multiple_instance import MIL
 from semilung.testing import check_strategy, tiny_batch, tiny_learner, tiny_student
 from semilung.testing.problem import TinyCase
 from semilung.types import UserError

@@ -5,7 +5,8 @@ import torch
 from scipy import ndimage
 
 from semilung.strategies import Learner, build_strategy
-from semilung.strategies.insertion_host import (
+from semilung.strategies.core.learner import Step
+from semilung.strategies.nodule_insertion.host_crops import (
     Insert,
     Noise,
     blended,
@@ -13,10 +14,9 @@ from semilung.strategies.insertion_host import (
     measure_noise,
     study,
 )
-from semilung.strategies.insertion_real import cut_out, fitted
-from semilung.strategies.insertion_synthetic import draw_diameter_mm, draw_ellipsoid
-from semilung.strategies.learner import Step
-from semilung.strategies.nodule_insertion import NoduleInsertion
+from semilung.strategies.nodule_insertion.insertion import NoduleInsertion
+from semilung.strategies.nodule_insertion.real_nodules import cut_out, fitted
+from semilung.strategies.nodule_insertion.synthetic_nodules import draw_diameter_mm, draw_ellipsoid
 from semilung.testing import tiny_student
 from semilung.types import UserError
 

@@ -11,10 +11,15 @@ from torch.profiler import ProfilerActivity, profile
 from semilung.data import Case
 from semilung.losses import count_adjacency, non_adjacency_loss, soft_adjacency
 from semilung.strategies import Learner
-from semilung.strategies.anatomy_prior import allowed_pairs, contacts, forbid, read_contacts
-from semilung.strategies.composition import compose_known, compose_predicted, named_labels
-from semilung.strategies.lambda_control import LambdaControl
-from semilung.strategies.non_adjacency import NonAdjacency
+from semilung.strategies.core.joint_classes import compose_known, compose_predicted, named_labels
+from semilung.strategies.non_adjacency.anatomy_prior import (
+    allowed_pairs,
+    contacts,
+    forbid,
+    read_contacts,
+)
+from semilung.strategies.non_adjacency.constraint import NonAdjacency
+from semilung.strategies.non_adjacency.weight_controller import LambdaControl
 from semilung.testing import check_strategy, tiny_batch, tiny_learner
 from semilung.types import UserError
 

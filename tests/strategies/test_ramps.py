@@ -5,7 +5,7 @@ import math
 import pytest
 
 from semilung.strategies import build_strategy
-from semilung.strategies.ramps import Ramp
+from semilung.strategies.core.ramps import Ramp
 from semilung.testing import tiny_batch, tiny_learner
 from semilung.types import UserError
 

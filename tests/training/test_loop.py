@@ -14,14 +14,14 @@ from lightning_fabric.plugins.precision.amp import MixedPrecision
 from same_bits import same
 
 from semilung.data import open_cohort
-from semilung.data.loader import StepDataset
-from semilung.data.store import open_entry
+from semilung.data.cache.store import open_entry
+from semilung.data.loading.loader import StepDataset
 from semilung.strategies import Learner
 from semilung.training import build_learner, loop, step_seconds, train
 from semilung.training.checkpoint import load_checkpoint
 from semilung.training.cost import read_cost
+from semilung.training.error_messages import told_of_memory
 from semilung.training.interrupt import Interrupt
-from semilung.training.machine import told_of_memory
 from semilung.training.optim import unscale
 from semilung.types import UserError
 

@@ -12,8 +12,8 @@ from tiny_settings import TINY
 from torch import nn
 
 from semilung.cli import main
-from semilung.composition import model_words
-from semilung.data.volume import read_volume, write_volume
+from semilung.config.compose import model_words
+from semilung.data.io.volume import read_volume, write_volume
 from semilung.inference import predict_probability
 from semilung.models import models
 from semilung.training import train

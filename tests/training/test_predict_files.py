@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from semilung.cli import main
-from semilung.data.volume import read_volume
+from semilung.data.io.volume import read_volume
 from semilung.files import DiskFullError
-from semilung.inference import progress
+from semilung.inference import scan_progress as progress
 from semilung.training import apply, predict_files
 from semilung.training.outputs import output_names
 from semilung.types import UserError
@@ -132,7 +132,7 @@ def test_memory_that_ends_in_a_command_is_one_sentence(tmp_path, monkeypatch, ca
     def end(*_, **__):
         raise MemoryError("Unable to allocate 9 GiB")
 
-    monkeypatch.setattr("semilung.config.load_run_config", end)
+    monkeypatch.setattr("semilung.config.schema.load_run_config", end)
     monkeypatch.setattr("semilung.report.write_html", end)
     with pytest.raises(SystemExit) as stop:
         main([command, str(tmp_path)])

@@ -15,7 +15,7 @@ from team_work import (
 from semilung.strategies import list_strategies
 from semilung.training import train
 from semilung.training.checkpoint import load_checkpoint
-from semilung.training.launch import in_processes
+from semilung.training.processes import in_processes
 from semilung.types import UserError
 
 QUIET = {"mean_teacher": {"noise": 0.0}, "copy_paste": {"box": 0.999}}

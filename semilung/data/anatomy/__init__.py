@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 from semilung.data.anatomy.classes import ANATOMY
 
 if TYPE_CHECKING:
-    from semilung.data.anatomy.cohort import AnatomyOutcome, add_anatomy
-    from semilung.data.anatomy.label import label_anatomy
+    from semilung.data.anatomy.anatomy_labels import label_anatomy
+    from semilung.data.anatomy.anatomy_manifest import AnatomyOutcome, add_anatomy
 
 __all__ = ["ANATOMY", "AnatomyOutcome", "add_anatomy", "label_anatomy"]
 
 # Resolved when asked for: the phantom needs the table of classes alone.
-_HOMES = {"AnatomyOutcome": "cohort", "add_anatomy": "cohort", "label_anatomy": "label"}
+_HOMES = {
+    "AnatomyOutcome": "anatomy_manifest",
+    "add_anatomy": "anatomy_manifest",
+    "label_anatomy": "anatomy_labels",
+}
 
 
 def __getattr__(name: str) -> Any:

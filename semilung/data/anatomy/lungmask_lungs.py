@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.resample import resample_onto
-from semilung.data.volume import Volume, to_ras
+from semilung.data.io.resample import resample_onto
+from semilung.data.io.volume import Volume, to_ras
 from semilung.types import UserError
 
 

@@ -5,9 +5,9 @@ nothing about real scans.
 """
 
 from semilung.data.anatomy.classes import ANATOMY
-from semilung.data.phantom.cohort import write_phantom
-from semilung.data.phantom.composition import DRAWING
+from semilung.data.phantom.cohort_plan import DRAWING
 from semilung.data.phantom.nodules import Nodule, sample_diameters_mm
+from semilung.data.phantom.phantom_cohort import write_phantom
 from semilung.data.phantom.scan import Scan, draw_scan
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from semilung.data.phantom.geometry import Floats, Grid, Labels, Point, occupancy
+from semilung.data.phantom.canvas import Floats, Grid, Labels, Point, occupancy
 from semilung.data.phantom.shapes import Shape, shape_occupancy
 
 Texture: TypeAlias = Literal["solid", "part_solid", "ground_glass"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semilung.data.phantom.geometry import Floats, Grid, smooth_max, surface_distance
+from semilung.data.phantom.canvas import Floats, Grid, smooth_max, surface_distance
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semilung.data.anatomy.classes import ANATOMY
-from semilung.data.phantom.anatomy import Chest
-from semilung.data.phantom.geometry import Floats, Grid, Point
+from semilung.data.phantom.canvas import Floats, Grid, Point
 from semilung.data.phantom.nodules import SMALLEST_VOXELS, Finding, Nodule, Site
+from semilung.data.phantom.torso import Chest
 
 
 @dataclass(frozen=True)

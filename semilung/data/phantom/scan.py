@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.phantom.anatomy import build_chest
-from semilung.data.phantom.geometry import Grid, Labels
+from semilung.data.phantom.canvas import Grid, Labels
+from semilung.data.phantom.great_vessels import paint_trees
 from semilung.data.phantom.nodules import SMALLEST_VOXELS, Nodule, draw_findings, paint_nodules
 from semilung.data.phantom.placement import place_nodules
 from semilung.data.phantom.texture import Kernel, Scanner
-from semilung.data.phantom.vessels import paint_trees
+from semilung.data.phantom.torso import build_chest
 
 SHARP_KERNELS = {"hospital": 0.6, "screening": 0.4}
 """How often a cohort's scanner uses the sharp kernel: cohorts differ, and overlap."""

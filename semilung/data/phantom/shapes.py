@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from semilung.data.phantom.geometry import Floats, Grid, Point
+from semilung.data.phantom.canvas import Floats, Grid, Point
 
 SUBSAMPLES = 3
 """Points an axis by which the share of a voxel inside a shape is counted."""

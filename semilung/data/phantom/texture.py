@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy import ndimage
 
-from semilung.data.phantom.geometry import Floats
+from semilung.data.phantom.canvas import Floats
 
 Kernel: TypeAlias = Literal["smooth", "sharp"]
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.phantom.geometry import Floats, Grid, Point
+from semilung.data.phantom.canvas import Floats, Grid, Point
 
 REACH = 0.47
 """A branch covers this share of the way to the centroid of its cloud."""

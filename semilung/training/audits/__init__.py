@@ -9,8 +9,8 @@ An audit changes nothing of what it looks at, and stops nothing.
 
 from semilung.training.audits.audit import Audit, keep_audits, read_audits, warn_of
 from semilung.training.audits.cohort_confound import audit_cohort_confound
-from semilung.training.audits.pseudo_labels import audit_pseudo_labels
-from semilung.training.audits.runs import audit_end, audit_evaluation, audit_start, gradients
+from semilung.training.audits.pseudo_label_quality import audit_pseudo_labels
+from semilung.training.audits.run_audits import audit_end, audit_evaluation, audit_start, gradients
 from semilung.training.audits.split_leakage import audit_split_leakage
 from semilung.training.audits.term_effect import audit_term_effect, is_moment, measure_gradients
 

@@ -1,0 +1,78 @@
+"""What a user needs of the messages of Hydra and OmegaConf."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import yaml
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from semilung.config.schema import CommandConfig
+from semilung.nested import leaves
+from semilung.suggestions import suggestion, unknown_setting
+from semilung.types import UserError
+
+_NO_KEY = re.compile(r"Key '[^']*' (?:not in '|is not in struct).*?full_key: (\S+)", re.DOTALL)
+_NO_GROUP = re.compile(r"Could not find '([^']+)/([^'/]+)'.*?Available options in", re.DOTALL)
+_HYDRA = re.compile(r"(?<![/\w])hydra\b(?!\.cc)")
+
+
+@contextmanager
+def hydra_errors() -> Iterator[None]:
+    """Raise what Hydra finds in configs and overrides as errors that a user can fix.
+
+    Hydra has no error of its own for much of what files may hold, so Python's are among them.
+
+    Raises:
+        UserError: In place of any of them.
+    """
+    try:
+        yield
+    except (
+        *(HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, AssertionError),
+        *(AttributeError, KeyError, RecursionError, TypeError, ValueError),
+    ) as error:
+        raise UserError(explained(error)) from error
+
+
+def explained(error: BaseException) -> str:
+    """A message of Hydra or OmegaConf, shortened, with the names that may have been meant."""
+    text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
+    text = text.partition("Config search path:")[0]
+    where = "".join(f"{name}: " for name in re.findall(r"^In '([^']+)': ", text)[:1])
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override!r} cannot be read as key=value: {text.splitlines()[0]}\n"
+            f"A value with blanks or any of = , ' \" # $ ( ) [ ] needs quotes of its own inside "
+            f"those of the shell: \"data.manifest='site=A/my manifest.csv'\""
+        )
+    missing = _NO_KEY.search(text)
+    if missing and not _HYDRA.match(missing[1]):
+        return f"{where}{unknown_setting(missing[1], leaves(asdict(CommandConfig())))}"
+    if _HYDRA.search(text):
+        return hydra_refusal(f"{where}it sets {missing[1]}" if missing else _short(text))
+    if group := _NO_GROUP.search(text):
+        options = [line.strip() for line in text[group.end() :].splitlines()[1:]]
+        there = ", ".join(filter(None, options))
+        hint = suggestion(group[2], options)
+        return f"there is no {group[1]} {group[2]!r}{hint}\nThere are: {there}"
+    return f"{_short(text)}\n`semilung train --help` lists the settings"
+
+
+def hydra_refusal(what: str) -> str:
+    """Why a setting of Hydra itself is refused."""
+    return (
+        f"{what}: settings of Hydra itself are refused in files and on the command line, since "
+        f"they can run code and move outputs; remove it (`semilung ablate --help` has the "
+        f"launchers)"
+    )
+
+
+def _short(text: str) -> str:
+    text = text.replace("add --multirun to your command line", "use `semilung ablate`")
+    lines = [line.strip() for line in text.splitlines() if not line.startswith((" ", "To append"))]
+    return "\n  ".join(dict.fromkeys(filter(None, lines)))

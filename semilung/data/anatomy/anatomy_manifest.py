@@ -1,0 +1,141 @@
+"""Anatomy for every case of a manifest that names none: volumes, and a manifest that names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semilung.csv_tables import write_csv
+from semilung.data.anatomy.anatomy_labels import label_anatomy
+from semilung.data.anatomy.lungmask_lungs import lungmask_lungs
+from semilung.data.case_pool import run_jobs
+from semilung.data.content.hounsfield import require_hu
+from semilung.data.io.volume import (
+    Volume,
+    files_of,
+    read_header,
+    read_volume,
+    same_grid,
+    write_volume,
+)
+from semilung.data.manifest.cases import Case, read_manifest
+from semilung.data.manifest.table_file import read_table
+from semilung.types import UserError
+
+LungMethod: TypeAlias = Literal["classical", "lungmask"]
+LungFinder: TypeAlias = Callable[[Volume], NDArray[np.bool_]]
+
+
+class AnatomyOutcome(NamedTuple):
+    """What was written, and a message for each case that failed."""
+
+    manifest: Path
+    written: int
+    failures: list[str]
+
+
+def add_anatomy(
+    manifest: Path,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    lungs: LungMethod = "classical",
+    progress: bool = True,
+    processes: int | None = None,
+) -> AnatomyOutcome:
+    """Find the anatomy of every case, and write `<name>_anatomy.csv` beside the manifest.
+
+    The new manifest has the same rows in the same order and all their columns; `anatomy` holds
+    paths relative to it. Cases that name an anatomy keep it. A file that is there already, on its
+    image's grid and not older, is not made again, so an interrupted run goes on where it was.
+
+    Args:
+        manifest: Of the cases; masks in it are not read.
+        out: Folder for `<case>.nii.gz`; None is `anatomy` beside the manifest.
+        overwrite: Make all anatomy anew, also of cases that name one (whose file is left alone).
+        lungs: `classical`, or `lungmask` for the network of that package, which it downloads.
+        progress: Show a bar on standard error.
+        processes: How many cases at a time; None is one a core, at most 8. 0 uses this process.
+
+    Raises:
+        UserError: The manifest is wrong, `lungmask` is not installed, or a file to write is one
+            that the manifest itself names.
+    """
+    cases, table = read_manifest(manifest), read_table(manifest)
+    folder = manifest.parent / "anatomy" if out is None else out
+    finder = lungmask_lungs() if lungs == "lungmask" else None
+    targets = {
+        case.case: folder / f"{case.case}.nii.gz"
+        for case in cases
+        if overwrite or case.anatomy is None
+    }
+    _refuse_named(cases, targets)
+    jobs = [
+        (case.case, (case.image, targets[case.case]))
+        for case in cases
+        if case.case in targets and (overwrite or not _done(case.image, targets[case.case]))
+    ]
+    failed = run_jobs(
+        partial(_write, lungs=finder),
+        jobs,
+        title="Finding anatomy",
+        progress=progress,
+        processes=processes if finder is None else 0,  # a network is not handed to processes
+    )
+    named = table["anatomy"].tolist() if "anatomy" in table else [""] * len(cases)
+    table["anatomy"] = [
+        _relative(targets[case.case], manifest.parent)
+        if case.case in targets and case.case not in failed
+        else old
+        for case, old in zip(cases, named, strict=True)
+    ]
+    written = manifest.with_name(f"{manifest.stem}_anatomy.csv")
+    write_csv(written, table)
+    return AnatomyOutcome(
+        written,
+        len(jobs) - len(failed),
+        sorted(f"{name}: {reason}" for name, reason in failed.items()),
+    )
+
+
+def _refuse_named(cases: Sequence[Case], targets: dict[str, Path]) -> None:
+    """A user's own volume is never written over."""
+    sources = {
+        path.resolve() for c in cases for path in (c.image, c.mask, c.anatomy) if path is not None
+    }
+    for case, target in targets.items():
+        if target.resolve() in sources:
+            raise UserError(
+                f"{target}, where the anatomy of case {case!r} would go, is named in the manifest; "
+                "name another folder by --out"
+            )
+
+
+def _done(image: Path, target: Path) -> bool:
+    """Whether the target is there, on the image's grid and not older than it."""
+    try:
+        made_at = target.stat().st_mtime_ns
+        if any(made_at < file.stat().st_mtime_ns for file in files_of(image)):
+            return False
+        return same_grid(read_header(target), read_header(image))
+    except (OSError, UserError):
+        return False
+
+
+def _write(files: tuple[Path, Path], *, lungs: LungFinder | None) -> None:
+    image, target = files
+    volume = read_volume(image)
+    require_hu(volume.data, name=str(image))
+    known = None if lungs is None else lungs(volume)
+    write_volume(target, label_anatomy(volume, lungs=known), volume.affine, like=image)
+
+
+def _relative(path: Path, root: Path) -> str:
+    """`path` as the manifest in `root` names it."""
+    return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()

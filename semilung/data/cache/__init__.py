@@ -1,0 +1,1 @@
+"""The prepared cache: volumes oriented, resampled, clipped and cropped once, then kept."""

@@ -1,0 +1,105 @@
+"""A manifest, split, budgeted and prepared: what training, evaluation and reports start from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from semilung.data.cache.prepare import PreparedCase, prepare
+from semilung.data.data_config import DataConfig
+from semilung.data.manifest.cases import Case, no_collection, read_manifest
+from semilung.data.manifest.splits import apply_label_budget, assign_splits, keep_healthy
+from semilung.types import JUDGED_ROLES, ROLES, Split, UserError
+
+UNLABELLED_ROLES = ("unlabelled", "weak")
+"""What the unlabelled stream draws from: a weak scan's label says nothing of its voxels."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The cases of a run. A split is prepared when it is first asked for, so test stays closed.
+
+    Attributes:
+        cases: All of them, with splits, after the label budget.
+        config: How they are prepared.
+    """
+
+    cases: list[Case]
+    config: DataConfig
+
+    def train(self, stream: str) -> list[PreparedCase]:
+        """The training cases of a stream.
+
+        Raises:
+            UserError: There are none; the message says what there is.
+        """
+        roles = UNLABELLED_ROLES if stream == "unlabelled" else (stream,)
+        found = [c for c in self.cases if c.split == "train" and c.role in roles]
+        if not found:
+            counts = ", ".join(f"{self._train_roles[role]} {role}" for role in ROLES)
+            remedy = "add such rows to the manifest, change data.labelled and data.rest, or"
+            msg = f"the {stream} stream is empty: the training cases are {counts}; {remedy}"
+            raise UserError(f"{msg} set data.batch.{stream}=0")
+        return prepare(found, self.config)
+
+    @property
+    def available(self) -> dict[str, int]:
+        """Training cases of each stream whose share of a step is not switched off."""
+        sizes = stream_sizes(self.cases)
+        return {stream: n for stream, n in sizes.items() if n and self.config.batch.get(stream)}
+
+    @cached_property
+    def val(self) -> list[PreparedCase]:
+        """The validation cases that can be judged on: labelled and healthy ones; may be empty."""
+        return prepare(self.judged("val"), self.config)
+
+    @cached_property
+    def test(self) -> list[PreparedCase]:
+        """The test cases that can be judged on; may be empty."""
+        return prepare(self.judged("test"), self.config)
+
+    def judged(self, split: Split) -> list[Case]:
+        """The cases of a split that can be judged on, not prepared."""
+        return [c for c in self.cases if c.split == split and c.role in JUDGED_ROLES]
+
+    @property
+    def splits(self) -> dict[str, dict[str, str]]:
+        """Case to its `split` and its `role` after the budget, to be saved with the run."""
+        return {c.case: {"split": str(c.split), "role": c.role} for c in self.cases}
+
+    @property
+    def _train_roles(self) -> Counter[str]:
+        return Counter(case.role for case in self.cases if case.split == "train")
+
+
+def stream_sizes(cases: Sequence[Case]) -> dict[str, int]:
+    """Training cases of each stream, whatever its share of a step."""
+    sizes: dict[str, int] = Counter(case.role for case in cases if case.split == "train")
+    return {**sizes, "unlabelled": sum(sizes.get(role, 0) for role in UNLABELLED_ROLES)}
+
+
+def open_cohort(config: DataConfig, *, seed: int) -> Cohort:
+    """Read the manifest, assign splits, and apply the budgets.
+
+    Args:
+        config: Manifest, splits and budget.
+        seed: Of the budget, and of the splits where `config.split_seed` is None.
+
+    Raises:
+        UserError: No manifest is named, or it, the splits or the budget are at fault.
+    """
+    if config.manifest is None:
+        raise UserError("no manifest is named; set data.manifest=PATH/manifest.csv")
+    with no_collection():
+        cases = assign_splits(
+            read_manifest(config.manifest),
+            seed=seed if config.split_seed is None else config.split_seed,
+            val_fraction=config.val_fraction,
+            test_fraction=config.test_fraction,
+            folds=config.folds,
+            fold=config.fold,
+        )
+        budgeted = apply_label_budget(cases, labelled=config.labelled, rest=config.rest, seed=seed)
+        return Cohort(keep_healthy(budgeted, config.healthy, seed=seed), config)

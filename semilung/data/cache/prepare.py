@@ -1,0 +1,346 @@
+"""The prepared cache: every volume oriented, resampled, clipped and cropped once, then kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from semilung.data.cache.prepared_grid import (
+    at_spacing,
+    boxed,
+    classes_onto,
+    image_onto,
+    instances_onto,
+    straightened,
+)
+from semilung.data.cache.store import filling, open_entry, read_crop, write_entry
+from semilung.data.case_pool import run_jobs
+from semilung.data.content.hounsfield import require_hu
+from semilung.data.content.lungs import BLOCK, NO_LUNGS, find_lungs, lung_blocks, lung_box
+from semilung.data.content.voxel_checks import label_issue, whole_labels
+from semilung.data.data_config import DataConfig
+from semilung.data.io.volume import (
+    Affine,
+    Header,
+    Shape,
+    Volume,
+    files_of,
+    labels_fit,
+    read_volume,
+    to_ras,
+)
+from semilung.data.manifest.cases import Case
+from semilung.types import IGNORE, UserError
+
+VERSION = 5
+"""Part of every key: raised when the same parameters come to mean another entry."""
+
+FOREGROUND_VOXELS = 256
+"""Locations kept of each nodule for sampling; a cap, so that large nodules do not crowd out."""
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case and its files in the cache. Pickles as paths; files are opened once a process.
+
+    Attributes:
+        case: The manifest's row.
+        files: Field (`image`, and where there are such `mask` and `anatomy`) to cache file.
+    """
+
+    case: Case
+    files: dict[str, Path]
+
+    @property
+    def shape(self) -> Shape:
+        """Size in voxels."""
+        return open_entry(self.files["image"]).shape
+
+    @property
+    def affine(self) -> Affine:
+        """`(4, 4)`, from prepared voxel indices to RAS+ mm."""
+        return np.array(open_entry(self.files["image"]).meta["affine"])
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel edge lengths."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return (float(x), float(y), float(z))
+
+    @property
+    def source(self) -> Header:
+        """The scan's own grid, onto which results are resampled back."""
+        return _source(open_entry(self.files["image"]).meta)
+
+    @property
+    def foreground(self) -> NDArray[np.int16]:
+        """`(M, 3)` voxel indices of nodules, at most 256 of each; empty without a mask."""
+        if "mask" not in self.files:
+            return np.empty((0, 3), np.int16)
+        packed = open_entry(self.files["mask"]).meta["foreground"]
+        return np.frombuffer(packed, np.int16).reshape(-1, 3)
+
+    @property
+    def diameters_mm(self) -> NDArray[np.float32]:
+        """`(M,)` for each voxel of `foreground` its nodule's, as of a ball of equal volume."""
+        if "mask" not in self.files:
+            return np.empty(0, np.float32)
+        return np.frombuffer(open_entry(self.files["mask"]).meta["diameters_mm"], np.float32)
+
+    @property
+    def checksums(self) -> bytes:
+        """CRC-32 of each stored chunk of the image; equal where volumes are, cheap to compare."""
+        return open_entry(self.files["image"]).checksums.tobytes()
+
+    @property
+    def lungs(self) -> NDArray[np.bool_] | None:
+        """Which blocks hold lung (`lung_blocks`); None where lungs were not looked for or found."""
+        packed = open_entry(self.files["image"]).meta["lungs"]
+        if packed is None:
+            return None
+        shape = [-(-n // BLOCK) for n in self.shape]
+        bits = np.frombuffer(packed, np.uint8)
+        return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
+
+    def crop(self, field: str, start: Shape, size: Shape) -> NDArray[Any]:
+        """The box of `size` voxels at `start`, which may reach beyond the volume on any side.
+
+        There the volume goes on mirrored, images (int16 HU) and labels (uint8) alike. Air instead
+        would show the net where a volume ends, and so where the nodule of a cube is.
+
+        Raises:
+            UserError: The cache file is missing or damaged.
+        """
+        return read_crop(open_entry(self.files[field]), start, size)
+
+    def read(self, field: str) -> NDArray[Any]:
+        """The whole volume of a field; errors as `crop`."""
+        return open_entry(self.files[field]).read()
+
+
+def prepare(
+    cases: Sequence[Case],
+    config: DataConfig,
+    *,
+    progress: bool = True,
+    verify: bool = False,
+    processes: int | None = None,
+) -> list[PreparedCase]:
+    """Bring what the cache lacks into it, in parallel, and hand over all cases in their order.
+
+    An image is brought to RAS, cut to the lungs, resampled, clipped and stored as int16. A mask is
+    prepared for labelled cases only, and no other role's is ever opened; anatomy where it is named.
+    An entry is keyed by path, size, time of change and parameters of its sources, and appears by
+    a rename when it is whole, so a killed run loses nothing but the volumes it was working on.
+
+    Args:
+        cases: What to prepare.
+        config: Cache folder and parameters.
+        progress: Show a bar on standard error.
+        verify: Read finished entries and hash their sources besides; what differs is made again.
+        processes: How many cases at a time; None is one a core, at most 8. 0 uses this process.
+
+    Raises:
+        UserError: Cases that failed, all of them together, each with its reason.
+    """
+    wanted = {case.case: _prepared(case, config) for case in cases}
+    todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
+    failed: dict[str, str] = {}
+    if todo:
+        with filling(config.cache_folder()):
+            failed = run_jobs(
+                partial(_bring, config=config, verify=verify),
+                [(item.case.case, item) for item in todo],
+                title="Preparing",
+                progress=progress,
+                processes=processes,
+            )
+    open_entry.cache_clear()
+    if failed:
+        shown = "\n".join(f"  {name}: {reason}" for name, reason in sorted(failed.items()))
+        raise UserError(f"{len(failed)} of {len(cases)} cases cannot be prepared:\n{shown}")
+    return [wanted[case.case] for case in cases]
+
+
+def cached(cases: Sequence[Case], config: DataConfig) -> list[PreparedCase]:
+    """Those of the cases whose image the cache holds already; nothing is prepared or opened."""
+    found = [_prepared(case, config) for case in cases]
+    return [item for item in found if item.files["image"].exists()]
+
+
+def _prepared(case: Case, config: DataConfig) -> PreparedCase:
+    """The files that a case has, or will have, in the cache."""
+    box = config.lung_margin_mm if config.crop_to_lungs else None
+    parts = [VERSION, *_stamp(case.image), config.spacing_mm, config.clip_hu, box]
+    keys = {"image": _key(parts)}
+    mask = case.mask if case.role == "labelled" else None
+    for name, path in (("mask", mask), ("anatomy", case.anatomy)):
+        if path is not None:
+            # Labels depend on the image too, whose lungs and grid they are cut to.
+            keys[name] = _key([keys["image"], name, *_stamp(path)])
+    root = config.cache_folder()
+    files = {name: root / key[:2] / f"{key}.{name}.b2nd" for name, key in keys.items()}
+    return PreparedCase(case, files)
+
+
+def _stamp(path: Path) -> tuple[str | int, ...]:
+    """What tells one state of a volume from another; a missing one fails later, with its case."""
+    states = [_state(file) for file in files_of(path)]
+    known = [(state.st_size, state.st_mtime_ns) if state else (0, 0) for state in states]
+    return (str(path.absolute()), *chain.from_iterable(known))
+
+
+def _state(path: Path) -> os.stat_result | None:
+    """None where there is no such file, or where there cannot be one (a name that is too long)."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _key(parts: Sequence[object]) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _bring(item: PreparedCase, *, config: DataConfig, verify: bool) -> None:
+    """Prepare what the cache lacks of one case."""
+    fresh = {name for name, file in item.files.items() if file.exists()}
+    if verify and not all(_sound(item, name) for name in fresh):
+        fresh = set()
+    if "image" not in fresh:
+        _prepare_image(item, config)
+    for name in set(item.files) - {"image"} - fresh:
+        _prepare_labels(item, name)
+
+
+def _sound(item: PreparedCase, name: str) -> bool:
+    """Whether an entry's chunks are whole and its source is still what it was made of."""
+    try:
+        entry = open_entry(item.files[name])
+        entry.read()
+    except UserError:
+        return False
+    return bool(entry.meta["sha256"] == _digest(_path(item.case, name)))
+
+
+def _path(case: Case, name: str) -> Path:
+    path = {"image": case.image, "mask": case.mask, "anatomy": case.anatomy}[name]
+    assert path is not None
+    return path
+
+
+def _digest(path: Path) -> str:
+    digests = []
+    for file in files_of(path):
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return " ".join(digests)
+
+
+def prepared_image(
+    source: Volume, config: DataConfig, *, name: str
+) -> tuple[Volume, NDArray[np.bool_] | None]:
+    """A CT as a network sees it, whether it trains or predicts: RAS, lungs, clip, spacing, int16.
+
+    Args:
+        source: In HU, on its own grid.
+        config: How cohorts are prepared.
+        name: Of the scan, for messages.
+
+    Returns:
+        The volume, and which of its blocks hold lung: None where they were not sought or found.
+
+    Warns:
+        UserWarning: The voxels may not be HU, or no lungs were found in a scan as wide as a chest.
+
+    Raises:
+        UserError: The voxels are no HU of a chest: not finite, constant, normalised ...
+    """
+    require_hu(source.data, name=name)
+    volume = straightened(to_ras(source), fill=config.clip_hu[0])
+    search = find_lungs(volume)
+    if search.lacking:
+        warnings.warn(f"{name}: {NO_LUNGS}", stacklevel=2)
+    lungs = search.lungs if config.crop_to_lungs and not search.lacking else None
+    if lungs is not None:
+        volume = boxed(volume, lung_box(lungs, volume, config.lung_margin_mm))
+    low, high = config.clip_hu
+    volume = Volume(np.clip(volume.data, low, high, dtype=np.float32), volume.affine)
+    if config.spacing_mm is not None:
+        volume = image_onto(volume, at_spacing(volume, config.spacing_mm), fill=low)
+    blocks = None if lungs is None else lung_blocks(lungs, volume, config.lung_margin_mm)
+    return Volume(np.rint(volume.data).astype(np.int16), volume.affine), blocks
+
+
+def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
+    source = read_volume(item.case.image)
+    volume, lungs = prepared_image(source, config, name=str(item.case.image))
+    meta = {
+        "case": item.case.case,
+        "affine": volume.affine.tolist(),
+        "source_shape": list(source.shape),
+        "source_affine": source.affine.tolist(),
+        "lungs": None if lungs is None else np.packbits(lungs).tobytes(),
+        "sha256": _digest(item.case.image),
+    }
+    write_entry(item.files["image"], volume.data, meta)
+    open_entry.cache_clear()
+
+
+def _prepare_labels(item: PreparedCase, name: str) -> None:
+    path = _path(item.case, name)
+    labels = read_volume(path)
+    if (issue := label_issue(labels.data)) is not None:
+        raise UserError(f"{path}: {issue.message}")
+    labels = Volume(whole_labels(labels.data), labels.affine)
+    if not labels_fit(path, labels, item.source):
+        found = f"shape {labels.shape} or affine is not the image's ({item.source.shape})"
+        raise UserError(f"{path}: {found}; resample it onto the image")
+    grid = Header(item.shape, item.affine)
+    meta: dict[str, Any] = {"case": item.case.case, "sha256": _digest(path)}
+    if name == "anatomy":
+        write_entry(item.files[name], classes_onto(labels, grid), meta)
+        return
+    mask = instances_onto(labels, grid)
+    lost = np.setdiff1d(np.unique(labels.data), [*np.unique(mask), 0, IGNORE]).tolist()
+    if lost:
+        what = "lie outside the lungs' box; raise data.lung_margin_mm or set crop_to_lungs=false"
+        if item.lungs is None:  # there was no box
+            what = f"vanish at {item.spacing_mm} mm, in another's voxel; choose a finer spacing_mm"
+        raise UserError(f"{path}: nodules {lost} {what}")
+    voxels, diameters_mm = _foreground(mask, float(np.prod(item.spacing_mm)))
+    meta |= {"foreground": voxels.tobytes(), "diameters_mm": diameters_mm.tobytes()}
+    write_entry(item.files[name], mask, meta)
+
+
+def _foreground(
+    mask: NDArray[np.uint8], voxel_mm3: float
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Up to `FOREGROUND_VOXELS` places of each nodule, alike on every machine; its diameter."""
+    rng = np.random.default_rng(0)
+    kept = [np.empty((0, 3), np.int16)]
+    diameters_mm = [np.empty(0, np.float32)]
+    for label, box in enumerate(ndimage.find_objects(mask), start=1):
+        if box is not None and label != IGNORE:
+            voxels = np.argwhere(mask[box] == label) + [cut.start for cut in box]
+            chosen = rng.permutation(len(voxels))[:FOREGROUND_VOXELS]
+            kept.append(voxels[np.sort(chosen)].astype(np.int16))
+            diameter_mm = np.cbrt(6 / np.pi * len(voxels) * voxel_mm3)
+            diameters_mm.append(np.full(len(chosen), diameter_mm, np.float32))
+    return np.concatenate(kept), np.concatenate(diameters_mm)
+
+
+def _source(meta: dict[str, Any]) -> Header:
+    x, y, z = meta["source_shape"]
+    return Header((x, y, z), np.array(meta["source_affine"]))

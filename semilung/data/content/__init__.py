@@ -1,0 +1,1 @@
+"""Properties of the voxels themselves: labels, Hounsfield units, lungs."""

@@ -1,0 +1,156 @@
+"""Where the lungs are: thresholds and components, enough for a box and to skip what is far off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from semilung.data.io.resample import resample_onto
+from semilung.data.io.volume import Header, Volume, spacing_of
+
+BOX_SPACING_MM = 3.0
+CHEST_WIDTH_MM, CHEST_DEPTH_MM = 180.0, 120.0
+LUNG_VOLUME_MM3 = 5e5
+LUNG_SHARE = 0.05
+"""Of the body, in a part of a chest; gas in the bowel and the sinuses of a head are less."""
+
+AIR_HU = -400.0
+BLOCK = 8
+"""Edge in voxels of the blocks in which a prepared volume tells where its lungs are."""
+
+NO_LUNGS = (
+    "no lungs were found, although the scan is as wide as a chest; "
+    "is it another part of the body? It is used whole"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LungSearch:
+    """What a search for lungs gives.
+
+    Attributes:
+        lungs: Both lungs on a coarse grid (True where lung); None where there is nothing to cut to.
+        lacking: Whether the volume is as wide as a chest and yet no chest.
+    """
+
+    lungs: Volume | None
+    lacking: bool
+
+
+def find_lungs(volume: Volume) -> LungSearch:
+    """Both lungs of a volume, and whether one that should have lungs has none.
+
+    Lungs are air within the body: what a threshold leaves of each axial slice once the holes of the
+    body are filled, those that end at the image's rim too; of its components those of at least a
+    tenth of the largest are kept, so that a collapsed lung stays and gas in the bowel goes. Trachea
+    joined to them stays: the lungs err on the large side. A volume that is narrower than a chest,
+    or in which less than 500 ml of lung is found, has none.
+
+    A volume as wide as a chest lacks lungs where its body holds hardly any air. Less is required
+    than of lungs: a scan may be cut closely to the lungs, and a few slices of a chest hold less
+    than 500 ml of them. Where air was found, the body is that of its axial slices: a long scan
+    holds little lung in all, and gas of the bowel little body's share.
+
+    Args:
+        volume: CT in HU, in RAS (so that the last axis is axial).
+    """
+    edges_mm = sorted(np.multiply(volume.spacing_mm, volume.shape)[:2])
+    if edges_mm[0] < CHEST_DEPTH_MM or edges_mm[1] < CHEST_WIDTH_MM:
+        return LungSearch(None, lacking=False)
+    coarse = _coarse(volume)
+    body = _body(coarse.data)
+    if body is None:  # in two slices nothing outlasts the opening
+        return LungSearch(None, lacking=coarse.shape[2] > 2)
+    air = body & (coarse.data <= AIR_HU)
+    data = None
+    if edges_mm[0] >= CHEST_WIDTH_MM:
+        data = _large_components(air, float(np.prod(coarse.spacing_mm)))
+    lungs = None if data is None else Volume(data, coarse.affine)
+    return LungSearch(lungs, lacking=_is_airless(air, body, data))
+
+
+def lung_box(lungs: Volume, grid: Header | Volume, margin_mm: float) -> tuple[slice, slice, slice]:
+    """The box around lungs, `margin_mm` larger on every side and cut to the volume.
+
+    Args:
+        lungs: Those of a `LungSearch`.
+        grid: Of the volume in which they were found.
+        margin_mm: What is added around.
+
+    Returns:
+        Slices into the volume.
+    """
+    spacing_mm = spacing_of(grid.affine)
+    steps = np.rint(np.divide(lungs.spacing_mm, spacing_mm)).astype(int).tolist()
+    found = ndimage.find_objects(lungs.data.astype(np.int8))[0]
+    box = []
+    for cut, n, s, mm in zip(found, grid.shape, steps, spacing_mm, strict=True):
+        margin = int(np.ceil(margin_mm / mm))
+        # A coarse voxel stands for the `s` fine ones around it.
+        low, high = int(cut.start * s - s + 1), int(cut.stop * s)
+        box.append(slice(max(0, low - margin), min(n, high + margin)))
+    return (box[0], box[1], box[2])
+
+
+def lung_blocks(lungs: Volume, grid: Header | Volume, margin_mm: float) -> NDArray[np.bool_]:
+    """Which blocks of `BLOCK` voxels a side of another grid lie within `margin_mm` of the lungs."""
+    far_mm = ndimage.distance_transform_edt(~lungs.data, sampling=lungs.spacing_mm)
+    near = Volume((far_mm <= margin_mm).astype(np.uint8), lungs.affine)
+    fine = resample_onto(near, grid.shape, grid.affine, order=0, fill=0).data
+    fine = np.pad(fine, [(0, -n % BLOCK) for n in fine.shape])
+    x, y, z = (n // BLOCK for n in fine.shape)
+    return np.asarray(fine.reshape(x, BLOCK, y, BLOCK, z, BLOCK).any(axis=(1, 3, 5)))
+
+
+def _coarse(volume: Volume) -> Volume:
+    """Every n-th voxel, about `BOX_SPACING_MM` apart."""
+    step = np.maximum(1, np.rint(np.divide(BOX_SPACING_MM, volume.spacing_mm))).astype(int)
+    data = volume.data[:: step[0], :: step[1], :: step[2]]
+    return Volume(data, volume.affine @ np.diag([*step, 1.0]))
+
+
+def _body(hu: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """The largest component of tissue with its holes filled; None where there is no tissue."""
+    tissue = ndimage.binary_opening(hu > AIR_HU)
+    labels, count = ndimage.label(tissue)
+    if count == 0:
+        return None
+    body = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    return np.stack([_filled(cut) for cut in np.moveaxis(body, 2, 0)], axis=2)
+
+
+def _large_components(air: NDArray[np.bool_], voxel_mm3: float) -> NDArray[np.bool_] | None:
+    """Lungs among the air of a body, or None where too little is found to trust."""
+    labels, count = ndimage.label(air)
+    if count == 0:
+        return None
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    if sizes.sum() * voxel_mm3 < LUNG_VOLUME_MM3:
+        return None
+    lungs: NDArray[np.bool_] = (sizes >= 0.1 * sizes.max())[labels]
+    return lungs
+
+
+def _is_airless(
+    air: NDArray[np.bool_], body: NDArray[np.bool_], lungs: NDArray[np.bool_] | None
+) -> bool:
+    """Whether a body, in the axial slices of lungs where there are any, holds hardly any air."""
+    if lungs is not None:
+        axial = lungs.any(axis=(0, 1))
+        air, body = air[..., axial], body[..., axial]
+    return int(np.count_nonzero(air)) < LUNG_SHARE * int(np.count_nonzero(body))
+
+
+def _filled(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """An axial slice of the body with its holes; a lung that the field of view cuts is one too."""
+    closed = body.copy()
+    for rim in (closed[0], closed[-1], closed[:, 0], closed[:, -1]):
+        tissue = np.flatnonzero(rim)
+        if len(tissue):
+            rim[tissue[0] : tissue[-1] + 1] = True
+    return np.asarray(ndimage.binary_fill_holes(closed))

@@ -1,0 +1,1 @@
+"""Volumes in files: NIfTI, MetaImage, NRRD and DICOM series; affines are in RAS+ mm."""

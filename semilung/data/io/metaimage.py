@@ -1,0 +1,128 @@
+"""MetaImage files (`.mhd` with its voxels beside it, `.mha`), as LUNA16 and ITK write them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semilung.data.io.placed_voxels import Placed, lps_affine
+from semilung.data.io.stored_voxels import Stored
+from semilung.data.io.text_header import (
+    beside,
+    floats,
+    header_block,
+    sizes_of,
+    text,
+    warn_of_default,
+)
+from semilung.data.io.units import unit_mm
+from semilung.types import UserError
+
+TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+
+_LINE = re.compile(rb"[ \t]*([^=\r\n]+?)[ \t]*=[ \t]*([^\r\n]*?)[ \t]*\r?\n")
+_WANTED = {"NDims": "3", "ElementNumberOfChannels": "1", "HeaderSize": "0"}
+_BYTE_ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+_PLACE = (
+    ("ElementSpacing", ("ElementSize",), "1 1 1", "voxels of 1 mm"),
+    ("TransformMatrix", ("Rotation", "Orientation"), "1 0 0 0 1 0 0 0 1",
+     "axes to the left, to posterior and to superior"),
+    ("Offset", ("Position", "Origin"), "0 0 0", "an origin at 0"),
+)  # fmt: skip
+"""Fields, their other names, and what MetaIO takes where there is none."""
+_FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def open_metaimage(path: Path) -> Placed:
+    """Read the header of a `.mhd` or `.mha` and weigh what it promises.
+
+    Raises:
+        UserError: It is no MetaImage that is read here, or promises more than its file can hold.
+    """
+    fields, end = _fields(path)
+    for name, wanted in _WANTED.items():
+        if fields.get(name, wanted) != wanted:
+            msg = f"{path}: {name} = {fields[name][:80]!r}, but only {wanted} is read"
+            raise UserError(f"{msg}; convert the file to NIfTI")
+    kind = fields.get("ElementType", "")
+    if kind not in TYPES:
+        msg = f"{path}: voxels of type {kind[:80]!r} are not read, only {', '.join(TYPES)}"
+        raise UserError(f"{msg}; convert the file to NIfTI")
+    if not _flag(path, fields, "BinaryData", default=True):
+        raise UserError(f"{path}: voxels written as text are not read; convert the file to NIfTI")
+    order = (
+        "BinaryDataByteOrderMSB" if "BinaryDataByteOrderMSB" in fields else "ElementByteOrderMSB"
+    )
+    big = _flag(path, fields, order, default=False)
+    shape = sizes_of(path, "DimSize", fields["DimSize"])
+    if len(shape) != 3:
+        raise UserError(f"{path}: DimSize is {shape}, where NDims says 3; repair the header")
+    name, local = fields["ElementDataFile"], fields["ElementDataFile"].upper() == "LOCAL"
+    packed = _flag(path, fields, "CompressedData", default=False)
+    stored = Stored(
+        path if local else beside(path, name),
+        shape,
+        np.dtype((">" if big else "<") + TYPES[kind]),
+        packing="zlib" if packed else "",
+        packed_at=end if local else 0,
+    )
+    stored.weigh()
+    return Placed(stored, _affine(path, fields))
+
+
+def _affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
+    """`TransformMatrix` holds the directions of the axes one after the other, in LPS.
+
+    What is missing is 1 mm, the identity and 0, as MetaIO takes it, with a warning.
+    """
+    values, missing = {}, {}
+    for name, others, default, meaning in _PLACE:
+        field = next((word for word in (name, *others) if word in fields), None)
+        if field is None:
+            missing[name] = meaning
+        value = fields[field] if field else default
+        values[name] = floats(path, field or name, value, len(default.split()))
+    warn_of_default(path, missing)
+    spacing, origin = values["ElementSpacing"], values["Offset"]
+    mm = unit_mm(path, "DistanceUnits", fields.get("DistanceUnits", "mm"))
+    axes = values["TransformMatrix"].reshape(3, 3) * spacing[:, None]
+    return lps_affine(axes * mm, origin * mm)
+
+
+def _flag(path: Path, fields: dict[str, str], name: str, *, default: bool) -> bool:
+    value = fields.get(name, str(default))
+    if value.lower() not in _FLAGS:
+        raise UserError(
+            f"{path}: {name} is {value[:80]!r}, where True or False is wanted; repair the header"
+        )
+    return _FLAGS[value.lower()]
+
+
+def _fields(path: Path) -> tuple[dict[str, str], int]:
+    """`key = value` lines up to `ElementDataFile`, the last one; and where they end."""
+    block, at = header_block(path), 0
+    fields: dict[str, str] = {}
+    while line := _LINE.match(block + b"\n", at):
+        at = line.end()
+        fields[text(line[1])] = text(line[2])
+        if line[1] == b"ElementDataFile":
+            if "DimSize" in fields:
+                return fields, at
+            break
+    raise UserError(
+        f"{path}: the header cannot be read: this is no MetaImage with DimSize and ElementDataFile"
+    )

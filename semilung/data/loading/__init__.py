@@ -1,0 +1,1 @@
+"""Batches: sampling of crops, geometry, augmentation and the loader."""

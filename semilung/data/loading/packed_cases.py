@@ -1,0 +1,42 @@
+"""A stream's cases as one block of bytes, which loader processes share and never copy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from semilung.data.cache.prepare import PreparedCase
+from semilung.data.manifest.cases import Case
+
+
+class PackedCases:
+    """A fixed sequence of cases, each made anew when it is asked for.
+
+    Python counts references inside its objects, so a forked loader that reads a list of a hundred
+    thousand cases comes to own a copy of them all, page by page. Two blocks of bytes stay shared.
+
+    Args:
+        cases: What is to be kept.
+
+    Example:
+        >>> case = Case("a", "p", Path("a.nii"), "healthy")
+        >>> PackedCases([PreparedCase(case, {"image": Path("a.b2nd")})])[0].case == case
+        True
+    """
+
+    def __init__(self, cases: Iterable[PreparedCase]) -> None:
+        rows = [json.dumps([vars(c.case), c.files], default=str).encode() for c in cases]
+        self._rows = b"".join(rows)
+        self._ends = np.cumsum([0, *map(len, rows)])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, position: int) -> PreparedCase:
+        case, files = json.loads(self._rows[self._ends[position] : self._ends[position + 1]])
+        for name in ("image", "mask", "anatomy"):
+            case[name] = case[name] and Path(case[name])
+        return PreparedCase(Case(**case), {name: Path(file) for name, file in files.items()})

@@ -1,0 +1,1 @@
+"""The manifest: cases, splits, and the check of everything that it names."""

@@ -1,0 +1,164 @@
+"""Everything wrong with a manifest and its volumes, listed at once; and what there is of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semilung.data.content.hounsfield import intensity_issue
+from semilung.data.content.lungs import NO_LUNGS, find_lungs
+from semilung.data.content.voxel_checks import Issue, label_issue, whole_labels
+from semilung.data.data_config import DataConfig
+from semilung.data.io.volume import Volume, labels_fit, read_volume, to_ras
+from semilung.data.manifest.cases import Case, Fault, scan_table
+from semilung.data.manifest.mask_checks import MaskContent, mask_content, mask_issues
+from semilung.data.manifest.split_warnings import split_doubts
+from semilung.data.manifest.splits import assign_splits
+from semilung.types import UserError
+
+THREADS = 4
+"""Volumes read at the same time; decompression lets go of Python's lock."""
+
+
+@dataclass
+class CheckedCase:
+    """A case as its volumes were read.
+
+    Attributes:
+        row: Row of the manifest.
+        case: What that row says, with the split that a training draws by default.
+        spacing_mm: Voxel size of the image; None where it could not be read.
+        mask: What the mask of a labelled case holds; None where there is none to read.
+        issues: Column and issue of each error and warning.
+    """
+
+    row: int
+    case: Case
+    spacing_mm: tuple[float, float, float] | None = None
+    mask: MaskContent | None = None
+    issues: list[tuple[str, Issue]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ManifestCheck:
+    """What `data check` found.
+
+    Attributes:
+        errors: What has to be fixed, sorted by row.
+        warnings: What to look at, likewise; row 0 is of the manifest as a whole.
+        cases: The cases that could be made of the table.
+    """
+
+    errors: list[Fault]
+    warnings: list[Fault]
+    cases: list[CheckedCase]
+
+
+def check_manifest(path: str | os.PathLike[str]) -> list[Fault]:
+    """The errors that `examine_manifest` finds."""
+    return examine_manifest(path).errors
+
+
+def examine_manifest(path: str | os.PathLike[str]) -> ManifestCheck:
+    """Read every volume that a manifest names, once, and list what is wrong, sorted by row.
+
+    Errors are a missing column, an empty or unknown value, a case named twice, a patient in two
+    splits, a volume that is missing, unreadable, truncated or empty, intensities that are NaN or no
+    HU, a mask or anatomy of another shape or affine or with labels other than 0 to 255, a healthy
+    case with a non-empty mask, a scan-level label that the mask contradicts, and masks that are all
+    0 and 255. Warnings are doubtful HU, a scan without lungs, a labelled case without a nodule, and
+    splits that leave something unevaluated. A mask that an unlabelled or weak row names is not
+    opened: it is never used.
+
+    Raises:
+        UserError: There is no manifest, or it is not a CSV.
+    """
+    rows, errors = scan_table(path)
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        checked = list(pool.map(_checked, *zip(*rows, strict=True))) if rows else []
+    listed: dict[str, list[Fault]] = {"error": errors, "warning": []}
+    for item in checked:
+        for name, issue in item.issues:
+            listed[issue.severity].append(Fault(item.row, item.case.case, name, issue.message))
+    for issue in _whole_issues(checked):
+        listed[issue.severity].append(Fault(0, "", "", issue.message))
+    return ManifestCheck(sorted(listed["error"]), sorted(listed["warning"]), checked)
+
+
+def _checked(row: int, case: Case) -> CheckedCase:
+    item, image = CheckedCase(row, case), None
+    try:
+        image = read_volume(case.image)
+        item.spacing_mm = image.spacing_mm
+        item.issues.extend(("image", issue) for issue in _image_issues(image))
+    except (UserError, MemoryError) as error:
+        item.issues.append(("image", Issue("error", str(error) or "out of memory")))
+    mask = case.mask if case.role in ("labelled", "healthy") else None
+    for name, path in (("mask", mask), ("anatomy", case.anatomy)):
+        if path is None:
+            continue
+        try:
+            item.issues.extend((name, issue) for issue in _label_issues(item, name, path, image))
+        except (UserError, MemoryError) as error:
+            item.issues.append((name, Issue("error", str(error) or "out of memory")))
+    return item
+
+
+def _image_issues(image: Volume) -> Iterator[Issue]:
+    issue = intensity_issue(image.data)
+    if issue is not None:
+        yield issue
+    readable = issue is None or issue.severity == "warning"
+    if readable and find_lungs(to_ras(image)).lacking:
+        yield Issue("warning", NO_LUNGS)
+
+
+def _label_issues(
+    item: CheckedCase, name: str, path: Path, image: Volume | None
+) -> Iterator[Issue]:
+    labels = read_volume(path)
+    if (issue := label_issue(labels.data)) is not None:
+        yield issue
+        return
+    if image is not None and not labels_fit(path, labels, image):
+        yield _other_grid(labels, image)
+    if name == "mask":
+        content = mask_content(Volume(whole_labels(labels.data), labels.affine))
+        item.mask = content
+        yield from mask_issues(content, item.case)
+
+
+def _other_grid(labels: Volume, image: Volume) -> Issue:
+    if sorted(labels.shape) != sorted(image.shape):
+        return Issue("error", f"shape {labels.shape} is not the image's {image.shape}")
+    msg = "affine is not the image's: its voxels lie elsewhere; resample it onto the image"
+    return Issue("error", msg)
+
+
+def _whole_issues(checked: Sequence[CheckedCase]) -> Iterator[Issue]:
+    """What no row shows by itself: labels of the cohort, and its splits."""
+    masks = [item.mask for item in checked if item.case.role == "labelled" and item.mask]
+    if masks and not any(mask.diameters_mm for mask in masks):
+        if any(mask.ignored for mask in masks):
+            yield Issue("error", ALL_IGNORED)
+        else:
+            yield Issue("warning", f"none of the {len(masks)} masks marks a nodule (1 to 254)")
+    defaults = DataConfig()
+    split = assign_splits(
+        [item.case for item in checked],
+        seed=0,
+        val_fraction=defaults.val_fraction,
+        test_fraction=defaults.test_fraction,
+    )
+    for item, case in zip(checked, split, strict=True):
+        item.case = case
+    yield from (Issue("warning", doubt) for doubt in split_doubts(split))
+
+
+ALL_IGNORED = (
+    "all that the masks of labelled cases mark is 255, which means ignore, so that no nodule is "
+    "left; did you mean 1? Save the masks with 0 and 1"
+)

@@ -1,0 +1,207 @@
+"""Who trains, who validates, and who keeps a label: pure functions of cases and a seed."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import numpy as np
+
+from semilung.data.manifest.cases import Case
+from semilung.files import read_json
+from semilung.types import ROLES, SPLITS, Role, Split, UserError
+
+Splits: TypeAlias = dict[str, dict[str, str]]
+"""Case to its `split` and its `role`."""
+
+
+def assign_splits(
+    cases: Sequence[Case],
+    *,
+    seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    folds: int | None = None,
+    fold: int = 0,
+) -> list[Case]:
+    """Give every case a split; all cases of a patient get the same.
+
+    Splits that the manifest states are kept, and a patient's unstated cases follow its stated
+    ones. Other patients are drawn by seed, stratified by role (a patient of several roles counts
+    as the first of labelled, unlabelled, healthy, weak), such that a role of two or more patients
+    is in train and in validation. Where the manifest states a test set no more is drawn for it, and
+    likewise for validation. Patients of unlabelled cases only cannot be scored, so they stay in
+    train.
+
+    With `folds`, all patients outside test, whatever their split was, form one pool that is cut
+    into `folds` stratified parts; part `fold` becomes validation and the rest train. A patient of
+    the pool is in validation in exactly one fold.
+
+    Raises:
+        UserError: A fold of the labelled or healthy cases would be empty.
+    """
+    home: dict[str, Split] = {c.patient: c.split for c in cases if c.split is not None}
+    strata, stated = _strata(cases), frozenset(home)
+    parts: list[tuple[Split, float]] = [("test", test_fraction), ("val", val_fraction)]
+    parts = [(split, share) for split, share in parts if split not in home.values()]
+    for role, patients in strata.items():
+        free = [p for p in _shuffled(patients, seed, f"split {role}") if p not in home]
+        total = len(free)
+        for split, share in parts if role != "unlabelled" else []:
+            count = round(share * total)
+            home.update(dict.fromkeys(free[:count], split))
+            free = free[count:]
+        home.update(dict.fromkeys(free, "train"))
+    if any(split == "val" and share > 0 for split, share in parts):
+        _spread(home, cases, stated, seed)
+    if folds is not None:
+        _cross_validate(home, strata, seed, folds, fold)
+    return [c if c.split == home[c.patient] else replace(c, split=home[c.patient]) for c in cases]
+
+
+def apply_label_budget(
+    cases: Sequence[Case], *, labelled: int | None, rest: str, seed: int
+) -> list[Case]:
+    """Keep `labelled` labelled training cases by seed; the others become `rest`.
+
+    Budgets are nested: with one seed, the cases kept for 4 are among those kept for 8. Cases of
+    validation and test keep their masks. A case that becomes unlabelled loses mask and scan-level
+    label, one that becomes weak loses the mask.
+
+    Args:
+        cases: Cases with splits.
+        labelled: The budget; None keeps all.
+        rest: `unlabelled`, `weak` or `drop`.
+        seed: Decides which cases are kept.
+
+    Raises:
+        UserError: There are fewer labelled training cases than asked for, or a case should become
+            weak whose scan-level label is unknown.
+    """
+    if labelled is None:
+        return list(cases)
+    over = _beyond(cases, "labelled", labelled, seed, "budget")
+    if rest == "drop":
+        return [case for case in cases if case.case not in over]
+    return [_demote(case, rest) if case.case in over else case for case in cases]
+
+
+def keep_healthy(cases: Sequence[Case], count: int | None, *, seed: int) -> list[Case]:
+    """Keep `count` healthy training cases by seed and leave out the others; None keeps all.
+
+    Amounts are nested, as label budgets are. Cases of validation and test stay.
+
+    Raises:
+        UserError: There are fewer healthy training cases than asked for.
+
+    Example:
+        >>> names = "abc"
+        >>> cases = [Case(n, n, Path(n), "healthy", split="train") for n in names]
+        >>> len(keep_healthy(cases, 2, seed=0))
+        2
+    """
+    if count is None:
+        return list(cases)
+    over = _beyond(cases, "healthy", count, seed, "healthy")
+    return [case for case in cases if case.case not in over]
+
+
+def read_splits(path: Path) -> Splits:
+    """Case to its split and its role after the budget, as a run has saved them.
+
+    Raises:
+        UserError: The file is gone or damaged.
+    """
+    saved = read_json(path)
+    known = isinstance(saved, dict) and all(
+        isinstance(kept, dict) and kept.get("split") in SPLITS and kept.get("role") in ROLES
+        for kept in saved.values()
+    )
+    if not known:
+        raise UserError(f"{path} holds no splits and roles of cases; the run's folder is damaged")
+    return cast(Splits, saved)
+
+
+def _beyond(cases: Sequence[Case], role: Role, count: int, seed: int, what: str) -> set[str]:
+    """Training cases of a role beyond the `count` that a seed keeps; nested in `count`."""
+    names = [c.case for c in cases if c.role == role and c.split == "train"]
+    if count > len(names):
+        found = f"there are {len(names)} {role} training cases"
+        raise UserError(f"data.{role}={count}, but {found}; ask for at most that many")
+    return set(_shuffled(names, seed, what)[count:])
+
+
+def _demote(case: Case, rest: str) -> Case:
+    if rest == "unlabelled":
+        return replace(case, role="unlabelled", mask=None, bag_label=None)
+    if rest != "weak":
+        raise UserError(f"data.rest={rest!r} is unknown; there are unlabelled, weak and drop")
+    if case.bag_label is None:
+        wanted = "fill its bag_label in the manifest, or choose data.rest=unlabelled"
+        raise UserError(f"data.rest=weak, but case {case.case!r} has no scan-level label; {wanted}")
+    return replace(case, role="weak", mask=None)
+
+
+def _strata(cases: Iterable[Case]) -> dict[Role, list[str]]:
+    """Patients by the first of their roles in the order of `ROLES`."""
+    rank = {role: number for number, role in enumerate(ROLES)}
+    best: dict[str, int] = {}
+    for case in cases:
+        best[case.patient] = min(best.get(case.patient, len(ROLES)), rank[case.role])
+    strata: dict[Role, list[str]] = defaultdict(list)
+    for patient, number in sorted(best.items()):
+        strata[ROLES[number]].append(patient)
+    return strata
+
+
+def _spread(
+    home: dict[str, Split], cases: Sequence[Case], stated: frozenset[str], seed: int
+) -> None:
+    """Bring each role of two or more patients into train and validation, in place.
+
+    A patient is moved only where no role is lost to the split that it leaves; test is left first.
+    """
+    patients: dict[Role, set[str]] = defaultdict(set)
+    for case in cases:
+        patients[case.role].add(case.patient)
+
+    def is_last(patient: str) -> bool:
+        others = [members - {patient} for members in patients.values() if patient in members]
+        split = home[patient]
+        return split != "test" and any(all(home[p] != split for p in rest) for rest in others)
+
+    for role, split in product(ROLES, ("train", "val")):
+        members = _shuffled(patients[role], seed, f"spread {role}")
+        if role == "unlabelled" or len(members) < 2 or any(home[p] == split for p in members):
+            continue
+        free = [p for p in members if p not in stated and not is_last(p)]
+        if free:
+            home[min(free, key=lambda p: home[p] != "test")] = cast(Split, split)
+
+
+def _cross_validate(
+    home: dict[str, Split], strata: dict[Role, list[str]], seed: int, folds: int, fold: int
+) -> None:
+    """Redistribute, in place, all patients outside test."""
+    for role, patients in strata.items():
+        pool = [p for p in _shuffled(patients, seed, f"fold {role}") if home[p] != "test"]
+        if role == "unlabelled":
+            home.update(dict.fromkeys(pool, "train"))
+            continue
+        if role != "weak" and 0 < len(pool) < folds:
+            few = f"only {len(pool)} patients with {role} cases are outside the test set"
+            raise UserError(f"data.folds={folds}, but {few}; use fewer folds")
+        for position, patient in enumerate(pool):
+            home[patient] = "val" if position % folds == fold else "train"
+
+
+def _shuffled(names: Iterable[str], seed: int, purpose: str) -> list[str]:
+    """`names` in an order that depends on their set, the seed and the purpose alone."""
+    ordered = sorted(names)
+    rng = np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+    return [ordered[i] for i in rng.permutation(len(ordered))]

@@ -1,0 +1,134 @@
+"""The phantom cohort on disk: files and manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from semilung.csv_tables import write_csv
+from semilung.data.io.volume import write_volume
+from semilung.data.phantom.cohort_plan import Parameters, Part, compose
+from semilung.data.phantom.scan import Scan, draw_scan
+from semilung.files import write_text
+from semilung.types import UserError
+
+ORIENTATIONS = ("LPS", "RAS", "LAS")
+"""Voxel orders that the scans take in turn."""
+
+
+def write_phantom(
+    out: Path, *, scans: int = 24, size: int = 64, spacing_mm: float = 2.5, seed: int = 0
+) -> Path:
+    """Write a cohort of procedural chest CTs and its manifest.
+
+    Images are int16 in HU; masks (of labelled scans) and anatomy are uint8; voxel orders vary. The
+    manifest's `nodules`, `diameter_mm` and `texture` (the last two of the largest nodule) are known
+    for labelled and healthy scans only, `kernel` and `noise_hu` for all.
+
+    Args:
+        out: A folder that is new, empty, or holds this very phantom, which is then kept.
+        scans: Number of scans, one a patient, 8 or more.
+        size: Voxels along each axis, 32 or more.
+        spacing_mm: Edge length of a voxel; `size * spacing_mm` is 90 to 500 mm.
+        seed: Scan i is a pure function of the seed, i and the other arguments.
+
+    Returns:
+        Path of the manifest.
+
+    Raises:
+        UserError: An argument out of range, or a folder with something else in it.
+    """
+    parameters = Parameters(scans, size, float(spacing_mm), seed)
+    parameters.check()
+    manifest = out / "manifest.csv"
+    if _claim(out, parameters) and manifest.exists():
+        return manifest
+    rows = []
+    for index, part in enumerate(compose(scans)):
+        scan = draw_scan(
+            index,
+            diseased=part.diseased,
+            cohort=part.cohort,
+            size=size,
+            spacing_mm=spacing_mm,
+            seed=seed,
+        )
+        rows.append(_write_scan(out, index, part, scan, _affine(parameters, index)))
+    # The manifest comes last and at once: where it is, the phantom is whole.
+    write_csv(manifest, pd.DataFrame(rows).convert_dtypes())
+    return manifest
+
+
+def _claim(out: Path, parameters: Parameters) -> bool:
+    """Whether `out` is already this phantom's (whole or begun); make it so where it is empty."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a folder for the phantom")
+    note = out / "phantom.json"
+    wanted = asdict(parameters)
+    if note.is_file():
+        found = _read_note(note)
+        if found == wanted:
+            return True
+        raise UserError(
+            f"{out} holds another phantom ({found}, wanted {wanted}); name another folder"
+        )
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no phantom; name a new or empty folder")
+    write_text(note, json.dumps(wanted) + "\n")
+    return False
+
+
+def _read_note(note: Path) -> Any:
+    try:
+        return json.loads(note.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{note} cannot be read ({error}); name another folder") from error
+
+
+def _affine(parameters: Parameters, index: int) -> np.ndarray:
+    """RAS affine with an origin of the scan's own, as scanners give."""
+    rng = np.random.default_rng([parameters.seed, index, 1])
+    centre = rng.uniform((-15, -15, -300), (15, 15, -100))
+    affine = np.diag([*[parameters.spacing_mm] * 3, 1.0])
+    affine[:3, 3] = np.round(centre - parameters.spacing_mm * (parameters.size - 1) / 2, 3)
+    return affine
+
+
+def _write_scan(
+    out: Path, index: int, part: Part, scan: Scan, affine: np.ndarray
+) -> dict[str, Any]:
+    """Write the scan's files in its voxel order; return its row of the manifest."""
+    name = f"phantom_{index:03d}"
+    target = nib.orientations.axcodes2ornt(ORIENTATIONS[index % len(ORIENTATIONS)])
+    turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), target)
+    turned = affine @ nib.orientations.inv_ornt_aff(turn, scan.image.shape)
+
+    def write(folder: str, data: np.ndarray) -> str:
+        path = f"{folder}/{name}.nii.gz"
+        write_volume(out / path, nib.orientations.apply_orientation(data, turn), turned)
+        return path
+
+    known = part.role in ("labelled", "healthy")
+    largest = scan.nodules[0].finding if known and scan.nodules else None
+    return {
+        "case": name,
+        "patient": f"patient_{index:03d}",
+        "image": write("images", scan.image),
+        "role": part.role,
+        "mask": write("masks", scan.mask) if part.role == "labelled" else None,
+        "anatomy": write("anatomy", scan.anatomy),
+        "bag_label": None if part.role == "unlabelled" else int(part.diseased),
+        "split": part.split,
+        "cohort": part.cohort,
+        "kernel": scan.kernel,
+        "noise_hu": round(scan.noise_hu, 1),
+        "nodules": len(scan.nodules) if known else None,
+        "diameter_mm": round(largest.diameter_mm, 1) if largest else None,
+        "texture": largest.texture if largest else None,
+    }

@@ -1,0 +1,1 @@
+"""Anomaly detection: foreign patches in healthy anatomy (FPI, PII)."""

@@ -1,0 +1,1 @@
+"""The contract of a strategy and what all share: learner, teacher, ramps."""

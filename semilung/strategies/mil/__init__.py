@@ -1,0 +1,1 @@
+"""Multiple-instance learning (ABMIL) over the crops of a scan."""

@@ -1,0 +1,1 @@
+"""Nodule insertion: real and synthetic nodules in healthy crops, with exact masks."""

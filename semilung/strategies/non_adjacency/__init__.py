@@ -1,0 +1,1 @@
+"""Non-adjacency constraint: class pairs that never touch in healthy anatomy."""

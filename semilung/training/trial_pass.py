@@ -1,0 +1,46 @@
+"""A pass of the model before the first step: what would fail hours later fails in seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from semilung.inference.net_ensemble import WindowNets, evaluating
+from semilung.strategies import Learner
+from semilung.training.error_messages import told_of_memory
+from semilung.training.training_config import TrainConfig
+from semilung.types import UserError
+
+
+def try_sizes(learner: Learner, config: TrainConfig) -> None:
+    """Run the model once on an empty crop and on an empty window of inference.
+
+    Crops are trained on as they are; windows are padded to what the model divides (`WindowNets`).
+
+    Raises:
+        UserError: The model fails on one of them, or there is not enough memory for the window.
+    """
+    crop, name = config.data.crop, config.model["name"]
+    multiple = _multiple(learner, crop, config, "data.crop")
+    if multiple > 1:
+        larger = [n + -n % multiple for n in crop]
+        raise UserError(
+            f"the model {name} takes crops of sizes that {multiple} divides, found "
+            f"data.crop={list(crop)}; choose data.crop={larger}, for example"
+        )
+    with told_of_memory("a smaller inference.window"):
+        _multiple(learner, config.inference.window, config, "inference.window")
+
+
+def _multiple(
+    learner: Learner, size: tuple[int, int, int], config: TrainConfig, setting: str
+) -> int:
+    """What `WindowNets` pads a size to a multiple of, for the net that predicts."""
+    net = learner.predictor
+    nets = WindowNets([net], head="logits", precision=config.inference.precision)
+    try:
+        with evaluating([net]), torch.no_grad():
+            nets(np.zeros((1, 1, *size), np.float32))
+    except UserError as error:
+        raise UserError(f"{setting}={list(size)}, model {config.model['name']}: {error}") from error
+    return nets.multiple
