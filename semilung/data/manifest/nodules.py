@@ -1,0 +1,160 @@
+"""Nodules of a cohort: `nodules.csv` next to the manifest, one row a nodule.
+
+A nodule is a centre and, where it was measured, a diameter: what LUNA16's annotations, a
+radiologist's report or a screening database give without a mask. Further columns are targets of
+characterization (`malignancy`, `histology`, `texture`, ...).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from semilung.data.manifest.table_file import read_table
+from semilung.types import UserError
+
+FILE_NAME = "nodules.csv"
+
+CENTRE = ("x_mm", "y_mm", "z_mm")
+REQUIRED = ("case", "nodule", *CENTRE)
+OPTIONAL = ("diameter_mm", "ignored", "source")
+
+FARTHEST_MM = 1e5
+"""Largest coordinate; scanners' origins are within metres."""
+
+LARGEST_MM = 300.0
+"""Largest diameter; no lung is wider."""
+
+IGNORED = {"": False, "0": False, "1": True, "0.0": False, "1.0": True, "0,0": False, "1,0": True}
+"""Spellings of the column `ignored`, those of spreadsheets included."""
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """One nodule of a scan.
+
+    Attributes:
+        name: Unique within the scan.
+        centre_mm: World coordinates in RAS+ mm (DICOM and LUNA16 give LPS+: negate x and y).
+        diameter_mm: In (0, 300]; None where it was not measured.
+        ignored: A finding that is neither nodule nor background, such as one that a minority of
+            readers marked; it is left out of training and evaluation.
+        source: Where the targets come from, such as `readers`, `pathology` or `follow-up`.
+        targets: The table's further columns; an empty cell is left out.
+    """
+
+    name: str
+    centre_mm: tuple[float, float, float]
+    diameter_mm: float | None = None
+    ignored: bool = False
+    source: str = ""
+    targets: Mapping[str, str] = field(default_factory=dict)
+
+
+class NoduleError(NamedTuple):
+    """An invalid cell of `nodules.csv`; the header is row 1."""
+
+    row: int
+    case: str
+    column: str
+    message: str
+
+
+def read_nodules(
+    path: Path, cases: Iterable[str]
+) -> tuple[dict[str, tuple[Nodule, ...]], list[NoduleError]]:
+    """Read a table of nodules.
+
+    Args:
+        path: The CSV file.
+        cases: Names of the manifest's cases.
+
+    Returns:
+        Case to its nodules, for cases that have any, and every error of the table.
+
+    Raises:
+        UserError: The file is missing or no CSV table, or lacks a column.
+    """
+    table = read_table(path)
+    columns = [str(column) for column in table.columns]
+    if lacking := [name for name in REQUIRED if name not in columns]:
+        raise UserError(
+            f"{path} lacks the columns {', '.join(lacking)}, found {', '.join(columns)[:300]}; "
+            f"a row is a nodule with its centre in RAS+ mm"
+        )
+    names = set(cases)
+    nodules: dict[str, list[Nodule]] = defaultdict(list)
+    errors: list[NoduleError] = []
+    rows = zip(*(table[column].tolist() for column in columns), strict=True)
+    for number, values in enumerate(rows, start=2):
+        row = dict(zip(columns, values, strict=True))
+        invalid = list(_row_errors(row, names, nodules[row["case"]]))
+        errors += [NoduleError(number, row["case"], *error) for error in invalid]
+        if not invalid:
+            nodules[row["case"]].append(_nodule(row))
+    return {case: tuple(rows) for case, rows in nodules.items() if rows}, errors
+
+
+def nodule_row(case: str, nodule: Nodule) -> dict[str, object]:
+    """A nodule as a row of `nodules.csv`."""
+    x_mm, y_mm, z_mm = nodule.centre_mm
+    return {
+        "case": case,
+        "nodule": nodule.name,
+        "x_mm": x_mm,
+        "y_mm": y_mm,
+        "z_mm": z_mm,
+        "diameter_mm": nodule.diameter_mm,
+        "ignored": int(nodule.ignored),
+        "source": nodule.source,
+        **nodule.targets,
+    }
+
+
+def _row_errors(
+    row: Mapping[str, str], cases: set[str], others: Iterable[Nodule]
+) -> Iterator[tuple[str, str]]:
+    """Columns of one row that are invalid, each with the reason."""
+    if row["case"] not in cases:
+        yield "case", f"{row['case']!r} is not a case of the manifest"
+    if not row["nodule"]:
+        yield "nodule", "is empty; number the nodules of a case"
+    elif any(row["nodule"] == other.name for other in others):
+        yield "nodule", f"{row['nodule']!r} is there twice; names are unique within a case"
+    for name in CENTRE:
+        value = _number(row[name])
+        if value is None or abs(value) > FARTHEST_MM:
+            yield name, f"{row[name]!r} is not a coordinate in mm"
+    if row.get("diameter_mm"):
+        value = _number(row["diameter_mm"])
+        if value is None or not 0 < value <= LARGEST_MM:
+            found = row["diameter_mm"]
+            yield "diameter_mm", f"{found!r} is not a diameter above 0 and up to {LARGEST_MM:g} mm"
+    if row.get("ignored", "") not in IGNORED:
+        yield "ignored", f"must be 0, 1 or empty, not {row['ignored']!r}"
+
+
+def _nodule(row: Mapping[str, str]) -> Nodule:
+    x_mm, y_mm, z_mm = (float(row[name].replace(",", ".")) for name in CENTRE)
+    targets = {name: text for name, text in row.items() if name not in REQUIRED + OPTIONAL and text}
+    return Nodule(
+        name=row["nodule"],
+        centre_mm=(x_mm, y_mm, z_mm),
+        diameter_mm=_number(row.get("diameter_mm", "")),
+        ignored=IGNORED[row.get("ignored", "")],
+        source=row.get("source", ""),
+        targets=targets,
+    )
+
+
+def _number(text: str) -> float | None:
+    """A finite number, its decimal point a comma where a spreadsheet writes one."""
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
