@@ -65,6 +65,28 @@ class Geometry:
             data = np.rot90(data, k, (a, b))
         return np.ascontiguousarray(np.flip(data, self.flips))
 
+    def points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Move points as `__call__` moves voxels.
+
+        Args:
+            points: `(N, 3)` voxel indices within what was read, the margin included.
+
+        Returns:
+            `(N, 3)` voxel indices within the crop; points that are turned out of it lie outside.
+        """
+        moved = np.array(points, np.float64).reshape(-1, 3)
+        if self.matrix is not None:
+            half = (np.array(self.size) - 1) / 2
+            moved = (moved - half - self.margin) @ np.linalg.inv(self.matrix).T + half
+        shape = list(self.size)
+        for k, a, b in self.turns:
+            for _ in range(k):
+                moved[:, [a, b]] = np.stack([shape[b] - 1 - moved[:, b], moved[:, a]], axis=1)
+                shape[a], shape[b] = shape[b], shape[a]
+        for axis in self.flips:
+            moved[:, axis] = shape[axis] - 1 - moved[:, axis]
+        return moved
+
 
 def random_geometry(
     rng: np.random.Generator,

@@ -231,3 +231,19 @@ def test_occluded_boxes_have_every_edge_from_half_the_largest_on():
         change = np.abs(views.make("strong", crop, seed=seed)[0].numpy() - crop)
         edges |= set((np.ptp(np.argwhere(change > 1e-4), axis=0) + 1).tolist())
     assert edges == {3, 4, 5, 6}
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing_mm"), [((24, 24, 24), (1, 1, 1)), ((24, 24, 20), (1, 1, 2))]
+)
+@pytest.mark.parametrize("affine_probability", [0.0, 1.0])
+def test_points_follow_the_voxels_through_every_geometry(size, spacing_mm, affine_probability):
+    config = AugmentConfig(affine_probability=affine_probability, scale=(0.8, 1.25))
+    for seed, geometry in enumerate(draws(config, size, spacing_mm, count=40)):
+        read = np.add(size, np.multiply(2, geometry.margin))
+        centre = (read - 1) / 2 + np.random.default_rng(seed).uniform(-4, 4, 3)
+        offsets = np.indices(tuple(read)).T - centre
+        blob = np.exp(-0.5 * (offsets**2).sum(-1).T / 1.5**2)
+        moved = geometry(blob, order=1)
+        expected = [(np.indices(size)[axis] * moved).sum() / moved.sum() for axis in range(3)]
+        np.testing.assert_allclose(geometry.points(centre[None])[0], expected, atol=0.1)
