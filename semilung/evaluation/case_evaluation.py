@@ -95,7 +95,7 @@ def evaluate_cases(
         probability = probability_map(model, hu, config, window_hu=window_hu, lungs=prepared.lungs)
         prediction = cut(probability, config, spacing_mm=spacing_mm)
         reference = read_reference(prepared)
-        name = {"case": prepared.case.case, "cohort": prepared.case.cohort}
+        name = {"case": prepared.name, "cohort": prepared.case.cohort}
         figures = compare(prediction, reference, spacing_mm)
         figures |= calibration(probability, reference)._asdict()
         row = {**name, "role": prepared.case.role, "threshold": config.threshold, **figures}
@@ -107,9 +107,9 @@ def evaluate_cases(
         if pictures is not None and (not silent or healthy <= SILENT_PICTURES):
             picture = case_picture(
                 hu, reference=reference, prediction=prediction, spacing_mm=spacing_mm,
-                window_hu=window_hu, title=prepared.case.case,
+                window_hu=window_hu, title=prepared.name,
             )  # fmt: skip
-            write_png(pictures / f"{prepared.case.case}.png", picture)
+            write_png(pictures / f"{prepared.name}.png", picture)
     _warn_of_ignored(case_rows)
     return Report(pd.DataFrame(case_rows), pd.DataFrame(lesion_rows, columns=_LESION_COLUMNS))
 
@@ -164,12 +164,12 @@ def _check(cases: Sequence[PreparedCase]) -> None:
     if not cases:
         msg = "there are no cases to evaluate: the chosen split is empty; choose another"
         raise UserError(f"{msg}, or give it labelled or healthy cases in the manifest")
-    counts = Counter(prepared.case.case for prepared in cases)
+    counts = Counter(prepared.name for prepared in cases)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         msg = f"cases to evaluate must come once each, found more often: {', '.join(twice)}"
         raise UserError(f"{msg}; a case counted twice would weigh twice in every mean")
-    without = [p.case.case for p in cases if p.case.role not in JUDGED_ROLES]
+    without = [p.name for p in cases if p.case.role not in JUDGED_ROLES]
     if without:
         msg = f"only labelled and healthy cases can be evaluated, found others: {without}"
         raise UserError(f"{msg}; give them voxel masks and the role labelled, or leave them out")

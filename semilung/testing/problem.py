@@ -121,9 +121,14 @@ class TinyCase:
     case: Case
     files: dict[str, Path]
 
+    @property
+    def name(self) -> str:
+        """The case's unique name."""
+        return self.case.case
+
     def read(self, field: str) -> NDArray[Any]:
         """The volume of a field, `(16, 16, 16)`."""
-        assert field in self.files, f"case {self.case.case} has no {field} to read"
+        assert field in self.files, f"case {self.name} has no {field} to read"
         if field == "anatomy":
             return _anatomy().numpy()
         if field == "mask":

@@ -29,8 +29,10 @@ LUNG, WALL, BONE, NODULE = 1, 2, 3, 4
 class Drawn:
     """A prepared case of given label volumes; what it lacks cannot be read."""
 
+    name = "drawn"
+
     def __init__(self, role, **volumes):
-        self.case = Case("drawn", "drawn", Path("x"), role)
+        self.case = Case(self.name, self.name, Path("x"), role)
         self.files = dict.fromkeys(volumes, Path("x"))
         self._volumes = volumes
 

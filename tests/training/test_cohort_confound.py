@@ -114,7 +114,7 @@ def test_patients_of_both_roles_take_no_part(cohort):
     labelled = make("labelled", (32, 40), 10, 2)
     rng = np.random.default_rng(6)
     same = [
-        prepared(folder, f"b{i}", rng.normal(-850, 20, (SIZE,) * 3), "healthy", patient=c.case.case)
+        prepared(folder, f"b{i}", rng.normal(-850, 20, (SIZE,) * 3), "healthy", patient=c.name)
         for i, c in enumerate(labelled)
     ]
     found = audit(folder, labelled, same)

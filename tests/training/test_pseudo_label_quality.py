@@ -104,7 +104,7 @@ def test_nets_that_disagree_still_move(tmp_path):
 def test_a_bounded_choice_by_seed(tmp_path):
     scans = [scan(tmp_path, str(i)) for i in range(MOST_SCANS + 4)]
     chosen = choose_scans(scans, seed=0)
-    assert len({item.case.case for item in chosen}) == MOST_SCANS
+    assert len({item.name for item in chosen}) == MOST_SCANS
     assert chosen == choose_scans(scans, seed=0)
     assert chosen != choose_scans(scans, seed=1)
 

@@ -38,7 +38,7 @@ def require_bag_labels(cases: Sequence[PreparedCase]) -> None:
             msg = "its bag_label is 1, but its mask is empty"
         else:
             continue
-        raise UserError(f"case {item.case.case!r}: {msg}; correct bag_label or mask")
+        raise UserError(f"case {item.name!r}: {msg}; correct bag_label or mask")
 
 
 def _ignores(item: PreparedCase) -> bool:

@@ -63,6 +63,11 @@ class PreparedCase:
     files: dict[str, Path]
 
     @property
+    def name(self) -> str:
+        """The case's unique name in the manifest."""
+        return self.case.case
+
+    @property
     def shape(self) -> Shape:
         """Size in voxels."""
         return open_entry(self.files["image"]).shape
@@ -161,7 +166,7 @@ def prepare(
         with filling(config.cache_folder()):
             failed = run_jobs(
                 partial(_bring, config=config, verify=verify),
-                [(item.case.case, item) for item in todo],
+                [(item.name, item) for item in todo],
                 title="Preparing",
                 progress=progress,
                 processes=processes,
@@ -287,7 +292,7 @@ def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
     source = read_volume(item.case.image)
     volume, lungs = prepared_image(source, config, name=str(item.case.image))
     meta = {
-        "case": item.case.case,
+        "case": item.name,
         "affine": volume.affine.tolist(),
         "source_shape": list(source.shape),
         "source_affine": source.affine.tolist(),
@@ -308,7 +313,7 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
         found = f"shape {labels.shape} or affine is not the image's ({item.source.shape})"
         raise UserError(f"{path}: {found}; resample it onto the image")
     grid = Header(item.shape, item.affine)
-    meta: dict[str, Any] = {"case": item.case.case, "sha256": _digest(path)}
+    meta: dict[str, Any] = {"case": item.name, "sha256": _digest(path)}
     if name == "anatomy":
         write_entry(item.files[name], classes_onto(labels, grid), meta)
         return

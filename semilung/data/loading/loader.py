@@ -88,7 +88,7 @@ class StepDataset(Dataset["Batch | UserError"]):
             batch |= self._bags([(first + j, item) for j, item in enumerate(bags)], stream)
         if "bag_label" in self.fields and stream != "unlabelled":
             batch["bag_label"] = torch.tensor([bag_label(item) for item in chosen])
-        batch["case"] = [item.case.case for item in chosen]
+        batch["case"] = [item.name for item in chosen]
         return batch
 
     def _sample(self, stream: str, index: int, item: PreparedCase) -> dict[str, torch.Tensor]:

@@ -81,8 +81,9 @@ def examine_manifest(path: str | os.PathLike[str]) -> ManifestCheck:
         checked = list(pool.map(_checked, *zip(*rows, strict=True))) if rows else []
     listed: dict[str, list[Fault]] = {"error": errors, "warning": []}
     for item in checked:
-        for name, issue in item.issues:
-            listed[issue.severity].append(Fault(item.row, item.case.case, name, issue.message))
+        case = item.case
+        for column, issue in item.issues:
+            listed[issue.severity].append(Fault(item.row, case.case, column, issue.message))
     for issue in _whole_issues(checked):
         listed[issue.severity].append(Fault(0, "", "", issue.message))
     return ManifestCheck(sorted(listed["error"]), sorted(listed["warning"]), checked)

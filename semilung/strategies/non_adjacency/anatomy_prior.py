@@ -48,7 +48,7 @@ def read_contacts(
             beyond = np.unique(anatomy[(anatomy >= classes) & (anatomy != IGNORE)]).tolist()
             if beyond:
                 msg = (
-                    f"the anatomy of case {case.case.case} holds the labels {beyond}, and "
+                    f"the anatomy of case {case.name} holds the labels {beyond}, and "
                     f"strategy 'non_adjacency' has classes={classes}, 0 to {classes - 1}: "
                     "raise strategies.non_adjacency.classes"
                 )

@@ -72,7 +72,7 @@ def draw_crops(cases: Cases, data: DataConfig, augment: AugmentConfig, *, seed: 
     once = {role: len(items) for role, items in cases.items()}
     drawn = replace(data, crop=(edge,) * 3, batch=once, foreground=0.0, overhang=0.0)
     steps = StepDataset(cases, drawn, augment, seed=seed, views=("weak",), fields=("mask",))
-    patient = {item.case.case: item.case.patient for items in cases.values() for item in items}
+    patient = {item.name: item.case.patient for items in cases.values() for item in items}
     kept: Counter[str] = Counter()
     rows: list[tuple[NDArray[np.float64], bool, str]] = []
     for step in range(TRIES):

@@ -39,7 +39,7 @@ def audit_start(training: Training) -> None:
     def open_cases(role: str) -> list[PreparedCase]:
         return [*streams.get(role, ()), *(item for item in val if item.case.role == role)]
 
-    trained = {item.case.case: item for items in streams.values() for item in items}
+    trained = {item.name: item for items in streams.values() for item in items}
     cases = training.cohort.cases
     audits: Audits = {
         "splits": lambda: audit_splits(cases, config),

@@ -55,7 +55,7 @@ def audit_split_leakage(
 
 def _leaks(known: Sequence[PreparedCase], judged: Sequence[PreparedCase], split: str) -> list[str]:
     """A line for each judged case that is known, by its name, its patient or its voxels."""
-    names = {item.case.case for item in known}
+    names = {item.name for item in known}
     patients = {item.case.patient for item in known}
     stored: dict[bytes, list[PreparedCase]] = defaultdict(list)
     for item in known:
@@ -67,7 +67,7 @@ def _leaks(known: Sequence[PreparedCase], judged: Sequence[PreparedCase], split:
         if case.case in names:
             found.append(f"{case.case} is in {split} too")
         elif twins:
-            found.append(f"{case.case} is the same volume as {twins[0].case.case} of {split}")
+            found.append(f"{case.case} is the same volume as {twins[0].name} of {split}")
         elif case.patient in patients:
             found.append(f"{case.case} is of a patient of {split}")
     return found

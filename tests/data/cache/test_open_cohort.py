@@ -25,8 +25,8 @@ def test_streams_splits_and_budget(data_config):
 def test_weak_scans_are_unlabelled_scans_too(data_config):
     off = {"labelled": 2, "unlabelled": 2, "healthy": 0, "weak": 1}
     cohort = open_cohort(replace(data_config, labelled=1, batch=off), seed=0)
-    weak = {item.case.case for item in cohort.train("weak")}
-    unlabelled = {item.case.case for item in cohort.train("unlabelled")}
+    weak = {item.name for item in cohort.train("weak")}
+    unlabelled = {item.name for item in cohort.train("unlabelled")}
     assert weak < unlabelled
     assert (len(weak), len(unlabelled)) == (1, 7)
     assert cohort.available == {"labelled": 1, "unlabelled": 7, "weak": 1}
