@@ -12,8 +12,8 @@ Split: TypeAlias = Literal["train", "val", "test"]
 ROLES: tuple[Role, ...] = get_args(Role)
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-JUDGED_ROLES: tuple[Role, ...] = ("labelled", "healthy")
-"""Roles whose voxels are all known, so that a prediction can be judged on them."""
+EVALUATED_ROLES: tuple[Role, ...] = ("labelled", "healthy")
+"""Roles whose voxels are all known, so that a prediction can be evaluated on them."""
 
 IGNORE = 255
 """The mask value that no loss and no metric reads."""

@@ -43,7 +43,7 @@ def check_cells(
     for cell in cells:
         config = configs[cell.name]
         cohort = open_cohort(config.data, seed=config.seed)
-        cases = frozenset(case.case for case in cohort.judged(request.split))
+        cases = frozenset(case.case for case in cohort.evaluated(request.split))
         if not cases:
             msg = f"the {request.split} split of {config.data.manifest} holds no case to judge on"
             raise UserError(f"{msg}; give it labelled or healthy ones, or choose another split")

@@ -10,7 +10,7 @@ import pandas as pd
 from semilung.report.differing_settings import silent_contenders, unlike_arms
 from semilung.report.formatting import counted, listed, named
 from semilung.report.study import Study
-from semilung.types import JUDGED_ROLES
+from semilung.types import EVALUATED_ROLES
 
 FEWEST_SEEDS = 3
 
@@ -73,7 +73,7 @@ def _missing_cases(study: Study) -> list[str]:
         missing.append(NO_HEALTHY_SCAN)
     if not (volumes > 0).any():
         missing.append(NO_NODULE)
-    for role in JUDGED_ROLES:
+    for role in EVALUATED_ROLES:
         splits = [
             {kept["split"] for kept in run.splits.values() if kept["role"] == role}
             for run in study.runs

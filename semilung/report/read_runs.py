@@ -24,7 +24,7 @@ from semilung.report.run_files import (
     require_shape,
 )
 from semilung.report.study import Run, Study, blank
-from semilung.types import JUDGED_ROLES, SPLITS, UserError
+from semilung.types import EVALUATED_ROLES, SPLITS, UserError
 
 _EMPTY_CURVES = {"step": float, "name": str, "value": float}
 
@@ -255,7 +255,7 @@ def _require_cases(folder: Path, split: str) -> None:
     """Refuse a run that has no case to evaluate: its command would only say so."""
     path = folder / "splits.json"
     splits = read_splits(path).values() if is_file(path, folder) else ()
-    if splits and not any(k["split"] == split and k["role"] in JUDGED_ROLES for k in splits):
+    if splits and not any(k["split"] == split and k["role"] in EVALUATED_ROLES for k in splits):
         msg = (
             f"{folder} has no labelled or healthy case in the {split} split, so there is nothing "
             f"to report on; name the split of such cases in the manifest and train again, or give "

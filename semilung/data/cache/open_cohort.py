@@ -11,7 +11,7 @@ from semilung.data.cache.prepare import PreparedCase, prepare
 from semilung.data.data_config import DataConfig
 from semilung.data.manifest.cases import Case, no_collection, read_manifest
 from semilung.data.manifest.splits import apply_label_budget, assign_splits, keep_healthy
-from semilung.types import JUDGED_ROLES, ROLES, Split, UserError
+from semilung.types import EVALUATED_ROLES, ROLES, Split, UserError
 
 UNLABELLED_ROLES = ("unlabelled", "weak")
 """What the unlabelled stream draws from: a weak scan's label says nothing of its voxels."""
@@ -52,17 +52,17 @@ class Cohort:
 
     @cached_property
     def val(self) -> list[PreparedCase]:
-        """The validation cases that can be judged on: labelled and healthy ones; may be empty."""
-        return prepare(self.judged("val"), self.config)
+        """Validation cases with known voxels (labelled and healthy), prepared; may be empty."""
+        return prepare(self.evaluated("val"), self.config)
 
     @cached_property
     def test(self) -> list[PreparedCase]:
-        """The test cases that can be judged on; may be empty."""
-        return prepare(self.judged("test"), self.config)
+        """Test cases with known voxels (labelled and healthy), prepared; may be empty."""
+        return prepare(self.evaluated("test"), self.config)
 
-    def judged(self, split: Split) -> list[Case]:
-        """The cases of a split that can be judged on, not prepared."""
-        return [c for c in self.cases if c.split == split and c.role in JUDGED_ROLES]
+    def evaluated(self, split: Split) -> list[Case]:
+        """Return the labelled and healthy cases of a split, not prepared."""
+        return [c for c in self.cases if c.split == split and c.role in EVALUATED_ROLES]
 
     @property
     def splits(self) -> dict[str, dict[str, str]]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from semilung.data.manifest.cases import Case
-from semilung.types import JUDGED_ROLES, SPLITS, Split
+from semilung.types import EVALUATED_ROLES, SPLITS, Split
 
 LACKING = {
     "val": "no checkpoint is chosen and no progress is seen",
@@ -29,7 +29,7 @@ def split_doubts(
         >>> [doubt.split(":")[0] for doubt in split_doubts(cases, splits=("val",))]
         ['no labelled or healthy case is in val', 'the 2 healthy cases are of one patient']
     """
-    evaluated = [case for case in cases if case.role in JUDGED_ROLES]
+    evaluated = [case for case in cases if case.role in EVALUATED_ROLES]
     filled = [split for split in splits if any(case.split == split for case in evaluated)]
     for split in splits:
         if split not in filled:
@@ -37,7 +37,7 @@ def split_doubts(
                 f"no labelled or healthy case is in {split}: {LACKING[split]}; state the column "
                 f"split in the manifest, or add patients"
             )
-    for role in JUDGED_ROLES:
+    for role in EVALUATED_ROLES:
         members = [case for case in cases if case.role == role]
         if not members:
             continue
