@@ -13,16 +13,16 @@ from semilung.data.cache.prepare import PreparedCase, cached, prepare
 from semilung.data.data_config import AugmentConfig, DataConfig
 from semilung.data.io.resample import resample_onto
 from semilung.data.io.volume import (
-    Header,
+    Grid,
     Volume,
-    read_header,
+    read_grid,
     read_volume,
     same_grid,
     to_ras,
     write_volume,
 )
 from semilung.data.loading.intensity import scale_hu
-from semilung.data.manifest.cases import Case, Fault, read_manifest
+from semilung.data.manifest.cases import Case, ManifestIssue, read_manifest
 from semilung.data.manifest.check_manifest import check_manifest, examine_manifest
 from semilung.data.manifest.splits import (
     Splits,
@@ -48,8 +48,8 @@ __all__ = [
     "Case",
     "Cohort",
     "DataConfig",
-    "Fault",
-    "Header",
+    "Grid",
+    "ManifestIssue",
     "PreparedCase",
     "Splits",
     "StepDataset",
@@ -65,7 +65,7 @@ __all__ = [
     "keep_healthy",
     "open_cohort",
     "prepare",
-    "read_header",
+    "read_grid",
     "read_manifest",
     "read_splits",
     "read_volume",

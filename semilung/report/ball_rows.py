@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data import Case, Volume, read_header, read_manifest, read_volume, to_ras
+from semilung.data import Case, Volume, read_grid, read_manifest, read_volume, to_ras
 from semilung.evaluation import best_ball, content_blind_ball, dice
 from semilung.report.study import Group, Run
 from semilung.types import IGNORE, UserError
@@ -69,7 +69,7 @@ def _cubes(cases: Sequence[Case]) -> bool:
     """Whether all have masks on cubes of one size and one spacing."""
     if any(case.mask is None for case in cases):
         return False
-    grids = [read_header(case.mask) for case in cases if case.mask]
+    grids = [read_grid(case.mask) for case in cases if case.mask]
     shapes = {grid.shape for grid in grids}
     spacings = {tuple(np.round(np.linalg.norm(grid.affine[:3, :3], axis=0), 4)) for grid in grids}
     return len(shapes) == len(spacings) == 1 and len(set(shapes.pop())) == 1

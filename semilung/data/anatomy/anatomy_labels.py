@@ -12,7 +12,7 @@ from semilung.data.anatomy.lung_region import aerated_lungs, air_of, closed_regi
 from semilung.data.anatomy.morphology import Mask, Spacing, components, dilated, medians
 from semilung.data.anatomy.vessel_mask import find_vessels
 from semilung.data.cache.prepared_grid import at_spacing, classes_onto, image_onto, straightened
-from semilung.data.io.volume import Header, Volume, to_ras
+from semilung.data.io.volume import Grid, Volume, to_ras
 
 FINEST_MM = 1.0
 """Finer grids are brought to this before, and the labels back after."""
@@ -40,13 +40,13 @@ def label_anatomy(volume: Volume, *, lungs: Mask | None = None) -> NDArray[np.ui
     if extent_mm[:2].min() < CHEST_MM:
         labels = label_cube(hu, work.spacing_mm)
     else:
-        grid = Header(work.shape, work.affine)
+        grid = Grid(work.shape, work.affine)
         known = None if lungs is None else classes_onto(Volume(lungs, volume.affine), grid) > 0
         labels = label_chest(hu, work.spacing_mm, known)
-    return classes_onto(Volume(labels, work.affine), Header(volume.shape, volume.affine))
+    return classes_onto(Volume(labels, work.affine), Grid(volume.shape, volume.affine))
 
 
-def _working_grid(volume: Volume) -> Header:
+def _working_grid(volume: Volume) -> Grid:
     """The volume's grid, its axes finer than `FINEST_MM` brought to that; it covers the same."""
     extent = np.array(volume.spacing_mm) * volume.shape
     voxels = np.minimum(volume.shape, np.maximum(1, np.floor(extent / FINEST_MM)))

@@ -19,7 +19,7 @@ from semilung.data.content.hounsfield import require_hu
 from semilung.data.io.volume import (
     Volume,
     files_of,
-    read_header,
+    read_grid,
     read_volume,
     same_grid,
     write_volume,
@@ -123,7 +123,7 @@ def _done(image: Path, target: Path) -> bool:
         made_at = target.stat().st_mtime_ns
         if any(made_at < file.stat().st_mtime_ns for file in files_of(image)):
             return False
-        return same_grid(read_header(target), read_header(image))
+        return same_grid(read_grid(target), read_grid(image))
     except (OSError, UserError):
         return False
 

@@ -32,7 +32,7 @@ from semilung.data.content.voxel_checks import label_issue, whole_labels
 from semilung.data.data_config import DataConfig
 from semilung.data.io.volume import (
     Affine,
-    Header,
+    Grid,
     Shape,
     Volume,
     files_of,
@@ -84,7 +84,7 @@ class PreparedCase:
         return (float(x), float(y), float(z))
 
     @property
-    def source(self) -> Header:
+    def source(self) -> Grid:
         """The scan's own grid, onto which results are resampled back."""
         return _source(open_entry(self.files["image"]).meta)
 
@@ -312,7 +312,7 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
     if not labels_fit(path, labels, item.source):
         found = f"shape {labels.shape} or affine is not the image's ({item.source.shape})"
         raise UserError(f"{path}: {found}; resample it onto the image")
-    grid = Header(item.shape, item.affine)
+    grid = Grid(item.shape, item.affine)
     meta: dict[str, Any] = {"case": item.name, "sha256": _digest(path)}
     if name == "anatomy":
         write_entry(item.files[name], classes_onto(labels, grid), meta)
@@ -346,6 +346,6 @@ def _foreground(
     return np.concatenate(kept), np.concatenate(diameters_mm)
 
 
-def _source(meta: dict[str, Any]) -> Header:
+def _source(meta: dict[str, Any]) -> Grid:
     x, y, z = meta["source_shape"]
-    return Header((x, y, z), np.array(meta["source_affine"]))
+    return Grid((x, y, z), np.array(meta["source_affine"]))

@@ -11,36 +11,36 @@ from scipy import ndimage
 
 from semilung.data.io.grid_checks import MAX_VOXELS, SHEAR_DEGREES, shear_degrees
 from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import Header, Shape, Volume, to_ras
+from semilung.data.io.volume import Grid, Shape, Volume, to_ras
 from semilung.types import UserError
 
 MARGIN = 2
 """Voxels kept around an instance when it is resampled on its own: linear weights reach one."""
 
 
-def at_spacing(header: Header | Volume, spacing_mm: tuple[float, float, float]) -> Header:
+def at_spacing(grid: Grid | Volume, spacing_mm: tuple[float, float, float]) -> Grid:
     """The grid of another spacing that covers the same box: the outer corners coincide.
 
     Raises:
         UserError: It would have more than `MAX_VOXELS`.
 
     Example:
-        >>> grid = at_spacing(Header((4, 4, 4), np.diag([2.0, 2.0, 2.0, 1.0])), (1.0, 1.0, 4.0))
+        >>> grid = at_spacing(Grid((4, 4, 4), np.diag([2.0, 2.0, 2.0, 1.0])), (1.0, 1.0, 4.0))
         >>> grid.shape, grid.affine[:3, 3].tolist()
         ((8, 8, 2), [-0.5, -0.5, 1.0])
     """
-    old = np.linalg.norm(header.affine[:3, :3], axis=0)
+    old = np.linalg.norm(grid.affine[:3, :3], axis=0)
     new = np.asarray(spacing_mm, np.float64)
-    x, y, z = (int(n) for n in np.maximum(1, np.rint(old * header.shape / new)))
+    x, y, z = (int(n) for n in np.maximum(1, np.rint(old * grid.shape / new)))
     if x * y * z > MAX_VOXELS:
         found = f"voxels of {old.round(4).tolist()} mm at {new.tolist()} mm make {x} x {y} x {z}"
         msg = f"{found} voxels; the limit is {MAX_VOXELS}. Repair the header, or raise spacing_mm"
         raise UserError(msg)
-    affine = header.affine.copy()
+    affine = grid.affine.copy()
     affine[:3, :3] *= new / old
     # Continuous index -0.5 is the outer corner in both grids.
-    affine[:3, 3] += (header.affine[:3, :3] - affine[:3, :3]) @ np.full(3, -0.5)
-    return Header((x, y, z), affine)
+    affine[:3, 3] += (grid.affine[:3, :3] - affine[:3, :3]) @ np.full(3, -0.5)
+    return Grid((x, y, z), affine)
 
 
 def straightened(volume: Volume, *, fill: float) -> Volume:
@@ -74,7 +74,7 @@ def boxed(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
     return Volume(volume.data[box], affine)
 
 
-def image_onto(image: Volume, grid: Header, *, fill: float) -> Volume:
+def image_onto(image: Volume, grid: Grid, *, fill: float) -> Volume:
     """A CT on another grid of its own axes: linear, after a Gaussian where the grid is coarser.
 
     Along an axis that shrinks by `f` the Gaussian's standard deviation is `(f - 1) / 2` voxels,
@@ -88,7 +88,7 @@ def image_onto(image: Volume, grid: Header, *, fill: float) -> Volume:
     return resample_onto(Volume(data, image.affine), grid.shape, grid.affine, order=1, fill=fill)
 
 
-def instances_onto(mask: Volume, grid: Header) -> NDArray[np.uint8]:
+def instances_onto(mask: Volume, grid: Grid) -> NDArray[np.uint8]:
     """A map of instances on another grid: each one linear, then cut at one half.
 
     Volumes and outlines are kept better than by the nearest voxel, and no instance that lies in
@@ -127,7 +127,7 @@ def _part(mask: Volume, label: int, found: tuple[slice, ...]) -> Volume:
     return Volume(data, affine)
 
 
-def _nearest(part: Volume, grid: Header) -> tuple[int, ...] | None:
+def _nearest(part: Volume, grid: Grid) -> tuple[int, ...] | None:
     """The voxel of the grid nearest to a part's centroid; None where it lies beyond the grid.
 
     The rim counts: a coarse grid may end half a voxel before the fine one does.
@@ -139,7 +139,7 @@ def _nearest(part: Volume, grid: Header) -> tuple[int, ...] | None:
     return tuple(np.clip(at, 0, np.array(grid.shape) - 1).tolist())
 
 
-def _reach(part: Volume, grid: Header) -> tuple[Shape, Shape]:
+def _reach(part: Volume, grid: Grid) -> tuple[Shape, Shape]:
     """First voxel and size of the box of the target grid that a part can touch."""
     matrix = np.linalg.inv(grid.affine) @ part.affine
     ends = np.array(np.meshgrid(*((0, n - 1) for n in part.shape), [1])).reshape(4, -1)
@@ -150,7 +150,7 @@ def _reach(part: Volume, grid: Header) -> tuple[Shape, Shape]:
     return (first[0], first[1], first[2]), (size[0], size[1], size[2])
 
 
-def classes_onto(labels: Volume, grid: Header) -> NDArray[np.uint8]:
+def classes_onto(labels: Volume, grid: Grid) -> NDArray[np.uint8]:
     """A map of classes (anatomy) on another grid by the nearest voxel."""
     # Axes are permuted first, because sampling along them is several times as fast.
     nearest = resample_onto(to_ras(labels), grid.shape, grid.affine, order=0, fill=0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import Header, Volume, spacing_of
+from semilung.data.io.volume import Grid, Volume, spacing_of
 
 BOX_SPACING_MM = 3.0
 CHEST_WIDTH_MM, CHEST_DEPTH_MM = 180.0, 120.0
@@ -73,7 +73,7 @@ def find_lungs(volume: Volume) -> LungSearch:
     return LungSearch(lungs, lacking=_is_airless(air, body, data))
 
 
-def lung_box(lungs: Volume, grid: Header | Volume, margin_mm: float) -> tuple[slice, slice, slice]:
+def lung_box(lungs: Volume, grid: Grid | Volume, margin_mm: float) -> tuple[slice, slice, slice]:
     """The box around lungs, `margin_mm` larger on every side and cut to the volume.
 
     Args:
@@ -96,7 +96,7 @@ def lung_box(lungs: Volume, grid: Header | Volume, margin_mm: float) -> tuple[sl
     return (box[0], box[1], box[2])
 
 
-def lung_blocks(lungs: Volume, grid: Header | Volume, margin_mm: float) -> NDArray[np.bool_]:
+def lung_blocks(lungs: Volume, grid: Grid | Volume, margin_mm: float) -> NDArray[np.bool_]:
     """Which blocks of `BLOCK` voxels a side of another grid lie within `margin_mm` of the lungs."""
     far_mm = ndimage.distance_transform_edt(~lungs.data, sampling=lungs.spacing_mm)
     near = Volume((far_mm <= margin_mm).astype(np.uint8), lungs.affine)

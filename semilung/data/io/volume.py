@@ -35,7 +35,7 @@ INVALID = (ValueError, OverflowError, TypeError, HeaderDataError)
 """What it raises where a header's values make no sense."""
 
 
-class Header(NamedTuple):
+class Grid(NamedTuple):
     """The grid of a volume without its voxels: `shape` and the `(4, 4)` voxel-to-mm `affine`."""
 
     shape: Shape
@@ -110,13 +110,13 @@ def read_volume(path: str | os.PathLike[str], *, series: str | None = None) -> V
             large for the memory, or its affine is not finite, singular or no CT's.
     """
     path = Path(path)
-    source, header = _open(path, series)
+    source, grid = _open(path, series)
     with _explained(path, "voxels"):
-        data = source.voxels().reshape(header.shape)
-    return Volume(data, header.affine)
+        data = source.voxels().reshape(grid.shape)
+    return Volume(data, grid.affine)
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_grid(path: str | os.PathLike[str]) -> Grid:
     """Shape and affine of a volume without reading its voxels; errors as `read_volume`."""
     return _open(Path(path))[1]
 
@@ -187,7 +187,7 @@ def _set_forms(header: nib.Nifti1Header, shape: tuple[int, ...], affine: Affine)
     header.set_sform(affine, 1)
     header.set_qform(affine, 1)
     x, y, z = shape
-    if not same_grid(Header((x, y, z), header.get_qform()), Header((x, y, z), affine)):
+    if not same_grid(Grid((x, y, z), header.get_qform()), Grid((x, y, z), affine)):
         header["qform_code"] = 0  # a slight shear, which a quaternion cannot express
 
 
@@ -205,7 +205,7 @@ def to_ras(volume: Volume) -> Volume:
     return Volume(np.ascontiguousarray(data), _upright(volume).affine)
 
 
-def _open(path: Path, series: str | None = None) -> tuple[Source, Header]:
+def _open(path: Path, series: str | None = None) -> tuple[Source, Grid]:
     """Open by suffix, or as a series, and check the grid."""
     is_folder = _is_folder(path)
     if series is not None and not is_folder:
@@ -216,7 +216,7 @@ def _open(path: Path, series: str | None = None) -> tuple[Source, Header]:
     with _explained(path, "header"):
         source = open_series(path, series) if is_folder else _reader_of(path)(path)
     shape, affine = source.stored.shape, source.affine
-    return source, Header(checked_shape(path, shape), checked_affine(path, affine))
+    return source, Grid(checked_shape(path, shape), checked_affine(path, affine))
 
 
 @contextmanager
@@ -291,7 +291,7 @@ DETACHED = {".mhd", ".mha", ".nrrd", ".nhdr"}
 """Formats whose header may name another file for its voxels."""
 
 
-def same_grid(a: Header | Volume, b: Header | Volume) -> bool:
+def same_grid(a: Grid | Volume, b: Grid | Volume) -> bool:
     """Whether two volumes have the same voxels, in whatever order they store them.
 
     Shapes are equal, and corners within a tenth of a voxel.
@@ -299,7 +299,7 @@ def same_grid(a: Header | Volume, b: Header | Volume) -> bool:
     return _coincide(a, b) or _coincide(_upright(a), _upright(b))
 
 
-def labels_fit(path: Path, labels: Header | Volume, image: Header | Volume) -> bool:
+def labels_fit(path: Path, labels: Grid | Volume, image: Grid | Volume) -> bool:
     """Whether labels lie on the voxels of their image: on the same grid, or on a part of it.
 
     A part counts in an NRRD alone: 3D Slicer crops a segmentation to its segments when it saves
@@ -310,16 +310,16 @@ def labels_fit(path: Path, labels: Header | Volume, image: Header | Volume) -> b
     return _suffix(path) in SEGMENTATIONS and _is_part(_upright(labels), _upright(image))
 
 
-def _is_part(part: Header, whole: Header) -> bool:
+def _is_part(part: Grid, whole: Grid) -> bool:
     start = np.rint((np.linalg.inv(whole.affine) @ part.affine[:, 3])[:3]).astype(int)
     if (start < 0).any() or (start + part.shape > whole.shape).any():
         return False
     affine = whole.affine.copy()
     affine[:3, 3] = (whole.affine @ [*start, 1])[:3]
-    return _coincide(part, Header(part.shape, affine))
+    return _coincide(part, Grid(part.shape, affine))
 
 
-def _coincide(a: Header | Volume, b: Header | Volume) -> bool:
+def _coincide(a: Grid | Volume, b: Grid | Volume) -> bool:
     if a.shape != b.shape:
         return False
     ends = np.array(np.meshgrid(*((0, n - 1) for n in a.shape), [1])).reshape(4, -1)
@@ -328,9 +328,9 @@ def _coincide(a: Header | Volume, b: Header | Volume) -> bool:
     return bool(distance_mm <= 0.1 * voxel_mm)
 
 
-def _upright(grid: Header | Volume) -> Header:
+def _upright(grid: Grid | Volume) -> Grid:
     """The grid with its axes in the order and direction of `to_ras`."""
     orientation = nib.orientations.io_orientation(grid.affine)
     x, y, z = (grid.shape[k] for k in np.argsort(orientation[:, 0]))
     affine = grid.affine @ nib.orientations.inv_ornt_aff(orientation, grid.shape)
-    return Header((x, y, z), affine)
+    return Grid((x, y, z), affine)

@@ -29,7 +29,7 @@ DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{n}" for d in ("COM", "LPT") for n
 Row: TypeAlias = Mapping[str, str]
 
 
-class Fault(NamedTuple):
+class ManifestIssue(NamedTuple):
     """One thing wrong with a manifest: file row (the header is row 1), case, column, and what."""
 
     row: int
@@ -88,7 +88,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Case]:
     return [case for _, case in cases]
 
 
-def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], list[Fault]]:
+def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], list[ManifestIssue]]:
     """The cases that could be made, each with its row, and every fault of the table."""
     path = Path(path)
     table = read_table(path)
@@ -97,13 +97,13 @@ def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], li
     if any(fault.field in REQUIRED for fault in faults):
         return [], faults
     if table.empty:
-        faults.append(Fault(1, "", "case", "the manifest has no rows; add one a case"))
+        faults.append(ManifestIssue(1, "", "case", "the manifest has no rows; add one a case"))
     extra = [column for column in columns if column not in REQUIRED + OPTIONAL]
     cases: list[tuple[int, Case]] = []
     rows = zip(*(table[c].tolist() for c in columns), strict=True)
     for number, values in enumerate(rows, start=2):
         row = dict(zip(columns, values, strict=True))
-        wrong = [Fault(number, row["case"], *fault) for fault in _row_faults(row)]
+        wrong = [ManifestIssue(number, row["case"], *fault) for fault in _row_faults(row)]
         faults.extend(wrong)
         if not wrong:
             cases.append((number, _case(row, root, extra)))
@@ -123,15 +123,15 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _column_faults(columns: list[str]) -> Iterator[Fault]:
+def _column_faults(columns: list[str]) -> Iterator[ManifestIssue]:
     for name in REQUIRED:
         if name not in columns:
             found = ", ".join(columns)[:300]
-            yield Fault(1, "", name, f"missing column; the columns found are: {found}")
+            yield ManifestIssue(1, "", name, f"missing column; the columns found are: {found}")
     for name in columns:
         plain = name.strip().lower()
         if name != plain and plain in REQUIRED + OPTIONAL:
-            yield Fault(1, "", name, f"column {name!r} is not read; rename it to {plain!r}")
+            yield ManifestIssue(1, "", name, f"column {name!r} is not read; rename it to {plain!r}")
 
 
 def _row_faults(row: Row) -> Iterator[tuple[str, str]]:
@@ -174,20 +174,22 @@ def _role_faults(row: Row) -> Iterator[tuple[str, str]]:
         yield "bag_label", "a weak case needs a scan-level label, 0 or 1"
 
 
-def _cross_faults(table: pd.DataFrame) -> Iterator[Fault]:
+def _cross_faults(table: pd.DataFrame) -> Iterator[ManifestIssue]:
     """What is wrong between rows: a case named twice, a patient in two splits."""
     names = table["case"].tolist()
     counts = Counter(names)
     first: dict[str, int] = {}
     for number, name in enumerate(names, start=2):
         if name and counts[name] > 1 and first.setdefault(name, number) != number:
-            yield Fault(number, name, "case", f"duplicate of row {first[name]}; names are unique")
+            yield ManifestIssue(
+                number, name, "case", f"duplicate of row {first[name]}; names are unique"
+            )
     alike: dict[str, str] = {}
     for number, name in enumerate(names, start=2):
         other = alike.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if name != other:
             text = f"{name!r} and {other!r} differ by case alone and share a file on some systems"
-            yield Fault(number, name, "case", f"{text}; rename one")
+            yield ManifestIssue(number, name, "case", f"{text}; rename one")
     if "split" not in table:
         return
     home: dict[str, tuple[int, str]] = {}
@@ -197,7 +199,7 @@ def _cross_faults(table: pd.DataFrame) -> Iterator[Fault]:
             row, other = home.setdefault(patient, (number, split))
             if other != split:
                 text = f"patient {patient!r} is in {split} here and in {other} in row {row}"
-                yield Fault(number, name, "split", f"{text}; keep a patient in one split")
+                yield ManifestIssue(number, name, "split", f"{text}; keep a patient in one split")
 
 
 def _case(row: Row, root: Path, extra: list[str]) -> Case:

@@ -13,7 +13,7 @@ from semilung.data.content.lungs import NO_LUNGS, find_lungs
 from semilung.data.content.voxel_checks import Issue, label_issue, whole_labels
 from semilung.data.data_config import DataConfig
 from semilung.data.io.volume import Volume, labels_fit, read_volume, to_ras
-from semilung.data.manifest.cases import Case, Fault, scan_table
+from semilung.data.manifest.cases import Case, ManifestIssue, scan_table
 from semilung.data.manifest.mask_checks import MaskContent, mask_content, mask_issues
 from semilung.data.manifest.split_warnings import split_doubts
 from semilung.data.manifest.splits import assign_splits
@@ -52,12 +52,12 @@ class ManifestCheck:
         cases: The cases that could be made of the table.
     """
 
-    errors: list[Fault]
-    warnings: list[Fault]
+    errors: list[ManifestIssue]
+    warnings: list[ManifestIssue]
     cases: list[CheckedCase]
 
 
-def check_manifest(path: str | os.PathLike[str]) -> list[Fault]:
+def check_manifest(path: str | os.PathLike[str]) -> list[ManifestIssue]:
     """The errors that `examine_manifest` finds."""
     return examine_manifest(path).errors
 
@@ -79,13 +79,13 @@ def examine_manifest(path: str | os.PathLike[str]) -> ManifestCheck:
     rows, errors = scan_table(path)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         checked = list(pool.map(_checked, *zip(*rows, strict=True))) if rows else []
-    listed: dict[str, list[Fault]] = {"error": errors, "warning": []}
+    listed: dict[str, list[ManifestIssue]] = {"error": errors, "warning": []}
     for item in checked:
         case = item.case
         for column, issue in item.issues:
-            listed[issue.severity].append(Fault(item.row, case.case, column, issue.message))
+            listed[issue.severity].append(ManifestIssue(item.row, case.case, column, issue.message))
     for issue in _whole_issues(checked):
-        listed[issue.severity].append(Fault(0, "", "", issue.message))
+        listed[issue.severity].append(ManifestIssue(0, "", "", issue.message))
     return ManifestCheck(sorted(listed["error"]), sorted(listed["warning"]), checked)
 
 

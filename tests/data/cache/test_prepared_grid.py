@@ -11,7 +11,7 @@ from semilung.data.cache.prepare import prepare
 from semilung.data.cache.prepared_grid import at_spacing, image_onto, instances_onto
 from semilung.data.data_config import DataConfig
 from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import Header, Volume, read_volume, write_volume
+from semilung.data.io.volume import Grid, Volume, read_volume, write_volume
 from semilung.data.manifest.cases import Case
 
 
@@ -60,9 +60,7 @@ def test_no_instance_is_lost_between_the_voxels_of_a_coarse_grid(at, spacing_mm)
 
 
 def test_a_grid_of_another_spacing_covers_the_same_box():
-    old = Header(
-        (10, 20, 30), np.array([[0.5, 0, 0, 3], [0, 0.5, 0, 4], [0, 0, 2, 5], [0, 0, 0, 1]])
-    )
+    old = Grid((10, 20, 30), np.array([[0.5, 0, 0, 3], [0, 0.5, 0, 4], [0, 0, 2, 5], [0, 0, 0, 1]]))
     new = at_spacing(old, (1.0, 0.25, 1.0))
     assert new.shape == (5, 40, 60)
     for grid in (old, new):

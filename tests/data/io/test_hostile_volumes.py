@@ -16,7 +16,7 @@ from small_cohort import LPS
 from semilung.data import DataConfig
 from semilung.data.cache.prepare import prepared_image
 from semilung.data.io.stored_voxels import MAX_BYTES
-from semilung.data.io.volume import READERS, Volume, read_header, read_volume, write_volume
+from semilung.data.io.volume import READERS, Volume, read_grid, read_volume, write_volume
 from semilung.types import UserError
 
 SHAPE = (4, 5, 6)
@@ -101,7 +101,7 @@ def test_a_header_that_promises_too_much_allocates_nothing(tmp_path, name, shape
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     tracemalloc.start()
     try:
-        for read in (read_header, read_volume):
+        for read in (read_grid, read_volume):
             with pytest.raises(UserError, match=r"cannot hold|limit"):
                 read(tmp_path / name)
         assert tracemalloc.get_traced_memory()[1] < 2**20

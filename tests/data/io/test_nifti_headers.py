@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from small_cohort import LPS
 
 from semilung.data.io.units import implausible_edges
-from semilung.data.io.volume import read_header, read_volume, write_volume
+from semilung.data.io.volume import read_grid, read_volume, write_volume
 from semilung.types import UserError
 
 SHAPE = (4, 5, 6)
@@ -142,14 +142,14 @@ def test_read_volume_unit_that_is_none_is_refused_by_name(tmp_path):
         ((1.0, 1.0, 1.0), None),
     ],
 )
-def test_read_header_voxel_edges_no_ct_has_are_questioned(tmp_path, edges, word):
+def test_read_grid_voxel_edges_no_ct_has_are_questioned(tmp_path, edges, word):
     write_volume(tmp_path / "a.nii", DATA, np.diag([*edges, 1.0]))
     if word is None:
         assert read_volume(tmp_path / "a.nii").spacing_mm == pytest.approx(edges)
         assert implausible_edges(edges) is None
         return
     with pytest.raises(UserError, match=word):
-        read_header(tmp_path / "a.nii")
+        read_grid(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize(
@@ -302,6 +302,6 @@ def test_read_volume_of_any_geometry_fields_never_yields_header_bytes(tmp_path, 
         raw = (tmp_path / "a.nii").read_bytes()[offset : offset + DATA.nbytes]
         assert volume.data.tobytes(order="F") == raw
         write_volume(tmp_path / "b.nii", volume.data, volume.affine, like=tmp_path / "a.nii")
-        np.testing.assert_array_equal(read_header(tmp_path / "b.nii").affine, volume.affine)
+        np.testing.assert_array_equal(read_grid(tmp_path / "b.nii").affine, volume.affine)
 
     check()

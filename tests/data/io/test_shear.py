@@ -9,7 +9,7 @@ from small_cohort import write_table
 from semilung.data import DataConfig, prepare, read_manifest
 from semilung.data.anatomy.anatomy_labels import label_anatomy
 from semilung.data.cache.prepared_grid import straightened
-from semilung.data.io.volume import Volume, read_header, read_volume, spacing_of
+from semilung.data.io.volume import Volume, read_grid, read_volume, spacing_of
 from semilung.types import UserError
 
 SHAPE = (40, 44, 30)
@@ -88,10 +88,10 @@ def test_label_anatomy_of_sheared_volume_is_on_its_own_grid():
 
 @pytest.mark.parametrize("degrees", [50, -60])
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mhd"])
-def test_read_header_shear_of_no_gantry_is_refused_in_every_format(tmp_path, name, degrees):
+def test_read_grid_shear_of_no_gantry_is_refused_in_every_format(tmp_path, name, degrees):
     stored(tmp_path / name, degrees)
     with pytest.raises(UserError, match=rf"sheared by {abs(degrees)}\.0 degrees, which no tilted"):
-        read_header(tmp_path / name)
+        read_grid(tmp_path / name)
 
 
 @pytest.mark.parametrize("degrees", [3, 25, -25])

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from semilung.data import DataConfig, prepare, read_manifest
 from semilung.data.cache.prepare import prepared_image
-from semilung.data.io.volume import files_of, read_header, read_volume, same_grid, to_ras
+from semilung.data.io.volume import files_of, read_grid, read_volume, same_grid, to_ras
 from semilung.types import UserError
 
 SHAPE = (4, 5, 6)
@@ -129,7 +129,7 @@ def test_big_endian(tmp_path, name, old, new):
 )  # fmt: skip
 def test_spaces_differ_by_signs(tmp_path, space, x, y):
     header = DETACHED["a.nhdr"].replace("left-posterior-superior", space)
-    affine = read_header(put(tmp_path, header, name="a.nhdr")).affine
+    affine = read_grid(put(tmp_path, header, name="a.nhdr")).affine
     signed = [[x * 0.5, 0, 0, x * -195], [0, y * 0.75, 0, y * 10], [0, 0, 2.5, -378]]
     assert affine[:3].tolist() == signed
 
@@ -196,10 +196,10 @@ def test_damaged_packed_voxels_are_told(tmp_path, name, harm):
 def test_missing_voxels_are_told(tmp_path, name, header):
     path = put(tmp_path, header, name=name, voxels=bytes(100))
     with pytest.raises(UserError, match=r"a\.raw: .*its 100 bytes cannot hold them"):
-        read_header(path)
+        read_grid(path)
     (tmp_path / "a.raw").unlink()
     with pytest.raises(UserError, match=r"'a\.raw', and it is not beside it"):
-        read_header(path)
+        read_grid(path)
 
 
 @pytest.mark.parametrize("there", ["../b.raw", "/etc/passwd", "sub/b.raw", "..", ""])
@@ -211,7 +211,7 @@ def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
     for name, header in DETACHED.items():
         path = put(folder, header.replace("a.raw", there), name=name)
         with pytest.raises(UserError, match=r"in its own folder alone|not beside it"):
-            read_header(path)
+            read_grid(path)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
 def test_what_is_not_read_of_metaimage(tmp_path, old, new, word):
     assert old in MHD
     with pytest.raises(UserError, match=word):
-        read_header(put(tmp_path, MHD.replace(old, new), name="a.mhd"))
+        read_grid(put(tmp_path, MHD.replace(old, new), name="a.mhd"))
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_what_is_not_read_of_nrrd(tmp_path, old, new, word):
     assert old in NRRD
     header = DETACHED["a.nhdr"].replace(old, new)
     with pytest.raises(UserError, match=word):
-        read_header(put(tmp_path, header, name="a.nhdr"))
+        read_grid(put(tmp_path, header, name="a.nhdr"))
 
 
 TOKENS = [

@@ -7,19 +7,19 @@ from small_cohort import write_table
 from test_text_header import BY_HAND, DATA, DETACHED, MHD, NRRD, put
 
 from semilung.data import DataConfig, check_manifest, prepare, read_manifest
-from semilung.data.io.volume import read_header, read_volume, write_volume
+from semilung.data.io.volume import read_grid, read_volume, write_volume
 from semilung.types import UserError
 
 
 @pytest.mark.parametrize(
     ("unit", "factor"), [("um", 1e3), ("mm", 1), ("?", 1), ("", 1), ("cm", 0.1), ("M", 1e-3)]
 )
-def test_read_header_metaimage_unit_of_length_is_converted(tmp_path, unit, factor):
+def test_read_grid_metaimage_unit_of_length_is_converted(tmp_path, unit, factor):
     spacing, offset = np.array([0.5, 0.75, 2.5]) * factor, np.array([-195, 10, -378]) * factor
     header = MHD.replace("DistanceUnits = mm", f"DistanceUnits = {unit}")
     header = header.replace("0.5 0.75 2.5", " ".join(map(str, spacing)))
     header = header.replace("-195.0 10 -378", " ".join(map(str, offset)))
-    affine = read_header(put(tmp_path, header, name="a.mhd")).affine
+    affine = read_grid(put(tmp_path, header, name="a.mhd")).affine
     np.testing.assert_allclose(affine[:3], BY_HAND, rtol=1e-9)
 
 
@@ -29,20 +29,20 @@ def test_read_header_metaimage_unit_of_length_is_converted(tmp_path, unit, facto
     [("mm", 1), ("millimeters", 1), ("m", 1e-3), ("Metre", 1e-3), ("um", 1e3), ("µm", 1e3),
      ("microns", 1e3), ("", 1), ("cm", 0.1)],
 )  # fmt: skip
-def test_read_header_nrrd_unit_of_length_is_converted(tmp_path, field, unit, factor):
+def test_read_grid_nrrd_unit_of_length_is_converted(tmp_path, field, unit, factor):
     header = NRRD.replace('space units: "mm" "mm" "mm"', f"{field}: " + f'"{unit}" ' * 3)
     header = header.replace("(0.5,0,0) (0,0.75,0) (0,0,2.5)", " ".join(
         f"({','.join(map(str, row))})" for row in np.diag([0.5, 0.75, 2.5]) * factor))  # fmt: skip
     header = header.replace("-195,10,-378", ",".join(map(str, np.array([-195, 10, -378]) * factor)))
     path = put(tmp_path, header + "data file: a.raw\n", name="a.nhdr")
-    np.testing.assert_allclose(read_header(path).affine[:3], BY_HAND, rtol=1e-9)
+    np.testing.assert_allclose(read_grid(path).affine[:3], BY_HAND, rtol=1e-9)
 
 
-def test_read_header_nrrd_units_are_those_of_directions_in_space(tmp_path):
+def test_read_grid_nrrd_units_are_those_of_directions_in_space(tmp_path):
     """And not of the array's axes, which run otherwise here."""
     header = DETACHED["a.nhdr"].replace('"mm" "mm" "mm"', '"mm" "mm" "um"')
     header = header.replace("(0.5,0,0) (0,0.75,0) (0,0,2.5)", "(0,0,2500) (0.5,0,0) (0,0.75,0)")
-    affine = read_header(put(tmp_path, header, name="a.nhdr")).affine
+    affine = read_grid(put(tmp_path, header, name="a.nhdr")).affine
     expected = [[0, -0.5, 0, 195], [0, 0, -0.75, -10], [2.5, 0, 0, -0.378]]
     np.testing.assert_allclose(affine[:3], expected, rtol=1e-9)
 
@@ -77,10 +77,10 @@ def test_read_volume_bare_metaimage_names_all_that_is_missing(tmp_path):
     np.testing.assert_allclose(volume.affine, np.diag([-1.0, -1.0, 1.0, 1.0]))
 
 
-def test_read_header_nrrd_without_origin_warns(tmp_path):
+def test_read_grid_nrrd_without_origin_warns(tmp_path):
     header = DETACHED["a.nhdr"].replace("space origin: (-195,10,-378)\n", "")
     with pytest.warns(UserWarning, match="no space origin; the format's default"):
-        affine = read_header(put(tmp_path, header, name="a.nhdr")).affine
+        affine = read_grid(put(tmp_path, header, name="a.nhdr")).affine
     np.testing.assert_allclose(affine[:3, 3], 0)
 
 

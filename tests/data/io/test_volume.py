@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from semilung.data.io.resample import resample_onto
 from semilung.data.io.volume import (
-    Header,
+    Grid,
     Volume,
-    read_header,
+    read_grid,
     read_volume,
     same_grid,
     to_ras,
@@ -38,7 +38,7 @@ def test_what_is_written_is_read(tmp_path):
     np.testing.assert_allclose(volume.affine, affine, atol=1e-6)
     assert volume.data.dtype == np.int16
     assert volume.spacing_mm == pytest.approx((0.7, 0.7, 2.5))
-    assert read_header(tmp_path / "new" / "a.nii.gz").shape == (4, 5, 6)
+    assert read_grid(tmp_path / "new" / "a.nii.gz").shape == (4, 5, 6)
 
 
 def test_a_written_file_carries_no_identity_and_leaves_no_scrap(tmp_path):
@@ -180,10 +180,10 @@ def test_to_ras_and_back_is_identity(axes, signs, spacing):
 
 
 def test_same_grid_tells_a_shift_of_a_voxel_from_rounding():
-    a = Header((10, 10, 10), np.diag([0.5, 0.5, 2, 1]))
+    a = Grid((10, 10, 10), np.diag([0.5, 0.5, 2, 1]))
     shifted, rounded = a.affine.copy(), a.affine.copy()
     shifted[0, 3] += 0.5
     rounded[0, 3] += 1e-4
-    assert not same_grid(a, Header(a.shape, shifted))
-    assert same_grid(a, Header(a.shape, rounded))
-    assert not same_grid(a, Header((10, 10, 11), a.affine))
+    assert not same_grid(a, Grid(a.shape, shifted))
+    assert same_grid(a, Grid(a.shape, rounded))
+    assert not same_grid(a, Grid((10, 10, 11), a.affine))

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from semilung.data import DataConfig
 from semilung.data.cache.prepare import prepared_image
-from semilung.data.io.volume import read_header, read_volume, spacing_of
+from semilung.data.io.volume import read_grid, read_volume, spacing_of
 from semilung.types import UserError
 
 SHAPE = (6, 5, 4)
@@ -29,21 +29,21 @@ def test_what_lies_beside_the_slices_is_left_alone(tmp_path):
     for name in ("069.xml", ".DS_Store", "dicomdir", "Thumbs.db", "VERSION", "mask.nii.gz"):
         (folder / name).write_text("no slice")
     (folder / "thumbnails").mkdir()
-    assert read_header(folder).shape == SHAPE
+    assert read_grid(folder).shape == SHAPE
     for name in ("1.2.840.113619", "a.nii"):  # by what they hold they are slices
         shutil.copy(max(folder.glob("*.dcm")), folder / name)
         with pytest.raises(UserError, match="there twice"):
-            read_header(folder)
+            read_grid(folder)
         (folder / name).unlink()
     (folder / "gone.dcm").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"gone\.dcm: this cannot be read as a file.*broken link"):
-        read_header(folder)
+        read_grid(folder)
     (folder / "gone.dcm").unlink()
     (folder / "IM0001").write_text("no slice")
     with pytest.raises(
         UserError, match=r"IM0001: this is no DICOM slice.*move it out of the series'"
     ):
-        read_header(folder)
+        read_grid(folder)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_missing_slice_is_told(tmp_path):
     gone = next(p for p in folder.iterdir() if pydicom.dcmread(p).InstanceNumber == 2)
     gone.unlink()
     with pytest.raises(UserError, match=r"2\.5 to 5 mm apart.*Is one missing"):
-        read_header(folder)
+        read_grid(folder)
 
 
 def test_too_much_is_refused_before_it_is_opened(tmp_path, monkeypatch):
@@ -90,22 +90,22 @@ def test_too_much_is_refused_before_it_is_opened(tmp_path, monkeypatch):
     with (folder / "large").open("wb") as file:
         file.truncate(2**24 + 1)
     with pytest.raises(UserError, match=r"large: a slice of more than 16777216 bytes"):
-        read_header(folder)
+        read_grid(folder)
     monkeypatch.setattr("semilung.data.io.dicom.series.MAX_SLICES", 4)
     with pytest.raises(UserError, match="5 files are no series, the limit is 4"):
-        read_header(folder)
+        read_grid(folder)
 
 
 def test_one_slice_and_none(tmp_path):
     (tmp_path / "one").mkdir()
     real_slice().save_as(tmp_path / "one" / "a.dcm")
     with pytest.raises(UserError, match="holds one slice"):
-        read_header(tmp_path / "one")
+        read_grid(tmp_path / "one")
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="a folder without DICOM slices"):
-        read_header(tmp_path / "none")
+        read_grid(tmp_path / "none")
     with pytest.raises(UserError, match="and the folder of a DICOM series"):
-        read_header(tmp_path / "one" / "a.dcm")
+        read_grid(tmp_path / "one" / "a.dcm")
 
 
 @pytest.mark.parametrize(("off_mm", "even"), [(0.2, True), (0.35, False)])
@@ -116,7 +116,7 @@ def test_how_even_slices_have_to_be(tmp_path, off_mm, even):
     slice_.ImagePositionPatient = [-100, 50, 22.5 + off_mm]
     slice_.save_as(path)
     with nullcontext() if even else pytest.raises(UserError, match="not evenly spaced"):
-        assert read_header(folder).affine[2, 2] == 2.5
+        assert read_grid(folder).affine[2, 2] == 2.5
 
 
 def test_positions_rounded_to_a_tenth_of_a_millimetre_are_even(tmp_path):
@@ -126,11 +126,11 @@ def test_positions_rounded_to_a_tenth_of_a_millimetre_are_even(tmp_path):
         slice_ = pydicom.dcmread(path)
         slice_.ImagePositionPatient = [round(float(n), 1) for n in slice_.ImagePositionPatient]
         slice_.save_as(path)
-    assert read_header(folder).affine[2, 2] == pytest.approx(0.625, abs=0.01)
+    assert read_grid(folder).affine[2, 2] == pytest.approx(0.625, abs=0.01)
 
 
 @pytest.mark.parametrize("degrees", [4, 20])
-def test_read_header_of_a_tilted_series_is_sheared_as_it_lies(tmp_path, degrees):
+def test_read_grid_of_a_tilted_series_is_sheared_as_it_lies(tmp_path, degrees):
     tilt = Rotation.from_euler("x", degrees, degrees=True).as_matrix()[:2]
     folder = write_series(tmp_path / "scan", HU, orientation=tilt)
     for path in folder.iterdir():
@@ -139,7 +139,7 @@ def test_read_header_of_a_tilted_series_is_sheared_as_it_lies(tmp_path, degrees)
         slice_.ImagePositionPatient = [-100, 50, z]
         slice_.save_as(path)
     with pytest.warns(UserWarning, match=rf"sheared by {degrees}\.0 degrees .*gantry tilted"):
-        header = read_header(folder)
+        header = read_grid(folder)
     sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
     columns = np.array([[-0.7, 0, 0], [0, -0.8 * cosine, -0.8 * sine], [0, 0, 2.5]])
     # the step of these slices is as long as their distance was before the positions were set
@@ -153,7 +153,7 @@ def test_a_deflated_file_is_not_unpacked(tmp_path):
     for name in "ab":
         shutil.copy(get_testdata_file("image_dfl.dcm"), tmp_path / f"{name}.dcm")
     with pytest.raises(UserError, match="deflated DICOM is not read"):
-        read_header(tmp_path)
+        read_grid(tmp_path)
 
 
 def test_pixels_that_no_decoder_knows_are_told(tmp_path):
@@ -165,7 +165,7 @@ def test_pixels_that_no_decoder_knows_are_told(tmp_path):
         slice_.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
         slice_.save_as(path)
     with pytest.raises(UserError, match=r"packed \(JPEG Lossless.*no decoder.*pylibjpeg"):
-        read_header(folder)
+        read_grid(folder)
 
 
 def test_no_message_tells_of_the_patient(tmp_path, caplog):
@@ -216,7 +216,7 @@ def test_without_pydicom_it_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r"pip install 'semilung\[dicom\]'"):
-        read_header(folder)
+        read_grid(folder)
 
 
 @pytest.mark.parametrize("cases", [60, pytest.param(4000, marks=pytest.mark.slow)])

@@ -17,7 +17,7 @@ from semilung.data.anatomy.anatomy_manifest import _done
 from semilung.data.cache.store import open_entry
 from semilung.data.io.volume import (
     files_of,
-    read_header,
+    read_grid,
     read_volume,
     same_grid,
     stem_of,
@@ -160,7 +160,7 @@ def test_a_cohort_of_series(tmp_path):
 def test_anatomy_is_made_again_for_a_series_with_a_newer_slice(tmp_path):
     folder = write_series(tmp_path / "scan", HU)
     target = tmp_path / "anatomy.nii.gz"
-    write_volume(target, np.zeros(SHAPE, np.uint8), read_header(folder).affine)
+    write_volume(target, np.zeros(SHAPE, np.uint8), read_grid(folder).affine)
     assert _done(folder, target)
     last = max(folder.iterdir())
     later = target.stat().st_mtime + 5
@@ -174,7 +174,7 @@ def test_a_mask_may_store_the_grid_in_another_order(tmp_path):
     folder = write_series(tmp_path / "scan", hu, spacing_mm=(2, 2, 2))
     nodule = np.zeros(hu.shape, np.uint8)
     nodule[8:12, 9:13, 10:14] = 1
-    mask = to_ras(Volume(nodule, read_header(folder).affine))
+    mask = to_ras(Volume(nodule, read_grid(folder).affine))
     write_volume(tmp_path / "mask.nii.gz", mask.data.swapaxes(0, 1), mask.affine[:, [1, 0, 2, 3]])
     (tmp_path / "m.csv").write_text("case,patient,image,role,mask\na,p,scan,labelled,mask.nii.gz\n")
     assert check_manifest(tmp_path / "m.csv") == []

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from dicom_series import edited, real_slice, write_series
 
-from semilung.data.io.volume import read_header, read_volume
+from semilung.data.io.volume import read_grid, read_volume
 from semilung.types import UserError
 
 SHAPE = (6, 5, 4)
@@ -149,7 +149,7 @@ def test_read_volume_folder_of_folders_says_what_lies_below(tmp_path):
     with pytest.raises(
         UserError, match=r"2 below it hold some; give one of these:\n  a\n  b/lung$"
     ):
-        read_header(tmp_path / "study")
+        read_grid(tmp_path / "study")
 
 
 def test_read_volume_series_of_a_file_is_refused(tmp_path):
