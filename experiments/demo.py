@@ -18,7 +18,7 @@ from pathlib import Path
 
 MARK = ".semilung-demo"
 ARMS = {"supervised": (), "mean_teacher": ("strategies.mean_teacher.weight=10",)}
-COHORT = ("--scans", 72, "--size", 64, "--spacing-mm", 2.5, "--seed", 0)
+COHORT = ("--scans", 100, "--size", 64, "--spacing-mm", 2.5, "--seed", 1)
 
 
 def semilung(*arguments: object) -> None:
