@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from semilung.data.cache.prepare import PreparedCase
 from semilung.data.manifest.cases import Case
+from semilung.data.manifest.nodules import Nodule
 
 
 class PackedCases:
@@ -28,7 +30,7 @@ class PackedCases:
     """
 
     def __init__(self, cases: Iterable[PreparedCase]) -> None:
-        rows = [json.dumps([vars(c.case), c.files], default=str).encode() for c in cases]
+        rows = [json.dumps([asdict(c.case), c.files], default=str).encode() for c in cases]
         self._rows = b"".join(rows)
         self._ends = np.cumsum([0, *map(len, rows)])
 
@@ -39,4 +41,8 @@ class PackedCases:
         case, files = json.loads(self._rows[self._ends[position] : self._ends[position + 1]])
         for name in ("image", "mask", "anatomy"):
             case[name] = case[name] and Path(case[name])
+        case["nodules"] = tuple(
+            Nodule(**{**nodule, "centre_mm": tuple(nodule["centre_mm"])})
+            for nodule in case["nodules"]
+        )
         return PreparedCase(Case(**case), {name: Path(file) for name, file in files.items()})

@@ -6,14 +6,15 @@ import gc
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, cast
 
 import pandas as pd
 
+from semilung.data.manifest.nodules import FILE_NAME, Nodule, read_nodules
 from semilung.data.manifest.table_file import read_table
 from semilung.types import ROLES, SPLITS, Role, Split, UserError
 
@@ -55,6 +56,7 @@ class Case:
         bag_label: 1 where the scan holds a nodule, 0 where it holds none, None where unknown.
         split: `train`, `val` or `test`; None until it is drawn.
         cohort: Where the scan comes from (scanner, study), for reports a cohort.
+        nodules: Rows of `nodules.csv`, the file next to the manifest.
         targets: The manifest's further columns, such as ratings or a histology.
     """
 
@@ -67,6 +69,7 @@ class Case:
     bag_label: int | None = None
     split: Split | None = None
     cohort: str = ""
+    nodules: tuple[Nodule, ...] = ()
     targets: dict[str, str] = field(default_factory=dict)
 
 
@@ -89,7 +92,10 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Case]:
 
 
 def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], list[ManifestIssue]]:
-    """The cases that could be made, each with its row, and every fault of the table."""
+    """The cases that could be made, each with its row, and every fault of the table.
+
+    Rows of `nodules.csv`, where the manifest's folder has one, are the cases' nodules.
+    """
     path = Path(path)
     table = read_table(path)
     root, columns = path.parent, [str(column) for column in table.columns]
@@ -99,14 +105,17 @@ def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], li
     if table.empty:
         faults.append(ManifestIssue(1, "", "case", "the manifest has no rows; add one a case"))
     extra = [column for column in columns if column not in REQUIRED + OPTIONAL]
+    nodules, invalid = _read_nodules(root, table["case"].tolist())
+    faults.extend(invalid)
     cases: list[tuple[int, Case]] = []
     rows = zip(*(table[c].tolist() for c in columns), strict=True)
     for number, values in enumerate(rows, start=2):
         row = dict(zip(columns, values, strict=True))
-        wrong = [ManifestIssue(number, row["case"], *fault) for fault in _row_faults(row)]
+        listed = nodules.get(row["case"], ())
+        wrong = [ManifestIssue(number, row["case"], *fault) for fault in _row_faults(row, listed)]
         faults.extend(wrong)
         if not wrong:
-            cases.append((number, _case(row, root, extra)))
+            cases.append((number, replace(_case(row, root, extra), nodules=listed)))
     faults.extend(_cross_faults(table))
     return cases, sorted(faults)
 
@@ -134,7 +143,18 @@ def _column_faults(columns: list[str]) -> Iterator[ManifestIssue]:
             yield ManifestIssue(1, "", name, f"column {name!r} is not read; rename it to {plain!r}")
 
 
-def _row_faults(row: Row) -> Iterator[tuple[str, str]]:
+def _read_nodules(
+    root: Path, cases: Sequence[str]
+) -> tuple[dict[str, tuple[Nodule, ...]], list[ManifestIssue]]:
+    path = root / FILE_NAME
+    if not path.exists():
+        return {}, []
+    nodules, errors = read_nodules(path, cases)
+    listed = [ManifestIssue(e.row, e.case, f"{FILE_NAME}, {e.column}", e.message) for e in errors]
+    return nodules, listed
+
+
+def _row_faults(row: Row, nodules: Sequence[Nodule]) -> Iterator[tuple[str, str]]:
     """What is wrong with one row by itself: column and message."""
     for name in REQUIRED:
         if not row[name]:
@@ -150,7 +170,7 @@ def _row_faults(row: Row) -> Iterator[tuple[str, str]]:
     if row.get("bag_label", "") not in BAG_LABELS:
         yield "bag_label", f"must be 0, 1 or empty, not {row['bag_label']!r}"
     else:
-        yield from _role_faults(row)
+        yield from _role_faults(row, nodules)
 
 
 def _name_faults(name: str) -> Iterator[tuple[str, str]]:
@@ -163,11 +183,21 @@ def _name_faults(name: str) -> Iterator[tuple[str, str]]:
         yield "case", f"names become file names: at most {NAME_BYTES} bytes"
 
 
-def _role_faults(row: Row) -> Iterator[tuple[str, str]]:
+def _role_faults(row: Row, nodules: Sequence[Nodule]) -> Iterator[tuple[str, str]]:
     """What a row's role asks of its other values."""
     role, bag = row["role"], BAG_LABELS[row.get("bag_label", "")]
-    if role == "labelled" and not row.get("mask", ""):
-        yield "mask", "a labelled case needs a mask; name one or change the role"
+    certain = sum(not nodule.ignored for nodule in nodules)
+    if role == "labelled" and not row.get("mask", "") and not nodules:
+        yield (
+            "mask",
+            f"a labelled case needs a mask, or its nodules in {FILE_NAME}; name one or change the "
+            f"role",
+        )
+    if certain and (role == "healthy" or bag == 0):
+        yield (
+            "role" if role == "healthy" else "bag_label",
+            f"says that the scan holds no nodule, but {FILE_NAME} lists {certain}",
+        )
     if role == "healthy" and bag == 1:
         yield "bag_label", "a healthy case holds no nodule: bag_label must be 0 or empty"
     if role == "weak" and bag is None:

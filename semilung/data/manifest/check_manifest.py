@@ -15,6 +15,8 @@ from semilung.data.data_config import DataConfig
 from semilung.data.io.volume import Volume, labels_fit, read_volume, to_ras
 from semilung.data.manifest.cases import Case, ManifestIssue, scan_table
 from semilung.data.manifest.mask_checks import MaskContent, mask_content, mask_issues
+from semilung.data.manifest.nodule_checks import nodule_issues
+from semilung.data.manifest.nodules import FILE_NAME
 from semilung.data.manifest.split_warnings import split_doubts
 from semilung.data.manifest.splits import assign_splits
 from semilung.types import UserError
@@ -90,22 +92,33 @@ def examine_manifest(path: str | os.PathLike[str]) -> ManifestCheck:
 
 
 def _checked(row: int, case: Case) -> CheckedCase:
-    item, image = CheckedCase(row, case), None
+    item = CheckedCase(row, case)
+    image: Volume | None = None
     try:
         image = read_volume(case.image)
         item.spacing_mm = image.spacing_mm
         item.issues.extend(("image", issue) for issue in _image_issues(image))
     except (UserError, MemoryError) as error:
         item.issues.append(("image", Issue("error", str(error) or "out of memory")))
-    mask = case.mask if case.role in ("labelled", "healthy") else None
-    for name, path in (("mask", mask), ("anatomy", case.anatomy)):
-        if path is None:
-            continue
-        try:
-            item.issues.extend((name, issue) for issue in _label_issues(item, name, path, image))
-        except (UserError, MemoryError) as error:
-            item.issues.append((name, Issue("error", str(error) or "out of memory")))
+    mask = _labels(item, "mask", case.mask if case.role in ("labelled", "healthy") else None, image)
+    _labels(item, "anatomy", case.anatomy, image)
+    if image is not None and case.nodules:
+        for name, issue in nodule_issues(case.nodules, image, mask):
+            item.issues.append((f"{FILE_NAME}, nodule {name!r}" if name else FILE_NAME, issue))
     return item
+
+
+def _labels(item: CheckedCase, name: str, path: Path | None, image: Volume | None) -> Volume | None:
+    """Read and check a label map; None where there is none, or none without errors."""
+    if path is None:
+        return None
+    try:
+        labels = read_volume(path)
+        issues = list(_label_issues(item, name, path, labels, image))
+    except (UserError, MemoryError) as error:
+        issues = [Issue("error", str(error) or "out of memory")]
+    item.issues.extend((name, issue) for issue in issues)
+    return None if any(issue.severity == "error" for issue in issues) else labels
 
 
 def _image_issues(image: Volume) -> Iterator[Issue]:
@@ -118,9 +131,8 @@ def _image_issues(image: Volume) -> Iterator[Issue]:
 
 
 def _label_issues(
-    item: CheckedCase, name: str, path: Path, image: Volume | None
+    item: CheckedCase, name: str, path: Path, labels: Volume, image: Volume | None
 ) -> Iterator[Issue]:
-    labels = read_volume(path)
     if (issue := label_issue(labels.data)) is not None:
         yield issue
         return

@@ -138,13 +138,13 @@ def _beyond(cases: Sequence[Case], role: Role, count: int, seed: int, what: str)
 
 def _demote(case: Case, rest: str) -> Case:
     if rest == "unlabelled":
-        return replace(case, role="unlabelled", mask=None, bag_label=None)
+        return replace(case, role="unlabelled", mask=None, nodules=(), bag_label=None)
     if rest != "weak":
         raise UserError(f"data.rest={rest!r} is unknown; there are unlabelled, weak and drop")
     if case.bag_label is None:
         wanted = "fill its bag_label in the manifest, or choose data.rest=unlabelled"
         raise UserError(f"data.rest=weak, but case {case.case!r} has no scan-level label; {wanted}")
-    return replace(case, role="weak", mask=None)
+    return replace(case, role="weak", mask=None, nodules=())
 
 
 def _strata(cases: Iterable[Case]) -> dict[Role, list[str]]:

@@ -20,6 +20,7 @@ from semilung.data.data_config import AugmentConfig, DataConfig
 from semilung.data.loading.loader import StepDataset
 from semilung.data.loading.packed_cases import PackedCases
 from semilung.data.manifest.cases import Case
+from semilung.data.manifest.nodules import Nodule
 
 STEADY = AugmentConfig(affine_probability=0)
 
@@ -92,7 +93,15 @@ def copies(item, n):
 
 def test_a_case_comes_out_of_the_pack_as_it_went_in(healthy):
     whole = replace(
-        healthy.case, mask=Path("m.nii"), anatomy=Path("a.nii"), bag_label=0, targets={"ä": "ö"}
+        healthy.case,
+        mask=Path("m.nii"),
+        anatomy=Path("a.nii"),
+        bag_label=0,
+        nodules=(
+            Nodule("1", (1.5, -2.0, 3.0), 8.0, targets={"malignancy": "4"}),
+            Nodule("2", (0, 0, 0)),
+        ),
+        targets={"ä": "ö"},
     )
     cases = [*copies(healthy, 3), PreparedCase(whole, {"image": Path("x"), "mask": Path("y")})]
     packed = PackedCases(cases)

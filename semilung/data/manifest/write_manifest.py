@@ -1,0 +1,69 @@
+"""Write a manifest, and `nodules.csv` next to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from semilung.csv_tables import write_csv
+from semilung.data.manifest.cases import OPTIONAL, Case
+from semilung.data.manifest.nodules import FILE_NAME, nodule_row
+from semilung.types import UserError
+
+
+def write_manifest(path: str | os.PathLike[str], cases: Sequence[Case]) -> Path:
+    """Write cases as a manifest that `read_manifest` reads back.
+
+    Paths below the manifest's folder are written relative to it, so that the folder can be moved;
+    others are absolute. Optional columns that no case fills are left out. `nodules.csv` is written
+    first and the manifest last: where there is a manifest, all of it is there.
+
+    Args:
+        path: The CSV file; its folder is made as needed.
+        cases: One row each, in this order.
+
+    Returns:
+        The manifest's path.
+
+    Raises:
+        UserError: The folder holds nodules of another manifest, or the disk refuses.
+    """
+    path = Path(path)
+    nodules = [nodule_row(case.case, nodule) for case in cases for nodule in case.nodules]
+    beside = path.parent / FILE_NAME
+    if nodules:
+        write_csv(beside, pd.DataFrame(nodules).dropna(axis=1, how="all"))
+    elif beside.exists():
+        raise UserError(
+            f"{beside} lists nodules of another manifest, which would be read with {path}; write "
+            f"the manifest into another folder"
+        )
+    table = pd.DataFrame([_row(case, path.parent.absolute()) for case in cases])
+    empty = [name for name in OPTIONAL if name in table and table[name].isna().all()]
+    write_csv(path, table.drop(columns=empty).convert_dtypes())
+    return path
+
+
+def _row(case: Case, root: Path) -> dict[str, Any]:
+    return {
+        "case": case.case,
+        "patient": case.patient,
+        "image": _relative(case.image, root),
+        "role": case.role,
+        "mask": case.mask and _relative(case.mask, root),
+        "anatomy": case.anatomy and _relative(case.anatomy, root),
+        "bag_label": case.bag_label,
+        "split": case.split,
+        "cohort": case.cohort or None,
+        **case.targets,
+    }
+
+
+def _relative(path: Path, root: Path) -> str:
+    absolute = path.absolute()
+    inside = absolute.is_relative_to(root)
+    return str(absolute.relative_to(root) if inside else absolute)
