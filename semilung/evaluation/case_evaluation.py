@@ -31,7 +31,7 @@ from semilung.evaluation.segmentation import (
     surface_dice,
 )
 from semilung.inference import InferenceConfig, cut, probability_map
-from semilung.types import EVALUATED_ROLES, IGNORE, UserError
+from semilung.types import IGNORE, UserError
 
 TOLERANCE_MM = 2.0
 """Of the surface Dice in a report: about the slice thickness of a thin-section chest CT."""
@@ -169,7 +169,7 @@ def _check(cases: Sequence[PreparedCase]) -> None:
     if twice:
         msg = f"cases to evaluate must come once each, found more often: {', '.join(twice)}"
         raise UserError(f"{msg}; a case counted twice would weigh twice in every mean")
-    without = [p.name for p in cases if p.case.role not in EVALUATED_ROLES]
+    without = [p.name for p in cases if not p.case.voxels_known]
     if without:
         msg = f"only labelled and healthy cases can be evaluated, found others: {without}"
         raise UserError(f"{msg}; give them voxel masks and the role labelled, or leave them out")

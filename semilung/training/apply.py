@@ -24,7 +24,7 @@ from semilung.training.pseudo_labels import (
 )
 from semilung.training.run import RunFolder
 from semilung.training.training_config import TrainConfig
-from semilung.types import EVALUATED_ROLES, UserError
+from semilung.types import UserError
 
 
 def split_cases(
@@ -215,7 +215,7 @@ def _require_unseen(
 
 
 def _judged(cases: Sequence[Case], where: str) -> list[Case]:
-    judged = [case for case in cases if case.role in EVALUATED_ROLES]
+    judged = [case for case in cases if case.voxels_known]
     if not judged:
         msg = f"{where} holds no labelled and no healthy case to judge on"
         raise UserError(msg)

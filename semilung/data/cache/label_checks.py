@@ -42,4 +42,4 @@ def require_bag_labels(cases: Sequence[PreparedCase]) -> None:
 
 
 def _ignores(item: PreparedCase) -> bool:
-    return bool((item.read("mask") == IGNORE).any())
+    return "mask" in item.files and bool((item.read("mask") == IGNORE).any())

@@ -11,7 +11,7 @@ from semilung.data.cache.prepare import PreparedCase, prepare
 from semilung.data.data_config import DataConfig
 from semilung.data.manifest.cases import Case, no_collection, read_manifest
 from semilung.data.manifest.splits import apply_label_budget, assign_splits, keep_healthy
-from semilung.types import EVALUATED_ROLES, ROLES, Split, UserError
+from semilung.types import ROLES, Split, UserError
 
 UNLABELLED_ROLES = ("unlabelled", "weak")
 """What the unlabelled stream draws from: a weak scan's label says nothing of its voxels."""
@@ -61,8 +61,8 @@ class Cohort:
         return prepare(self.evaluated("test"), self.config)
 
     def evaluated(self, split: Split) -> list[Case]:
-        """Return the labelled and healthy cases of a split, not prepared."""
-        return [c for c in self.cases if c.split == split and c.role in EVALUATED_ROLES]
+        """Cases of a split of which every voxel is known, not prepared."""
+        return [c for c in self.cases if c.split == split and c.voxels_known]
 
     @property
     def splits(self) -> dict[str, dict[str, str]]:

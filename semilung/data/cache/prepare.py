@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +42,34 @@ from semilung.data.io.volume import (
     to_ras,
 )
 from semilung.data.manifest.cases import Case
+from semilung.data.manifest.fields import FIELDS
+from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.types import IGNORE, UserError
 
-VERSION = 5
+VERSION = 6
 """Part of every key: raised when the same parameters come to mean another entry."""
 
 FOREGROUND_VOXELS = 256
 """Locations kept of each nodule for sampling; a cap, so that large nodules do not crowd out."""
+
+
+class PreparedNodule(NamedTuple):
+    """A nodule on the prepared grid.
+
+    Attributes:
+        name: As in `nodules.csv`; the mask's label where there is no such row.
+        voxel: Index of its centre, not rounded.
+        diameter_mm: As measured; of a ball of the mask's volume where there is no row; None where
+            unknown.
+        ignored: Neither nodule nor background.
+        targets: Of characterization.
+    """
+
+    name: str
+    voxel: tuple[float, float, float]
+    diameter_mm: float | None
+    ignored: bool = False
+    targets: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -90,9 +112,10 @@ class PreparedCase:
 
     @property
     def foreground(self) -> NDArray[np.int16]:
-        """`(M, 3)` voxel indices of nodules, at most 256 of each; empty without a mask."""
+        """`(M, 3)` voxel indices of nodules: at most 256 of each mask, else the centres."""
         if "mask" not in self.files:
-            return np.empty((0, 3), np.int16)
+            voxels = np.rint([n.voxel for n in self.nodules if not n.ignored]).reshape(-1, 3)
+            return np.clip(voxels, 0, np.array(self.shape) - 1).astype(np.int16)
         packed = open_entry(self.files["mask"]).meta["foreground"]
         return np.frombuffer(packed, np.int16).reshape(-1, 3)
 
@@ -100,8 +123,24 @@ class PreparedCase:
     def diameters_mm(self) -> NDArray[np.float32]:
         """`(M,)` for each voxel of `foreground` its nodule's, as of a ball of equal volume."""
         if "mask" not in self.files:
-            return np.empty(0, np.float32)
+            sizes = [n.diameter_mm or UNMEASURED_MM for n in self.nodules if not n.ignored]
+            return np.array(sizes, np.float32)
         return np.frombuffer(open_entry(self.files["mask"]).meta["diameters_mm"], np.float32)
+
+    @property
+    def nodules(self) -> list[PreparedNodule]:
+        """Nodules of a labelled case: rows of `nodules.csv`, else instances of its mask."""
+        if self.case.nodules:
+            inverse = np.linalg.inv(self.affine)
+            voxels = [inverse[:3] @ [*nodule.centre_mm, 1] for nodule in self.case.nodules]
+            return [
+                PreparedNodule(n.name, (x, y, z), n.diameter_mm, n.ignored, n.targets)
+                for n, (x, y, z) in zip(self.case.nodules, np.array(voxels).tolist(), strict=True)
+            ]
+        if "mask" not in self.files:
+            return []
+        rows = open_entry(self.files["mask"]).meta["nodules"]
+        return [PreparedNodule(str(label), (x, y, z), mm) for label, x, y, z, mm in rows]
 
     @property
     def checksums(self) -> bytes:
@@ -188,12 +227,12 @@ def _prepared(case: Case, config: DataConfig) -> PreparedCase:
     """The files that a case has, or will have, in the cache."""
     box = config.lung_margin_mm if config.crop_to_lungs else None
     parts = [VERSION, *_stamp(case.image), config.spacing_mm, config.clip_hu, box]
-    keys = {"image": _key(parts)}
-    mask = case.mask if case.role == "labelled" else None
-    for name, path in (("mask", mask), ("anatomy", case.anatomy)):
-        if path is not None:
+    image = _key(parts)
+    keys = {"image": image}
+    for name, path in case.volumes().items():
+        if name != "image":
             # Labels depend on the image too, whose lungs and grid they are cut to.
-            keys[name] = _key([keys["image"], name, *_stamp(path)])
+            keys[name] = _key([image, name, *_stamp(path)])
     root = config.cache_folder()
     files = {name: root / key[:2] / f"{key}.{name}.b2nd" for name, key in keys.items()}
     return PreparedCase(case, files)
@@ -236,13 +275,7 @@ def _sound(item: PreparedCase, name: str) -> bool:
         entry.read()
     except UserError:
         return False
-    return bool(entry.meta["sha256"] == _digest(_path(item.case, name)))
-
-
-def _path(case: Case, name: str) -> Path:
-    path = {"image": case.image, "mask": case.mask, "anatomy": case.anatomy}[name]
-    assert path is not None
-    return path
+    return bool(entry.meta["sha256"] == _digest(item.case.volumes()[name]))
 
 
 def _digest(path: Path) -> str:
@@ -304,7 +337,7 @@ def _prepare_image(item: PreparedCase, config: DataConfig) -> None:
 
 
 def _prepare_labels(item: PreparedCase, name: str) -> None:
-    path = _path(item.case, name)
+    path = item.case.volumes()[name]
     labels = read_volume(path)
     if (issue := label_issue(labels.data)) is not None:
         raise UserError(f"{path}: {issue.message}")
@@ -314,7 +347,7 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
         raise UserError(f"{path}: {found}; resample it onto the image")
     grid = Grid(item.shape, item.affine)
     meta: dict[str, Any] = {"case": item.name, "sha256": _digest(path)}
-    if name == "anatomy":
+    if FIELDS[name].resampling == "classes":
         write_entry(item.files[name], classes_onto(labels, grid), meta)
         return
     mask = instances_onto(labels, grid)
@@ -324,26 +357,28 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
         if item.lungs is None:  # there was no box
             what = f"vanish at {item.spacing_mm} mm, in another's voxel; choose a finer spacing_mm"
         raise UserError(f"{path}: nodules {lost} {what}")
-    voxels, diameters_mm = _foreground(mask, float(np.prod(item.spacing_mm)))
-    meta |= {"foreground": voxels.tobytes(), "diameters_mm": diameters_mm.tobytes()}
-    write_entry(item.files[name], mask, meta)
+    write_entry(item.files[name], mask, meta | _instances(mask, item.spacing_mm))
 
 
-def _foreground(
-    mask: NDArray[np.uint8], voxel_mm3: float
-) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """Up to `FOREGROUND_VOXELS` places of each nodule, alike on every machine; its diameter."""
-    rng = np.random.default_rng(0)
-    kept = [np.empty((0, 3), np.int16)]
+def _instances(mask: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> dict[str, Any]:
+    """Nodules of a mask: up to `FOREGROUND_VOXELS` places of each, its centre and its diameter."""
+    rng = np.random.default_rng(0)  # alike on every machine
+    places = [np.empty((0, 3), np.int16)]
     diameters_mm = [np.empty(0, np.float32)]
+    nodules = []
     for label, box in enumerate(ndimage.find_objects(mask), start=1):
         if box is not None and label != IGNORE:
             voxels = np.argwhere(mask[box] == label) + [cut.start for cut in box]
             chosen = rng.permutation(len(voxels))[:FOREGROUND_VOXELS]
-            kept.append(voxels[np.sort(chosen)].astype(np.int16))
-            diameter_mm = np.cbrt(6 / np.pi * len(voxels) * voxel_mm3)
+            places.append(voxels[np.sort(chosen)].astype(np.int16))
+            diameter_mm = np.cbrt(6 / np.pi * len(voxels) * float(np.prod(spacing_mm)))
             diameters_mm.append(np.full(len(chosen), diameter_mm, np.float32))
-    return np.concatenate(kept), np.concatenate(diameters_mm)
+            nodules.append([label, *voxels.mean(0).tolist(), float(diameter_mm)])
+    return {
+        "foreground": np.concatenate(places).tobytes(),
+        "diameters_mm": np.concatenate(diameters_mm).tobytes(),
+        "nodules": nodules,
+    }
 
 
 def _source(meta: dict[str, Any]) -> Grid:

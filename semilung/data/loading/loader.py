@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,8 @@ from semilung.data.loading.crop_geometry import Geometry, random_geometry
 from semilung.data.loading.intensity import scale_hu
 from semilung.data.loading.packed_cases import PackedCases
 from semilung.data.loading.sampling import bag_rng, draw, random_nodule, random_window, sample_rng
+from semilung.data.manifest.fields import FIELDS
+from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.types import IGNORE, Batch, StreamBatch, UserError
 
 ViewsOf: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
@@ -40,7 +43,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         rank: Of this process.
         world_size: Number of processes.
         views: Of `weak`, `strong`, `bag`, for all streams or by stream.
-        fields: Of `mask`, `anatomy`, `bag_label`.
+        fields: Of `mask`, `anatomy`, `instances`, `nodules`, `bag_label`.
 
     Raises:
         UserError: A stream has no cases, or its batch size is 0.
@@ -82,7 +85,12 @@ class StepDataset(Dataset["Batch | UserError"]):
         cases = self._cases[stream]
         chosen = [cases[draw(self.seed, stream, first + j, len(cases))] for j in range(size)]
         samples = [self._sample(stream, first + j, item) for j, item in enumerate(chosen)]
-        batch: StreamBatch = {key: torch.stack([s[key] for s in samples]) for key in samples[0]}
+        batch: StreamBatch = {
+            key: _padded([s[key] for s in samples])
+            if key == "nodules"
+            else torch.stack([s[key] for s in samples])
+            for key in samples[0]
+        }
         if "bag" in self.views[stream]:
             bags = chosen[: self.config.bags]
             batch |= self._bags([(first + j, item) for j, item in enumerate(bags)], stream)
@@ -117,10 +125,15 @@ class StepDataset(Dataset["Batch | UserError"]):
             if name in item.files:
                 labels = geometry(item.crop(name, low, extent), order=0)
             else:
-                labels = np.full(size, 0 if name == "mask" else IGNORE, np.uint8)
-            if name == "mask":
-                labels = np.where(labels == IGNORE, IGNORE, labels > 0).astype(np.uint8)
+                labels = np.full(size, FIELDS[name].fill(item.case.role), np.uint8)
             sample[name] = torch.from_numpy(labels)[None]
+        if "instances" in self.fields and "mask" in sample:
+            sample["instances"] = sample["mask"]
+        if "mask" in sample:
+            mask = sample["mask"]
+            sample["mask"] = torch.where(mask == IGNORE, IGNORE, mask > 0).to(torch.uint8)
+        if "nodules" in self.fields and stream in ("labelled", "healthy"):
+            sample["nodules"] = torch.from_numpy(_nodules_in(item, low, geometry))
         return sample
 
     def _bags(self, numbered: Sequence[tuple[int, PreparedCase]], stream: str) -> StreamBatch:
@@ -148,12 +161,14 @@ class StepDataset(Dataset["Batch | UserError"]):
         return scale_hu(geometry(hu, order=1), self.config.window_hu)
 
     def _label_fields(self, stream: str, cases: Sequence[PreparedCase]) -> list[str]:
-        """Which label maps a stream has; masks are known of labelled and healthy cases only."""
-        known = {
-            "mask": stream in ("labelled", "healthy"),
-            "anatomy": any("anatomy" in item.files for item in cases),
-        }
-        return [name for name, present in known.items() if present and name in self.fields]
+        """Label maps of a stream: those that it always has, and those that any case names."""
+        wanted = {"mask" if name == "instances" else name for name in self.fields}
+        return [
+            name
+            for name, field in FIELDS.items()
+            if name in wanted
+            and (stream in field.streams or any(name in item.files for item in cases))
+        ]
 
 
 def build_loader(
@@ -179,6 +194,10 @@ def build_loader(
         `weak`, `strong`: `(B, 1, X, Y, Z)` float32 in [0, 1], as asked.
         `mask`: `(B, 1, X, Y, Z)` uint8, 0, 1 or 255; labelled and healthy streams only.
         `anatomy`: `(B, 1, X, Y, Z)` uint8, where any case of the stream names it; 255 where not.
+        `instances`: `(B, 1, X, Y, Z)` uint8, the mask with a label a nodule.
+        `nodules`: `(B, N, 5)` float32, padded with NaN; labelled and healthy streams only. Of every
+            nodule whose ball touches the crop: its centre in voxels of the crop (x, y, z), its
+            diameter in mm (NaN where unknown) after the crop's zoom, and 1, or 0 where ignored.
         `bag`: `(b, N, 1, X, Y, Z)` weak views, the crops of the first b = `config.bags` scans, and
             `bag_mask`: `(b, N)` bool, which of them are there; as asked.
         `bag_label`: `(B,)` int64 of the whole scan, 0 or 1; all streams but unlabelled.
@@ -223,6 +242,32 @@ def bag_label(item: PreparedCase) -> int:
     if item.case.bag_label is not None:
         return item.case.bag_label
     return int(len(item.foreground) > 0)
+
+
+def _nodules_in(item: PreparedCase, low: Shape, geometry: Geometry) -> NDArray[np.float32]:
+    """Nodules of a crop, `(N, 5)`: centre in voxels, diameter in mm, whether certain.
+
+    Beyond its borders a volume goes on mirrored, and its nodules with it.
+    """
+    rows = [
+        [*copy, nodule.diameter_mm or np.nan, float(not nodule.ignored)]
+        for nodule in item.nodules
+        for copy in product(
+            *((v, -1 - v, 2 * n - 1 - v) for v, n in zip(nodule.voxel, item.shape, strict=True))
+        )
+    ]
+    nodules = np.array(rows, np.float64).reshape(-1, 5)
+    nodules[:, :3] = geometry.points(nodules[:, :3] - low)
+    nodules[:, 3] *= geometry.zoom
+    radius_mm = np.nan_to_num(nodules[:, 3:4], nan=UNMEASURED_MM) / 2
+    beyond = np.maximum(-nodules[:, :3], nodules[:, :3] - np.array(geometry.size) + 1)
+    near = (beyond * item.spacing_mm <= radius_mm).all(axis=1)
+    return np.asarray(nodules[near], np.float32)
+
+
+def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """`(N_i, 5)` tensors as one `(B, N, 5)`, padded with NaN."""
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=torch.nan)
 
 
 def _read(start: Shape, geometry: Geometry) -> tuple[Shape, Shape]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from semilung.data.cache.prepare import PreparedCase
 from semilung.data.manifest.cases import Case
+from semilung.data.manifest.fields import FIELDS
 from semilung.data.manifest.nodules import Nodule
 
 
@@ -39,7 +40,7 @@ class PackedCases:
 
     def __getitem__(self, position: int) -> PreparedCase:
         case, files = json.loads(self._rows[self._ends[position] : self._ends[position + 1]])
-        for name in ("image", "mask", "anatomy"):
+        for name in ("image", *FIELDS):
             case[name] = case[name] and Path(case[name])
         case["nodules"] = tuple(
             Nodule(**{**nodule, "centre_mm": tuple(nodule["centre_mm"])})

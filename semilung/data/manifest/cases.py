@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import pandas as pd
 
+from semilung.data.manifest.fields import FIELDS
 from semilung.data.manifest.nodules import FILE_NAME, Nodule, read_nodules
 from semilung.data.manifest.table_file import read_table
 from semilung.types import ROLES, SPLITS, Role, Split, UserError
 
 REQUIRED = ("case", "patient", "image", "role")
-OPTIONAL = ("mask", "anatomy", "bag_label", "split", "cohort")
+OPTIONAL = (*FIELDS, "bag_label", "split", "cohort")
 
 NAME_BYTES = 200
 """Longest name of a case: file systems take 255, of which endings need some."""
@@ -71,6 +72,16 @@ class Case:
     cohort: str = ""
     nodules: tuple[Nodule, ...] = ()
     targets: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def voxels_known(self) -> bool:
+        """Whether every voxel is known to be nodule or not, so that a mask can be evaluated."""
+        return self.role == "healthy" or (self.role == "labelled" and self.mask is not None)
+
+    def volumes(self) -> dict[str, Path]:
+        """The image and the label maps that are used for its role."""
+        named = {name: getattr(self, name) for name, f in FIELDS.items() if self.role in f.roles}
+        return {"image": self.image, **{name: path for name, path in named.items() if path}}
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[Case]:
@@ -233,18 +244,17 @@ def _cross_faults(table: pd.DataFrame) -> Iterator[ManifestIssue]:
 
 
 def _case(row: Row, root: Path, extra: list[str]) -> Case:
-    mask, anatomy = row.get("mask"), row.get("anatomy")
+    paths: dict[str, Any] = {name: root / row[name] for name in FIELDS if row.get(name)}
     return Case(
         case=row["case"],
         patient=row["patient"],
         image=root / row["image"],
         role=cast(Role, row["role"]),
-        mask=root / mask if mask else None,
-        anatomy=root / anatomy if anatomy else None,
         bag_label=BAG_LABELS[row.get("bag_label", "")],
         split=cast("Split | None", row.get("split") or None),
         cohort=row.get("cohort", ""),
         targets={name: row[name] for name in extra},
+        **paths,
     )
 
 

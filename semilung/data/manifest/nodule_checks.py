@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from semilung.data.content.voxel_checks import Issue
 from semilung.data.io.volume import Volume
-from semilung.data.manifest.nodules import Nodule
+from semilung.data.manifest.nodules import UNMEASURED_MM, Nodule
 from semilung.types import IGNORE
 
 AIR_HU = -900.0
@@ -19,9 +19,6 @@ AIR_HU = -900.0
 
 DIAMETER_RATIO = 2.0
 """Axial diameters and those of a ball of the mask's volume differ by less in LIDC-IDRI."""
-
-UNMEASURED_MM = 6.0
-"""Diameter assumed for tolerances where none was measured."""
 
 
 def nodule_issues(

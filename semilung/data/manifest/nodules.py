@@ -26,6 +26,9 @@ OPTIONAL = ("diameter_mm", "ignored", "source")
 FARTHEST_MM = 1e5
 """Largest coordinate; scanners' origins are within metres."""
 
+UNMEASURED_MM = 10.0
+"""Diameter that a nodule is taken to have where none was measured, as LUNA16 does."""
+
 LARGEST_MM = 300.0
 """Largest diameter; no lung is wider."""
 

@@ -29,7 +29,7 @@ def split_doubts(
         >>> [doubt.split(":")[0] for doubt in split_doubts(cases, splits=("val",))]
         ['no labelled or healthy case is in val', 'the 2 healthy cases are of one patient']
     """
-    evaluated = [case for case in cases if case.role in EVALUATED_ROLES]
+    evaluated = [case for case in cases if case.voxels_known]
     filled = [split for split in splits if any(case.split == split for case in evaluated)]
     for split in splits:
         if split not in filled:

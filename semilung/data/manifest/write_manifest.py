@@ -11,6 +11,7 @@ import pandas as pd
 
 from semilung.csv_tables import write_csv
 from semilung.data.manifest.cases import OPTIONAL, Case
+from semilung.data.manifest.fields import FIELDS
 from semilung.data.manifest.nodules import FILE_NAME, nodule_row
 from semilung.types import UserError
 
@@ -54,8 +55,7 @@ def _row(case: Case, root: Path) -> dict[str, Any]:
         "patient": case.patient,
         "image": _relative(case.image, root),
         "role": case.role,
-        "mask": case.mask and _relative(case.mask, root),
-        "anatomy": case.anatomy and _relative(case.anatomy, root),
+        **{name: _relative(getattr(case, name), root) for name in FIELDS},
         "bag_label": case.bag_label,
         "split": case.split,
         "cohort": case.cohort or None,
@@ -63,7 +63,9 @@ def _row(case: Case, root: Path) -> dict[str, Any]:
     }
 
 
-def _relative(path: Path, root: Path) -> str:
+def _relative(path: Path | None, root: Path) -> str | None:
+    if path is None:
+        return None
     absolute = path.absolute()
     inside = absolute.is_relative_to(root)
     return str(absolute.relative_to(root) if inside else absolute)

@@ -28,7 +28,7 @@ class Term(NamedTuple):
 
 
 VIEWS = ("weak", "strong", "bag")
-FIELDS = ("mask", "anatomy", "bag_label")
+FIELDS = ("mask", "anatomy", "instances", "nodules", "bag_label")
 
 
 def metric(value: Tensor) -> Term:

@@ -86,7 +86,7 @@ def audit_pseudo_labels(
     scans = [_look(net, other, item, config, window_hu) for item in unlabelled]
     names = {"agreement": "agreement", "dice": "hidden_dice"}
     means = {names.get(n, n): _mean([getattr(s, n) for s in scans]) for n in _Scan._fields}
-    known = _mean([_foreground_share(item.read("mask")) for item in labelled])
+    known = _mean([_foreground_share(c.read("mask")) for c in labelled if "mask" in c.files])
     figures = {**means, "labelled_foreground_share": known, "scans": float(len(scans))}
     figures = {name: value for name, value in figures.items() if not math.isnan(value)}
     faults = _faults(figures)
