@@ -116,7 +116,7 @@ def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], li
     if table.empty:
         faults.append(ManifestIssue(1, "", "case", "the manifest has no rows; add one a case"))
     extra = [column for column in columns if column not in REQUIRED + OPTIONAL]
-    nodules, invalid = _read_nodules(root, table["case"].tolist())
+    nodules, invalid = _read_nodules(root)
     faults.extend(invalid)
     cases: list[tuple[int, Case]] = []
     rows = zip(*(table[c].tolist() for c in columns), strict=True)
@@ -155,12 +155,12 @@ def _column_faults(columns: list[str]) -> Iterator[ManifestIssue]:
 
 
 def _read_nodules(
-    root: Path, cases: Sequence[str]
+    root: Path,
 ) -> tuple[dict[str, tuple[Nodule, ...]], list[ManifestIssue]]:
     path = root / FILE_NAME
     if not path.exists():
         return {}, []
-    nodules, errors = read_nodules(path, cases)
+    nodules, errors = read_nodules(path)
     listed = [ManifestIssue(e.row, e.case, f"{FILE_NAME}, {e.column}", e.message) for e in errors]
     return nodules, listed
 

@@ -16,7 +16,7 @@ from semilung.data.io.volume import Volume, labels_fit, read_volume, to_ras
 from semilung.data.manifest.cases import Case, ManifestIssue, scan_table
 from semilung.data.manifest.mask_checks import MaskContent, mask_content, mask_issues
 from semilung.data.manifest.nodule_checks import nodule_issues
-from semilung.data.manifest.nodules import FILE_NAME
+from semilung.data.manifest.nodules import FILE_NAME, read_nodules
 from semilung.data.manifest.split_warnings import split_doubts
 from semilung.data.manifest.splits import assign_splits
 from semilung.types import UserError
@@ -88,7 +88,22 @@ def examine_manifest(path: str | os.PathLike[str]) -> ManifestCheck:
             listed[issue.severity].append(ManifestIssue(item.row, case.case, column, issue.message))
     for issue in _whole_issues(checked):
         listed[issue.severity].append(ManifestIssue(0, "", "", issue.message))
+    listed["warning"] += _stray_nodules(Path(path), {item.case.case for item in checked})
     return ManifestCheck(sorted(listed["error"]), sorted(listed["warning"]), checked)
+
+
+def _stray_nodules(manifest: Path, cases: set[str]) -> Iterator[ManifestIssue]:
+    """A warning of nodules whose case the manifest lacks."""
+    path = manifest.parent / FILE_NAME
+    stray = sorted(set(read_nodules(path)[0]) - cases) if path.exists() else []
+    if stray:
+        yield ManifestIssue(
+            0,
+            "",
+            FILE_NAME,
+            f"lists nodules of {len(stray)} cases that are not in this manifest, or have errors: "
+            f"{', '.join(stray[:5])}",
+        )
 
 
 def _checked(row: int, case: Case) -> CheckedCase:

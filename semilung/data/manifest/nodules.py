@@ -67,14 +67,11 @@ class NoduleError(NamedTuple):
     message: str
 
 
-def read_nodules(
-    path: Path, cases: Iterable[str]
-) -> tuple[dict[str, tuple[Nodule, ...]], list[NoduleError]]:
+def read_nodules(path: Path) -> tuple[dict[str, tuple[Nodule, ...]], list[NoduleError]]:
     """Read a table of nodules.
 
     Args:
         path: The CSV file.
-        cases: Names of the manifest's cases.
 
     Returns:
         Case to its nodules, for cases that have any, and every error of the table.
@@ -89,13 +86,12 @@ def read_nodules(
             f"{path} lacks the columns {', '.join(lacking)}, found {', '.join(columns)[:300]}; "
             f"a row is a nodule with its centre in RAS+ mm"
         )
-    names = set(cases)
     nodules: dict[str, list[Nodule]] = defaultdict(list)
     errors: list[NoduleError] = []
     rows = zip(*(table[column].tolist() for column in columns), strict=True)
     for number, values in enumerate(rows, start=2):
         row = dict(zip(columns, values, strict=True))
-        invalid = list(_row_errors(row, names, nodules[row["case"]]))
+        invalid = list(_row_errors(row, nodules[row["case"]]))
         errors += [NoduleError(number, row["case"], *error) for error in invalid]
         if not invalid:
             nodules[row["case"]].append(_nodule(row))
@@ -118,12 +114,10 @@ def nodule_row(case: str, nodule: Nodule) -> dict[str, object]:
     }
 
 
-def _row_errors(
-    row: Mapping[str, str], cases: set[str], others: Iterable[Nodule]
-) -> Iterator[tuple[str, str]]:
+def _row_errors(row: Mapping[str, str], others: Iterable[Nodule]) -> Iterator[tuple[str, str]]:
     """Columns of one row that are invalid, each with the reason."""
-    if row["case"] not in cases:
-        yield "case", f"{row['case']!r} is not a case of the manifest"
+    if not row["case"]:
+        yield "case", "is empty"
     if not row["nodule"]:
         yield "nodule", "is empty; number the nodules of a case"
     elif any(row["nodule"] == other.name for other in others):

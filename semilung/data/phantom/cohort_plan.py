@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from semilung.types import Role, Split, UserError
 
-DRAWING = 2
+DRAWING = 3
 """Version of the drawing; a phantom of another one is another phantom."""
 
 MIN_SCANS, MIN_SIZE, FOV_RANGE_MM = 8, 32, (90.0, 500.0)

@@ -9,11 +9,12 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 
-from semilung.csv_tables import write_csv
 from semilung.data.io.volume import write_volume
+from semilung.data.manifest.cases import Case
+from semilung.data.manifest.write_manifest import write_manifest
 from semilung.data.phantom.cohort_plan import Parameters, Part, compose
+from semilung.data.phantom.nodule_targets import nodule_rows
 from semilung.data.phantom.scan import Scan, draw_scan
 from semilung.files import write_text
 from semilung.types import UserError
@@ -29,7 +30,8 @@ def write_phantom(
 
     Images are int16 in HU; masks (of labelled scans) and anatomy are uint8; voxel orders vary. The
     manifest's `nodules`, `diameter_mm` and `texture` (the last two of the largest nodule) are known
-    for labelled and healthy scans only, `kernel` and `noise_hu` for all.
+    for labelled and healthy scans only, `kernel` and `noise_hu` for all. `nodules.csv` has every
+    nodule of labelled scans (see `nodule_rows`).
 
     Args:
         out: A folder that is new, empty, or holds this very phantom, which is then kept.
@@ -49,7 +51,7 @@ def write_phantom(
     manifest = out / "manifest.csv"
     if _claim(out, parameters) and manifest.exists():
         return manifest
-    rows = []
+    cases = []
     for index, part in enumerate(compose(scans)):
         scan = draw_scan(
             index,
@@ -59,10 +61,9 @@ def write_phantom(
             spacing_mm=spacing_mm,
             seed=seed,
         )
-        rows.append(_write_scan(out, index, part, scan, _affine(parameters, index)))
+        cases.append(_write_scan(out, index, part, scan, _affine(parameters, index), seed))
     # The manifest comes last and at once: where it is, the phantom is whole.
-    write_csv(manifest, pd.DataFrame(rows).convert_dtypes())
-    return manifest
+    return write_manifest(manifest, cases)
 
 
 def _claim(out: Path, parameters: Parameters) -> bool:
@@ -101,34 +102,41 @@ def _affine(parameters: Parameters, index: int) -> np.ndarray:
 
 
 def _write_scan(
-    out: Path, index: int, part: Part, scan: Scan, affine: np.ndarray
-) -> dict[str, Any]:
-    """Write the scan's files in its voxel order; return its row of the manifest."""
+    out: Path, index: int, part: Part, scan: Scan, affine: np.ndarray, seed: int
+) -> Case:
+    """Write the scan's files in its voxel order; return its case."""
     name = f"phantom_{index:03d}"
     target = nib.orientations.axcodes2ornt(ORIENTATIONS[index % len(ORIENTATIONS)])
     turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), target)
     turned = affine @ nib.orientations.inv_ornt_aff(turn, scan.image.shape)
 
-    def write(folder: str, data: np.ndarray) -> str:
-        path = f"{folder}/{name}.nii.gz"
-        write_volume(out / path, nib.orientations.apply_orientation(data, turn), turned)
+    rng = np.random.default_rng([seed, index, 2])
+
+    def write(folder: str, data: np.ndarray) -> Path:
+        path = out / folder / f"{name}.nii.gz"
+        write_volume(path, nib.orientations.apply_orientation(data, turn), turned)
         return path
 
     known = part.role in ("labelled", "healthy")
     largest = scan.nodules[0].finding if known and scan.nodules else None
-    return {
-        "case": name,
-        "patient": f"patient_{index:03d}",
-        "image": write("images", scan.image),
-        "role": part.role,
-        "mask": write("masks", scan.mask) if part.role == "labelled" else None,
-        "anatomy": write("anatomy", scan.anatomy),
-        "bag_label": None if part.role == "unlabelled" else int(part.diseased),
-        "split": part.split,
-        "cohort": part.cohort,
+    targets = {
         "kernel": scan.kernel,
-        "noise_hu": round(scan.noise_hu, 1),
-        "nodules": len(scan.nodules) if known else None,
-        "diameter_mm": round(largest.diameter_mm, 1) if largest else None,
-        "texture": largest.texture if largest else None,
+        "noise_hu": f"{scan.noise_hu:.1f}",
+        "nodules": str(len(scan.nodules)) if known else "",
+        "diameter_mm": f"{largest.diameter_mm:.1f}" if largest else "",
+        "texture": largest.texture if largest else "",
     }
+    labelled = part.role == "labelled"
+    return Case(
+        case=name,
+        patient=f"patient_{index:03d}",
+        image=write("images", scan.image),
+        role=part.role,
+        mask=write("masks", scan.mask) if labelled else None,
+        anatomy=write("anatomy", scan.anatomy),
+        bag_label=None if part.role == "unlabelled" else int(part.diseased),
+        split=part.split,
+        cohort=part.cohort,
+        nodules=nodule_rows(scan, affine, rng) if labelled else (),
+        targets=targets,
+    )

@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from semilung.data.phantom.canvas import Floats, Grid, Point
 
+SPICULE_SHARPNESS = 40.0
+
 SUBSAMPLES = 3
 """Points an axis by which the share of a voxel inside a shape is counted."""
 
@@ -51,8 +53,13 @@ class Shape:
             stretch=np.diag(1 / lengths) @ Rotation.random(rng=rng).as_matrix(),
             bumps=bumps / np.linalg.norm(bumps, axis=1, keepdims=True),
             heights=np.r_[rng.uniform(-0.12, 0.25, 5), rng.uniform(0.3, 0.6, spicules)],
-            sharpness=np.r_[np.full(5, 4.0), np.full(spicules, 40.0)],
+            sharpness=np.r_[np.full(5, 4.0), np.full(spicules, SPICULE_SHARPNESS)],
         )
+
+    @property
+    def spiculated(self) -> bool:
+        """Whether any bump is sharp."""
+        return bool((self.sharpness >= SPICULE_SHARPNESS).any())
 
     def radius(self, directions: Floats) -> Floats:
         """R in the given directions, `(..., 3)` unit vectors (after stretching)."""

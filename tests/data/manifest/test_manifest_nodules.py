@@ -48,7 +48,6 @@ def test_read_manifest_lists_errors_of_both_tables(tmp_path):
     with pytest.raises(UserError) as error:
         read_manifest(path)
     assert "nodules.csv, diameter_mm: '-3'" in str(error.value)
-    assert "nodules.csv, case: 'b' is not a case" in str(error.value)
     assert "unknown role 'sick'" in str(error.value)
 
 
@@ -74,3 +73,10 @@ def test_apply_label_budget_takes_the_nodules_of_a_case_beyond_it(tmp_path):
     [case] = read_manifest(manifest(tmp_path, "a,1,20,20,20,10,\n", bag_label="1", split="train"))
     for rest in ("unlabelled", "weak"):
         assert apply_label_budget([case], labelled=0, rest=rest, seed=0)[0].nodules == ()
+
+
+def test_examine_manifest_warns_of_nodules_of_cases_that_it_lacks(tmp_path):
+    path = manifest(tmp_path, "a,1,20,20,20,10,\nb,1,20,20,20,10,\n")
+    check = examine_manifest(path)
+    assert check.errors == []
+    assert any("1 cases that are not in this manifest" in str(w) for w in check.warnings)

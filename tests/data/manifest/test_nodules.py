@@ -22,7 +22,7 @@ def test_read_nodules_of_two_cases_gives_centres_diameters_and_targets(tmp_path)
     path = table(
         tmp_path, "a,1,-10.5,20,-300,8.5,,readers,4", "a,2,1,2,3,,1,,", "b,1,0,0,0,30,0,,2"
     )
-    nodules, errors = read_nodules(path, ["a", "b", "c"])
+    nodules, errors = read_nodules(path)
     assert errors == []
     assert nodules == {
         "a": (
@@ -35,7 +35,7 @@ def test_read_nodules_of_two_cases_gives_centres_diameters_and_targets(tmp_path)
 
 def test_read_nodules_with_semicolons_and_decimal_commas_gives_the_same_numbers(tmp_path):
     header = "case;nodule;x_mm;y_mm;z_mm;diameter_mm\n"
-    nodules, errors = read_nodules(table(tmp_path, "a;1;-10,5;20;3;8,5", header=header), ["a"])
+    nodules, errors = read_nodules(table(tmp_path, "a;1;-10,5;20;3;8,5", header=header))
     assert errors == []
     assert nodules == {"a": (Nodule("1", (-10.5, 20, 3), 8.5),)}
 
@@ -43,7 +43,7 @@ def test_read_nodules_with_semicolons_and_decimal_commas_gives_the_same_numbers(
 @pytest.mark.parametrize(
     ("row", "column"),
     [
-        ("x,1,1,2,3,4,,,", "case"),
+        (",1,1,2,3,4,,,", "case"),
         ("a,,1,2,3,4,,,", "nodule"),
         ("a,0,1,2,3,4,,,", "nodule"),  # the first row's
         ("a,1,one,2,3,4,,,", "x_mm"),
@@ -58,7 +58,7 @@ def test_read_nodules_with_semicolons_and_decimal_commas_gives_the_same_numbers(
     ],
 )
 def test_read_nodules_with_an_invalid_cell_names_row_and_column(tmp_path, row, column):
-    nodules, errors = read_nodules(table(tmp_path, "a,0,1,2,3,4,,,", row), ["a"])
+    nodules, errors = read_nodules(table(tmp_path, "a,0,1,2,3,4,,,", row))
     assert [(error.row, error.column) for error in errors] == [(3, column)]
     assert [nodule.name for nodule in nodules["a"]] == ["0"]
 
@@ -66,7 +66,7 @@ def test_read_nodules_with_an_invalid_cell_names_row_and_column(tmp_path, row, c
 def test_read_nodules_without_a_required_column_is_refused_with_those_there_are(tmp_path):
     path = table(tmp_path, "a,1,2,3", header="seriesuid,coordX,coordY,coordZ\n")
     with pytest.raises(UserError, match=r"lacks the columns case, nodule.*seriesuid, coordX"):
-        read_nodules(path, ["a"])
+        read_nodules(path)
 
 
 names = st.text("abc=+-@'", min_size=1, max_size=4)
@@ -86,4 +86,4 @@ nodules_drawn = st.builds(
 def test_read_nodules_of_written_rows_gives_the_nodules_back(tmp_path_factory, nodules):
     path = tmp_path_factory.mktemp("nodules") / "nodules.csv"
     write_csv(path, pd.DataFrame([nodule_row("a", nodule) for nodule in nodules]))
-    assert read_nodules(path, ["a"]) == ({"a": tuple(nodules)}, [])
+    assert read_nodules(path) == ({"a": tuple(nodules)}, [])
