@@ -11,16 +11,10 @@ from typing import TYPE_CHECKING, Any
 from semilung.data.cache.open_cohort import Cohort, open_cohort
 from semilung.data.cache.prepare import PreparedCase, cached, prepare
 from semilung.data.data_config import AugmentConfig, DataConfig
+from semilung.data.io.grid import Grid
 from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import (
-    Grid,
-    Volume,
-    read_grid,
-    read_volume,
-    same_grid,
-    to_ras,
-    write_volume,
-)
+from semilung.data.io.same_grid import same_grid
+from semilung.data.io.volume import Volume, read_grid, read_volume, to_ras, write_volume
 from semilung.data.loading.intensity import scale_hu
 from semilung.data.manifest.cases import Case, ManifestIssue, read_manifest
 from semilung.data.manifest.check_manifest import check_manifest, examine_manifest

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from semilung.data.io.volume import Shape
+from semilung.data.io.grid import Shape
 from semilung.data.loading.intensity import scale_hu
 from semilung.inference.net_ensemble import WindowNets, evaluating
 from semilung.inference.windows import (

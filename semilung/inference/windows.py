@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semilung.data.content.lungs import BLOCK
-from semilung.data.io.volume import Shape
+from semilung.data.io.grid import Shape
 from semilung.types import UserError
 
 MAX_WINDOWS = 2**20

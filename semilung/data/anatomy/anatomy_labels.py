@@ -12,7 +12,8 @@ from semilung.data.anatomy.lung_region import aerated_lungs, air_of, closed_regi
 from semilung.data.anatomy.morphology import Mask, Spacing, components, dilated, medians
 from semilung.data.anatomy.vessel_mask import find_vessels
 from semilung.data.cache.prepared_grid import at_spacing, classes_onto, image_onto, straightened
-from semilung.data.io.volume import Grid, Volume, to_ras
+from semilung.data.io.grid import Grid
+from semilung.data.io.volume import Volume, to_ras
 
 FINEST_MM = 1.0
 """Finer grids are brought to this before, and the labels back after."""

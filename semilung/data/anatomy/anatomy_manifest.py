@@ -16,14 +16,8 @@ from semilung.data.anatomy.anatomy_labels import label_anatomy
 from semilung.data.anatomy.lungmask_lungs import lungmask_lungs
 from semilung.data.case_pool import run_jobs
 from semilung.data.content.hounsfield import require_hu
-from semilung.data.io.volume import (
-    Volume,
-    files_of,
-    read_grid,
-    read_volume,
-    same_grid,
-    write_volume,
-)
+from semilung.data.io.same_grid import same_grid
+from semilung.data.io.volume import Volume, files_of, read_grid, read_volume, write_volume
 from semilung.data.manifest.cases import Case, read_manifest
 from semilung.data.manifest.table_file import read_table
 from semilung.types import UserError

@@ -31,16 +31,8 @@ from semilung.data.content.hounsfield import require_hu
 from semilung.data.content.lungs import BLOCK, NO_LUNGS, find_lungs, lung_blocks, lung_box
 from semilung.data.content.voxel_checks import label_issue, whole_labels
 from semilung.data.data_config import DataConfig
-from semilung.data.io.volume import (
-    Affine,
-    Grid,
-    Shape,
-    Volume,
-    files_of,
-    labels_fit,
-    read_volume,
-    to_ras,
-)
+from semilung.data.io.grid import Affine, Grid, Shape
+from semilung.data.io.volume import Volume, files_of, labels_fit, read_volume, to_ras
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.fields import FIELDS
 from semilung.data.manifest.nodules import UNMEASURED_MM

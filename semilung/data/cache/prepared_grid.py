@@ -9,9 +9,9 @@ from nibabel.spaces import vox2out_vox
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semilung.data.io.grid_checks import MAX_VOXELS, SHEAR_DEGREES, shear_degrees
+from semilung.data.io.grid import MAX_VOXELS, SHEAR_DEGREES, Grid, Shape, shear_degrees
 from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import Grid, Shape, Volume, to_ras
+from semilung.data.io.volume import Volume, to_ras
 from semilung.types import UserError
 
 MARGIN = 2

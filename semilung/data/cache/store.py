@@ -19,7 +19,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.io.volume import Shape
+from semilung.data.io.grid import Shape
 from semilung.exhaustion import exhausted
 from semilung.files import DiskFullError, whole_file
 from semilung.types import UserError

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from semilung.data.io.grid import Grid, spacing_of
 from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import Grid, Volume, spacing_of
+from semilung.data.io.volume import Volume
 
 BOX_SPACING_MM = 3.0
 CHEST_WIDTH_MM, CHEST_DEPTH_MM = 180.0, 120.0

@@ -1,4 +1,4 @@
-"""MetaImage files (`.mhd` with its voxels beside it, `.mha`), as LUNA16 and ITK write them."""
+"""MetaImage files (`.mha`, or `.mhd` with a file of voxels), as LUNA16 and ITK write them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from semilung.data.io.placed_voxels import Placed, lps_affine
-from semilung.data.io.stored_voxels import Stored
+from semilung.data.io.grid import Affine, checked_grid
+from semilung.data.io.opened_volume import OpenedVolume, lps_affine
+from semilung.data.io.stored_voxels import StoredVoxels
 from semilung.data.io.text_header import (
-    beside,
     floats,
     header_block,
-    sizes_of,
     text,
+    voxel_file,
     warn_of_default,
+    whole_numbers,
 )
 from semilung.data.io.units import unit_mm
 from semilung.types import UserError
@@ -35,62 +35,68 @@ TYPES = {
 }
 
 _LINE = re.compile(rb"[ \t]*([^=\r\n]+?)[ \t]*=[ \t]*([^\r\n]*?)[ \t]*\r?\n")
-_WANTED = {"NDims": "3", "ElementNumberOfChannels": "1", "HeaderSize": "0"}
-_BYTE_ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
-_PLACE = (
+_REQUIRED = {"NDims": "3", "ElementNumberOfChannels": "1", "HeaderSize": "0"}
+_GEOMETRY = (
     ("ElementSpacing", ("ElementSize",), "1 1 1", "voxels of 1 mm"),
     ("TransformMatrix", ("Rotation", "Orientation"), "1 0 0 0 1 0 0 0 1",
      "axes to the left, to posterior and to superior"),
     ("Offset", ("Position", "Origin"), "0 0 0", "an origin at 0"),
 )  # fmt: skip
-"""Fields, their other names, and what MetaIO takes where there is none."""
+"""Field, its other names, MetaIO's default, and what that means."""
 _FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
-def open_metaimage(path: Path) -> Placed:
-    """Read the header of a `.mhd` or `.mha` and weigh what it promises.
+def open_metaimage(path: Path) -> OpenedVolume:
+    """Open a `.mhd` or `.mha`: read its header and check the sizes that it states.
 
     Raises:
-        UserError: It is no MetaImage that is read here, or promises more than its file can hold.
+        UserError: It is no MetaImage, uses a feature that is not supported, or announces more
+            voxels than its file can hold.
     """
     fields, end = _fields(path)
-    for name, wanted in _WANTED.items():
-        if fields.get(name, wanted) != wanted:
-            msg = f"{path}: {name} = {fields[name][:80]!r}, but only {wanted} is read"
-            raise UserError(f"{msg}; convert the file to NIfTI")
+    for name, required in _REQUIRED.items():
+        if fields.get(name, required) != required:
+            raise UserError(
+                f"{path}: {name} = {fields[name][:80]!r}, but only {required} is read; convert the "
+                f"file to NIfTI"
+            )
     kind = fields.get("ElementType", "")
     if kind not in TYPES:
-        msg = f"{path}: voxels of type {kind[:80]!r} are not read, only {', '.join(TYPES)}"
-        raise UserError(f"{msg}; convert the file to NIfTI")
+        raise UserError(
+            f"{path}: voxels of type {kind[:80]!r} are not read, only {', '.join(TYPES)}; convert "
+            f"the file to NIfTI"
+        )
     if not _flag(path, fields, "BinaryData", default=True):
         raise UserError(f"{path}: voxels written as text are not read; convert the file to NIfTI")
     order = (
         "BinaryDataByteOrderMSB" if "BinaryDataByteOrderMSB" in fields else "ElementByteOrderMSB"
     )
-    big = _flag(path, fields, order, default=False)
-    shape = sizes_of(path, "DimSize", fields["DimSize"])
+    big_endian = _flag(path, fields, order, default=False)
+    shape = whole_numbers(path, "DimSize", fields["DimSize"])
     if len(shape) != 3:
         raise UserError(f"{path}: DimSize is {shape}, where NDims says 3; repair the header")
     name, local = fields["ElementDataFile"], fields["ElementDataFile"].upper() == "LOCAL"
-    packed = _flag(path, fields, "CompressedData", default=False)
-    stored = Stored(
-        path if local else beside(path, name),
+    compressed = _flag(path, fields, "CompressedData", default=False)
+    stored = StoredVoxels(
+        path if local else voxel_file(path, name),
         shape,
-        np.dtype((">" if big else "<") + TYPES[kind]),
-        packing="zlib" if packed else "",
-        packed_at=end if local else 0,
+        np.dtype((">" if big_endian else "<") + TYPES[kind]),
+        compression="zlib" if compressed else "",
+        stream_start=end if local else 0,
     )
-    stored.weigh()
-    return Placed(stored, _affine(path, fields))
+    stored.require_plausible_size()
+    return OpenedVolume(
+        checked_grid(path, shape, _affine(path, fields)), (stored.path,), stored.read
+    )
 
 
-def _affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
-    """`TransformMatrix` holds the directions of the axes one after the other, in LPS.
+def _affine(path: Path, fields: dict[str, str]) -> Affine:
+    """Return the affine; `TransformMatrix` lists the axes' directions one after the other, in LPS.
 
-    What is missing is 1 mm, the identity and 0, as MetaIO takes it, with a warning.
+    Missing fields get MetaIO's defaults, with a warning.
     """
     values, missing = {}, {}
-    for name, others, default, meaning in _PLACE:
+    for name, others, default, meaning in _GEOMETRY:
         field = next((word for word in (name, *others) if word in fields), None)
         if field is None:
             missing[name] = meaning
@@ -113,7 +119,7 @@ def _flag(path: Path, fields: dict[str, str], name: str, *, default: bool) -> bo
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
-    """`key = value` lines up to `ElementDataFile`, the last one; and where they end."""
+    """Return the `key = value` lines up to `ElementDataFile`, the last one, and their last byte."""
     block, at = header_block(path), 0
     fields: dict[str, str] = {}
     while line := _LINE.match(block + b"\n", at):

@@ -1,14 +1,14 @@
-"""NIfTI files from anywhere: what a header promises is weighed before a voxel is read.
+"""NIfTI files: the header is parsed by nibabel and checked before a voxel is read.
 
-Only the header's own block is parsed, by nibabel, and only the voxels are read: no extension, no
-second file, no other format that hides behind the suffix.
+Only the header's own block and the voxels are read: no extension, no second file, no other format
+under the same suffix.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,70 +18,62 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
-from semilung.data.io.nifti_forms import followed_affine, warn_of_forms
-from semilung.data.io.stored_voxels import Stored
+from semilung.data.io.grid import checked_grid
+from semilung.data.io.nifti_forms import sform_or_qform, warn_of_forms
+from semilung.data.io.opened_volume import OpenedVolume
+from semilung.data.io.stored_voxels import StoredVoxels
 from semilung.types import UserError
 
 _HEADERS = {348: Nifti1Header, 540: Nifti2Header}
-_EXTENDER = 4  # bytes behind the header, of which the first says whether extensions follow
+_EXTENDER = 4  # bytes after the header, of which the first says whether extensions follow
 _EXTENSION = 8  # bytes of an extension's size and code
 _GZIP = b"\x1f\x8b"
 _PAIR = (b"ni1", b"ni2")
 _CODES = range(0, 64, 2)  # of extensions: all are even, and none is larger so far
 
 
-@dataclass(frozen=True)
-class Nifti:
-    """An opened file: `(4, 4)` voxel-to-mm `affine`, what is `stored`, its scaled `voxels()`."""
-
-    header: Any
-    stored: Stored
-    affine: NDArray[np.float64]
-
-    def voxels(self) -> NDArray[Any]:
-        """All voxels, scaled as the header says; a compressed file's checksum is verified.
-
-        Raises:
-            OSError, EOFError, zlib.error: The file is truncated or damaged.
-        """
-        data = self.stored.voxels()
-        slope, inter = self.header.get_slope_inter()
-        if slope is not None:
-            data = apply_read_scaling(data, np.asanyarray(slope), np.asanyarray(inter))
-        return data
-
-
-def open_nifti(path: Path) -> Nifti:
-    """Read the header of a `.nii` or `.nii.gz` and weigh what it promises.
+def open_nifti(path: Path) -> OpenedVolume:
+    """Open a `.nii` or `.nii.gz`: read its header and check the sizes that it states.
 
     Warns where the file's two transforms disagree, or where it has none.
 
     Raises:
-        UserError: It is no single-file NIfTI, or promises more than is believed or than the file
-            can hold, or its voxels would begin within the header.
+        UserError: It is no single-file NIfTI, states implausible sizes or more than the file can
+            hold, or an offset of the voxels within the header.
         OSError, EOFError, ValueError, zlib.error: It is truncated or damaged.
     """
     header = nifti_header(path)
-    stored = Stored(
+    stored = StoredVoxels(
         path,
         tuple(int(n) for n in header.get_data_shape()),
         header.get_data_dtype(),
         offset=int(header["vox_offset"]),
-        packing="gzip" if path.name.lower().endswith(".gz") else "",
+        compression="gzip" if path.name.lower().endswith(".gz") else "",
     )
-    stored.weigh()
+    stored.require_plausible_size()
     if stored.dtype.kind not in "iufc":
         raise UserError(
             f"{path}: voxels of type {header.get_value_label('datatype')} are no numbers of a "
             f"scan or mask; export the volume with one number a voxel"
         )
-    affine = followed_affine(path, header)
+    affine = sform_or_qform(path, header)
     warn_of_forms(path, header, stored.shape)
-    return Nifti(header, stored, affine)
+    grid = checked_grid(path, stored.shape, affine)
+    return OpenedVolume(grid, (path,), partial(_scaled, stored, header))
+
+
+def _scaled(stored: StoredVoxels, header: Any) -> NDArray[Any]:
+    """Read the voxels and apply the header's slope and intercept."""
+    data = stored.read()
+    slope, intercept = header.get_slope_inter()
+    if slope is None:
+        return data
+    scaled: NDArray[Any] = apply_read_scaling(data, np.asanyarray(slope), np.asanyarray(intercept))
+    return scaled
 
 
 def nifti_header(path: Path) -> Any:
-    """The header of a file as nibabel parses it, weighed but for what depends on the voxels.
+    """Read the header of a file, as nibabel parses it; only what depends on voxels is unchecked.
 
     Raises:
         As `open_nifti`.
@@ -91,7 +83,7 @@ def nifti_header(path: Path) -> Any:
         if (file.read(2) == _GZIP) != packed:
             raise UserError(
                 f"{path}: the header cannot be read: the file is {'not ' * packed}compressed by "
-                f"gzip, and its name says otherwise; name it {'.nii' if packed else '.nii.gz'}, or "
+                f"gzip, but its name says otherwise; name it {'.nii' if packed else '.nii.gz'}, or "
                 f"copy it again"
             )
     with gzip.open(path) if packed else path.open("rb") as stream:
@@ -110,7 +102,7 @@ def nifti_header(path: Path) -> Any:
 
 
 def _require_single(path: Path, header: Any) -> None:
-    """Refuse a header whose voxels are said to be in another file, and what has no magic."""
+    """Raise UserError for a pair of files (header and `.img`), and where the magic is none."""
     magic = bytes(header["magic"].item())
     if magic[:3] in _PAIR:
         raise UserError(
@@ -124,23 +116,28 @@ def _require_single(path: Path, header: Any) -> None:
         )
 
 
-def _require_offset(path: Path, header: Any, behind: bytes) -> None:
-    """Refuse voxels that would begin within the header or an extension.
+def _require_offset(path: Path, header: Any, tail: bytes) -> None:
+    """Raise UserError where the voxels would begin within the header or an extension.
 
-    The standard lets an offset that is too low stand for 352, ITK takes 348, nibabel refuses it:
-    where the voxels are is anyone's guess, and a guess would shift every one of them.
+    The standard reads an offset that is too low as 352, ITK as 348, and nibabel refuses it: any
+    choice may shift every voxel, so none is made.
+
+    Args:
+        path: The file, for messages.
+        header: Parsed.
+        tail: The bytes that follow the header.
     """
     offset, lowest = float(header["vox_offset"]), header.single_vox_offset
     if not math.isfinite(offset) or offset < lowest or offset != int(offset):
         raise UserError(
             f"{path}: the header says that the voxels begin at byte {offset:g} (vox_offset), where "
-            f"{lowest} is the first that is possible: where they are is not known; write the file "
-            f"again with the program that made it, or repair vox_offset"
+            f"{lowest} is the first possible one: their position is unknown; write the file again "
+            f"with the program that made it, or repair vox_offset"
         )
     order: Literal["little", "big"] = "little" if header.endianness == "<" else "big"
-    extension = int.from_bytes(behind[_EXTENDER : _EXTENDER + 4], order)
-    code = int.from_bytes(behind[_EXTENDER + 4 : _EXTENDER + _EXTENSION], order)
-    whole = behind[:1] != b"\0" and extension > 0 and extension % 16 == 0 and code in _CODES
+    extension = int.from_bytes(tail[_EXTENDER : _EXTENDER + 4], order)
+    code = int.from_bytes(tail[_EXTENDER + 4 : _EXTENDER + _EXTENSION], order)
+    whole = tail[:1] != b"\0" and extension > 0 and extension % 16 == 0 and code in _CODES
     if whole and lowest + extension > offset:
         raise UserError(
             f"{path}: an extension of {extension} bytes reaches beyond byte {offset:g}, at which "

@@ -1,4 +1,4 @@
-"""A NIfTI header's two transforms: which is followed, and how a result takes over both."""
+"""The two transforms of a NIfTI header (qform and sform): choice, warnings and copying."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _UNIT_CODES = {0: "unknown", 1: "m", 2: "mm", 3: "um"}
 _SPATIAL = 0b111  # of xyzt_units; the bits above are the unit of time
 
 
-def followed_affine(path: Path, header: Any) -> NDArray[np.float64]:
-    """From voxel indices to RAS+ mm: the sform where its code is set, else the qform.
+def sform_or_qform(path: Path, header: Any) -> NDArray[np.float64]:
+    """Return the affine to RAS+ mm: the sform where its code is set, else the qform.
 
-    That is nibabel's order. ITK takes the qform in some cases where both codes are set, so readers
-    may differ where the two forms do: `warn_of_forms` says so. With neither code the file does
-    not say where it lies; nibabel's convention is followed: the centre at 0, x running to the left.
+    That is nibabel's order. ITK uses the qform in some cases where both codes are set, so programs
+    may disagree where the two forms do (see `warn_of_forms`). With neither code nibabel's default
+    is used: the centre at 0, x running to the left.
 
     Raises:
         UserError: `xyzt_units` is no unit of length.
@@ -40,9 +40,9 @@ def warn_of_forms(path: Path, header: Any, shape: tuple[int, ...]) -> None:
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     if not sform_code and not qform_code:
         warnings.warn(
-            f"{path}: the header has neither a qform nor an sform (both codes are 0): where the "
-            f"scan lies and which side is left are not known; voxels are taken as {_edges(header)} "
-            f"along left, anterior, superior",
+            f"{path}: the header has neither a qform nor an sform (both codes are 0): the "
+            f"scan's position and which side is left are unknown; voxels of {_edges(header)} along "
+            f"left, anterior, superior are assumed",
             stacklevel=2,
         )
     elif sform_code and qform_code and (off_mm := _distance_mm(path, header, shape)) is not None:
@@ -54,16 +54,16 @@ def warn_of_forms(path: Path, header: Any, shape: tuple[int, ...]) -> None:
         )
     elif sform_code and not qform_code and not _edges_agree(header):
         warnings.warn(
-            f"{path}: pixdim says voxels of {_edges(header)}, and the sform others; the sform is "
+            f"{path}: pixdim states voxels of {_edges(header)}, the sform other ones; the sform is "
             f"followed, as nibabel does. ITK and 3D Slicer may follow pixdim",
             stacklevel=2,
         )
 
 
 def carry_forms(source: Any, target: Any) -> None:
-    """Give a header another's forms, codes, voxel edges and unit of length, as they stand.
+    """Copy the forms, their codes, voxel edges and unit of length from one header to another.
 
-    Whatever a viewer makes of them, it makes the same of both files: they lie on each other.
+    A viewer may follow either form: with both copied it shows the two files aligned.
     """
     for name in _FORMS:
         target[name] = source[name]
@@ -87,10 +87,10 @@ def _edges_agree(header: Any) -> bool:
 
 
 def _distance_mm(path: Path, header: Any, shape: tuple[int, ...]) -> float | None:
-    """How far the forms put a corner apart; None within half a voxel, as rounding may be."""
+    """Return the largest distance between a corner's two places; None within half a voxel."""
     try:
         qform = header.get_qform()
-    except (HeaderDataError, ValueError):  # a quaternion that is none
+    except (HeaderDataError, ValueError):  # an invalid quaternion
         return float("inf")
     sform = header.get_sform()
     corners = np.array(np.meshgrid(*((0, max(n - 1, 0)) for n in shape[:3]), [1])).reshape(4, -1)

@@ -1,4 +1,4 @@
-"""How the axes of an NRRD lie in space: which of them do, and in which unit."""
+"""The spatial axes of an NRRD: sizes, directions and unit of length."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TO_LPS = {
     "ras": (-1, -1, 1),
     "las": (1, -1, 1),
 }
-"""Spaces that are read, and the signs that turn their directions into LPS."""
+"""Supported spaces, and the signs that turn their directions into LPS."""
 
 _VECTOR = re.compile(r"none|\([^()]*\)", re.IGNORECASE)
 _QUOTED = re.compile(r'"([^"]*)"')
@@ -31,7 +31,7 @@ _SEGMENT = re.compile(r"segment\d+_.*=")
 def spatial_axes(
     path: Path, fields: Mapping[str, str], sizes: tuple[int, ...]
 ) -> tuple[tuple[int, ...], str]:
-    """Sizes and directions of the axes that lie in space; others may be there with size 1.
+    """Return sizes and directions of the spatial axes; any others must have size 1.
 
     Raises:
         UserError: The file holds several volumes.
@@ -50,7 +50,7 @@ def spatial_axes(
             f"{path}: this is a layered segmentation of 3D Slicer (4D, {layers} layers), because "
             f"its segments overlap, and a 3D volume is wanted; in Slicer export the segments that "
             f"are nodules to a labelmap (Segmentations, Export/import models and labelmaps), save "
-            f"that as .nii.gz or .nrrd, and give it"
+            f"it as .nii.gz or .nrrd, and use that file"
         )
     raise UserError(
         f"{path}: a 3D volume is wanted, found sizes {sizes}, of which axes of {layers} values "
@@ -59,17 +59,17 @@ def spatial_axes(
 
 
 def units_mm(path: Path, fields: Mapping[str, str]) -> NDArray[np.float64]:
-    """Millimetres in the unit of each direction of space: `space units`, or one unit for all.
+    """Return the unit of each spatial direction in mm: `space units`, or one unit for all.
 
     Raises:
-        UserError: A unit of length that is not known, or other than one for each direction.
+        UserError: A unit of length is unknown, or their number is not that of the directions.
     """
     per_direction = "space units" in fields
     name = "space units" if per_direction else "units"
-    # `units` are the array's axes', and an axis that is none of space has an empty one
+    # `units` are per array axis; a non-spatial axis has an empty one
     quoted = [word for word in _QUOTED.findall(fields.get(name, "")) if word or per_direction]
     mm = [unit_mm(path, name, word) for word in quoted]
-    if not per_direction:  # different ones cannot be told apart by direction
+    if not per_direction:  # different ones cannot be assigned to directions
         mm = (mm[:1] or [1.0]) * 3 if len(set(mm)) <= 1 else []
     if len(mm) != 3:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Voxels as a file stores them: plain, in gzip or in zlib, weighed before any is read."""
+"""Voxels as a file stores them: raw, gzip or zlib, with their size checked before any is read."""
 
 from __future__ import annotations
 
@@ -16,97 +16,98 @@ from numpy.typing import NDArray
 from semilung.types import UserError
 
 MAX_BYTES = 2**32
-"""A file's voxels, uncompressed and as stored, take at most so much (4 GiB); no more is read."""
+"""Largest size of a file's voxels, uncompressed and in their stored type (4 GiB)."""
 
-Packing = Literal["", "gzip", "zlib"]
+Compression = Literal["", "gzip", "zlib"]
 
-_DEFLATE = 1032  # times that deflated bytes may grow, at most, when they are unpacked
+_MAX_RATIO = 1032  # of deflate: bytes that one compressed byte may expand to
 _BLOCK = 2**20
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Where a header says that its voxels lie, the first index running fastest.
+class StoredVoxels:
+    """Location and type of a volume's voxels, as a header states them; first index fastest.
 
     Args:
         path: File that holds them.
-        shape: As the header tells it.
+        shape: Size along each axis.
         dtype: Type of a voxel, with its byte order.
-        offset: Bytes before the voxels, of what has been unpacked.
-        packing: How what follows `packed_at` is packed.
-        packed_at: Bytes before that.
+        offset: Bytes before the first voxel, counted in the uncompressed stream.
+        compression: Compression of the stream.
+        stream_start: Byte of the file at which the stream begins.
     """
 
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int = 0
-    packing: Packing = ""
-    packed_at: int = 0
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The one file."""
-        return (self.path,)
+    compression: Compression = ""
+    stream_start: int = 0
 
     @property
     def bytes(self) -> int:
-        """What the voxels take, unpacked."""
+        """Size of the voxels, uncompressed."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def weigh(self) -> None:
-        """Refuse absurd promises; all in whole numbers, for a header's may be infinite.
+    def require_plausible_size(self) -> None:
+        """Check the announced size; in Python integers, because a header's may be enormous.
 
         Raises:
-            UserError: More than `MAX_BYTES`, or than the file can hold.
+            UserError: The voxels take more than `MAX_BYTES`, or more than the file can hold.
         """
-        needed = self.offset + self.bytes
-        told = (
-            f"{self.path}: the header announces {self.shape} voxels from byte {self.offset} on, "
-            f"{needed} bytes in all"
-        )
+        end = self.offset + self.bytes
         if self.offset < 0:
-            raise UserError(f"{told}, that begin before the file does; repair the header")
-        if needed > MAX_BYTES:
-            raise UserError(f"{told}; the limit is {MAX_BYTES}. Is it damaged?")
+            raise UserError(
+                f"{self.path}: the header announces {self.shape} voxels from byte {self.offset} "
+                f"on, before the file begins; repair the header"
+            )
+        if end > MAX_BYTES:
+            raise UserError(
+                f"{self.path}: the header announces {self.shape} voxels from byte {self.offset} "
+                f"on, {end} bytes in all; the limit is {MAX_BYTES}. Is it damaged?"
+            )
         size = self.path.stat().st_size
-        if needed > (size - self.packed_at) * (_DEFLATE if self.packing else 1):
-            msg = f"{told}, but the file is truncated: its {size} bytes cannot hold them"
-            raise UserError(f"{msg}; copy or convert it again")
+        if end > (size - self.stream_start) * (_MAX_RATIO if self.compression else 1):
+            raise UserError(
+                f"{self.path}: the header announces {self.shape} voxels from byte {self.offset} "
+                f"on, {end} bytes in all, but the file is truncated: its {size} bytes cannot hold "
+                f"them; copy or convert it again"
+            )
 
-    def voxels(self) -> NDArray[Any]:
-        """All voxels; the checksum of packed ones is verified.
+    def read(self) -> NDArray[Any]:
+        """Read all voxels; the checksum of compressed ones is verified.
 
         Raises:
             OSError, EOFError, zlib.error: The file is truncated or damaged.
         """
         raw = np.empty(self.bytes, np.uint8)
         with self.path.open("rb") as file:
-            file.seek(self.packed_at)
-            _fill(raw, _chunks(file, self.packing), skip=self.offset, to_end=bool(self.packing))
+            file.seek(self.stream_start)
+            chunks = _chunks(file, self.compression)
+            _fill(raw, chunks, skip=self.offset, to_end=bool(self.compression))
         data: NDArray[Any] = raw.view(self.dtype)
         return data.reshape(self.shape, order="F")
 
 
-def _chunks(file: BinaryIO, packing: Packing) -> Iterator[bytes]:
-    """The unpacked bytes in blocks; of packed ones, an error unless the checksum holds."""
-    if packing == "zlib":
-        unpack = zlib.decompressobj()
-        while not unpack.eof:
-            packed = unpack.unconsumed_tail or file.read(_BLOCK)
+def _chunks(file: BinaryIO, compression: Compression) -> Iterator[bytes]:
+    """Yield uncompressed blocks; raise at the end where a checksum does not match."""
+    if compression == "zlib":
+        stream = zlib.decompressobj()
+        while not stream.eof:
+            packed = stream.unconsumed_tail or file.read(_BLOCK)
             if not packed:
-                raise EOFError("the packed voxels end too early")
-            yield unpack.decompress(packed, _BLOCK)
+                raise EOFError("the compressed voxels end too early")
+            yield stream.decompress(packed, _BLOCK)
         return
-    stream = gzip.GzipFile(fileobj=file) if packing == "gzip" else file
-    while chunk := stream.read(_BLOCK):
+    source = gzip.GzipFile(fileobj=file) if compression == "gzip" else file
+    while chunk := source.read(_BLOCK):
         yield chunk
 
 
 def _fill(raw: NDArray[np.uint8], chunks: Iterator[bytes], *, skip: int, to_end: bool) -> None:
     """Copy block by block, so that memory holds the voxels once.
 
-    What follows packed voxels is read too, for the checksum comes last, but not without end.
+    With `to_end`, what follows the voxels is read too (the checksum comes last), up to `MAX_BYTES`.
     """
     at, enough = -skip, MAX_BYTES if to_end else len(raw)
     for chunk in chunks:

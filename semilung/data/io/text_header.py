@@ -1,4 +1,4 @@
-"""What MetaImage and NRRD share: a header of text, in LPS; voxels behind it or in a file beside."""
+"""Text headers, as MetaImage and NRRD have them: parsing, and the file of voxels they name."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from semilung.types import UserError
 
 _BRACKETS = str.maketrans("(),", "   ")
 
-HEADER_BYTES = 2**20
-"""A header's text ends within so many bytes; no more is looked at."""
+MAX_HEADER_BYTES = 2**20
+"""Most bytes that are searched for a header's end."""
 
 
 def header_block(path: Path) -> bytes:
-    """The first bytes of a file, which hold its header."""
+    """Read the first bytes of a file, which hold its header."""
     with path.open("rb") as file:
-        return file.read(HEADER_BYTES)
+        return file.read(MAX_HEADER_BYTES)
 
 
 def text(header: bytes) -> str:
-    """A header's words, in which a file's name may be anything."""
+    """Decode a header; the file name in it may be of any encoding."""
     return header.decode("utf-8", "surrogateescape")
 
 
 def floats(path: Path, field: str, value: str, count: int) -> NDArray[np.float64]:
-    """So many numbers of a field, parted by spaces or commas, brackets left out.
+    """Parse the `count` numbers of a field, separated by spaces, commas or brackets.
 
     Raises:
-        UserError: More, fewer, or something else.
+        UserError: The field holds another number of them, or something else.
     """
     words = value.translate(_BRACKETS).split()
     try:
@@ -44,11 +44,11 @@ def floats(path: Path, field: str, value: str, count: int) -> NDArray[np.float64
     return numbers
 
 
-def sizes_of(path: Path, field: str, value: str) -> tuple[int, ...]:
-    """The whole numbers of a field.
+def whole_numbers(path: Path, field: str, value: str) -> tuple[int, ...]:
+    """Parse the whole numbers of a field, separated by spaces.
 
     Raises:
-        UserError: Something else.
+        UserError: The field holds something else.
     """
     try:
         return tuple(int(word) for word in value.split())
@@ -57,12 +57,12 @@ def sizes_of(path: Path, field: str, value: str) -> tuple[int, ...]:
 
 
 def warn_of_default(path: Path, missing: Mapping[str, str]) -> None:
-    """Warn of fields of place or size that a header lacks, each with what is taken for it."""
+    """Warn of missing fields of position or size; maps each field to the default that is used."""
     if missing:
         warnings.warn(
-            f"{path}: the header has no {', no '.join(missing)}; the format's default is taken "
-            f"({', '.join(missing.values())}), so its voxel size or its place in the patient may "
-            f"not be the true one",
+            f"{path}: the header has no {', no '.join(missing)}; the format's default is used "
+            f"({', '.join(missing.values())}), so the voxel size or the position in the patient "
+            f"may be wrong",
             stacklevel=2,
         )
 
@@ -74,20 +74,25 @@ def _not_numbers(path: Path, field: str, value: str, wanted: str) -> str:
     )
 
 
-def beside(path: Path, name: str) -> Path:
-    """The file of voxels that a header names; only one in the header's own folder is opened.
+def voxel_file(path: Path, name: str) -> Path:
+    """Return the file of voxels that a header names; it must be in the header's own folder.
 
     Raises:
-        UserError: The name leads elsewhere, or to no file.
+        UserError: The name leads to another folder, or to no file.
     """
-    there = path.parent / name
+    file = path.parent / name
     if str(Path(name)) != Path(name).name:
-        msg = f"{path}: its voxels are said to be in {name!r}; a header's voxels are read from a"
-        raise UserError(f"{msg} file in its own folder alone: move the file there, name it so")
+        raise UserError(
+            f"{path}: the header names {name!r} as the file of its voxels, which is only read from "
+            f"the header's own folder; move the file there, and name it without a folder"
+        )
     try:
-        found = there.is_file()
-    except (OSError, ValueError):  # a name too long, or with a zero in it
-        found = False
-    if not found:
-        raise UserError(f"{path}: its voxels are said to be in {name!r}, and it is not beside it")
-    return there
+        exists = file.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        exists = False
+    if not exists:
+        raise UserError(
+            f"{path}: the header names {name!r} as the file of its voxels, which is not in the "
+            f"header's folder; put it there"
+        )
+    return file

@@ -1,4 +1,4 @@
-"""Units of length that headers name, and edges of a voxel that a CT may have, in millimetres."""
+"""Units of length in headers, and the voxel edges that a CT may have, in millimetres."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from semilung.types import UserError
 
 VOXEL_MM = (0.1, 12.0)
-"""Edges of a voxel that a CT may have; finer and coarser ones are another unit's, or damaged."""
+"""Smallest and largest voxel edge of a CT; others are in another unit, or damaged."""
 
 _UNITS: dict[float, tuple[str, ...]] = {
     1000.0: ("m", "meter", "meters", "metre", "metres"),
@@ -23,26 +23,26 @@ _SLACK = 0.01  # headers round
 
 
 def unit_mm(path: Path, field: str, name: str) -> float:
-    """Millimetres in a unit that a header names; one that it leaves open is the millimetre.
+    """Return a header's unit of length in mm; an unspecified unit is taken as the millimetre.
 
     Raises:
-        UserError: It is no unit of length that is known.
+        UserError: The unit is unknown.
 
     Example:
         >>> unit_mm(Path("a.nrrd"), "space units", "cm")
         10.0
     """
-    known = name.strip().lower()
-    if known not in _MM:
+    unit = name.strip().lower()
+    if unit not in _MM:
         raise UserError(
-            f"{path}: {field} {name[:40]!r} is no unit of length that is read (m, cm, mm, um); "
-            f"write the file again in millimetres"
+            f"{path}: {field} {name[:40]!r} is no known unit of length (m, cm, mm, um); write the "
+            f"file again in millimetres"
         )
-    return _MM[known]
+    return _MM[unit]
 
 
 def implausible_edges(edges_mm: Sequence[float]) -> str | None:
-    """Why no CT has voxels of these edges, and which unit they look like; None where one may.
+    """Say why no CT has voxels of these edges, and which unit they look like; None if plausible.
 
     Example:
         >>> implausible_edges((0.5, 0.5, 10.0)) is None
@@ -52,17 +52,16 @@ def implausible_edges(edges_mm: Sequence[float]) -> str | None:
     """
     if _plausible(edges_mm):
         return None
-    looks = {
+    names = {
         1000.0: "metres",
         10.0: "centimetres",
         0.001: "microns, or millimetres under a wrong unit",
     }
-    likely = [name for mm, name in looks.items() if _plausible([mm * edge for edge in edges_mm])]
+    likely = [name for mm, name in names.items() if _plausible([mm * edge for edge in edges_mm])]
     low, high = VOXEL_MM
     shown = " x ".join(f"{edge:g}" for edge in edges_mm)
-    return f"voxels of {shown} mm are no scan's (a CT's have edges of {low:g} to {high:g} mm)" + (
-        f"; the numbers look like {likely[0]}" if likely else ""
-    )
+    hint = f"; the numbers look like {likely[0]}" if likely else ""
+    return f"voxels of {shown} mm are not a CT's, whose edges are {low:g} to {high:g} mm{hint}"
 
 
 def _plausible(edges_mm: Sequence[float]) -> bool:

@@ -1,4 +1,4 @@
-"""Volumes on disk and in memory: grid, orientation, reading and writing."""
+"""Volumes: reading of every format, writing of NIfTI, and reorientation to RAS+."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -16,45 +16,27 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 
 from semilung.data.io.dicom.series import files_of_series, open_series
-from semilung.data.io.grid_checks import SHEAR_DEGREES, checked_affine, checked_shape, shear_degrees
-from semilung.data.io.grid_checks import Affine as Affine
-from semilung.data.io.grid_checks import Shape as Shape
+from semilung.data.io.grid import Affine, Grid, Shape, spacing_of
 from semilung.data.io.metaimage import open_metaimage
 from semilung.data.io.nifti import nifti_header, open_nifti
 from semilung.data.io.nifti_forms import carry_forms
 from semilung.data.io.nrrd import open_nrrd
-from semilung.data.io.placed_voxels import Voxels
+from semilung.data.io.opened_volume import OpenedVolume
+from semilung.data.io.same_grid import is_part, ras_grid, same_grid
 from semilung.exhaustion import exhausted
 from semilung.files import whole_file
 from semilung.types import UserError
 
 TRUNCATED = (OSError, EOFError, zlib.error)
-"""What a reader raises where a file ends too early, or its checksum does not hold."""
+"""Errors of a reader where a file ends too early, or its checksum does not match."""
 
 INVALID = (ValueError, OverflowError, TypeError, HeaderDataError)
-"""What it raises where a header's values make no sense."""
-
-
-class Grid(NamedTuple):
-    """The grid of a volume without its voxels: `shape` and the `(4, 4)` voxel-to-mm `affine`."""
-
-    shape: Shape
-    affine: Affine
-
-
-class Source(Protocol):
-    """An opened volume, as a reader returns it: the grid in RAS+ mm, voxels when asked for."""
-
-    @property
-    def affine(self) -> Affine: ...  # noqa: D102
-    @property
-    def stored(self) -> Voxels: ...  # noqa: D102
-    def voxels(self) -> NDArray[Any]: ...  # noqa: D102
+"""Errors of a reader where a header's values are invalid."""
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Voxels `(X, Y, Z)` and the `(4, 4)` affine that takes voxel indices to RAS+ millimetres.
+    """Voxels `(X, Y, Z)` and the `(4, 4)` affine from voxel indices to RAS+ millimetres.
 
     Example:
         >>> volume = Volume(np.zeros((4, 5, 6), np.int16), np.diag([0.7, 0.7, 2.0, 1.0]))
@@ -73,69 +55,50 @@ class Volume:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Edge lengths of a voxel."""
+        """Edge lengths of a voxel; see `spacing_of`."""
         return spacing_of(self.affine)
 
 
-def spacing_of(affine: Affine) -> tuple[float, float, float]:
-    """Voxel edge lengths in mm, whose product is a voxel's volume.
-
-    They are the norms of the affine's first three columns; of a sheared grid those of the voxel
-    made right-angled (for a tilted gantry the slices' distance, not their slanted step).
-
-    Example:
-        >>> tilted = np.diag([1.0, 1.0, 3.0, 1.0])
-        >>> tilted[1, 2] = 1.5
-        >>> spacing_of(tilted)
-        (1.0, 1.0, 3.0)
-    """
-    if shear_degrees(affine) > SHEAR_DEGREES:
-        x, y, z = np.abs(np.diag(np.linalg.qr(affine[:3, :3]).R))
-    else:
-        x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
-    return (float(x), float(y), float(z))
-
-
 def read_volume(path: str | os.PathLike[str], *, series: str | None = None) -> Volume:
-    """Read a scan or mask in its own orientation and its own number type (HU for a CT).
+    """Read a scan (HU) or mask, in its stored orientation and dtype.
 
-    A sheared grid (of a tilted gantry) is read as it lies, with a warning, in every format.
+    A sheared grid (tilted gantry) is kept, with a warning, in every format.
 
     Args:
         path: A file of one of `READERS`, or the folder of a CT's DICOM series.
-        series: Which series of that folder, by its number; None where there is but one CT volume.
+        series: Number of the series in that folder; None where it holds only one CT volume.
 
     Raises:
         UserError: The file is missing, unreadable, truncated, empty, not 3D, of absurd size, too
-            large for the memory, or its affine is not finite, singular or no CT's.
+            large for the memory, or its affine is not finite, singular or none of a CT.
     """
     path = Path(path)
-    source, grid = _open(path, series)
-    with _explained(path, "voxels"):
-        data = source.voxels().reshape(grid.shape)
-    return Volume(data, grid.affine)
+    opened = _open(path, series)
+    with _reading_errors(path, "voxels"):
+        data = opened.read().reshape(opened.grid.shape)
+    return Volume(data, opened.grid.affine)
 
 
 def read_grid(path: str | os.PathLike[str]) -> Grid:
-    """Shape and affine of a volume without reading its voxels; errors as `read_volume`."""
-    return _open(Path(path))[1]
+    """Read shape and affine of a volume without its voxels; errors as `read_volume`."""
+    return _open(Path(path)).grid
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """The files that a volume is made of: a series' slices, or voxels in a file beside a header.
+    """Return the files of a volume: the slices of a series, or a header and its file of voxels.
 
-    One that cannot be read is given alone: whoever reads it will say what is wrong.
+    Of a volume that cannot be read only `path` is returned; reading it will report the error.
     """
     with suppress(UserError, OSError):
         if path.is_dir():
             return files_of_series(path)
         if _suffix(path) in DETACHED:
-            return tuple(dict.fromkeys((path, *_open(path)[0].stored.files)))
+            return tuple(dict.fromkeys((path, *_open(path).files)))
     return (path,)
 
 
 def stem_of(path: Path) -> str:
-    """A volume's name without its suffix; a series' is its folder's.
+    """Return a volume's name without its suffix; for a series, the name of its folder.
 
     Example:
         >>> stem_of(Path("scans/a.b.nii.gz"))
@@ -152,23 +115,25 @@ def write_volume(
     *,
     like: Path | None = None,
 ) -> None:
-    """Write a NIfTI atomically, with nothing in the header but the grid (no name, no date).
+    """Write a NIfTI atomically; its header holds nothing but the grid (no name, no date).
 
-    The file appears under its name only when it is whole; booleans become uint8.
+    Booleans become uint8.
 
     Args:
-        path: A name that ends in `.nii` or `.nii.gz`.
+        path: File name that ends in `.nii` or `.nii.gz`.
         data: `(X, Y, Z)`.
         affine: `(4, 4)`, voxel indices to RAS+ mm; written as qform and sform, both with code 1
             (scanner), the qform only where it can express the affine.
-        like: The volume whose grid this is. Where it is a NIfTI, both of its forms, their codes,
-            its `pixdim` and its unit of length are taken over as they stand, so that the result
-            lies on it in every viewer, whichever form that follows.
+        like: A volume on the same grid. If it is a NIfTI, both of its forms, their codes, its
+            `pixdim` and its unit of length are copied, so that every viewer shows the two aligned,
+            whichever form it follows.
     """
     path = Path(path)
     suffix = _suffix(path)
     if suffix not in NIFTI:
-        raise UserError(f"{path}: volumes are written as .nii or .nii.gz, not {suffix or 'that'!r}")
+        raise UserError(
+            f"{path}: volumes are written as NIfTI; choose a name that ends in .nii or .nii.gz"
+        )
     data = data.astype(np.uint8) if data.dtype == np.bool_ else data
     header = nib.Nifti1Header()
     header.set_data_dtype(data.dtype)
@@ -192,7 +157,7 @@ def _set_forms(header: nib.Nifti1Header, shape: tuple[int, ...], affine: Affine)
 
 
 def to_ras(volume: Volume) -> Volume:
-    """Flip and permute axes so that they run nearest to right, anterior, superior; no resampling.
+    """Flip and permute axes to run nearest to right, anterior, superior; without resampling.
 
     Example:
         >>> lps = Volume(np.arange(8).reshape(2, 2, 2), np.diag([-1.0, -1.0, 1.0, 1.0]))
@@ -202,26 +167,24 @@ def to_ras(volume: Volume) -> Volume:
     """
     orientation = nib.orientations.io_orientation(volume.affine)
     data = nib.orientations.apply_orientation(volume.data, orientation)
-    return Volume(np.ascontiguousarray(data), _upright(volume).affine)
+    return Volume(np.ascontiguousarray(data), ras_grid(volume).affine)
 
 
-def _open(path: Path, series: str | None = None) -> tuple[Source, Grid]:
-    """Open by suffix, or as a series, and check the grid."""
+def _open(path: Path, series: str | None = None) -> OpenedVolume:
+    """Open a folder as a DICOM series, and a file by its suffix."""
     is_folder = _is_folder(path)
     if series is not None and not is_folder:
         raise UserError(
             f"{path}: a series ({series[:20]!r}) is chosen in a folder of DICOM slices, and this "
             f"is a file; leave --series out"
         )
-    with _explained(path, "header"):
-        source = open_series(path, series) if is_folder else _reader_of(path)(path)
-    shape, affine = source.stored.shape, source.affine
-    return source, Grid(checked_shape(path, shape), checked_affine(path, affine))
+    with _reading_errors(path, "header"):
+        return open_series(path, series) if is_folder else _reader_of(path)(path)
 
 
 @contextmanager
-def _explained(path: Path, part: str) -> Iterator[None]:
-    """Say what is the matter with a file: it is cut off, its values are invalid, or too many."""
+def _reading_errors(path: Path, part: str) -> Iterator[None]:
+    """Turn the errors of a reader into a UserError that names the file and the cause."""
     try:
         yield
     except TRUNCATED as error:
@@ -246,23 +209,25 @@ def _explained(path: Path, part: str) -> Iterator[None]:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a path is a folder, and not a file that can be read."""
+    """Return whether a path is a folder; raise UserError if it is missing or an empty file."""
+    reason = ""
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes); copy or convert it again")
         if path.is_dir() or path.is_file():
             return path.is_dir()
-        found = ""
     except OSError as error:  # a name that is too long, a folder that may not be entered
-        found = f" ({error.strerror})"
-    raise UserError(f"{path}: there is no such file{found}")
+        reason = f" ({error.strerror})"
+    raise UserError(f"{path}: no such file{reason}; check the path")
 
 
-def _reader_of(path: Path) -> Callable[[Path], Source]:
+def _reader_of(path: Path) -> Callable[[Path], OpenedVolume]:
     suffix = _suffix(path)
     if not suffix:
-        known = f"there are: {', '.join(READERS)}, and the folder of a DICOM series"
-        raise UserError(f"{path}: no reader for this kind of file; {known}")
+        raise UserError(
+            f"{path}: no reader for this kind of file; supported are {', '.join(READERS)}, and the "
+            f"folder of a DICOM series"
+        )
     return READERS[suffix]
 
 
@@ -271,7 +236,7 @@ def _suffix(path: Path) -> str:
     return next((s for s in sorted(READERS, key=len, reverse=True) if name.endswith(s)), "")
 
 
-READERS: dict[str, Callable[[Path], Source]] = {
+READERS: dict[str, Callable[[Path], OpenedVolume]] = {
     ".nii": open_nifti,
     ".nii.gz": open_nifti,
     ".mhd": open_metaimage,
@@ -279,58 +244,22 @@ READERS: dict[str, Callable[[Path], Source]] = {
     ".nrrd": open_nrrd,
     ".nhdr": open_nrrd,
 }
-"""Suffix to opener, which raises `UserError`, or one of `TRUNCATED` or `INVALID`."""
+"""Suffix to reader, which raises `UserError`, or one of `TRUNCATED` or `INVALID`."""
 
 NIFTI = {".nii", ".nii.gz"}
-"""What is written, and carries two transforms."""
+"""Suffixes of NIfTI, which is written, and whose headers hold two transforms."""
 
 SEGMENTATIONS = {".nrrd", ".nhdr"}
-"""What 3D Slicer saves segmentations as, cropped to what they hold."""
+"""Suffixes under which 3D Slicer saves segmentations, cropped to their segments."""
 
 DETACHED = {".mhd", ".mha", ".nrrd", ".nhdr"}
 """Formats whose header may name another file for its voxels."""
 
 
-def same_grid(a: Grid | Volume, b: Grid | Volume) -> bool:
-    """Whether two volumes have the same voxels, in whatever order they store them.
-
-    Shapes are equal, and corners within a tenth of a voxel.
-    """
-    return _coincide(a, b) or _coincide(_upright(a), _upright(b))
-
-
 def labels_fit(path: Path, labels: Grid | Volume, image: Grid | Volume) -> bool:
-    """Whether labels lie on the voxels of their image: on the same grid, or on a part of it.
+    """Return whether labels are on the grid of their image, or on a part of it.
 
-    A part counts in an NRRD alone: 3D Slicer crops a segmentation to its segments when it saves
-    one, so that what it leaves out is background. Of other files it would be a lost slice.
+    A part is accepted for NRRD only: 3D Slicer crops a segmentation to its segments when it saves
+    one, so that the rest is background. In other formats slices are missing.
     """
-    if same_grid(labels, image):
-        return True
-    return _suffix(path) in SEGMENTATIONS and _is_part(_upright(labels), _upright(image))
-
-
-def _is_part(part: Grid, whole: Grid) -> bool:
-    start = np.rint((np.linalg.inv(whole.affine) @ part.affine[:, 3])[:3]).astype(int)
-    if (start < 0).any() or (start + part.shape > whole.shape).any():
-        return False
-    affine = whole.affine.copy()
-    affine[:3, 3] = (whole.affine @ [*start, 1])[:3]
-    return _coincide(part, Grid(part.shape, affine))
-
-
-def _coincide(a: Grid | Volume, b: Grid | Volume) -> bool:
-    if a.shape != b.shape:
-        return False
-    ends = np.array(np.meshgrid(*((0, n - 1) for n in a.shape), [1])).reshape(4, -1)
-    distance_mm = np.linalg.norm((a.affine - b.affine) @ ends, axis=0).max()
-    voxel_mm = min(np.linalg.norm(a.affine[:3, :3], axis=0))
-    return bool(distance_mm <= 0.1 * voxel_mm)
-
-
-def _upright(grid: Grid | Volume) -> Grid:
-    """The grid with its axes in the order and direction of `to_ras`."""
-    orientation = nib.orientations.io_orientation(grid.affine)
-    x, y, z = (grid.shape[k] for k in np.argsort(orientation[:, 0]))
-    affine = grid.affine @ nib.orientations.inv_ornt_aff(orientation, grid.shape)
-    return Grid((x, y, z), affine)
+    return same_grid(labels, image) or (_suffix(path) in SEGMENTATIONS and is_part(labels, image))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semilung.data.data_config import AugmentConfig
-from semilung.data.io.volume import Shape
+from semilung.data.io.grid import Shape
 
 
 class Views:

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.io.volume import Shape
+from semilung.data.io.grid import Shape
 
 
 def bag_windows(

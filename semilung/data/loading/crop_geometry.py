@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from semilung.data.data_config import AugmentConfig
-from semilung.data.io.volume import Shape
+from semilung.data.io.grid import Shape
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from semilung.data.cache.prepare import PreparedCase
 from semilung.data.data_config import AugmentConfig, DataConfig
-from semilung.data.io.volume import Shape
+from semilung.data.io.grid import Shape
 from semilung.data.loading.augment import Views
 from semilung.data.loading.bags import bag_windows
 from semilung.data.loading.crop_geometry import Geometry, random_geometry

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.io.volume import Shape
+from semilung.data.io.grid import Shape
 
 _ORDER, _SAMPLE, _BAG = 0, 1, 2  # what a generator is for: purposes never share their numbers
 

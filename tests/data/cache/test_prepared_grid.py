@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from semilung.data.cache.prepare import prepare
 from semilung.data.cache.prepared_grid import at_spacing, image_onto, instances_onto
 from semilung.data.data_config import DataConfig
+from semilung.data.io.grid import Grid
 from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import Grid, Volume, read_volume, write_volume
+from semilung.data.io.volume import Volume, read_volume, write_volume
 from semilung.data.manifest.cases import Case
 
 

@@ -124,7 +124,7 @@ def test_read_volume_unit_of_length_is_converted_as_itk_converts_it(tmp_path, co
 
 def test_read_volume_unit_that_is_none_is_refused_by_name(tmp_path):
     (tmp_path / "a.nii").write_bytes(content(xyzt_units=5))
-    with pytest.raises(UserError, match="xyzt_units 'code 5' is no unit of length"):
+    with pytest.raises(UserError, match="xyzt_units 'code 5' is no known unit of length"):
         read_volume(tmp_path / "a.nii")
 
 
@@ -132,10 +132,10 @@ def test_read_volume_unit_that_is_none_is_refused_by_name(tmp_path):
     ("edges", "word"),
     [
         ((0.05, 0.05, 0.05), "look like centimetres"),
-        ((20.0, 20.0, 20.0), "no scan's"),
+        ((20.0, 20.0, 20.0), "not a CT's"),
         ((0.003, 0.003, 0.005), "look like metres"),
         ((700.0, 700.0, 2500.0), "look like microns"),
-        ((0.5, 0.5, 20.0), "no scan's"),
+        ((0.5, 0.5, 20.0), "not a CT's"),
         ((0.5, 0.5, 10.0), None),
         ((0.1, 0.1, 0.1), None),
         ((12.0, 12.0, 12.0), None),
@@ -261,7 +261,7 @@ def test_read_volume_edges_of_pixdim_that_differ_are_warned_of(tmp_path):
     (tmp_path / "a.nii").write_bytes(content(pixdim=[1, 0.7, 0.7, 9, 0, 0, 0, 0], qform_code=0))
     volume, said = warned(read_volume, tmp_path / "a.nii")
     np.testing.assert_allclose(volume.affine, LPS)
-    assert "pixdim says voxels of 0.7 x 0.7 x 9 mm" in said
+    assert "pixdim states voxels of 0.7 x 0.7 x 9 mm" in said
 
 
 @pytest.mark.parametrize("cases", [60, pytest.param(3000, marks=pytest.mark.slow)])

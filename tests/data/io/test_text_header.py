@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from semilung.data import DataConfig, prepare, read_manifest
 from semilung.data.cache.prepare import prepared_image
-from semilung.data.io.volume import files_of, read_grid, read_volume, same_grid, to_ras
+from semilung.data.io.same_grid import same_grid
+from semilung.data.io.volume import files_of, read_grid, read_volume, to_ras
 from semilung.types import UserError
 
 SHAPE = (4, 5, 6)
@@ -198,7 +199,7 @@ def test_missing_voxels_are_told(tmp_path, name, header):
     with pytest.raises(UserError, match=r"a\.raw: .*its 100 bytes cannot hold them"):
         read_grid(path)
     (tmp_path / "a.raw").unlink()
-    with pytest.raises(UserError, match=r"'a\.raw', and it is not beside it"):
+    with pytest.raises(UserError, match=r"'a\.raw'.*not in the header's folder"):
         read_grid(path)
 
 
@@ -210,7 +211,7 @@ def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
     (folder / "sub" / "b.raw").write_bytes(bytes(1000))
     for name, header in DETACHED.items():
         path = put(folder, header.replace("a.raw", there), name=name)
-        with pytest.raises(UserError, match=r"in its own folder alone|not beside it"):
+        with pytest.raises(UserError, match=r"the header's own folder|not in the header's folder"):
             read_grid(path)
 
 
@@ -224,7 +225,7 @@ def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
         ("CompressedData = False", "CompressedData = no", "True or False is wanted"),
         ("MET_SHORT", "MET_STRING", "type 'MET_STRING'"),
         ("ElementSpacing = 0.5 0.75 2.5", "ElementSpacing = 0.5 2.5", "3 numbers are wanted"),
-        ("DistanceUnits = mm", "DistanceUnits = furlong", "DistanceUnits 'furlong' is no unit"),
+        ("DistanceUnits = mm", "DistanceUnits = furlong", "'furlong' is no known unit"),
         ("DimSize = 4 5 6", "DimSize = 4 5", "where NDims says 3"),
         ("TransformMatrix = 1 0", "TransformMatrix = 1", "9 numbers"),
         ("0.5 0.75 2.5", "0 0.75 2.5", "singular"),
@@ -233,8 +234,8 @@ def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
         ("DimSize = 4 5 6", "DimSize = -4 5 6", "empty"),
         ("DimSize = 4 5 6\n", "", "no MetaImage"),
         ("DimSize = 4 5 6", "DimSize = 4 5 x", "DimSize is '4 5 x', where whole numbers"),
-        ("a.raw", "LIST", "not beside it"),
-        ("a.raw", "slice%03d.raw 1 6 1", "not beside it"),
+        ("a.raw", "LIST", "not in the header's folder"),
+        ("a.raw", "slice%03d.raw 1 6 1", "not in the header's folder"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_of_metaimage(tmp_path, old, new, word):
@@ -263,7 +264,7 @@ def test_what_is_not_read_of_metaimage(tmp_path, old, new, word):
         ("3\nspace: left-posterior-superior\nsizes:", "4\nspace: lps\nsizes: 1", "3D volume"),
         ("sizes: 4 5 6", "sizes: 4 0 6", "empty"),
         ("sizes: 4 5 6", "sizes: 4 5 x", "sizes is '4 5 x', where whole numbers"),
-        ('"mm" "mm" "mm"', '"mm" "mm" "parsec"', "space units 'parsec' is no unit of length"),
+        ('"mm" "mm" "mm"', '"mm" "mm" "parsec"', "space units 'parsec' is no known unit of length"),
         ('"mm" "mm" "mm"', '"mm" "mm"', "one unit for each of 3 directions"),
         ('space units: "mm" "mm" "mm"', 'units: "mm" "mm" "um"', "one unit for each"),
         ("(0.5,0,0)", "(0.5,x,0)", "space directions is .*, where 9 numbers"),

@@ -60,7 +60,7 @@ def test_read_volume_metaimage_field_left_out_is_the_default_with_a_warning(
     tmp_path, line, name, expected
 ):
     path = put(tmp_path, MHD.replace(line, ""), name="a.mhd")
-    with pytest.warns(UserWarning, match=f"has no {name}; the format's default is taken"):
+    with pytest.warns(UserWarning, match=f"has no {name}; the format's default is used"):
         volume = read_volume(path)
     np.testing.assert_allclose(volume.affine[:3], expected)
     np.testing.assert_array_equal(volume.data, DATA)

@@ -8,16 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semilung.data.io.grid import Grid
 from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import (
-    Grid,
-    Volume,
-    read_grid,
-    read_volume,
-    same_grid,
-    to_ras,
-    write_volume,
-)
+from semilung.data.io.same_grid import same_grid
+from semilung.data.io.volume import Volume, read_grid, read_volume, to_ras, write_volume
 from semilung.types import UserError
 
 RNG = np.random.default_rng(0)

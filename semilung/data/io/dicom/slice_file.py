@@ -1,4 +1,7 @@
-"""One file of a DICOM series: read in distrust, and told of without what it says of the patient."""
+"""One file of a DICOM series: header, pixels and errors without any of the patient's data.
+
+Only the listed tags are read, and no message quotes a value of a file except by `printable`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 from semilung.types import UserError
 
 MAX_SCALE = 2**20
-"""A slope or intercept beyond it is no scan's."""
+"""Largest slope or intercept of a scan."""
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _FOREIGN = (
@@ -26,10 +29,10 @@ _FOREIGN = (
     ".raw", ".zraw", ".mhd", ".mha", ".nrrd", ".nhdr", ".nii", ".nii.gz",
     "version", "lockfile", "readme", "license",
 )  # fmt: skip
-"""What lies beside slices, by the end of its name, unless it is DICOM itself."""
+"""Name endings of other files in a series' folder, unless they have DICOM's mark."""
 
 _FIXED = {"Modality": "CT", "SamplesPerPixel": 1, "BitsAllocated": 16, "NumberOfFrames": 1}
-_WANTED = (
+_HEADER_TAGS = (
     *_FIXED,
     "SeriesInstanceUID",
     "SeriesNumber",
@@ -46,7 +49,7 @@ _WANTED = (
     "HighBit",
     "ConvolutionKernel",
 )
-_PIXELS = (
+_PIXEL_TAGS = (
     *_FIXED,
     "Rows",
     "Columns",
@@ -56,16 +59,16 @@ _PIXELS = (
     "PixelRepresentation",
     "PixelData",
 )
-"""All that is looked at; nothing of it tells who the patient is, and no message quotes a file."""
+"""The only tags that are read; none of them identifies the patient."""
 
-_ALONE = threading.Lock()
+_LOCK = threading.Lock()
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class DicomFile:
-    """A file and what is read of its header; `undecoded` names a packing without a decoder."""
+    """A file and tags of its header; `undecoded` names a compression without a decoder."""
 
     path: Path
     header: dict[str, Any]
@@ -74,7 +77,7 @@ class DicomFile:
 
 @dataclass(frozen=True)
 class Slice:
-    """One file: where it lies, in LPS+ mm, and how its numbers become HU."""
+    """One slice: its position in LPS+ mm and its scale to HU."""
 
     path: Path
     shape: tuple[int, int]  # columns, rows
@@ -85,72 +88,83 @@ class Slice:
 
 
 def read_file(path: Path) -> DicomFile:
-    """The header of a file of a DICOM folder, be it a slice, a localiser or a report.
+    """Read the header of a file of a DICOM folder: a slice, a localiser or a report.
 
     Raises:
-        UserError: It is no DICOM that can be read; or pydicom is missing.
+        UserError: It is no readable DICOM, or pydicom is missing.
     """
     return _read(path, _header)
 
 
 def slice_of(file: DicomFile) -> Slice:
-    """Where a file's slice lies, and its scale to HU.
+    """Return the position of a file's slice, and its scale to HU.
 
     Raises:
-        UserError: It is no single CT slice, or without place or scale, or packed in a way that no
-            installed decoder knows.
+        UserError: It is no single CT slice, lacks its position or scale, or is compressed in a way
+            that no installed decoder supports.
     """
-    path, found = file.path, file.header
+    path, header = file.path, file.header
     if file.undecoded:
-        msg = f"{path}: its pixels are packed ({file.undecoded}), and no decoder is installed"
-        raise UserError(f"{msg}; pip install pylibjpeg, or unpack the series (gdcmconv --raw)")
-    found["NumberOfFrames"] = found.get("NumberOfFrames") or 1
-    for name, wanted in _FIXED.items():
-        if found.get(name) != wanted:
-            msg = f"{path}: {name} is {printable(found.get(name))}, and only {wanted!r} is read"
-            raise UserError(f"{msg}; move it out of the folder, or convert the series to NIfTI")
+        raise UserError(
+            f"{path}: its pixels are compressed ({file.undecoded}), and no decoder is installed; "
+            f"pip install pylibjpeg, or decompress the series (gdcmconv --raw)"
+        )
+    header["NumberOfFrames"] = header.get("NumberOfFrames") or 1
+    for name, required in _FIXED.items():
+        if header.get(name) != required:
+            raise UserError(
+                f"{path}: {name} is {printable(header.get(name))}, and only {required!r} is read; "
+                f"move it out of the folder, or convert the series to NIfTI"
+            )
     try:
-        made = _placed(path, found)
+        one = _parsed(path, header)
     except KeyError as error:
-        msg = f"{path}: the slice has no {error.args[0]}, without which it has no place or no HU"
-        raise UserError(f"{msg}; export the series again, or convert it to NIfTI") from error
+        raise UserError(
+            f"{path}: the slice has no {error.args[0]}, without which its position or its HU are "
+            f"unknown; export the series again, or convert it to NIfTI"
+        ) from error
     except (TypeError, ValueError, ArithmeticError) as error:
-        msg = f"{path}: the slice's header is damaged: its numbers are none, or too few"
-        raise UserError(f"{msg}; copy or export it again") from error
-    numbers = (*made.axes_mm.flat, *made.origin_mm, made.slope, made.intercept)
-    if not np.isfinite(numbers).all() or max(abs(made.slope), abs(made.intercept)) > MAX_SCALE:
-        raise UserError(f"{path}: place or scale are no scan's; copy or export the slice again")
-    return made
+        raise UserError(
+            f"{path}: the slice's header is damaged: values that must be numbers are not, or some "
+            f"are missing; copy or export it again"
+        ) from error
+    numbers = (*one.axes_mm.flat, *one.origin_mm, one.slope, one.intercept)
+    if not np.isfinite(numbers).all() or max(abs(one.slope), abs(one.intercept)) > MAX_SCALE:
+        raise UserError(
+            f"{path}: the slice's position, slope or intercept is none of a scan; copy or export "
+            f"it again"
+        )
+    return one
 
 
-def _placed(path: Path, found: dict[str, Any]) -> Slice:
-    rows_mm, columns_mm = (float(mm) for mm in found["PixelSpacing"])
-    orientation = np.array(found["ImageOrientationPatient"], np.float64).reshape(2, 3)
+def _parsed(path: Path, header: dict[str, Any]) -> Slice:
+    rows_mm, columns_mm = (float(mm) for mm in header["PixelSpacing"])
+    orientation = np.array(header["ImageOrientationPatient"], np.float64).reshape(2, 3)
     if not np.allclose(orientation @ orientation.T, np.eye(2), atol=1e-3):
         raise UserError(f"{path}: rows and columns are not at right angles; export it again")
-    if not (rows_mm > 0 and columns_mm > 0 and found["HighBit"] == found["BitsStored"] - 1):
-        raise UserError(f"{path}: PixelSpacing or HighBit are no CT's; export the slice again")
+    if not (rows_mm > 0 and columns_mm > 0 and header["HighBit"] == header["BitsStored"] - 1):
+        raise UserError(f"{path}: PixelSpacing or HighBit is none of a CT; export the slice again")
     return Slice(
         path,
-        (int(found["Columns"]), int(found["Rows"])),
+        (int(header["Columns"]), int(header["Rows"])),
         orientation * [[columns_mm], [rows_mm]],
-        np.array(found["ImagePositionPatient"], np.float64).reshape(3),
-        float(found["RescaleSlope"]),
-        float(found["RescaleIntercept"]),
+        np.array(header["ImagePositionPatient"], np.float64).reshape(3),
+        float(header["RescaleSlope"]),
+        float(header["RescaleIntercept"]),
     )
 
 
 def printable(value: object) -> str:
-    """A short value for a message.
+    """Return a short value for a message, "damaged" for any other.
 
-    A damaged one may run into the next ones, and these tell who the patient is.
+    A damaged value may run into the next ones, which may identify the patient.
     """
     text = repr(value)
     return text if text.isascii() and text.isprintable() and len(text) <= 18 else "damaged"
 
 
 def is_slice(path: Path) -> bool:
-    """Whether a folder's entry is, or has to be, a slice: no annotations, no index.
+    """Return whether a folder's entry should be a slice: no subfolder, annotation or index.
 
     Raises:
         UserError: It is a link to nothing, or no file.
@@ -166,7 +180,7 @@ def is_slice(path: Path) -> bool:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file has DICOM's mark; False where it cannot be read."""
+    """Return whether a file has DICOM's mark; False where it cannot be read."""
     try:
         with path.open("rb") as file:
             return path.is_file() and file.read(132)[128:] == b"DICM"
@@ -179,27 +193,27 @@ def _header(path: Path) -> DicomFile:
     from pydicom.filereader import read_file_meta_info
 
     syntax = read_file_meta_info(path)["TransferSyntaxUID"].value
-    # pydicom unpacks a deflated file whole before it looks at it, however large it becomes.
+    # pydicom inflates a deflated file whole before it parses it, however large it becomes.
     if syntax == _DEFLATED:
         raise UserError(f"{path}: deflated DICOM is not read; convert the series to NIfTI")
-    header = dcmread(path, stop_before_pixels=True, specific_tags=[*_WANTED])
-    known = {name: header[name].value for name in _WANTED if name in header}
-    return DicomFile(path, known, _undecoded(syntax))
+    header = dcmread(path, stop_before_pixels=True, specific_tags=[*_HEADER_TAGS])
+    tags = {name: header[name].value for name in _HEADER_TAGS if name in header}
+    return DicomFile(path, tags, _undecoded(syntax))
 
 
 def _undecoded(syntax: Any) -> str:
-    """The name of a packing that no installed decoder knows."""
+    """Return the name of a compression that no installed decoder supports; empty for others."""
     from pydicom.pixels.decoders.base import get_decoder
 
     try:
-        known = not syntax.is_compressed or get_decoder(syntax).is_available
-    except NotImplementedError:  # pixels of no kind, as a video's or a document's
-        known = False
-    return "" if known else str(syntax.name)
+        decodable = not syntax.is_compressed or get_decoder(syntax).is_available
+    except NotImplementedError:  # no image, such as a video or a document
+        decodable = False
+    return "" if decodable else str(syntax.name)
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """The numbers `(rows, columns)` that a slice stores.
+    """Read the stored values of a slice, `(rows, columns)`.
 
     Raises:
         UserError: They are damaged.
@@ -211,34 +225,41 @@ def _pixels(path: Path) -> NDArray[Any]:
     from pydicom import dcmread
     from pydicom.pixels.utils import pixel_array
 
-    # Read first, for of a path it takes as many bytes as it needs from whatever follows.
-    return pixel_array(dcmread(path, specific_tags=[*_PIXELS]), raw=True)
+    # pixel_array(path) would take missing bytes from whatever follows the pixels in the file.
+    return pixel_array(dcmread(path, specific_tags=[*_PIXEL_TAGS]), raw=True)
 
 
-def _read(path: Path, how: Callable[[Path], T]) -> T:
+def _read(path: Path, read: Callable[[Path], T]) -> T:
+    """Call `read`, and turn its errors into UserErrors that quote nothing of the file."""
     try:
         with _quiet():
-            return how(path)
+            return read(path)
     except (UserError, MemoryError):
         raise
     except ModuleNotFoundError as error:
-        msg = "reading DICOM needs pydicom, which is not installed"
-        raise UserError(f"{msg}: pip install 'semilung[dicom]', or convert to NIfTI") from error
+        raise UserError(
+            "reading DICOM needs pydicom, which is not installed: pip install 'semilung[dicom]', "
+            "or convert to NIfTI"
+        ) from error
     except OSError as error:
-        raise UserError(f"{path}: the slice cannot be read ({error.strerror})") from error
-    except Exception as error:  # whatever pydicom raises on a damaged file, and quotes of it
-        msg = f"{path}: this is no DICOM slice that can be read ({type(error).__name__})"
-        raise UserError(f"{msg}; copy it again, or move it out of the series' folder") from error
+        raise UserError(
+            f"{path}: the slice cannot be read ({error.strerror}); check the file and its disk"
+        ) from error
+    except Exception as error:  # pydicom raises anything on a damaged file, and quotes it
+        raise UserError(
+            f"{path}: this is no DICOM slice that can be read ({type(error).__name__}); copy it "
+            f"again, or move it out of the series' folder"
+        ) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Pydicom warns and logs each value that is not as the standard says, and quotes it."""
+    """Silence pydicom, whose warnings and logs quote values that violate the standard."""
     logger = logging.getLogger("pydicom")
-    with _ALONE, warnings.catch_warnings():  # which threads would undo for one another
+    with _LOCK, warnings.catch_warnings():  # threads would undo each other's settings
         warnings.simplefilter("ignore")
-        before, logger.disabled = logger.disabled, True
+        was_disabled, logger.disabled = logger.disabled, True
         try:
             yield
         finally:
-            logger.disabled = before
+            logger.disabled = was_disabled

@@ -17,7 +17,8 @@ from scipy.spatial.transform import Rotation
 
 from semilung.data import DataConfig
 from semilung.data.cache.prepare import prepared_image
-from semilung.data.io.volume import read_grid, read_volume, spacing_of
+from semilung.data.io.grid import spacing_of
+from semilung.data.io.volume import read_grid, read_volume
 from semilung.types import UserError
 
 SHAPE = (6, 5, 4)
@@ -57,16 +58,16 @@ def test_what_lies_beside_the_slices_is_left_alone(tmp_path):
         ({"ImagePositionPatient": None}, "no ImagePositionPatient"),
         ({"ImagePositionPatient": [1, 2]}, "header is damaged"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "not at right angles"),
-        ({"PixelSpacing": [-0.8, 0.7]}, "PixelSpacing or HighBit are no CT's"),
-        ({"HighBit": 14}, "PixelSpacing or HighBit are no CT's"),
+        ({"PixelSpacing": [-0.8, 0.7]}, "PixelSpacing or HighBit is none of a CT"),
+        ({"HighBit": 14}, "PixelSpacing or HighBit is none of a CT"),
         ({"ConvolutionKernel": "LUNG"}, "4 slices are of 2 series or reconstructions"),
-        ({"RescaleIntercept": "1e8"}, "no scan's"),
+        ({"RescaleIntercept": "1e8"}, "none of a scan"),
         ({"Modality": "SR"}, "Modality is 'SR', and only 'CT' is read; move it out of the folder"),
         ({"PixelSpacing": [0.7, 0.9]}, "not those of"),
         ({"Columns": 7}, "not those of"),
         ({"SeriesInstanceUID": "1.2.3"}, "4 slices are of 2 series"),
         ({"ImagePositionPatient": [-100, 50, 23.9]}, "not evenly spaced"),
-        ({"RescaleSlope": "1e9"}, "no scan's"),
+        ({"RescaleSlope": "1e9"}, "none of a scan"),
         ({"PixelData": b"12"}, "no DICOM slice that can be read"),
     ],
 )
@@ -164,7 +165,7 @@ def test_pixels_that_no_decoder_knows_are_told(tmp_path):
         slice_["PixelData"].VR, slice_["PixelData"].is_undefined_length = "OB", True
         slice_.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
         slice_.save_as(path)
-    with pytest.raises(UserError, match=r"packed \(JPEG Lossless.*no decoder.*pylibjpeg"):
+    with pytest.raises(UserError, match=r"compressed \(JPEG Lossless.*no decoder.*pylibjpeg"):
         read_grid(folder)
 
 

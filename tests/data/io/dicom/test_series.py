@@ -15,15 +15,8 @@ from scipy.spatial.transform import Rotation
 from semilung.data import DataConfig, Volume, check_manifest, prepare, read_manifest
 from semilung.data.anatomy.anatomy_manifest import _done
 from semilung.data.cache.store import open_entry
-from semilung.data.io.volume import (
-    files_of,
-    read_grid,
-    read_volume,
-    same_grid,
-    stem_of,
-    to_ras,
-    write_volume,
-)
+from semilung.data.io.same_grid import same_grid
+from semilung.data.io.volume import files_of, read_grid, read_volume, stem_of, to_ras, write_volume
 
 SHAPE = (6, 5, 4)
 HU = np.random.default_rng(0).integers(-1024, 1200, SHAPE)

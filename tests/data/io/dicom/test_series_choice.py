@@ -94,7 +94,7 @@ def test_read_volume_two_reconstructions_are_listed_and_one_is_chosen(tmp_path):
     assert "kernel ['Br40d', '3']" in lines[3]
     for number in (3, 4):
         np.testing.assert_array_equal(read_volume(folder, series=str(number)).data, HU + number)
-    with pytest.raises(UserError, match=r"no series '7' in it, but:\n  series 1"):
+    with pytest.raises(UserError, match=r"no series '7' in it; choose one of:\n  series 1"):
         read_volume(folder, series="7")
 
 
@@ -135,7 +135,7 @@ def test_read_volume_slice_that_lost_its_series_does_not_vanish(tmp_path, fields
 def test_read_volume_folder_without_a_ct_lists_what_it_holds(tmp_path):
     folder = merged(localiser(tmp_path / "scan"), report(tmp_path / "r"))
     with pytest.raises(
-        UserError, match=r"no CT volume in it, but:\n  series 1: .*\n  series 999: 'SR'"
+        UserError, match=r"no CT volume in it; it holds:\n  series 1: .*\n  series 999: 'SR'"
     ):
         read_volume(folder)
 
