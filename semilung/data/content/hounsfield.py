@@ -1,4 +1,4 @@
-"""Whether voxels are Hounsfield units: what the histogram of a chest CT has to look like."""
+"""Check that voxels are Hounsfield units of a chest, by their histogram."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semilung.data.content.voxel_checks import Issue, finite_issue
 from semilung.types import UserError
 
 PLAUSIBLE_HU = (-5000.0, 40000.0)
-"""Metal reaches 30000; what lies lower than this, other than constant padding, is no CT."""
+"""Range of a CT: metal reaches 30000, and below the range there is only constant padding."""
 
 PADDING_HU = -1200
 """A constant lower than this marks voxels outside the field of view (-2000, -3024, -32768)."""
@@ -22,60 +22,60 @@ AIR_HU = -600
 """Lung and the air around the body lie between `PADDING_HU` and this."""
 
 DENSE_HU = 600
-"""Cortical bone and metal are denser, and rare in a chest."""
+"""Only cortical bone and metal are denser; they are rare in a chest."""
 
 LOWEST_HU = (-1170, -700)
-"""Where the lowest hundredth of a chest's voxels lies, padding aside."""
+"""Range of the first percentile of a chest's voxels, padding excluded."""
 
 TISSUE_HU = (-300, 700)
 SOFT_HU = (-200, 300)
-"""Fat, muscle and blood (with contrast medium too) have their peak in the second range."""
+"""Within the first range fat, muscle and blood (also enhanced) peak in the second."""
 
 NARROW_HU, BYTE_VALUES = 50.0, 256
-"""Lung and the vessels in it span hundreds of HU; less was normalised, or fills 8 bits."""
+"""Lung and its vessels span hundreds of HU; narrower ranges are normalised or 8-bit."""
 
 FEW_VOXELS = 10_000
-"""A cube of fewer may lie between the vessels, or within one: its histogram proves nothing."""
+"""A smaller cube may lie between vessels or within one: its histogram proves nothing."""
 
 GAP_HU = 20
 """Noise leaves no gap as wide as this in the values of air."""
 
 DRAWN_VALUES = 16
-"""A drawing has few values, and no histogram to speak of."""
+"""A volume with fewer values is drawn, and its histogram proves nothing."""
 
 SAMPLE_VOXELS = 2_000_000
 
 
 class _Histogram(NamedTuple):
-    """Share of the voxels at each whole HU from `low` on, padding left out."""
+    """Share of the voxels at each whole HU from `low` on, padding excluded."""
 
     voxels: int
     low: int
     shares: NDArray[np.float64]
 
     def share(self, low: float = -math.inf, high: float = math.inf) -> float:
-        """Share of voxels with `low <= HU < high`."""
+        """Return the share of voxels with `low <= HU < high`."""
         first, last = (int(np.clip(hu - self.low, 0, len(self.shares))) for hu in (low, high))
         return float(self.shares[first:last].sum())
 
     def percentile(self, share: float) -> int:
-        """The HU below which a share of the voxels lies."""
+        """Return the HU below which a share of the voxels lies."""
         return self.low + int(np.searchsorted(np.cumsum(self.shares), share))
 
     def peak(self, low: int, high: int) -> int:
-        """The commonest HU of a range, smoothed over 41 HU; the highest value may be a clip."""
+        """Return the mode of a range, smoothed over 41 HU, without the often clipped top value."""
         smooth = np.convolve(self.shares[:-1], np.ones(41), mode="same")
         first, last = (int(np.clip(hu - self.low, 0, len(smooth))) for hu in (low, high))
         return self.low + first + int(np.argmax(smooth[first:last]))
 
 
 def intensity_issue(data: NDArray[Any]) -> Issue | None:
-    """What contradicts that voxels are Hounsfield units of a chest, or None.
+    """Return the reason why voxels are not Hounsfield units of a chest, or None.
 
-    A chest holds lung and, mostly, the air around the body; hardly anything denser than bone, and
-    nothing below air. Constant padding is left out first, and metal is tolerated. What no chest CT
-    shows is an error (an offset, inverted, windowed, normalised or rescaled intensities), what a
-    rare one may show is a warning. A shift below about 250 HU may show in neither.
+    A chest holds lung and usually the air around the body, hardly anything denser than bone, and
+    nothing below air. Constant padding is excluded and metal tolerated. Intensities that no chest
+    CT has (offset, inverted, windowed, normalised, rescaled) are an error, those of rare ones a
+    warning. A shift below about 250 HU may go undetected.
 
     Args:
         data: `(X, Y, Z)` of any type and orientation; a whole scan or a part of one.
@@ -91,11 +91,13 @@ def intensity_issue(data: NDArray[Any]) -> Issue | None:
     span = f"values run from {low:g} to {high:g}"
     if low == high:
         return Issue("error", f"{span}: the volume is constant; export the scan again")
-    # beyond the plausible there may be one value, that of the padding
+    # one value below the plausible range may be padding
     inside = low if low >= PLAUSIBLE_HU[0] else float(data[data > low].min())
     if inside < PLAUSIBLE_HU[0] or high > PLAUSIBLE_HU[1]:
-        msg = f"{span}: beyond HU; check the rescale slope and intercept, and signed storage"
-        return Issue("error", msg)
+        return Issue(
+            "error",
+            f"{span}: beyond HU; check the rescale slope and intercept, and signed storage",
+        )
     values, counts = np.unique(_sample(data), return_counts=True)
     while len(values) > 1 and _is_padding(values, counts):
         values, counts = values[1:], counts[1:]
@@ -105,17 +107,17 @@ def intensity_issue(data: NDArray[Any]) -> Issue | None:
 
 
 def require_hu(data: NDArray[Any], *, name: str) -> None:
-    """Refuse voxels that are not Hounsfield units of a chest, and warn of doubtful ones.
+    """Raise UserError for voxels that are not Hounsfield units of a chest; warn of doubtful ones.
 
     Args:
-        data: As `intensity_issue` takes it.
-        name: Of the scan, for messages.
+        data: As in `intensity_issue`.
+        name: Name of the scan, for messages.
 
     Warns:
-        UserWarning: A rare CT may be like it, or they are not HU.
+        UserWarning: The intensities are unusual for a chest CT.
 
     Raises:
-        UserError: No chest CT is like it.
+        UserError: No chest CT has such intensities.
     """
     issue = intensity_issue(data)
     if issue is not None and issue.severity == "error":
@@ -125,14 +127,14 @@ def require_hu(data: NDArray[Any], *, name: str) -> None:
 
 
 def _sample(data: NDArray[Any]) -> NDArray[np.int64]:
-    """Whole HU of every n-th voxel along each axis."""
+    """Return the rounded HU of every n-th voxel along each axis."""
     step = max(1, math.ceil((data.size / SAMPLE_VOXELS) ** (1 / 3)))
     sample: NDArray[np.int64] = np.rint(data[::step, ::step, ::step]).astype(np.int64)
     return sample.ravel()
 
 
 def _is_padding(values: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
-    """Whether the lowest value is below air, and set apart from the others by gap or number."""
+    """Return whether the lowest value is below air, and distinct by a gap or its frequency."""
     apart = values[1] - values[0] > GAP_HU or counts[0] > 0.01 * counts.sum()
     return bool(values[0] < PADDING_HU and apart)
 
@@ -140,7 +142,7 @@ def _is_padding(values: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
 def _histogram_issue(
     values: NDArray[np.int64], counts: NDArray[np.int64], span: str
 ) -> Issue | None:
-    """Errors, then doubts, of a histogram without padding."""
+    """Return an error or a warning of a histogram without padding."""
     whole = _histogram(values, counts)
     if (below := whole.share(high=PADDING_HU)) > 0.1:
         return Issue(
@@ -165,24 +167,28 @@ def _histogram_issue(
 def _constant_air_issue(
     values: NDArray[np.int64], counts: NDArray[np.int64], span: str
 ) -> Issue | None:
-    """Of air without noise: it was drawn or masked out, or is padding of what is not HU."""
+    """Return the issue of air without noise: drawn, masked out, or padding of non-HU voxels."""
     rest = _histogram(values[1:], counts[1:])
     if len(values) < DRAWN_VALUES:
         return None
     if rest.share(high=AIR_HU) >= 0.005:
         return _doubt(_histogram(values, counts), span)
-    found = f"{span}: apart from a constant {values[0]}, no voxels are lung or air"
     if rest.share(DENSE_HU) > 0.3 or rest.shares[0] > 0.05:
         return Issue(
             "error",
-            f"{found}, so they are not HU; subtract the offset (often 1024) of unsigned storage, "
-            f"or export the original intensities",
+            f"{span}: apart from a constant {values[0]}, no voxels are lung or air: they are not "
+            f"HU; subtract the offset (often 1024) of unsigned storage, or export the original "
+            f"intensities",
         )
-    return Issue("warning", f"{found}; check that they are HU and that the scan shows lungs")
+    return Issue(
+        "warning",
+        f"{span}: apart from a constant {values[0]}, no voxels are lung or air; check that they "
+        f"are HU and that the scan shows lungs",
+    )
 
 
 def _doubt(whole: _Histogram, span: str) -> Issue | None:
-    """What few chest CTs show."""
+    """Return the warning of a histogram that few chest CTs have."""
     lowest, dense = whole.percentile(0.01), whole.share(DENSE_HU)
     peak = whole.peak(*TISSUE_HU) if whole.share(*TISSUE_HU) > 0.5 else 0
     if len(whole.shares) <= BYTE_VALUES and whole.voxels > FEW_VOXELS:

@@ -1,4 +1,4 @@
-"""Where the lungs are: thresholds and components, enough for a box and to skip what is far off."""
+"""Lungs by thresholds and components: coarse, for a crop box and to skip distant blocks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BOX_SPACING_MM = 3.0
 CHEST_WIDTH_MM, CHEST_DEPTH_MM = 180.0, 120.0
 LUNG_VOLUME_MM3 = 5e5
 LUNG_SHARE = 0.05
-"""Of the body, in a part of a chest; gas in the bowel and the sinuses of a head are less."""
+"""Smallest share of lung in the body of a chest scan; bowel gas and sinuses take less."""
 
 AIR_HU = -400.0
 BLOCK = 8
-"""Edge in voxels of the blocks in which a prepared volume tells where its lungs are."""
+"""Edge in voxels of the blocks in which a prepared volume records its lungs."""
 
 NO_LUNGS = (
     "no lungs were found, although the scan is as wide as a chest; "
@@ -31,11 +31,11 @@ NO_LUNGS = (
 
 @dataclass(frozen=True, eq=False)
 class LungSearch:
-    """What a search for lungs gives.
+    """Result of a search for lungs.
 
     Attributes:
-        lungs: Both lungs on a coarse grid (True where lung); None where there is nothing to cut to.
-        lacking: Whether the volume is as wide as a chest and yet no chest.
+        lungs: Both lungs on a coarse grid (True where lung); None where none were found.
+        lacking: Whether the volume is as wide as a chest and yet shows no chest.
     """
 
     lungs: Volume | None
@@ -43,28 +43,27 @@ class LungSearch:
 
 
 def find_lungs(volume: Volume) -> LungSearch:
-    """Both lungs of a volume, and whether one that should have lungs has none.
+    """Find both lungs of a volume, and whether a scan of a chest's width lacks them.
 
-    Lungs are air within the body: what a threshold leaves of each axial slice once the holes of the
-    body are filled, those that end at the image's rim too; of its components those of at least a
-    tenth of the largest are kept, so that a collapsed lung stays and gas in the bowel goes. Trachea
-    joined to them stays: the lungs err on the large side. A volume that is narrower than a chest,
-    or in which less than 500 ml of lung is found, has none.
+    Lungs are air within the body: each axial slice is thresholded and the holes of the body are
+    filled, also those that the image's edge cuts. Components of at least a tenth of the largest
+    are kept, so that a collapsed lung is included and bowel gas is not. A trachea joined to them
+    is included: the result errs on the large side. A volume narrower than a chest, or with less
+    than 500 ml of lung, has none.
 
-    A volume as wide as a chest lacks lungs where its body holds hardly any air. Less is required
-    than of lungs: a scan may be cut closely to the lungs, and a few slices of a chest hold less
-    than 500 ml of them. Where air was found, the body is that of its axial slices: a long scan
-    holds little lung in all, and gas of the bowel little body's share.
+    A volume as wide as a chest lacks lungs where its body holds hardly any air. This asks for less
+    than the 500 ml, which a few slices of a chest do not hold. Where lungs were found, the body is
+    counted in their axial slices only, because a long scan holds little lung as a whole.
 
     Args:
-        volume: CT in HU, in RAS (so that the last axis is axial).
+        volume: CT in HU, in RAS+ (so that the last axis is axial).
     """
     edges_mm = sorted(np.multiply(volume.spacing_mm, volume.shape)[:2])
     if edges_mm[0] < CHEST_DEPTH_MM or edges_mm[1] < CHEST_WIDTH_MM:
         return LungSearch(None, lacking=False)
     coarse = _coarse(volume)
     body = _body(coarse.data)
-    if body is None:  # in two slices nothing outlasts the opening
+    if body is None:  # the opening removes everything from two slices
         return LungSearch(None, lacking=coarse.shape[2] > 2)
     air = body & (coarse.data <= AIR_HU)
     data = None
@@ -75,21 +74,21 @@ def find_lungs(volume: Volume) -> LungSearch:
 
 
 def lung_box(lungs: Volume, grid: Grid | Volume, margin_mm: float) -> tuple[slice, slice, slice]:
-    """The box around lungs, `margin_mm` larger on every side and cut to the volume.
+    """Return the box around lungs, `margin_mm` larger on every side and cut to the volume.
 
     Args:
-        lungs: Those of a `LungSearch`.
-        grid: Of the volume in which they were found.
-        margin_mm: What is added around.
+        lungs: From a `LungSearch`.
+        grid: Grid of the volume that was searched.
+        margin_mm: Margin on every side.
 
     Returns:
         Slices into the volume.
     """
     spacing_mm = spacing_of(grid.affine)
     steps = np.rint(np.divide(lungs.spacing_mm, spacing_mm)).astype(int).tolist()
-    found = ndimage.find_objects(lungs.data.astype(np.int8))[0]
+    coarse_box = ndimage.find_objects(lungs.data.astype(np.int8))[0]
     box = []
-    for cut, n, s, mm in zip(found, grid.shape, steps, spacing_mm, strict=True):
+    for cut, n, s, mm in zip(coarse_box, grid.shape, steps, spacing_mm, strict=True):
         margin = int(np.ceil(margin_mm / mm))
         # A coarse voxel stands for the `s` fine ones around it.
         low, high = int(cut.start * s - s + 1), int(cut.stop * s)
@@ -98,9 +97,9 @@ def lung_box(lungs: Volume, grid: Grid | Volume, margin_mm: float) -> tuple[slic
 
 
 def lung_blocks(lungs: Volume, grid: Grid | Volume, margin_mm: float) -> NDArray[np.bool_]:
-    """Which blocks of `BLOCK` voxels a side of another grid lie within `margin_mm` of the lungs."""
-    far_mm = ndimage.distance_transform_edt(~lungs.data, sampling=lungs.spacing_mm)
-    near = Volume((far_mm <= margin_mm).astype(np.uint8), lungs.affine)
+    """Return the blocks (`BLOCK` voxels a side) of a grid within `margin_mm` of the lungs."""
+    distance_mm = ndimage.distance_transform_edt(~lungs.data, sampling=lungs.spacing_mm)
+    near = Volume((distance_mm <= margin_mm).astype(np.uint8), lungs.affine)
     fine = resample_onto(near, grid.shape, grid.affine, order=0, fill=0).data
     fine = np.pad(fine, [(0, -n % BLOCK) for n in fine.shape])
     x, y, z = (n // BLOCK for n in fine.shape)
@@ -108,14 +107,14 @@ def lung_blocks(lungs: Volume, grid: Grid | Volume, margin_mm: float) -> NDArray
 
 
 def _coarse(volume: Volume) -> Volume:
-    """Every n-th voxel, about `BOX_SPACING_MM` apart."""
+    """Return every n-th voxel, about `BOX_SPACING_MM` apart."""
     step = np.maximum(1, np.rint(np.divide(BOX_SPACING_MM, volume.spacing_mm))).astype(int)
     data = volume.data[:: step[0], :: step[1], :: step[2]]
     return Volume(data, volume.affine @ np.diag([*step, 1.0]))
 
 
 def _body(hu: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """The largest component of tissue with its holes filled; None where there is no tissue."""
+    """Return the largest component of tissue, holes filled; None where there is no tissue."""
     tissue = ndimage.binary_opening(hu > AIR_HU)
     labels, count = ndimage.label(tissue)
     if count == 0:
@@ -125,7 +124,7 @@ def _body(hu: NDArray[Any]) -> NDArray[np.bool_] | None:
 
 
 def _large_components(air: NDArray[np.bool_], voxel_mm3: float) -> NDArray[np.bool_] | None:
-    """Lungs among the air of a body, or None where too little is found to trust."""
+    """Return the lungs among the air of a body; None where there is too little of it."""
     labels, count = ndimage.label(air)
     if count == 0:
         return None
@@ -140,7 +139,7 @@ def _large_components(air: NDArray[np.bool_], voxel_mm3: float) -> NDArray[np.bo
 def _is_airless(
     air: NDArray[np.bool_], body: NDArray[np.bool_], lungs: NDArray[np.bool_] | None
 ) -> bool:
-    """Whether a body, in the axial slices of lungs where there are any, holds hardly any air."""
+    """Return whether a body holds hardly any air, in the axial slices of lungs if there are any."""
     if lungs is not None:
         axial = lungs.any(axis=(0, 1))
         air, body = air[..., axial], body[..., axial]
@@ -148,7 +147,7 @@ def _is_airless(
 
 
 def _filled(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """An axial slice of the body with its holes; a lung that the field of view cuts is one too."""
+    """Fill the holes of an axial slice of the body, also lungs that the field of view cuts."""
     closed = body.copy()
     for rim in (closed[0], closed[-1], closed[:, 0], closed[:, -1]):
         tissue = np.flatnonzero(rim)

@@ -1,4 +1,4 @@
-"""What can be wrong with voxels: each test returns the first issue, or None where all is well."""
+"""Checks of voxel values; each returns its first issue, or None."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 WHOLE = 1e-3
-"""How far from a whole number a label may lie: what float arithmetic and compression do to one."""
+"""Tolerance of a label to a whole number, for float arithmetic and lossy compression."""
 
 
 class Issue(NamedTuple):
-    """An error, which has to be fixed, or a warning; the message says what was found."""
+    """An error, which has to be fixed, or a warning; with what is wrong and what to do."""
 
     severity: Literal["error", "warning"]
     message: str
 
 
 def finite_issue(data: NDArray[Any]) -> Issue | None:
-    """Voxels that are no real number each, NaN, or infinite."""
+    """Report voxels that are not one real, finite number each."""
     if not np.issubdtype(data.dtype, np.number) or np.issubdtype(data.dtype, np.complexfloating):
-        msg = f"voxels are of type {data.dtype}; a volume here has one real number a voxel"
-        return Issue("error", msg)
+        return Issue(
+            "error",
+            f"voxels are of type {data.dtype}, but one real number a voxel is required; convert it",
+        )
     if np.issubdtype(data.dtype, np.inexact) and not np.isfinite(data).all():
         count = int(data.size - np.isfinite(data).sum())
         return Issue("error", f"{count} voxels are NaN or infinite; convert the scan again")
@@ -30,23 +32,27 @@ def finite_issue(data: NDArray[Any]) -> Issue | None:
 
 
 def label_issue(data: NDArray[Any]) -> Issue | None:
-    """Labels that are not whole numbers (within `WHOLE`) from 0 to 255."""
+    """Report labels that are not whole numbers (within `WHOLE`) from 0 to 255."""
     if (issue := finite_issue(data)) is not None:
         return issue
     if np.issubdtype(data.dtype, np.floating):
         off = np.abs(data - np.rint(data)) > WHOLE
         if off.any():
-            # numpy's str has as many digits as tell the value from its neighbours
-            msg = f"labels must be whole numbers, found {data[off].flat[0]!s}; threshold the mask"
-            return Issue("error", msg)
+            # numpy's str has as many digits as distinguish the value from its neighbours
+            return Issue(
+                "error",
+                f"labels must be whole numbers, found {data[off].flat[0]!s}; threshold the mask",
+            )
     low, high = int(np.rint(data.min())), int(np.rint(data.max()))
     if low < 0 or high > 255:
-        msg = f"labels run from {low} to {high}; known are 0, 1 to 254 and 255 (ignore)"
-        return Issue("error", msg)
+        return Issue(
+            "error",
+            f"labels run from {low} to {high}; allowed are 0, 1 to 254 and 255 (ignore)",
+        )
     return None
 
 
 def whole_labels(data: NDArray[Any]) -> NDArray[np.uint8]:
-    """Labels without `label_issue` as the whole numbers that they are close to."""
+    """Round labels that passed `label_issue` to uint8."""
     rounded = np.rint(data) if np.issubdtype(data.dtype, np.floating) else data
     return rounded.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The manifest: one CSV row a case. Its columns are the whole contract with the user's data."""
+"""The manifest: a CSV table with one case a row, the only interface to the user's data."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ REQUIRED = ("case", "patient", "image", "role")
 OPTIONAL = (*FIELDS, "bag_label", "split", "cohort")
 
 NAME_BYTES = 200
-"""Longest name of a case: file systems take 255, of which endings need some."""
+"""Longest name of a case: file systems allow 255 bytes, endings included."""
 
 DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{n}" for d in ("COM", "LPT") for n in range(1, 10))}
-"""Names that Windows keeps for devices, whatever ending follows."""
+"""Names that Windows reserves for devices, with any ending."""
 
 Row: TypeAlias = Mapping[str, str]
 
 
 class ManifestIssue(NamedTuple):
-    """One thing wrong with a manifest: file row (the header is row 1), case, column, and what."""
+    """An error or warning of a manifest: file row (the header is row 1), case, column, message."""
 
     row: int
     case: str
@@ -45,20 +45,20 @@ class ManifestIssue(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One scan and what is known of it.
+    """One scan with its labels, a row of the manifest.
 
     Attributes:
         case: Unique name.
-        patient: Whose scan it is; a patient is never in two splits.
+        patient: Patient; a patient is never in two splits.
         image: CT in HU.
-        role: What it teaches: `labelled`, `unlabelled`, `healthy` or `weak`.
-        mask: 0 background, 1 to 254 nodule instances, 255 ignore; None where there is none.
-        anatomy: Labels of known anatomy on the image's grid.
-        bag_label: 1 where the scan holds a nodule, 0 where it holds none, None where unknown.
-        split: `train`, `val` or `test`; None until it is drawn.
-        cohort: Where the scan comes from (scanner, study), for reports a cohort.
+        role: Kind of supervision: `labelled`, `unlabelled`, `healthy` or `weak`.
+        mask: 0 background, 1 to 254 nodule instances, 255 ignore; None if not available.
+        anatomy: Anatomy labels on the image's grid; None if not available.
+        bag_label: Scan-level label: 1 with a nodule, 0 without, None where unknown.
+        split: `train`, `val` or `test`; None until it is assigned.
+        cohort: Source of the scan (scanner, study), for metrics per cohort.
         nodules: Rows of `nodules.csv`, the file next to the manifest.
-        targets: The manifest's further columns, such as ratings or a histology.
+        targets: Further columns of the manifest, such as ratings or a histology.
     """
 
     case: str
@@ -87,53 +87,56 @@ class Case:
 def read_manifest(path: str | os.PathLike[str]) -> list[Case]:
     """Read and check a manifest's table; volumes are not opened (see `check_manifest`).
 
-    Paths in it are relative to its folder. Absolute paths and `..` are allowed: a manifest is the
-    user's own file, and reads what she may read. Do not run a stranger's manifest unread.
+    Paths in it are relative to its folder. Absolute paths and `..` are allowed, because a manifest
+    is the user's own file; inspect one from others before use.
 
     Raises:
-        UserError: The file is missing or no CSV, or its rows are wrong; all faults are listed.
+        UserError: The file is missing or no CSV, or rows are invalid; all errors are listed.
     """
     with no_collection():
-        cases, faults = scan_table(path)
-    if faults:
-        shown = "\n".join(f"  {fault}" for fault in faults[:50])
-        more = f"\n  and {len(faults) - 50} more" if len(faults) > 50 else ""
-        raise UserError(f"{path}: {len(faults)} errors in the manifest; fix them:\n{shown}{more}")
+        cases, errors = scan_table(path)
+    if errors:
+        listed = "\n".join(f"  {error}" for error in errors[:50])
+        more = f"\n  and {len(errors) - 50} more" if len(errors) > 50 else ""
+        raise UserError(f"{path}: {len(errors)} errors in the manifest; fix them:\n{listed}{more}")
     return [case for _, case in cases]
 
 
 def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], list[ManifestIssue]]:
-    """The cases that could be made, each with its row, and every fault of the table.
+    """Return the cases of all valid rows, with row numbers, and every error of the table.
 
     Rows of `nodules.csv`, where the manifest's folder has one, are the cases' nodules.
     """
     path = Path(path)
     table = read_table(path)
     root, columns = path.parent, [str(column) for column in table.columns]
-    faults = list(_column_faults(columns))
-    if any(fault.field in REQUIRED for fault in faults):
-        return [], faults
+    errors = list(_column_errors(columns))
+    if any(error.field in REQUIRED for error in errors):
+        return [], errors
     if table.empty:
-        faults.append(ManifestIssue(1, "", "case", "the manifest has no rows; add one a case"))
+        errors.append(ManifestIssue(1, "", "case", "the manifest has no rows; add one a case"))
     extra = [column for column in columns if column not in REQUIRED + OPTIONAL]
     nodules, invalid = _read_nodules(root)
-    faults.extend(invalid)
+    errors.extend(invalid)
     cases: list[tuple[int, Case]] = []
     rows = zip(*(table[c].tolist() for c in columns), strict=True)
     for number, values in enumerate(rows, start=2):
         row = dict(zip(columns, values, strict=True))
         listed = nodules.get(row["case"], ())
-        wrong = [ManifestIssue(number, row["case"], *fault) for fault in _row_faults(row, listed)]
-        faults.extend(wrong)
-        if not wrong:
+        row_errors = [
+            ManifestIssue(number, row["case"], *error) for error in _row_errors(row, listed)
+        ]
+        errors.extend(row_errors)
+        if not row_errors:
             cases.append((number, replace(_case(row, root, extra), nodules=listed)))
-    faults.extend(_cross_faults(table))
-    return cases, sorted(faults)
+    errors.extend(_duplicate_names(table))
+    errors.extend(_shared_patients(table))
+    return cases, sorted(errors)
 
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Garbage collection off: walking a large cohort's rows again and again costs a third."""
+    """Switch garbage collection off: traversing a large cohort's rows costs a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -143,11 +146,11 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _column_faults(columns: list[str]) -> Iterator[ManifestIssue]:
+def _column_errors(columns: list[str]) -> Iterator[ManifestIssue]:
     for name in REQUIRED:
         if name not in columns:
-            found = ", ".join(columns)[:300]
-            yield ManifestIssue(1, "", name, f"missing column; the columns found are: {found}")
+            present = ", ".join(columns)[:300]
+            yield ManifestIssue(1, "", name, f"missing column; the columns found are: {present}")
     for name in columns:
         plain = name.strip().lower()
         if name != plain and plain in REQUIRED + OPTIONAL:
@@ -165,15 +168,15 @@ def _read_nodules(
     return nodules, listed
 
 
-def _row_faults(row: Row, nodules: Sequence[Nodule]) -> Iterator[tuple[str, str]]:
-    """What is wrong with one row by itself: column and message."""
+def _row_errors(row: Row, nodules: Sequence[Nodule]) -> Iterator[tuple[str, str]]:
+    """Yield column and message of each error within one row."""
     for name in REQUIRED:
         if not row[name]:
             yield name, "is empty"
     for name in REQUIRED + OPTIONAL:
         if not row.get(name, "").isprintable():
             yield name, f"{row[name]!r} holds a control character"
-    yield from _name_faults(row["case"])
+    yield from _name_errors(row["case"])
     if row["role"] and row["role"] not in ROLES:
         yield "role", f"unknown role {row['role']!r}; there are {', '.join(ROLES)}"
     if row.get("split", "") not in ("", *SPLITS):
@@ -181,11 +184,11 @@ def _row_faults(row: Row, nodules: Sequence[Nodule]) -> Iterator[tuple[str, str]
     if row.get("bag_label", "") not in BAG_LABELS:
         yield "bag_label", f"must be 0, 1 or empty, not {row['bag_label']!r}"
     else:
-        yield from _role_faults(row, nodules)
+        yield from _role_errors(row, nodules)
 
 
-def _name_faults(name: str) -> Iterator[tuple[str, str]]:
-    """What keeps a case's name from being a file's."""
+def _name_errors(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the reasons why a case's name cannot become a file name."""
     if "/" in name or "\\" in name:
         yield "case", "names become file names: no slashes"
     if not name.strip(". ") or name.partition(".")[0].upper() in DEVICES:
@@ -194,8 +197,8 @@ def _name_faults(name: str) -> Iterator[tuple[str, str]]:
         yield "case", f"names become file names: at most {NAME_BYTES} bytes"
 
 
-def _role_faults(row: Row, nodules: Sequence[Nodule]) -> Iterator[tuple[str, str]]:
-    """What a row's role asks of its other values."""
+def _role_errors(row: Row, nodules: Sequence[Nodule]) -> Iterator[tuple[str, str]]:
+    """Yield values that the row's role does not allow."""
     role, bag = row["role"], BAG_LABELS[row.get("bag_label", "")]
     certain = sum(not nodule.ignored for nodule in nodules)
     if role == "labelled" and not row.get("mask", "") and not nodules:
@@ -215,32 +218,41 @@ def _role_faults(row: Row, nodules: Sequence[Nodule]) -> Iterator[tuple[str, str
         yield "bag_label", "a weak case needs a scan-level label, 0 or 1"
 
 
-def _cross_faults(table: pd.DataFrame) -> Iterator[ManifestIssue]:
-    """What is wrong between rows: a case named twice, a patient in two splits."""
+def _duplicate_names(table: pd.DataFrame) -> Iterator[ManifestIssue]:
+    """Yield cases of equal names, or of names that are one file on some systems."""
     names = table["case"].tolist()
     counts = Counter(names)
     first: dict[str, int] = {}
-    for number, name in enumerate(names, start=2):
-        if name and counts[name] > 1 and first.setdefault(name, number) != number:
-            yield ManifestIssue(
-                number, name, "case", f"duplicate of row {first[name]}; names are unique"
-            )
-    alike: dict[str, str] = {}
-    for number, name in enumerate(names, start=2):
-        other = alike.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+    for row, name in enumerate(names, start=2):
+        if name and counts[name] > 1 and first.setdefault(name, row) != row:
+            message = f"duplicate of row {first[name]}; names are unique"
+            yield ManifestIssue(row, name, "case", message)
+    folded: dict[str, str] = {}
+    for row, name in enumerate(names, start=2):
+        other = folded.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if name != other:
-            text = f"{name!r} and {other!r} differ by case alone and share a file on some systems"
-            yield ManifestIssue(number, name, "case", f"{text}; rename one")
+            message = (
+                f"{name!r} and {other!r} differ by case alone and share a file on some systems; "
+                f"rename one"
+            )
+            yield ManifestIssue(row, name, "case", message)
+
+
+def _shared_patients(table: pd.DataFrame) -> Iterator[ManifestIssue]:
+    """Yield cases whose patient is in another split too."""
     if "split" not in table:
         return
-    home: dict[str, tuple[int, str]] = {}
-    rows = zip(names, table["patient"].tolist(), table["split"].tolist(), strict=True)
+    first: dict[str, tuple[int, str]] = {}
+    rows = zip(*(table[c].tolist() for c in ("case", "patient", "split")), strict=True)
     for number, (name, patient, split) in enumerate(rows, start=2):
         if patient and split:
-            row, other = home.setdefault(patient, (number, split))
+            row, other = first.setdefault(patient, (number, split))
             if other != split:
-                text = f"patient {patient!r} is in {split} here and in {other} in row {row}"
-                yield ManifestIssue(number, name, "split", f"{text}; keep a patient in one split")
+                message = (
+                    f"patient {patient!r} is in {split} here and in {other} in row {row}; keep a "
+                    f"patient in one split"
+                )
+                yield ManifestIssue(number, name, "split", message)
 
 
 def _case(row: Row, root: Path, extra: list[str]) -> Case:
@@ -267,5 +279,5 @@ BAG_LABELS: dict[str, int | None] = {
     "0,0": 0,
     "1,0": 1,
 }
-"""Spellings of a scan-level label; spreadsheets turn integers next to blanks into floats, and write
-these with the point or the comma of the country."""
+"""Spellings of a scan-level label; spreadsheets turn integers next to blanks into floats, with the
+decimal separator of the locale."""

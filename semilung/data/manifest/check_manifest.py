@@ -1,4 +1,4 @@
-"""Everything wrong with a manifest and its volumes, listed at once; and what there is of them."""
+"""Check of a manifest and its volumes (`semilung data check`): all errors and warnings at once."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from semilung.data.manifest.splits import assign_splits
 from semilung.types import UserError
 
 THREADS = 4
-"""Volumes read at the same time; decompression lets go of Python's lock."""
+"""Volumes read at the same time; decompression releases the GIL."""
 
 
 @dataclass
 class CheckedCase:
-    """A case as its volumes were read.
+    """A case after its volumes were read.
 
     Attributes:
         row: Row of the manifest.
-        case: What that row says, with the split that a training draws by default.
+        case: The case, with the split that training assigns by default.
         spacing_mm: Voxel size of the image; None where it could not be read.
-        mask: What the mask of a labelled case holds; None where there is none to read.
+        mask: Content of a labelled case's mask; None where it could not be read.
         issues: Column and issue of each error and warning.
     """
 
@@ -46,12 +46,12 @@ class CheckedCase:
 
 @dataclass(frozen=True)
 class ManifestCheck:
-    """What `data check` found.
+    """Result of `examine_manifest`.
 
     Attributes:
-        errors: What has to be fixed, sorted by row.
-        warnings: What to look at, likewise; row 0 is of the manifest as a whole.
-        cases: The cases that could be made of the table.
+        errors: Issues that have to be fixed, sorted by row.
+        warnings: Issues to look at, sorted by row; row 0 stands for the manifest as a whole.
+        cases: The cases of all valid rows.
     """
 
     errors: list[ManifestIssue]
@@ -60,20 +60,20 @@ class ManifestCheck:
 
 
 def check_manifest(path: str | os.PathLike[str]) -> list[ManifestIssue]:
-    """The errors that `examine_manifest` finds."""
+    """Return the errors of a manifest and its volumes; see `examine_manifest`."""
     return examine_manifest(path).errors
 
 
 def examine_manifest(path: str | os.PathLike[str]) -> ManifestCheck:
-    """Read every volume that a manifest names, once, and list what is wrong, sorted by row.
+    """Read every volume that a manifest names, once, and list all errors and warnings.
 
-    Errors are a missing column, an empty or unknown value, a case named twice, a patient in two
-    splits, a volume that is missing, unreadable, truncated or empty, intensities that are NaN or no
-    HU, a mask or anatomy of another shape or affine or with labels other than 0 to 255, a healthy
-    case with a non-empty mask, a scan-level label that the mask contradicts, and masks that are all
-    0 and 255. Warnings are doubtful HU, a scan without lungs, a labelled case without a nodule, and
-    splits that leave something unevaluated. A mask that an unlabelled or weak row names is not
-    opened: it is never used.
+    Errors are a missing column, an empty or unknown value, a duplicate case, a patient in two
+    splits, a volume that is missing, unreadable, truncated or empty, intensities that are NaN or
+    not HU, a mask or anatomy on another grid or with labels other than 0 to 255, a healthy case
+    with a non-empty mask, a scan-level label that contradicts the mask, and masks of 0 and 255
+    only. Warnings are doubtful HU, a scan without lungs, a labelled case without a nodule, and
+    roles or cohorts that the splits leave unevaluated. Masks of unlabelled and weak rows are not
+    opened, because they are never used.
 
     Raises:
         UserError: There is no manifest, or it is not a CSV.
@@ -81,15 +81,15 @@ def examine_manifest(path: str | os.PathLike[str]) -> ManifestCheck:
     rows, errors = scan_table(path)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         checked = list(pool.map(_checked, *zip(*rows, strict=True))) if rows else []
-    listed: dict[str, list[ManifestIssue]] = {"error": errors, "warning": []}
+    issues: dict[str, list[ManifestIssue]] = {"error": errors, "warning": []}
     for item in checked:
         case = item.case
         for column, issue in item.issues:
-            listed[issue.severity].append(ManifestIssue(item.row, case.case, column, issue.message))
+            issues[issue.severity].append(ManifestIssue(item.row, case.case, column, issue.message))
     for issue in _whole_issues(checked):
-        listed[issue.severity].append(ManifestIssue(0, "", "", issue.message))
-    listed["warning"] += _stray_nodules(Path(path), {item.case.case for item in checked})
-    return ManifestCheck(sorted(listed["error"]), sorted(listed["warning"]), checked)
+        issues[issue.severity].append(ManifestIssue(0, "", "", issue.message))
+    issues["warning"] += _stray_nodules(Path(path), {item.case.case for item in checked})
+    return ManifestCheck(sorted(issues["error"]), sorted(issues["warning"]), checked)
 
 
 def _stray_nodules(manifest: Path, cases: set[str]) -> Iterator[ManifestIssue]:
@@ -152,22 +152,26 @@ def _label_issues(
         yield issue
         return
     if image is not None and not labels_fit(path, labels, image):
-        yield _other_grid(labels, image)
+        yield _grid_issue(labels, image)
     if name == "mask":
         content = mask_content(Volume(whole_labels(labels.data), labels.affine))
         item.mask = content
         yield from mask_issues(content, item.case)
 
 
-def _other_grid(labels: Volume, image: Volume) -> Issue:
+def _grid_issue(labels: Volume, image: Volume) -> Issue:
     if sorted(labels.shape) != sorted(image.shape):
-        return Issue("error", f"shape {labels.shape} is not the image's {image.shape}")
-    msg = "affine is not the image's: its voxels lie elsewhere; resample it onto the image"
-    return Issue("error", msg)
+        return Issue(
+            "error",
+            f"shape {labels.shape} is not the image's {image.shape}; resample it onto the image",
+        )
+    return Issue(
+        "error", "affine is not the image's: its voxels lie elsewhere; resample it onto the image"
+    )
 
 
 def _whole_issues(checked: Sequence[CheckedCase]) -> Iterator[Issue]:
-    """What no row shows by itself: labels of the cohort, and its splits."""
+    """Yield the issues of the cohort as a whole: its labels and its splits."""
     masks = [item.mask for item in checked if item.case.role == "labelled" and item.mask]
     if masks and not any(mask.diameters_mm for mask in masks):
         if any(mask.ignored for mask in masks):
@@ -187,6 +191,6 @@ def _whole_issues(checked: Sequence[CheckedCase]) -> Iterator[Issue]:
 
 
 ALL_IGNORED = (
-    "all that the masks of labelled cases mark is 255, which means ignore, so that no nodule is "
+    "the masks of labelled cases hold only 0 and 255, which means ignore, so that no nodule is "
     "left; did you mean 1? Save the masks with 0 and 1"
 )

@@ -1,4 +1,4 @@
-"""What a manifest holds, in a few lines: for a person who looks, and for the table of a paper."""
+"""Summary of a manifest in a few lines: cases, patients, voxel sizes and nodules."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from semilung.data.manifest.check_manifest import CheckedCase
 from semilung.types import ROLES, SPLITS
 
 SIZES_MM = (6, 10, 20)
-"""Bounds of the sizes of nodules, as evaluation has them."""
+"""Limits of the size classes of nodules, as in evaluation."""
 
 
 def manifest_summary(cases: Sequence[CheckedCase]) -> list[tuple[str, str]]:
-    """Lines of a table: what, and how much of it.
+    """Return the lines of the summary: name and value.
 
     Args:
         cases: As `examine_manifest` returns them.

@@ -1,4 +1,4 @@
-"""What a mask says: its nodules, and whether that is what its manifest row says."""
+"""Content of a mask, and its agreement with the manifest row."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from semilung.data.manifest.cases import Case
 from semilung.types import IGNORE
 
 MANY_NODULES = 60
-"""Labels are nodules; a mask with more values was a picture with shades of grey."""
+"""Each label is a nodule; a mask with more of them is likely a grey-scale image."""
 
 
 @dataclass(frozen=True)
 class MaskContent:
-    """What a mask holds.
+    """Content of a mask.
 
     Attributes:
-        diameters_mm: Of each nodule (label 1 to 254), as of a ball of equal volume.
-        ignored: Number of voxels of 255.
+        diameters_mm: Diameter of each nodule (label 1 to 254), of the ball of equal volume.
+        ignored: Number of voxels labelled 255.
     """
 
     diameters_mm: tuple[float, ...]
@@ -30,7 +30,7 @@ class MaskContent:
 
 
 def mask_content(mask: Volume) -> MaskContent:
-    """The nodules of a mask of type uint8."""
+    """Measure the nodules of a uint8 mask."""
     counts = np.bincount(mask.data.ravel(), minlength=IGNORE + 1)
     voxels = counts[1:IGNORE]
     voxel_mm3 = abs(float(np.linalg.det(mask.affine[:3, :3])))
@@ -39,28 +39,41 @@ def mask_content(mask: Volume) -> MaskContent:
 
 
 def mask_issues(content: MaskContent, case: Case) -> Iterator[Issue]:
-    """Where a mask contradicts its row, or leaves nothing to learn."""
-    marked = bool(content.diameters_mm)
+    """Yield where a mask contradicts its row, or marks no nodule."""
+    count = len(content.diameters_mm)
     if case.role == "healthy":
-        if marked or content.ignored:
-            msg = f"a healthy case holds no nodule, but {case.mask} has voxels that are not 0"
-            yield Issue("error", msg)
+        if count or content.ignored:
+            yield Issue(
+                "error",
+                f"a healthy case holds no nodule, but {case.mask} has voxels that are not 0; clear "
+                f"the mask or change the role",
+            )
         return
-    if case.bag_label == 0 and marked:
-        msg = f"bag_label is 0 (no nodule), but the mask marks {len(content.diameters_mm)}"
-        yield Issue("error", f"{msg}; correct one of them")
-    if case.bag_label == 1 and not marked and not content.ignored:
-        msg = "bag_label is 1 (a nodule), but the mask is empty"
-        yield Issue("error", f"{msg}; correct one of them, or give the case the role weak")
-    if not marked and content.ignored:
+    if case.bag_label == 0 and count:
+        yield Issue(
+            "error",
+            f"bag_label is 0 (no nodule), but the mask marks {count}; correct one of them",
+        )
+    if case.bag_label == 1 and not count and not content.ignored:
+        yield Issue(
+            "error",
+            "bag_label is 1 (a nodule), but the mask is empty; correct one of them, or give the "
+            "case the role weak",
+        )
+    if not count and content.ignored:
         yield Issue(
             "warning",
             f"the mask holds 0 and 255 alone, {content.ignored} voxels of 255, which means ignore: "
-            f"no nodule is left of it; did you mean 1?",
+            f"it marks no nodule; did you mean 1?",
         )
-    elif not marked and case.bag_label != 1:
-        msg = "the mask of this labelled case is empty; is it healthy, or the mask another's?"
-        yield Issue("warning", msg)
-    if len(content.diameters_mm) > MANY_NODULES:
-        msg = f"the mask has {len(content.diameters_mm)} labels, each of which is a nodule"
-        yield Issue("warning", f"{msg}; is it a picture with shades of grey? Threshold it")
+    elif not count and case.bag_label != 1:
+        yield Issue(
+            "warning",
+            "the mask of this labelled case is empty; is it healthy, or the mask another scan's?",
+        )
+    if count > MANY_NODULES:
+        yield Issue(
+            "warning",
+            f"the mask has {count} labels, each of which is a nodule; is it a grey-scale image? "
+            f"Threshold it",
+        )

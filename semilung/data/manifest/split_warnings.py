@@ -1,4 +1,4 @@
-"""What splits leave without evaluation: said before a training, not after it."""
+"""Warnings of splits that leave roles or cohorts without evaluation, before training starts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from semilung.data.manifest.cases import Case
 from semilung.types import EVALUATED_ROLES, SPLITS, Split
 
-LACKING = {
-    "val": "no checkpoint is chosen and no progress is seen",
+_CONSEQUENCES = {
+    "val": "no checkpoint is selected and no progress is shown",
     "test": "`semilung evaluate` has nothing to evaluate but --split val or another --manifest",
 }
 
@@ -17,11 +17,11 @@ LACKING = {
 def split_doubts(
     cases: Sequence[Case], *, splits: Sequence[Split] = ("val", "test")
 ) -> Iterator[str]:
-    """A sentence for everything that splits leave without evaluation.
+    """Yield a sentence for each role or cohort that the splits leave without evaluation.
 
     Args:
         cases: Cases with splits.
-        splits: Those that should hold cases; a cross-validation has no need of a test set.
+        splits: Splits that should hold cases; cross-validation needs no test set.
 
     Example:
         >>> from pathlib import Path
@@ -34,8 +34,8 @@ def split_doubts(
     for split in splits:
         if split not in filled:
             yield (
-                f"no labelled or healthy case is in {split}: {LACKING[split]}; state the column "
-                f"split in the manifest, or add patients"
+                f"no labelled or healthy case is in {split}: {_CONSEQUENCES[split]}; state the "
+                f"column split in the manifest, or add patients"
             )
     for role in EVALUATED_ROLES:
         members = [case for case in cases if case.role == role]
@@ -62,7 +62,7 @@ def _splits(cases: Sequence[Case]) -> set[str | None]:
 
 
 def _lone_patients(cases: Sequence[Case]) -> Iterator[str]:
-    """Cohorts of several scans and one patient."""
+    """Yield a sentence for each cohort of several scans and one patient."""
     cohorts: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         cohorts[case.cohort].append(case)
@@ -71,5 +71,5 @@ def _lone_patients(cases: Sequence[Case]) -> Iterator[str]:
         if several and name and len(members) > 1 and len({case.patient for case in members}) == 1:
             yield (
                 f"cohort {name!r} has {len(members)} cases of one patient: it is in one split "
-                f"alone, so that it tells nothing about other patients of that cohort"
+                f"alone, so that metrics on it say nothing about other patients of that cohort"
             )

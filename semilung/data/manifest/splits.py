@@ -1,4 +1,4 @@
-"""Who trains, who validates, and who keeps a label: pure functions of cases and a seed."""
+"""Splits and label budgets: pure functions of cases and a seed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semilung.files import read_json
 from semilung.types import ROLES, SPLITS, Role, Split, UserError
 
 Splits: TypeAlias = dict[str, dict[str, str]]
-"""Case to its `split` and its `role`."""
+"""Maps each case to its `split` and its `role`."""
 
 
 def assign_splits(
@@ -29,18 +29,17 @@ def assign_splits(
     folds: int | None = None,
     fold: int = 0,
 ) -> list[Case]:
-    """Give every case a split; all cases of a patient get the same.
+    """Assign every case a split, patient-wise.
 
-    Splits that the manifest states are kept, and a patient's unstated cases follow its stated
-    ones. Other patients are drawn by seed, stratified by role (a patient of several roles counts
-    as the first of labelled, unlabelled, healthy, weak), such that a role of two or more patients
-    is in train and in validation. Where the manifest states a test set no more is drawn for it, and
-    likewise for validation. Patients of unlabelled cases only cannot be scored, so they stay in
-    train.
+    Splits stated in the manifest are kept, and a patient's other cases follow them. The remaining
+    patients are drawn by seed, stratified by role (a patient of several roles counts as the first
+    of labelled, unlabelled, healthy, weak), such that a role of two or more patients is in train
+    and in validation. A test or validation set stated in the manifest is not added to. Patients
+    with unlabelled cases only cannot be evaluated, so they stay in train.
 
-    With `folds`, all patients outside test, whatever their split was, form one pool that is cut
-    into `folds` stratified parts; part `fold` becomes validation and the rest train. A patient of
-    the pool is in validation in exactly one fold.
+    With `folds`, all patients outside test form one pool, whatever their split was, which is
+    divided into `folds` stratified parts; part `fold` becomes validation and the rest train. Each
+    patient of the pool is in validation in exactly one fold.
 
     Raises:
         UserError: A fold of the labelled or healthy cases would be empty.
@@ -69,7 +68,7 @@ def apply_label_budget(
 ) -> list[Case]:
     """Keep `labelled` labelled training cases by seed; the others become `rest`.
 
-    Budgets are nested: with one seed, the cases kept for 4 are among those kept for 8. Cases of
+    Budgets are nested: with one seed, the cases of budget 4 are among those of budget 8. Cases of
     validation and test keep their masks. A case that becomes unlabelled loses mask and scan-level
     label, one that becomes weak loses the mask.
 
@@ -77,27 +76,27 @@ def apply_label_budget(
         cases: Cases with splits.
         labelled: The budget; None keeps all.
         rest: `unlabelled`, `weak` or `drop`.
-        seed: Decides which cases are kept.
+        seed: Seed of the selection.
 
     Raises:
-        UserError: There are fewer labelled training cases than asked for, or a case should become
-            weak whose scan-level label is unknown.
+        UserError: There are fewer labelled training cases than the budget, or a case without a
+            scan-level label would become weak.
     """
     if labelled is None:
         return list(cases)
-    over = _beyond(cases, "labelled", labelled, seed, "budget")
+    surplus = _surplus(cases, "labelled", labelled, seed, "budget")
     if rest == "drop":
-        return [case for case in cases if case.case not in over]
-    return [_demote(case, rest) if case.case in over else case for case in cases]
+        return [case for case in cases if case.case not in surplus]
+    return [_demote(case, rest) if case.case in surplus else case for case in cases]
 
 
 def keep_healthy(cases: Sequence[Case], count: int | None, *, seed: int) -> list[Case]:
-    """Keep `count` healthy training cases by seed and leave out the others; None keeps all.
+    """Keep `count` healthy training cases by seed and drop the others; None keeps all.
 
     Amounts are nested, as label budgets are. Cases of validation and test stay.
 
     Raises:
-        UserError: There are fewer healthy training cases than asked for.
+        UserError: There are fewer healthy training cases than `count`.
 
     Example:
         >>> names = "abc"
@@ -107,33 +106,38 @@ def keep_healthy(cases: Sequence[Case], count: int | None, *, seed: int) -> list
     """
     if count is None:
         return list(cases)
-    over = _beyond(cases, "healthy", count, seed, "healthy")
-    return [case for case in cases if case.case not in over]
+    surplus = _surplus(cases, "healthy", count, seed, "healthy")
+    return [case for case in cases if case.case not in surplus]
 
 
 def read_splits(path: Path) -> Splits:
-    """Case to its split and its role after the budget, as a run has saved them.
+    """Read the splits and roles after the budget that a run has saved.
 
     Raises:
-        UserError: The file is gone or damaged.
+        UserError: The file is missing or damaged.
     """
-    saved = read_json(path)
-    known = isinstance(saved, dict) and all(
-        isinstance(kept, dict) and kept.get("split") in SPLITS and kept.get("role") in ROLES
-        for kept in saved.values()
+    splits = read_json(path)
+    valid = isinstance(splits, dict) and all(
+        isinstance(row, dict) and row.get("split") in SPLITS and row.get("role") in ROLES
+        for row in splits.values()
     )
-    if not known:
-        raise UserError(f"{path} holds no splits and roles of cases; the run's folder is damaged")
-    return cast(Splits, saved)
+    if not valid:
+        raise UserError(
+            f"{path} holds no splits and roles of cases: the run's folder is damaged; restore the "
+            f"file"
+        )
+    return cast(Splits, splits)
 
 
-def _beyond(cases: Sequence[Case], role: Role, count: int, seed: int, what: str) -> set[str]:
-    """Training cases of a role beyond the `count` that a seed keeps; nested in `count`."""
+def _surplus(cases: Sequence[Case], role: Role, count: int, seed: int, purpose: str) -> set[str]:
+    """Return the training cases of a role beyond the `count` of a seed; nested in `count`."""
     names = [c.case for c in cases if c.role == role and c.split == "train"]
     if count > len(names):
-        found = f"there are {len(names)} {role} training cases"
-        raise UserError(f"data.{role}={count}, but {found}; ask for at most that many")
-    return set(_shuffled(names, seed, what)[count:])
+        raise UserError(
+            f"data.{role}={count}, but there are {len(names)} {role} training cases; ask for at "
+            f"most that many"
+        )
+    return set(_shuffled(names, seed, purpose)[count:])
 
 
 def _demote(case: Case, rest: str) -> Case:
@@ -142,13 +146,15 @@ def _demote(case: Case, rest: str) -> Case:
     if rest != "weak":
         raise UserError(f"data.rest={rest!r} is unknown; there are unlabelled, weak and drop")
     if case.bag_label is None:
-        wanted = "fill its bag_label in the manifest, or choose data.rest=unlabelled"
-        raise UserError(f"data.rest=weak, but case {case.case!r} has no scan-level label; {wanted}")
+        raise UserError(
+            f"data.rest=weak, but case {case.case!r} has no scan-level label; fill its bag_label "
+            f"in the manifest, or choose data.rest=unlabelled"
+        )
     return replace(case, role="weak", mask=None, nodules=())
 
 
 def _strata(cases: Iterable[Case]) -> dict[Role, list[str]]:
-    """Patients by the first of their roles in the order of `ROLES`."""
+    """Group patients by the first of their roles in the order of `ROLES`."""
     rank = {role: number for number, role in enumerate(ROLES)}
     best: dict[str, int] = {}
     for case in cases:
@@ -164,7 +170,7 @@ def _spread(
 ) -> None:
     """Bring each role of two or more patients into train and validation, in place.
 
-    A patient is moved only where no role is lost to the split that it leaves; test is left first.
+    A patient is moved only if its old split keeps every role; patients of test are moved first.
     """
     patients: dict[Role, set[str]] = defaultdict(set)
     for case in cases:
@@ -187,21 +193,23 @@ def _spread(
 def _cross_validate(
     home: dict[str, Split], strata: dict[Role, list[str]], seed: int, folds: int, fold: int
 ) -> None:
-    """Redistribute, in place, all patients outside test."""
+    """Redistribute all patients outside test over the folds, in place."""
     for role, patients in strata.items():
         pool = [p for p in _shuffled(patients, seed, f"fold {role}") if home[p] != "test"]
         if role == "unlabelled":
             home.update(dict.fromkeys(pool, "train"))
             continue
         if role != "weak" and 0 < len(pool) < folds:
-            few = f"only {len(pool)} patients with {role} cases are outside the test set"
-            raise UserError(f"data.folds={folds}, but {few}; use fewer folds")
+            raise UserError(
+                f"data.folds={folds}, but only {len(pool)} patients with {role} cases are outside "
+                f"the test set; use fewer folds"
+            )
         for position, patient in enumerate(pool):
             home[patient] = "val" if position % folds == fold else "train"
 
 
 def _shuffled(names: Iterable[str], seed: int, purpose: str) -> list[str]:
-    """`names` in an order that depends on their set, the seed and the purpose alone."""
+    """Return `names` in an order that depends only on their set, the seed and the purpose."""
     ordered = sorted(names)
     rng = np.random.default_rng([seed, zlib.crc32(purpose.encode())])
     return [ordered[i] for i in rng.permutation(len(ordered))]

@@ -1,4 +1,4 @@
-"""A table as people save it: commas, semicolons or tabs; UTF-8, UTF-16 or Latin-1."""
+"""CSV tables of any common dialect: comma, semicolon or tab; UTF-8, UTF-16 or Latin-1."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ NEEDED = "a manifest is a CSV table with the columns case, patient, image and ro
 BINARY = {
     b"PK\x03\x04": "an Excel workbook (.xlsx) or another zip archive; save its sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls); save its sheet as CSV",
-    b"\x1f\x8b": "a gzip file; unpack it if it holds the table, a scan is named within one",
+    b"\x1f\x8b": "a gzip file; decompress it if it holds the table; a scan is named in a table",
     b"\x5c\x01\x00\x00": "a NIfTI volume; name it in a table",
     b"PAR1": "a Parquet file; save it as CSV",
     b"%PDF": "a PDF; save its table as CSV",
 }
-"""First bytes of what is given as a table, and what to say of it."""
+"""First bytes of other kinds of file, and their description for the message."""
 
 DATASET_KEYS = {"training", "numTraining", "labels", "channel_names", "modality", "tensorImageSize"}
-"""Of the dataset.json of the Medical Segmentation Decathlon and of nnU-Net."""
+"""Keys of the dataset.json of the Medical Segmentation Decathlon and of nnU-Net."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Cells of a table as text, blanks around them and column names cut off, else unchecked.
+    """Read a table's cells as text, stripped of surrounding blanks.
 
-    The separator is that of comma, semicolon and tab which the header has most of, or what Excel's
-    line `sep=` says. The encoding is UTF-8 or UTF-16 where a byte order mark says so, else UTF-8
-    where all bytes fit, else Windows-1252 (Latin-1).
+    The separator is the most frequent of comma, semicolon and tab in the header, or that of Excel's
+    line `sep=`. The encoding is that of a byte order mark, else UTF-8 if valid, else Windows-1252
+    (Latin-1).
 
     Raises:
         UserError: The file is missing, a folder, of another kind, or no table.
@@ -51,14 +51,14 @@ def read_table(path: Path) -> pd.DataFrame:
     header, separator, text = _header(text)
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            # an index is not inferred: where every row has a value too many, the first would be one
+            # index_col: with a value too many in every row, pandas would take the first as index
             table: pd.DataFrame = pd.read_csv(
                 StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False
             )
     except (ValueError, MemoryError, csv.Error, pd.errors.ParserWarning) as error:
         raise UserError(f"{path}: not a CSV table ({str(error).strip()}); {NEEDED}") from error
-    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
-        raise UserError(f"{path}: column {twice[0]!r} is there twice; keep one of them")
+    if repeated := [name for name, count in Counter(header).items() if name and count > 1]:
+        raise UserError(f"{path}: column {repeated[0]!r} is there twice; keep one of them")
     return pd.DataFrame(
         {
             read_cell(str(name).strip()): [read_cell(v.strip()) for v in table[name].tolist()]
@@ -69,8 +69,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _bytes(path: Path) -> bytes:
     if path.is_dir():
-        near = path / "manifest.csv"
-        hint = f"did you mean {near}?" if near.is_file() else f"name a file in it; {NEEDED}"
+        inner = path / "manifest.csv"
+        hint = f"did you mean {inner}?" if inner.is_file() else f"name a file in it; {NEEDED}"
         raise UserError(f"{path} is a folder, not a manifest: {hint}")
     try:
         if not path.is_file():
@@ -79,7 +79,9 @@ def _bytes(path: Path) -> bytes:
             raise UserError(f"{path}: not a CSV table of at most {MAX_BYTES} bytes; {NEEDED}")
         raw = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: the manifest cannot be read ({error.strerror})") from error
+        raise UserError(
+            f"{path}: the manifest cannot be read ({error.strerror}); check the path and its disk"
+        ) from error
     for signature, kind in BINARY.items():
         if raw.startswith(signature):
             raise UserError(f"{path}: not a CSV table, but {kind}; {NEEDED}")
@@ -102,7 +104,7 @@ def _decoded(raw: bytes) -> str:
 
 
 def _require_no_markup(path: Path, text: str) -> None:
-    """Refuse JSON and HTML by name; of the former, that which describes a data set."""
+    """Raise UserError for JSON and HTML; a dataset.json is recognised."""
     start = text.lstrip()[:1]
     if start == "<":
         raise UserError(f"{path}: not a CSV table, but HTML or XML; {NEEDED}")
@@ -119,9 +121,9 @@ def _require_no_markup(path: Path, text: str) -> None:
 
 
 def _header(text: str) -> tuple[list[str], str, str]:
-    """The names of the columns as they stand there, the separator, and the text from them on.
+    """Return the column names, the separator, and the text from the header on.
 
-    pandas renames a column that comes twice.
+    pandas would rename a repeated column.
     """
     lines = text.lstrip("\r\n")
     first = lines.splitlines()[0] if lines else ""
@@ -131,6 +133,6 @@ def _header(text: str) -> tuple[list[str], str, str]:
         separator = max(SEPARATORS, key=first.count)
     try:
         names = next(csv.reader(StringIO(lines, newline=""), delimiter=separator), [])
-    except csv.Error:  # which pandas will say of the rows too
+    except csv.Error:  # pandas will report it for the rows
         names = []
     return [name.strip() for name in names], separator, lines

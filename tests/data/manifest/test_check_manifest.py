@@ -102,8 +102,8 @@ def test_intensities(data, word):
     [
         ([0, 1, 254, 255], None),
         ([0.0, 3.0], None),
-        ([0, 256], "known are"),
-        ([-1, 0], "known are"),
+        ([0, 256], "allowed are"),
+        ([-1, 0], "allowed are"),
         ([0.0, 0.5], "found 0.5"),
         ([0.0, np.nan], "NaN"),
     ],
