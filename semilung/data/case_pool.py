@@ -1,4 +1,4 @@
-"""The same work on many cases, in processes, with a bar; what fails is told and stops no other."""
+"""Parallel work on many cases, with a progress bar; a case that fails stops no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semilung.types import UserError
 T = TypeVar("T")
 Jobs: TypeAlias = Sequence[tuple[str, T]]
 Done: TypeAlias = tuple[str, list[Warning | str]]
-"""Why a job failed, empty where it did not; and the warnings that it gave."""
+"""Reason of a job's failure (empty on success), and the warnings that it issued."""
 
 
 def run_jobs(
@@ -32,22 +32,22 @@ def run_jobs(
     progress: bool = True,
     processes: int | None = None,
 ) -> dict[str, str]:
-    """Do `work` on each item of the named jobs.
+    """Call `work` on each item of the named jobs.
 
     Args:
-        work: What to do; a function that pickles. What it raises for data or the machine
-            (`UserError`, `OSError`, `MemoryError`) is told.
-        jobs: Name and item of each.
-        title: What the bar on standard error says.
-        progress: Show that bar.
-        processes: How many at a time; None is one a core, at most 8. 0 uses this process.
+        work: A function that pickles. A `UserError`, `OSError` or `MemoryError` that it raises is
+            returned as the job's failure.
+        jobs: Name and item of each job.
+        title: Title of the progress bar on standard error.
+        progress: Show the bar.
+        processes: Number of worker processes; None is one a core, at most 8. 0 uses this process.
 
     Returns:
-        Why it failed, under the name of each that did. Warnings of the work are given here, when
-        all of it is done: those of a process would come between the bar's lines, or not at all.
+        The reason of each failed job, by name. Warnings of the work are issued at the end: those
+        of a worker would appear between the bar's lines, or not at all.
 
     Raises:
-        DiskFullError: No space is left; what has not begun is not tried.
+        DiskFullError: No space is left; remaining jobs are cancelled.
     """
     finished = track(
         _run(work, jobs, processes),
@@ -58,7 +58,7 @@ def run_jobs(
         disable=not (progress and jobs),
     )
     done = dict(finished)
-    for warning in (warning for _, given in done.values() for warning in given):
+    for warning in (warning for _, issued in done.values() for warning in issued):
         warnings.warn(warning, stacklevel=2)
     return {name: reason for name, (reason, _) in done.items() if reason}
 
@@ -66,25 +66,25 @@ def run_jobs(
 def _run(
     work: Callable[[T], None], jobs: Jobs[T], processes: int | None
 ) -> Iterator[tuple[str, Done]]:
-    """Each job's name and how it ended, in the order of finishing."""
+    """Yield each job's name and outcome, in the order of finishing."""
     count = min(os.cpu_count() or 1, 8) if processes is None else processes
     if min(count, len(jobs)) <= 1:
         yield from ((name, _attempt(work, item)) for name, item in jobs)
         return
     waiting = deque(jobs)
     while waiting:
-        # whose death it was that broke the pool shows where each has a worker of its own
-        for job in (yield from _until_a_death(work, waiting, min(count, len(waiting)))):
-            if (yield from _until_a_death(work, deque([job]), 1)):
+        # a job that kills its worker breaks the whole pool: retry each in a pool of its own
+        for job in (yield from _until_broken(work, waiting, min(count, len(waiting)))):
+            if (yield from _until_broken(work, deque([job]), 1)):
                 yield job[0], ("its worker process died, perhaps of too little memory", [])
 
 
-def _until_a_death(
+def _until_broken(
     work: Callable[[T], None], waiting: deque[tuple[str, T]], count: int
 ) -> Generator[tuple[str, Done], None, list[tuple[str, T]]]:
-    """Do the jobs that wait, a few handed out at a time; returns what a worker's death left undone.
+    """Run the waiting jobs, a few submitted at a time; return those that a worker's death left.
 
-    What is still waiting then has not been handed out.
+    Jobs still in `waiting` afterwards have not been submitted.
     """
     running: dict[Future[Done], tuple[str, T]] = {}
     with ProcessPoolExecutor(count, initializer=_end_with_parent) as pool:
@@ -105,7 +105,7 @@ def _until_a_death(
 
 
 def _end_with_parent() -> None:
-    """Let a worker end when its parent is killed; it would wait for its next job for ever."""
+    """End a worker when its parent is killed; it would wait for its next job for ever."""
     parent = parent_process()
     assert parent is not None
 
@@ -118,12 +118,12 @@ def _end_with_parent() -> None:
 
 def _attempt(work: Callable[[T], None], item: T) -> Done:
     reason = ""
-    with warnings.catch_warnings(record=True) as given:
-        warnings.simplefilter("always", UserWarning)  # "once" is the parent's affair
+    with warnings.catch_warnings(record=True) as issued:
+        warnings.simplefilter("always", UserWarning)  # the parent applies its own filters
         try:
             work(item)
-        except DiskFullError:  # nor would the others find space
+        except DiskFullError:  # the other jobs would fail too
             raise
         except (UserError, OSError, MemoryError) as error:
             reason = str(error) or "out of memory"
-    return reason, [each.message for each in given]
+    return reason, [each.message for each in issued]

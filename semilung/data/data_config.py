@@ -1,4 +1,4 @@
-"""What a user may choose about data and augmentation: two plain dataclasses."""
+"""Configuration of data and augmentation, as plain dataclasses."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from semilung.types import ROLES, UserError
 RESTS = ("unlabelled", "weak", "drop")
 
 PREPARING = ("cache", "spacing_mm", "clip_hu", "crop_to_lungs", "lung_margin_mm")
-"""Settings that the preparation of scans reads."""
+"""Settings that preparation reads."""
 
 
 @dataclass
 class DataConfig:
-    """Which cases teach, how volumes are prepared, and how crops are drawn from them.
+    """Choice of cases, preparation of volumes and sampling of crops.
 
     Attributes:
         manifest: Path of the manifest CSV.
         labelled: Label budget: labelled training cases to keep by seed; None keeps all.
         rest: What labelled training cases beyond the budget become: unlabelled, weak or drop.
         healthy: Healthy training cases to keep by seed; None keeps all.
-        folds: Cross-validate within train with so many folds; None keeps the manifest's splits.
-        fold: Which fold is the validation set, from 0.
-        split_seed: Seed of the splits and folds; None is the run's own seed. Runs whose cases are
-            to be compared share it, while their own seeds differ.
+        folds: Number of folds of a cross-validation within train; None keeps the manifest's splits.
+        fold: Fold that is the validation set, from 0.
+        split_seed: Seed of the splits and folds; None is the seed of the run. Runs that are
+            compared on the same cases share it, while their seeds differ.
         val_fraction: Share of patients drawn for validation where the manifest states no split.
         test_fraction: Share of patients drawn for test where the manifest states no split.
         cache: Folder of prepared volumes; None is $SEMILUNG_CACHE, else ~/.cache/semilung.
-        spacing_mm: Voxel size after preparation, (x, y, z); None keeps each scan's own.
+        spacing_mm: Voxel size after preparation, (x, y, z); None keeps the scan's.
         clip_hu: Intensities are clipped to this range when stored; `window_hu` widens it.
         crop_to_lungs: Cut volumes to the box around the lungs, where they reach beyond it.
-        lung_margin_mm: How much is kept around that box.
+        lung_margin_mm: Margin around that box.
         window_hu: Range of HU that becomes [0, 1] in batches.
         crop: Size of a training crop in voxels, (x, y, z).
         batch: Crops a step and process from each stream; 0 switches a stream off. The unlabelled
-            stream draws from weak scans too, whose voxels are as unknown.
-        bags: Scans of each stream and step that are taken whole, as a bag of crops; only where a
+            stream draws from weak scans too, whose voxels are unlabelled.
+        bags: Scans of each stream and step that are sampled as a bag of crops; only where a
             strategy reads the view `bag`.
         bag_size: Largest number of crops in a bag. A step of `mil` trains on as many more crops for
-            each stream; 8 is what a CPU or a GPU of 8 GB bears. A bag of all tiles of a scan,
-            where there is memory and time, has a surer label.
-        foreground: Share of labelled crops that are made to hold a nodule voxel.
-        overhang: How far a crop may reach beyond the volume, as a share of its size. At 0.5 every
-            voxel is as likely to be a crop's centre, so nodules are met at every offset even
-            where volumes are little larger than a crop; 0 keeps crops inside.
+            each stream; 8 fits a CPU or a GPU of 8 GB. A bag of all tiles of a scan, where memory
+            and time allow, has a more certain label.
+        foreground: Share of labelled crops that hold a nodule voxel by construction.
+        overhang: Largest part of a crop beyond the volume, as a share of its size. At 0.5 every
+            voxel is equally likely to be a crop's centre, so nodules appear at every offset even
+            in volumes hardly larger than a crop; 0 keeps crops inside.
         workers: Loader processes; 0 loads in the training process.
 
     Raises:
-        UserError: A value out of its range; the message names field, value and remedy.
+        UserError: A value is out of its range; the message names field, value and remedy.
     """
 
     manifest: str | None = None
@@ -96,13 +96,13 @@ class DataConfig:
 
     def _check_splits(self) -> None:
         _require(self.rest in RESTS, "rest", self.rest, f"be one of {', '.join(RESTS)}")
-        below = self.fold < (self.folds or 1)
-        _require(below, "fold", self.fold, f"be below folds={self.folds}")
-        both = self.val_fraction + self.test_fraction
-        _require(both < 1, "val_fraction + test_fraction", both, "leave something for training")
+        is_below = self.fold < (self.folds or 1)
+        _require(is_below, "fold", self.fold, f"be below folds={self.folds}")
+        total = self.val_fraction + self.test_fraction
+        _require(total < 1, "val_fraction + test_fraction", total, "leave something for training")
 
     def cache_folder(self) -> Path:
-        """Where prepared volumes lie."""
+        """Return the folder of prepared volumes."""
         named = self.cache or os.environ.get("SEMILUNG_CACHE") or "~/.cache/semilung"
         absolute_path(named, "data.cache")
         return Path(named).expanduser()
@@ -110,16 +110,16 @@ class DataConfig:
 
 @dataclass
 class AugmentConfig:
-    """How crops vary. All views of a crop share the geometry; the views differ in intensity only.
+    """Augmentation of crops. All views of a crop share its geometry and differ in intensity only.
 
     Attributes:
         flips: Mirror each axis with probability 1/2.
         quarter_turns: Turn by multiples of 90 degrees in planes of equal size and spacing.
-        affine_probability: Share of crops that are rotated and scaled besides.
+        affine_probability: Share of crops that are also rotated and scaled.
         rotation_degrees: Largest angle of that rotation, about a random axis.
         scale: Range of the zoom factor of that scaling, drawn uniformly in its logarithm.
         nodule_mm: Range of diameters to which the nodule of a labelled crop is zoomed, as far as
-            `scale` allows, drawn uniformly in its logarithm, so that few nodules stand for all
+            `scale` allows, drawn uniformly in its logarithm, so that few nodules represent all
             sizes; None draws the zoom factor itself.
         weak_shift_hu: Weak view: largest offset added to all voxels.
         weak_contrast: Weak view: largest relative change of contrast.
@@ -130,11 +130,11 @@ class AugmentConfig:
         strong_gamma: Strong view: range of the exponent applied to the windowed image.
         strong_noise_hu: Strong view: largest standard deviation of noise.
         strong_blur_voxels: Strong view: range of the Gaussian blur's standard deviation.
-        cutout_holes: Strong view: boxes occluded by noise.
+        cutout_holes: Strong view: number of boxes occluded by noise.
         cutout_share: Strong view: largest edge of such a box as a share of the crop's.
 
     Raises:
-        UserError: A value out of its range; the message names field, value and remedy.
+        UserError: A value is out of its range; the message names field, value and remedy.
     """
 
     flips: bool = True

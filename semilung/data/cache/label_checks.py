@@ -1,4 +1,4 @@
-"""Whether the labels that a training reads say something, and do not contradict each other."""
+"""Checks of the training labels: nodules are present, bag labels agree with masks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from semilung.types import IGNORE, UserError
 
 
 def nodule_doubt(cases: Sequence[PreparedCase]) -> str | None:
-    """What is to be said of labelled training cases without one nodule; None where there is one."""
+    """Return a warning if no labelled training case holds a nodule; None otherwise."""
     if not cases or any(len(item.foreground) for item in cases):
         return None
     hint = "is each the mask of its scan?"
@@ -17,28 +17,32 @@ def nodule_doubt(cases: Sequence[PreparedCase]) -> str | None:
         hint = "255 is ignored, did you mean 1?"
     return (
         f"None of the {len(cases)} labelled training cases holds a voxel of a nodule (1 to 254), "
-        f"so that the net learns silence; {hint}"
+        f"so that the network learns to predict none; {hint}"
     )
 
 
 def require_bag_labels(cases: Sequence[PreparedCase]) -> None:
-    """Refuse labelled cases whose scan-level label is unknown, or contradicts their mask.
+    """Check the scan-level labels of labelled cases.
 
     Raises:
-        UserError: Such a case; the message names it.
+        UserError: A label is unknown, or contradicts the mask; the message names the case.
     """
     for item in cases:
-        label, marked = item.case.bag_label, len(item.foreground) > 0
-        unknown = not marked and _ignores(item)
-        if label is None and unknown:
-            msg = "all that its mask marks is 255 (ignore), so whether it holds a nodule is unknown"
-        elif label == 0 and marked:
-            msg = "its bag_label is 0, but its mask marks a nodule"
-        elif label == 1 and not marked and not unknown:
-            msg = "its bag_label is 1, but its mask is empty"
-        else:
-            continue
-        raise UserError(f"case {item.name!r}: {msg}; correct bag_label or mask")
+        contradiction = _contradiction(item)
+        if contradiction is not None:
+            raise UserError(f"case {item.name!r}: {contradiction}; correct bag_label or mask")
+
+
+def _contradiction(item: PreparedCase) -> str | None:
+    label, has_nodule = item.case.bag_label, len(item.foreground) > 0
+    is_unknown = not has_nodule and _ignores(item)
+    if label is None and is_unknown:
+        return "its mask marks only 255 (ignore), so whether it holds a nodule is unknown"
+    if label == 0 and has_nodule:
+        return "its bag_label is 0, but its mask marks a nodule"
+    if label == 1 and not has_nodule and not is_unknown:
+        return "its bag_label is 1, but its mask is empty"
+    return None
 
 
 def _ignores(item: PreparedCase) -> bool:

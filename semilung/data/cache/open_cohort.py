@@ -1,4 +1,4 @@
-"""A manifest, split, budgeted and prepared: what training, evaluation and reports start from."""
+"""The cohort of a run: manifest, splits, label budget and preparation."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from semilung.data.manifest.splits import apply_label_budget, assign_splits, kee
 from semilung.types import ROLES, Split, UserError
 
 UNLABELLED_ROLES = ("unlabelled", "weak")
-"""What the unlabelled stream draws from: a weak scan's label says nothing of its voxels."""
+"""Roles of the unlabelled stream; a weak scan's label says nothing about its voxels."""
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The cases of a run. A split is prepared when it is first asked for, so test stays closed.
+    """The cases of a run. A split is prepared on first access, so training never opens test.
 
     Attributes:
-        cases: All of them, with splits, after the label budget.
-        config: How they are prepared.
+        cases: All cases, with splits, after the label budget.
+        config: Parameters of the preparation.
     """
 
     cases: list[Case]
     config: DataConfig
 
     def train(self, stream: str) -> list[PreparedCase]:
-        """The training cases of a stream.
+        """Prepare and return the training cases of a stream.
 
         Raises:
-            UserError: There are none; the message says what there is.
+            UserError: There are none; the message counts the training cases of each role.
         """
         roles = UNLABELLED_ROLES if stream == "unlabelled" else (stream,)
-        found = [c for c in self.cases if c.split == "train" and c.role in roles]
-        if not found:
+        cases = [c for c in self.cases if c.split == "train" and c.role in roles]
+        if not cases:
             counts = ", ".join(f"{self._train_roles[role]} {role}" for role in ROLES)
-            remedy = "add such rows to the manifest, change data.labelled and data.rest, or"
-            msg = f"the {stream} stream is empty: the training cases are {counts}; {remedy}"
-            raise UserError(f"{msg} set data.batch.{stream}=0")
-        return prepare(found, self.config)
+            raise UserError(
+                f"the {stream} stream is empty: the training cases are {counts}; add such rows to "
+                f"the manifest, change data.labelled and data.rest, or set data.batch.{stream}=0"
+            )
+        return prepare(cases, self.config)
 
     @property
     def available(self) -> dict[str, int]:
-        """Training cases of each stream whose share of a step is not switched off."""
+        """Number of training cases of each stream that is not empty or switched off."""
         sizes = stream_sizes(self.cases)
         return {stream: n for stream, n in sizes.items() if n and self.config.batch.get(stream)}
 
@@ -66,7 +67,7 @@ class Cohort:
 
     @property
     def splits(self) -> dict[str, dict[str, str]]:
-        """Case to its `split` and its `role` after the budget, to be saved with the run."""
+        """`split` and `role` (after the budget) of each case, saved with the run."""
         return {c.case: {"split": str(c.split), "role": c.role} for c in self.cases}
 
     @property
@@ -75,7 +76,7 @@ class Cohort:
 
 
 def stream_sizes(cases: Sequence[Case]) -> dict[str, int]:
-    """Training cases of each stream, whatever its share of a step."""
+    """Count the training cases of each stream, including those switched off."""
     sizes: dict[str, int] = Counter(case.role for case in cases if case.split == "train")
     return {**sizes, "unlabelled": sum(sizes.get(role, 0) for role in UNLABELLED_ROLES)}
 
@@ -85,10 +86,10 @@ def open_cohort(config: DataConfig, *, seed: int) -> Cohort:
 
     Args:
         config: Manifest, splits and budget.
-        seed: Of the budget, and of the splits where `config.split_seed` is None.
+        seed: Seed of the budget, and of the splits where `config.split_seed` is None.
 
     Raises:
-        UserError: No manifest is named, or it, the splits or the budget are at fault.
+        UserError: No manifest is named, or manifest, splits or budget are invalid.
     """
     if config.manifest is None:
         raise UserError("no manifest is named; set data.manifest=PATH/manifest.csv")

@@ -1,4 +1,4 @@
-"""The prepared cache: every volume oriented, resampled, clipped and cropped once, then kept."""
+"""The prepared cache: every volume is reoriented, cropped, clipped and resampled once."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.types import IGNORE, UserError
 
 VERSION = 6
-"""Part of every key: raised when the same parameters come to mean another entry."""
+"""Part of every key; increased whenever the same parameters yield another entry."""
 
 FOREGROUND_VOXELS = 256
-"""Locations kept of each nodule for sampling; a cap, so that large nodules do not crowd out."""
+"""Most voxels of a nodule that sampling draws from, so that large nodules do not dominate."""
 
 
 class PreparedNodule(NamedTuple):
@@ -70,7 +70,7 @@ class PreparedCase:
 
     Attributes:
         case: The manifest's row.
-        files: Field (`image`, and where there are such `mask` and `anatomy`) to cache file.
+        files: Cache file of each field: `image`, and `mask` and `anatomy` where available.
     """
 
     case: Case
@@ -88,7 +88,7 @@ class PreparedCase:
 
     @property
     def affine(self) -> Affine:
-        """`(4, 4)`, from prepared voxel indices to RAS+ mm."""
+        """`(4, 4)`, prepared voxel indices to RAS+ mm."""
         return np.array(open_entry(self.files["image"]).meta["affine"])
 
     @property
@@ -99,7 +99,7 @@ class PreparedCase:
 
     @property
     def source(self) -> Grid:
-        """The scan's own grid, onto which results are resampled back."""
+        """The original scan's grid, onto which results are resampled."""
         return _source(open_entry(self.files["image"]).meta)
 
     @property
@@ -113,7 +113,7 @@ class PreparedCase:
 
     @property
     def diameters_mm(self) -> NDArray[np.float32]:
-        """`(M,)` for each voxel of `foreground` its nodule's, as of a ball of equal volume."""
+        """`(M,)` diameter of the nodule of each `foreground` voxel, of the ball of equal volume."""
         if "mask" not in self.files:
             sizes = [n.diameter_mm or UNMEASURED_MM for n in self.nodules if not n.ignored]
             return np.array(sizes, np.float32)
@@ -136,12 +136,12 @@ class PreparedCase:
 
     @property
     def checksums(self) -> bytes:
-        """CRC-32 of each stored chunk of the image; equal where volumes are, cheap to compare."""
+        """CRC-32 of each stored chunk of the image; equal volumes have equal ones."""
         return open_entry(self.files["image"]).checksums.tobytes()
 
     @property
     def lungs(self) -> NDArray[np.bool_] | None:
-        """Which blocks hold lung (`lung_blocks`); None where lungs were not looked for or found."""
+        """Blocks that hold lung (`lung_blocks`); None where not searched or not found."""
         packed = open_entry(self.files["image"]).meta["lungs"]
         if packed is None:
             return None
@@ -150,10 +150,10 @@ class PreparedCase:
         return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
 
     def crop(self, field: str, start: Shape, size: Shape) -> NDArray[Any]:
-        """The box of `size` voxels at `start`, which may reach beyond the volume on any side.
+        """Read the box of `size` voxels at `start`, which may extend beyond the volume.
 
-        There the volume goes on mirrored, images (int16 HU) and labels (uint8) alike. Air instead
-        would show the net where a volume ends, and so where the nodule of a cube is.
+        Images (int16 HU) and labels (uint8) are padded by reflection. Padding with air would show
+        the network where a volume ends, and so where the nodule of a cube is.
 
         Raises:
             UserError: The cache file is missing or damaged.
@@ -161,7 +161,7 @@ class PreparedCase:
         return read_crop(open_entry(self.files[field]), start, size)
 
     def read(self, field: str) -> NDArray[Any]:
-        """The whole volume of a field; errors as `crop`."""
+        """Read the whole volume of a field; errors as `crop`."""
         return open_entry(self.files[field]).read()
 
 
@@ -173,30 +173,30 @@ def prepare(
     verify: bool = False,
     processes: int | None = None,
 ) -> list[PreparedCase]:
-    """Bring what the cache lacks into it, in parallel, and hand over all cases in their order.
+    """Prepare the cases that the cache lacks, in parallel, and return all cases in their order.
 
-    An image is brought to RAS, cut to the lungs, resampled, clipped and stored as int16. A mask is
-    prepared for labelled cases only, and no other role's is ever opened; anatomy where it is named.
-    An entry is keyed by path, size, time of change and parameters of its sources, and appears by
-    a rename when it is whole, so a killed run loses nothing but the volumes it was working on.
+    An image is reoriented to RAS+, cropped to the lungs, resampled, clipped and stored as int16.
+    Masks are prepared for labelled cases only (those of other roles are never opened), anatomy for
+    every case that names it. An entry is keyed by path, size, modification time and parameters of
+    its sources, and written atomically, so a killed run loses only the volumes in progress.
 
     Args:
-        cases: What to prepare.
+        cases: Cases to prepare.
         config: Cache folder and parameters.
-        progress: Show a bar on standard error.
-        verify: Read finished entries and hash their sources besides; what differs is made again.
-        processes: How many cases at a time; None is one a core, at most 8. 0 uses this process.
+        progress: Show a progress bar on standard error.
+        verify: Also read finished entries and hash their sources; those that differ are redone.
+        processes: Number of worker processes; None is one a core, at most 8. 0 uses this process.
 
     Raises:
-        UserError: Cases that failed, all of them together, each with its reason.
+        UserError: Cases failed; lists each with its reason.
     """
-    wanted = {case.case: _prepared(case, config) for case in cases}
-    todo = [p for p in wanted.values() if verify or not all(f.exists() for f in p.files.values())]
+    prepared = {case.case: _prepared(case, config) for case in cases}
+    todo = [p for p in prepared.values() if verify or not all(f.exists() for f in p.files.values())]
     failed: dict[str, str] = {}
     if todo:
         with filling(config.cache_folder()):
             failed = run_jobs(
-                partial(_bring, config=config, verify=verify),
+                partial(_complete, config=config, verify=verify),
                 [(item.name, item) for item in todo],
                 title="Preparing",
                 progress=progress,
@@ -204,26 +204,26 @@ def prepare(
             )
     open_entry.cache_clear()
     if failed:
-        shown = "\n".join(f"  {name}: {reason}" for name, reason in sorted(failed.items()))
-        raise UserError(f"{len(failed)} of {len(cases)} cases cannot be prepared:\n{shown}")
-    return [wanted[case.case] for case in cases]
+        listed = "\n".join(f"  {name}: {reason}" for name, reason in sorted(failed.items()))
+        raise UserError(f"{len(failed)} of {len(cases)} cases cannot be prepared:\n{listed}")
+    return [prepared[case.case] for case in cases]
 
 
 def cached(cases: Sequence[Case], config: DataConfig) -> list[PreparedCase]:
-    """Those of the cases whose image the cache holds already; nothing is prepared or opened."""
-    found = [_prepared(case, config) for case in cases]
-    return [item for item in found if item.files["image"].exists()]
+    """Return the cases whose image the cache already holds; nothing is prepared or opened."""
+    prepared = (_prepared(case, config) for case in cases)
+    return [item for item in prepared if item.files["image"].exists()]
 
 
 def _prepared(case: Case, config: DataConfig) -> PreparedCase:
-    """The files that a case has, or will have, in the cache."""
+    """Return a case with its files in the cache, whether they exist yet or not."""
     box = config.lung_margin_mm if config.crop_to_lungs else None
     parts = [VERSION, *_stamp(case.image), config.spacing_mm, config.clip_hu, box]
     image = _key(parts)
     keys = {"image": image}
     for name, path in case.volumes().items():
         if name != "image":
-            # Labels depend on the image too, whose lungs and grid they are cut to.
+            # Labels are cropped to the lungs and grid of the image, so they depend on it.
             keys[name] = _key([image, name, *_stamp(path)])
     root = config.cache_folder()
     files = {name: root / key[:2] / f"{key}.{name}.b2nd" for name, key in keys.items()}
@@ -231,14 +231,14 @@ def _prepared(case: Case, config: DataConfig) -> PreparedCase:
 
 
 def _stamp(path: Path) -> tuple[str | int, ...]:
-    """What tells one state of a volume from another; a missing one fails later, with its case."""
+    """Return path, sizes and modification times of a volume's files; 0 for a missing one."""
     states = [_state(file) for file in files_of(path)]
-    known = [(state.st_size, state.st_mtime_ns) if state else (0, 0) for state in states]
-    return (str(path.absolute()), *chain.from_iterable(known))
+    stamps = [(state.st_size, state.st_mtime_ns) if state else (0, 0) for state in states]
+    return (str(path.absolute()), *chain.from_iterable(stamps))
 
 
 def _state(path: Path) -> os.stat_result | None:
-    """None where there is no such file, or where there cannot be one (a name that is too long)."""
+    """Return the status of a file; None if it does not exist, or its name is too long."""
     try:
         return path.stat()
     except OSError:
@@ -249,19 +249,19 @@ def _key(parts: Sequence[object]) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def _bring(item: PreparedCase, *, config: DataConfig, verify: bool) -> None:
-    """Prepare what the cache lacks of one case."""
-    fresh = {name for name, file in item.files.items() if file.exists()}
-    if verify and not all(_sound(item, name) for name in fresh):
-        fresh = set()
-    if "image" not in fresh:
+def _complete(item: PreparedCase, *, config: DataConfig, verify: bool) -> None:
+    """Prepare the fields of a case that the cache lacks."""
+    valid = {name for name, file in item.files.items() if file.exists()}
+    if verify and not all(_is_valid(item, name) for name in valid):
+        valid = set()
+    if "image" not in valid:
         _prepare_image(item, config)
-    for name in set(item.files) - {"image"} - fresh:
+    for name in set(item.files) - {"image"} - valid:
         _prepare_labels(item, name)
 
 
-def _sound(item: PreparedCase, name: str) -> bool:
-    """Whether an entry's chunks are whole and its source is still what it was made of."""
+def _is_valid(item: PreparedCase, name: str) -> bool:
+    """Return whether an entry is undamaged and its source unchanged."""
     try:
         entry = open_entry(item.files[name])
         entry.read()
@@ -281,21 +281,21 @@ def _digest(path: Path) -> str:
 def prepared_image(
     source: Volume, config: DataConfig, *, name: str
 ) -> tuple[Volume, NDArray[np.bool_] | None]:
-    """A CT as a network sees it, whether it trains or predicts: RAS, lungs, clip, spacing, int16.
+    """Prepare a CT for the network, in training and prediction: RAS+, lungs, clip, spacing, int16.
 
     Args:
-        source: In HU, on its own grid.
-        config: How cohorts are prepared.
-        name: Of the scan, for messages.
+        source: In HU, on its original grid.
+        config: Parameters of the preparation.
+        name: Name of the scan, for messages.
 
     Returns:
-        The volume, and which of its blocks hold lung: None where they were not sought or found.
+        The volume, and its blocks that hold lung: None where lungs were not searched or not found.
 
     Warns:
         UserWarning: The voxels may not be HU, or no lungs were found in a scan as wide as a chest.
 
     Raises:
-        UserError: The voxels are no HU of a chest: not finite, constant, normalised ...
+        UserError: The voxels are not HU of a chest: not finite, constant, normalised ...
     """
     require_hu(source.data, name=name)
     volume = straightened(to_ras(source), fill=config.clip_hu[0])
@@ -335,8 +335,10 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
         raise UserError(f"{path}: {issue.message}")
     labels = Volume(whole_labels(labels.data), labels.affine)
     if not labels_fit(path, labels, item.source):
-        found = f"shape {labels.shape} or affine is not the image's ({item.source.shape})"
-        raise UserError(f"{path}: {found}; resample it onto the image")
+        raise UserError(
+            f"{path}: shape {labels.shape} or affine is not the image's ({item.source.shape}); "
+            f"resample it onto the image"
+        )
     grid = Grid(item.shape, item.affine)
     meta: dict[str, Any] = {"case": item.name, "sha256": _digest(path)}
     if FIELDS[name].resampling == "classes":
@@ -344,30 +346,35 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
         return
     mask = instances_onto(labels, grid)
     lost = np.setdiff1d(np.unique(labels.data), [*np.unique(mask), 0, IGNORE]).tolist()
+    if lost and item.lungs is None:  # not cropped
+        raise UserError(
+            f"{path}: nodules {lost} vanish at {item.spacing_mm} mm, in another's voxel; choose a "
+            f"finer spacing_mm"
+        )
     if lost:
-        what = "lie outside the lungs' box; raise data.lung_margin_mm or set crop_to_lungs=false"
-        if item.lungs is None:  # there was no box
-            what = f"vanish at {item.spacing_mm} mm, in another's voxel; choose a finer spacing_mm"
-        raise UserError(f"{path}: nodules {lost} {what}")
+        raise UserError(
+            f"{path}: nodules {lost} lie outside the lungs' box; raise data.lung_margin_mm or set "
+            f"crop_to_lungs=false"
+        )
     write_entry(item.files[name], mask, meta | _instances(mask, item.spacing_mm))
 
 
 def _instances(mask: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> dict[str, Any]:
-    """Nodules of a mask: up to `FOREGROUND_VOXELS` places of each, its centre and its diameter."""
-    rng = np.random.default_rng(0)  # alike on every machine
-    places = [np.empty((0, 3), np.int16)]
+    """Return up to `FOREGROUND_VOXELS` voxels of each nodule, its centre and its diameter."""
+    rng = np.random.default_rng(0)  # reproducible on every machine
+    locations = [np.empty((0, 3), np.int16)]
     diameters_mm = [np.empty(0, np.float32)]
     nodules = []
     for label, box in enumerate(ndimage.find_objects(mask), start=1):
         if box is not None and label != IGNORE:
             voxels = np.argwhere(mask[box] == label) + [cut.start for cut in box]
             chosen = rng.permutation(len(voxels))[:FOREGROUND_VOXELS]
-            places.append(voxels[np.sort(chosen)].astype(np.int16))
+            locations.append(voxels[np.sort(chosen)].astype(np.int16))
             diameter_mm = np.cbrt(6 / np.pi * len(voxels) * float(np.prod(spacing_mm)))
             diameters_mm.append(np.full(len(chosen), diameter_mm, np.float32))
             nodules.append([label, *voxels.mean(0).tolist(), float(diameter_mm)])
     return {
-        "foreground": np.concatenate(places).tobytes(),
+        "foreground": np.concatenate(locations).tobytes(),
         "diameters_mm": np.concatenate(diameters_mm).tobytes(),
         "nodules": nodules,
     }

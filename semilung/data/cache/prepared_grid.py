@@ -1,4 +1,4 @@
-"""From a scan's own grid to the prepared one: axes, spacing, box; images and label maps."""
+"""Resampling from a scan's grid to the prepared one: axes, spacing, box; images and labels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from semilung.data.io.volume import Volume, to_ras
 from semilung.types import UserError
 
 MARGIN = 2
-"""Voxels kept around an instance when it is resampled on its own: linear weights reach one."""
+"""Voxels around an instance that is resampled by itself; linear interpolation needs one."""
 
 
 def at_spacing(grid: Grid | Volume, spacing_mm: tuple[float, float, float]) -> Grid:
-    """The grid of another spacing that covers the same box: the outer corners coincide.
+    """Return the grid of another spacing that covers the same box, outer corner to outer corner.
 
     Raises:
         UserError: It would have more than `MAX_VOXELS`.
@@ -33,9 +33,10 @@ def at_spacing(grid: Grid | Volume, spacing_mm: tuple[float, float, float]) -> G
     new = np.asarray(spacing_mm, np.float64)
     x, y, z = (int(n) for n in np.maximum(1, np.rint(old * grid.shape / new)))
     if x * y * z > MAX_VOXELS:
-        found = f"voxels of {old.round(4).tolist()} mm at {new.tolist()} mm make {x} x {y} x {z}"
-        msg = f"{found} voxels; the limit is {MAX_VOXELS}. Repair the header, or raise spacing_mm"
-        raise UserError(msg)
+        raise UserError(
+            f"voxels of {old.round(4).tolist()} mm at {new.tolist()} mm make {x} x {y} x {z} "
+            f"voxels; the limit is {MAX_VOXELS}. Repair the header, or raise spacing_mm"
+        )
     affine = grid.affine.copy()
     affine[:3, :3] *= new / old
     # Continuous index -0.5 is the outer corner in both grids.
@@ -44,13 +45,13 @@ def at_spacing(grid: Grid | Volume, spacing_mm: tuple[float, float, float]) -> G
 
 
 def straightened(volume: Volume, *, fill: float) -> Volume:
-    """A CT whose axes are sheared on a grid along the patient's axes, any other as it is.
+    """Resample a sheared CT onto a grid along the patient's axes; return any other unchanged.
 
-    Surface distances, smoothing, rotations and zooms in mm all take axes to be at right angles.
-    The grid covers the volume, and its voxels have the edges of `spacing_of`; linear.
+    Surface distances, smoothing, rotations and zooms in mm assume right-angled axes. The grid
+    covers the volume, and its voxels have the edges of `spacing_of`; interpolation is linear.
 
     Args:
-        volume: Of a tilted gantry, or not.
+        volume: CT in HU.
         fill: Value of the grid's corners, which the sheared volume does not reach.
 
     Raises:
@@ -68,17 +69,17 @@ def straightened(volume: Volume, *, fill: float) -> Volume:
 
 
 def boxed(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
-    """The part of a volume within `box`, its affine moved along; no resampling."""
+    """Return the part of a volume within `box`, with its affine; no resampling."""
     affine = volume.affine.copy()
     affine[:3, 3] = (volume.affine @ [*(cut.start for cut in box), 1.0])[:3]
     return Volume(volume.data[box], affine)
 
 
 def image_onto(image: Volume, grid: Grid, *, fill: float) -> Volume:
-    """A CT on another grid of its own axes: linear, after a Gaussian where the grid is coarser.
+    """Resample a CT onto another grid along its axes, linearly, to float32.
 
-    Along an axis that shrinks by `f` the Gaussian's standard deviation is `(f - 1) / 2` voxels,
-    so that noise and edges finer than the new voxels do not alias. Returns float32.
+    Along an axis that shrinks by `f` a Gaussian of standard deviation `(f - 1) / 2` voxels is
+    applied first, against aliasing.
     """
     shrink = np.linalg.norm(grid.affine[:3, :3], axis=0) / image.spacing_mm
     sigma = np.maximum(0.0, (shrink - 1) / 2)
@@ -89,16 +90,16 @@ def image_onto(image: Volume, grid: Grid, *, fill: float) -> Volume:
 
 
 def instances_onto(mask: Volume, grid: Grid) -> NDArray[np.uint8]:
-    """A map of instances on another grid: each one linear, then cut at one half.
+    """Resample a map of instances onto another grid: each one linearly, thresholded at one half.
 
-    Volumes and outlines are kept better than by the nearest voxel, and no instance that lies in
-    the grid is lost: one too small to reach one half anywhere keeps its strongest voxel, and one
-    that lies between voxels becomes the nearest.
+    That preserves volumes and outlines better than the nearest voxel does, and loses no instance
+    within the grid: one that stays below one half everywhere keeps its highest voxel, and one that
+    lies between voxels takes the nearest.
     """
     out = np.zeros(grid.shape, np.uint8)
-    for label, found in _instances(mask.data):
-        part = _part(mask, label, found)
-        low, size = _reach(part, grid)
+    for label, box in _instances(mask.data):
+        part = _part(mask, label, box)
+        low, size = _target_box(part, grid)
         if min(size) < 1:
             continue
         affine = grid.affine.copy()
@@ -113,24 +114,24 @@ def instances_onto(mask: Volume, grid: Grid) -> NDArray[np.uint8]:
 
 
 def _instances(data: NDArray[Any]) -> list[tuple[int, tuple[slice, ...]]]:
-    """Labels present with their boxes, 255 first, so that nodules overwrite what is ignored."""
+    """Return the labels present with their boxes, 255 first, so that nodules overwrite it."""
     boxes = enumerate(ndimage.find_objects(data.astype(np.int32)), start=1)
     present = [(label, box) for label, box in boxes if box is not None]
     return sorted(present, key=lambda item: item[0] != 255)
 
 
-def _part(mask: Volume, label: int, found: tuple[slice, ...]) -> Volume:
-    """One instance as 0 and 1, with a margin of zeros; its affine refers to the margin's corner."""
-    data = np.pad((mask.data[found] == label).astype(np.float32), MARGIN)
+def _part(mask: Volume, label: int, box: tuple[slice, ...]) -> Volume:
+    """Return one instance as 0 and 1, padded by a margin of zeros, with the padded affine."""
+    data = np.pad((mask.data[box] == label).astype(np.float32), MARGIN)
     affine = mask.affine.copy()
-    affine[:3, 3] = (mask.affine @ [*(cut.start - MARGIN for cut in found), 1.0])[:3]
+    affine[:3, 3] = (mask.affine @ [*(cut.start - MARGIN for cut in box), 1.0])[:3]
     return Volume(data, affine)
 
 
 def _nearest(part: Volume, grid: Grid) -> tuple[int, ...] | None:
-    """The voxel of the grid nearest to a part's centroid; None where it lies beyond the grid.
+    """Return the grid's voxel nearest to a part's centroid; None where that lies outside.
 
-    The rim counts: a coarse grid may end half a voxel before the fine one does.
+    One voxel of tolerance: a coarse grid may end half a voxel before the fine one does.
     """
     centroid = np.argwhere(part.data > 0).mean(axis=0)
     at = np.rint((np.linalg.inv(grid.affine) @ part.affine @ [*centroid, 1.0])[:3]).astype(int)
@@ -139,8 +140,8 @@ def _nearest(part: Volume, grid: Grid) -> tuple[int, ...] | None:
     return tuple(np.clip(at, 0, np.array(grid.shape) - 1).tolist())
 
 
-def _reach(part: Volume, grid: Grid) -> tuple[Shape, Shape]:
-    """First voxel and size of the box of the target grid that a part can touch."""
+def _target_box(part: Volume, grid: Grid) -> tuple[Shape, Shape]:
+    """Return first voxel and size of the box of the target grid that a part can touch."""
     matrix = np.linalg.inv(grid.affine) @ part.affine
     ends = np.array(np.meshgrid(*((0, n - 1) for n in part.shape), [1])).reshape(4, -1)
     at = (matrix @ ends)[:3]
@@ -151,8 +152,8 @@ def _reach(part: Volume, grid: Grid) -> tuple[Shape, Shape]:
 
 
 def classes_onto(labels: Volume, grid: Grid) -> NDArray[np.uint8]:
-    """A map of classes (anatomy) on another grid by the nearest voxel."""
-    # Axes are permuted first, because sampling along them is several times as fast.
+    """Resample a map of classes (anatomy) onto another grid by the nearest voxel."""
+    # Axes are permuted first: sampling along them is several times as fast.
     nearest = resample_onto(to_ras(labels), grid.shape, grid.affine, order=0, fill=0)
     classes: NDArray[np.uint8] = nearest.data.astype(np.uint8)
     return classes

@@ -1,4 +1,4 @@
-"""Prepared volumes on disk: a blosc2 file a field, checksums of all it holds, crops at random."""
+"""Prepared volumes on disk: one blosc2 file a field, with checksums and random access to crops."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from semilung.files import DiskFullError, whole_file
 from semilung.types import UserError
 
 CHUNK = 32
-"""Edge of a chunk in voxels: a 40-voxel crop touches 2 to 3 a side."""
+"""Edge of a chunk in voxels; a 40-voxel crop touches 2 to 3 of them along each axis."""
 
 
 @dataclass
 class Entry:
-    """An open store file: the array, what was said of it, and which chunks have been verified."""
+    """An open cache file: array, metadata, and the chunks that have been verified."""
 
     path: Path
     array: Any
@@ -45,10 +45,10 @@ class Entry:
         return (x, y, z)
 
     def read(self, slices: tuple[slice, slice, slice] | None = None) -> NDArray[Any]:
-        """Voxels within `slices` (all by default), after verifying the chunks that hold them.
+        """Read the voxels within `slices` (all by default), after verifying their chunks.
 
         Raises:
-            UserError: A chunk is not what was written.
+            UserError: A chunk is damaged.
         """
         slices = slices or (slice(0, None), slice(0, None), slice(0, None))
         for number in self._chunks(slices):
@@ -56,12 +56,12 @@ class Entry:
                 self._verify(number)
         try:
             data: NDArray[Any] = self.array[slices]
-        except RuntimeError as error:  # chunks are whole, and what is said of them is not
+        except RuntimeError as error:  # chunks are intact, their description is not
             raise self._damaged("a header") from error
         return data
 
     def _chunks(self, slices: tuple[slice, slice, slice]) -> list[int]:
-        """Numbers, in C order, of the chunks that the slices touch."""
+        """Return the numbers, in C order, of the chunks that the slices touch."""
         shape, chunks = self.array.shape, self.array.chunks
         grid = [-(-n // c) for n, c in zip(shape, chunks, strict=True)]
         spans = []
@@ -72,28 +72,30 @@ class Entry:
 
     def _verify(self, number: int) -> None:
         try:
-            sound = zlib.crc32(self.array.schunk.get_chunk(number)) == self.checksums[number]
+            is_intact = zlib.crc32(self.array.schunk.get_chunk(number)) == self.checksums[number]
         except (RuntimeError, OSError, ValueError):
-            sound = False
-        if not sound:
+            is_intact = False
+        if not is_intact:
             raise self._damaged(f"chunk {number}")
         self.verified.add(number)
 
-    def _damaged(self, what: str) -> UserError:
-        remedy = "delete the file and run `semilung data prepare` again"
-        return UserError(f"{self.path}: {what} of the cache is damaged; {remedy}")
+    def _damaged(self, part: str) -> UserError:
+        return UserError(
+            f"{self.path}: {part} of the cache is damaged; delete the file and run `semilung data "
+            f"prepare` again"
+        )
 
 
 def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
-    """Store a volume with its `meta`; the file appears under its name only when it is whole.
+    """Store a volume with its metadata, atomically.
 
     Args:
-        path: Where, ending in `.b2nd`.
+        path: File name that ends in `.b2nd`.
         data: `(X, Y, Z)` int16 or uint8.
-        meta: Plain values, lists and bytes; every number is finite.
+        meta: Plain values, lists and bytes; numbers must be finite.
 
     Raises:
-        UserError: The disk refuses, or a number of `meta` is not finite.
+        UserError: The file cannot be written, or a number of `meta` is not finite.
     """
     with (
         whole_file(path, suffix=".b2nd", size=data.nbytes) as temporary,
@@ -118,16 +120,13 @@ def write_entry(path: Path, data: NDArray[Any], meta: dict[str, Any]) -> None:
         except ValueError as error:
             raise UserError(
                 f"{path}: a number of the metadata is not finite ({error}); check the affine of "
-                "the volume that it was prepared from"
+                f"the source volume"
             ) from error
 
 
 @contextmanager
 def _disk_errors(path: Path, size: int) -> Iterator[None]:
-    """What blosc2 makes of a disk that refuses is a RuntimeError without the reason.
-
-    Writing as much once more finds it.
-    """
+    """Turn blosc2's RuntimeError, which lacks a reason, into the OSError of a second write."""
     try:
         yield
     except RuntimeError as error:
@@ -137,7 +136,7 @@ def _disk_errors(path: Path, size: int) -> Iterator[None]:
 
 
 def _checksum(record: dict[str, Any]) -> int:
-    """CRC-32 of a record's values, which no damage to how they are packed can leave unnoticed.
+    """Return the CRC-32 of a record's values, which detects any damage to their encoding.
 
     Raises:
         ValueError: A number is not finite.
@@ -148,12 +147,12 @@ def _checksum(record: dict[str, Any]) -> int:
 
 @contextmanager
 def filling(cache: Path) -> Iterator[None]:
-    """Hold a cache folder while entries are written; others may hold it too.
+    """Hold a shared lock on a cache folder while entries are written.
 
-    Who holds it alone at the start removes what killed runs left half-written in it.
+    A process that gets the lock exclusively at the start removes half-written files of killed runs.
 
     Raises:
-        UserError: There is no such folder and none can be made, or its disk is full.
+        UserError: The folder cannot be made or used, or its disk is full.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -161,46 +160,47 @@ def filling(cache: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"the cache {cache} cannot be used: {error}; set data.cache") from error
     try:
-        with suppress(OSError):  # others are at work, or the file system has no locks
+        with suppress(OSError):  # another run uses it, or the file system has no locks
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in cache.glob("??/.*.b2nd"):  # also of other machines
-                left.unlink(missing_ok=True)
+            for temporary in cache.glob("??/.*.b2nd"):  # also of other machines
+                temporary.unlink(missing_ok=True)
         with suppress(OSError):
             fcntl.flock(folder, fcntl.LOCK_SH)
         yield
     except DiskFullError as error:
         raise DiskFullError(
-            f"{error}. Volumes that are prepared stay; the cache {cache} lies where data.cache=... "
-            f"or SEMILUNG_CACHE says"
+            f"{error}. Prepared volumes are kept; data.cache=... or SEMILUNG_CACHE move the cache "
+            f"{cache} to another disk"
         ) from error
     finally:
         os.close(folder)
 
 
-def _open_at_once() -> int:
-    """Entries that stay open: 128, or a quarter of the files that a process may open."""
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 128 if allowed == resource.RLIM_INFINITY else max(4, min(128, allowed // 4))
+def _max_open() -> int:
+    """Return how many entries stay open: 128, or a quarter of the process's file limit."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 128 if limit == resource.RLIM_INFINITY else max(4, min(128, limit // 4))
 
 
 def _require_access(path: Path) -> None:
-    """Refuse a file that the system does not open, for which blosc2 gives no reason.
+    """Raise UserError with the system's reason for a file that exists but cannot be opened.
 
-    Raises:
-        UserError: It exists, and may not or cannot be opened now.
+    blosc2 gives no reason.
     """
     try:
         path.open("rb").close()
     except FileNotFoundError:
         return
     except OSError as error:
-        reason = exhausted(error) or error.strerror
-        raise UserError(f"{path}: the cached volume cannot be opened: {reason}") from error
+        raise UserError(
+            f"{path}: the cached volume cannot be opened: "
+            f"{exhausted(error) or f'{error.strerror}; check the file and its disk'}"
+        ) from error
 
 
-@lru_cache(maxsize=_open_at_once())
+@lru_cache(maxsize=_max_open())
 def open_entry(path: Path) -> Entry:
-    """Open a stored volume: the last ones stay open here (some 30 MB) and are never pickled.
+    """Open a stored volume; the last ones stay open in a process-wide cache (about 30 MB).
 
     Raises:
         UserError: The file is missing or damaged.
@@ -210,12 +210,12 @@ def open_entry(path: Path) -> Entry:
         array = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
         record = dict(array.schunk.vlmeta["semilung"])
         if record.pop("checksum", None) != _checksum(record):
-            raise ValueError("its metadata are not what was written")
+            raise ValueError("its metadata differ from those written")
         _require_layout(array, record)
         checksums = np.frombuffer(record["crc32"], np.uint32)
     except MemoryError:
         raise
-    except Exception as error:  # blosc2 has no error of its own for a damaged file
+    except Exception as error:  # blosc2 raises anything for a damaged file
         reason = str(error) or type(error).__name__
         raise UserError(
             f"{path}: the cached volume cannot be opened ({reason}); delete the file, "
@@ -225,16 +225,16 @@ def open_entry(path: Path) -> Entry:
 
 
 def _require_layout(array: Any, record: dict[str, Any]) -> None:
-    """Refuse a header that takes the chunks for other voxels than `write_entry` was given."""
+    """Raise ValueError where a header describes other voxels than `write_entry` stored."""
     shape = tuple(record["shape"])
     chunks = tuple(min(CHUNK, n) for n in shape)
     layout = (array.shape, array.dtype.str, array.chunks, array.blocks)
     if layout != (shape, record["dtype"], chunks, chunks):
-        raise ValueError(f"{array.dtype} {array.shape} in {array.chunks} is not what was written")
+        raise ValueError(f"{array.dtype} {array.shape} in {array.chunks} differs from the record")
 
 
 def read_crop(entry: Entry, start: Shape, size: Shape) -> NDArray[Any]:
-    """The box of `size` voxels at `start`; beyond its borders the volume goes on mirrored."""
+    """Read the box of `size` voxels at `start`; beyond its borders the volume is reflected."""
     axes = [_mirrored(*axis) for axis in zip(start, size, entry.shape, strict=True)]
     x, y, z = (slice(int(axis.min()), int(axis.max()) + 1) for axis in axes)
     data = entry.read((x, y, z))
@@ -246,6 +246,6 @@ def read_crop(entry: Entry, start: Shape, size: Shape) -> NDArray[Any]:
 
 
 def _mirrored(start: int, size: int, n: int) -> NDArray[np.int64]:
-    """Where positions from `start` on lie in a line of n voxels: `1 0 | 0 1 ... n-1 | n-1 n-2`."""
+    """Return the indices of a line of n voxels, reflected: `1 0 | 0 1 ... n-1 | n-1 n-2`."""
     positions = np.arange(start, start + size) % (2 * n)
     return np.minimum(positions, 2 * n - 1 - positions)

@@ -69,7 +69,7 @@ def test_another_number_type_is_refused(path):
     raw = path.read_bytes()
     path.write_bytes(raw.replace(b"<i2", b"<f2", 1))  # the header's; the next is our own record
     open_entry.cache_clear()
-    with pytest.raises(UserError, match=r"float16 .* is not what was written"):
+    with pytest.raises(UserError, match=r"float16 .* differs from the record"):
         open_entry(path)
 
 
