@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from semilung.data.cache.open_cohort import Cohort, open_cohort
-from semilung.data.cache.prepare import PreparedCase, cached, prepare
+from semilung.data.cache.prepare import cached, prepare
+from semilung.data.cache.prepared_case import PreparedCase
 from semilung.data.data_config import AugmentConfig, DataConfig
 from semilung.data.io.grid import Grid
 from semilung.data.io.resample import resample_onto

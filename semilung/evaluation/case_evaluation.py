@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from semilung.data.cache.prepare import PreparedCase
+from semilung.data.cache.prepared_case import PreparedCase
 from semilung.evaluation.calibration import calibration
 from semilung.evaluation.case_picture import case_picture
 from semilung.evaluation.false_positive_metrics import false_positives

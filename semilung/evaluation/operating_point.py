@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 from torch import nn
 
-from semilung.data.cache.prepare import PreparedCase
+from semilung.data.cache.prepared_case import PreparedCase
 from semilung.evaluation.case_evaluation import read_reference
 from semilung.evaluation.false_positive_metrics import false_positives
 from semilung.evaluation.segmentation import dice

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 from torch import Tensor, nn
 
-from semilung.data.cache.prepare import PreparedCase, prepare
+from semilung.data.cache.prepare import prepare
+from semilung.data.cache.prepared_case import PreparedCase
 from semilung.data.data_config import DataConfig
 from semilung.data.io.volume import write_volume
 from semilung.data.manifest.cases import Case

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semilung.data.cache.prepare import PreparedCase
+from semilung.data.cache.prepared_case import PreparedCase
 from semilung.types import IGNORE, UserError
 
 

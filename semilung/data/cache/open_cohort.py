@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from semilung.data.cache.prepare import PreparedCase, prepare
+from semilung.data.cache.prepare import prepare
+from semilung.data.cache.prepared_case import PreparedCase
 from semilung.data.data_config import DataConfig
 from semilung.data.manifest.cases import Case, no_collection, read_manifest
 from semilung.data.manifest.splits import apply_label_budget, assign_splits, keep_healthy

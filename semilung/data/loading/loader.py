@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from semilung.data.cache.prepare import PreparedCase
+from semilung.data.cache.prepared_case import PreparedCase
 from semilung.data.data_config import AugmentConfig, DataConfig
 from semilung.data.io.grid import Shape
 from semilung.data.loading.augment import Views

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semilung.data.cache.prepare import PreparedCase
+from semilung.data.cache.prepared_case import PreparedCase
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.fields import FIELDS
 from semilung.data.manifest.nodules import Nodule

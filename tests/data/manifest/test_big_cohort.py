@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from semilung.data.cache.open_cohort import open_cohort
-from semilung.data.cache.prepare import PreparedCase, prepare
+from semilung.data.cache.prepare import prepare
+from semilung.data.cache.prepared_case import PreparedCase
 from semilung.data.cache.store import Entry, open_entry
 from semilung.data.data_config import AugmentConfig, DataConfig
 from semilung.data.loading.loader import StepDataset
