@@ -1,8 +1,8 @@
-"""Loss functions of tensors, importable with torch alone.
+"""Loss functions that need nothing but torch.
 
-Every function takes its tensors first and its options by keyword, says in the argument's name
-whether it reads `logits` or `probs`, accepts 2D and 3D, and is a mean over samples of a per-sample
-value, so that a loss over two processes equals the loss over one.
+Every function takes tensors first and options by keyword, reads `logits` or `probs` as the
+argument's name says, accepts 2D and 3D, and returns the mean over samples of a per-sample value, so
+that the loss over two processes equals the loss over one.
 """
 
 from semilung.losses.activation import hard_labels, probabilities

@@ -1,4 +1,4 @@
-"""Shared helpers of losses: activations, binary channels as two classes, masked means."""
+"""Shared helpers of the losses: activations, class distributions, masked means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Class probabilities: the sigmoid of one channel, the softmax of several.
+    """Return class probabilities: the sigmoid of one channel, the softmax of several.
 
     Args:
         logits: `(B, C, *spatial)`; `C = 1` is a binary foreground logit.
@@ -24,7 +24,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def distribution(probs: Tensor) -> Tensor:
-    """All class probabilities: `(1 - p, p)` of one channel, several channels as they are.
+    """Return the probabilities of all classes: `(1 - p, p)` for a single channel p.
 
     Args:
         probs: `(B, C, *spatial)` in [0, 1].
@@ -36,7 +36,7 @@ def distribution(probs: Tensor) -> Tensor:
 
 
 def hard_labels(probs: Tensor) -> Tensor:
-    """The likeliest class of each voxel; one channel is foreground above 1/2.
+    """Return the most likely class of each voxel; one channel is foreground above 1/2.
 
     Args:
         probs: `(B, C, *spatial)` in [0, 1].
@@ -52,15 +52,15 @@ def hard_labels(probs: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Voxel-wise cross-entropy `-log p_target`, not reduced.
+    """Return the voxel-wise cross-entropy `-log p_target`, not reduced.
 
     Args:
         logits: `(B, C, *spatial)`.
         target: `(B, 1, *spatial)` class numbers in `[0, max(C, 2))`.
 
     Returns:
-        `(B, *spatial)`, at least 0 and at least float32, as half precision would cancel the small
-        losses of sure voxels.
+        `(B, *spatial)`, at least 0, in float32 or wider: half precision would round the small
+        losses of confident voxels to 0.
     """
     logits = logits.to(wide(logits))
     if logits.shape[1] == 1:
@@ -70,27 +70,30 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def voxel_mask(mask: Tensor | None, like: Tensor) -> Tensor | None:
-    """The mask without its channel, `(B, *spatial)`, or None; refuses one that does not fit.
+    """Return the mask without its channel, `(B, *spatial)`, or None.
 
     Args:
         mask: `(B, 1, *spatial)` bool, or None for all voxels.
-        like: `(B, C, *spatial)`, the prediction that it masks.
+        like: `(B, C, *spatial)`, the masked prediction.
+
+    Raises:
+        ValueError: The shapes do not match.
     """
     if mask is None:
         return None
     if mask.shape != (like.shape[0], 1, *like.shape[2:]):
-        msg = f"mask {tuple(mask.shape)} does not fit a prediction of {tuple(like.shape)}"
+        msg = f"mask {tuple(mask.shape)} does not match a prediction of {tuple(like.shape)}"
         raise ValueError(msg)
     return mask[:, 0]
 
 
 def wide(values: Tensor) -> torch.dtype:
-    """The type to sum `values` in: float32 for half precision, whose sums overflow or stall."""
+    """Return the dtype to sum in: float32 for half precision, whose sums overflow or stall."""
     return torch.promote_types(values.dtype, torch.float32)
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Per-sample mean over the voxels where `mask` is true; 0 where there are none.
+    """Return the per-sample mean over the voxels of a mask, 0 if it is empty.
 
     Args:
         values: `(B, *spatial)`.
@@ -101,5 +104,5 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return values.flatten(1).mean(dim=1, dtype=wide(values))
-    kept = torch.where(mask, values, 0.0).flatten(1).sum(dim=1, dtype=wide(values))
-    return kept / mask.flatten(1).sum(dim=1).clamp(min=1)
+    total = torch.where(mask, values, 0.0).flatten(1).sum(dim=1, dtype=wide(values))
+    return total / mask.flatten(1).sum(dim=1).clamp(min=1)

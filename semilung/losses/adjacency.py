@@ -11,23 +11,23 @@ from torch import Tensor
 
 from semilung.losses.activation import distribution, wide
 
-SLABS = 8  # a sample is walked in as many slabs, so temporaries are a fraction of it
+SLABS = 8  # per sample, so that temporaries are a fraction of it
 
 
 def soft_adjacency(probs: Tensor) -> Tensor:
-    r"""Soft count of the neighbouring pairs of classes, a mean over voxels and samples.
+    r"""Soft adjacency matrix of the classes, a mean over voxels and samples.
 
     $$ A_{ij} = \frac{1}{B |X|} \sum_{b,x} p_i(x) \, q_j(x), \qquad
        q_j(x) = \frac{1}{3^d} \sum_{y \in N(x)} p_j(y) $$
 
     N(x) is the box of 3^d voxels about x, x included, with zeros beyond the border. As the centre
-    counts, doubt between two classes in one voxel is contact too. A is symmetric.
+    counts, uncertainty between two classes in one voxel is contact too. A is symmetric.
 
-    The box means are never held whole: forward and backward process the sample slab by
+    The box means are never stored whole: forward and backward process the sample slab by
     slab. In addition to `probs` and its gradient, both need a fraction of one sample.
 
     Args:
-        probs: p, `(B, C, *spatial)` in [0, 1], 2D or 3D; one channel stands for `(1 - p, p)`.
+        probs: p, `(B, C, *spatial)` in [0, 1], 2D or 3D; one channel means `(1 - p, p)`.
 
     Returns:
         A, `(K, K)` with `K = max(C, 2)`, at least float32.
@@ -55,8 +55,8 @@ class _SoftAdjacency(torch.autograd.Function):
         total = probs.new_zeros(classes, classes, dtype=wide(probs))
         with torch.autocast(probs.device.type, enabled=False):
             for sample, rows in _slabs(probs):
-                here = probs[sample, :, rows].to(total.dtype).flatten(1)
-                total += here @ _box_sum(probs[sample], rows).flatten(1).T
+                centre = probs[sample, :, rows].to(total.dtype).flatten(1)
+                total += centre @ _box_sum(probs[sample], rows).flatten(1).T
         return total / _pairs(probs)
 
     @staticmethod
@@ -66,18 +66,18 @@ class _SoftAdjacency(torch.autograd.Function):
         result = torch.empty_like(probs)
         with torch.autocast(probs.device.type, enabled=False):
             for sample, rows in _slabs(probs):
-                around = _box_sum(probs[sample], rows)
-                result[sample, :, rows] = (both @ around.flatten(1)).view_as(around)
+                sums = _box_sum(probs[sample], rows)
+                result[sample, :, rows] = (both @ sums.flatten(1)).view_as(sums)
         return result
 
 
 def _pairs(probs: Tensor) -> int:
-    """Voxels and neighbours that the mean is over: B |X| 3^d."""
+    """Return the number of pairs that are averaged: B |X| 3^d."""
     return probs[:, 0].numel() * int(3 ** (probs.ndim - 2))
 
 
 def _slabs(probs: Tensor) -> Iterator[tuple[int, slice]]:
-    """Every slab of every sample: its number and its rows of the first spatial axis."""
+    """Yield the sample and the rows of the first spatial axis of every slab."""
     size = probs.shape[2]
     thickness = math.ceil(size / SLABS)
     for sample in range(probs.shape[0]):
@@ -86,7 +86,7 @@ def _slabs(probs: Tensor) -> Iterator[tuple[int, slice]]:
 
 
 def _box_sum(probs: Tensor, rows: slice) -> Tensor:
-    """Sum over the 3^d box about each voxel of the rows, `(C, rows, ...)`, one axis at a time."""
+    """Return the sum over the 3^d box of each voxel of the rows, `(C, rows, ...)`."""
     low = max(rows.start - 1, 0)
     total = probs[:, low : rows.stop + 1].to(wide(probs))
     for axis in range(1, probs.ndim):

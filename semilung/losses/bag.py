@@ -19,29 +19,29 @@ def bag_loss(
     leak: float = 0.01,
     mask: Tensor | None = None,
 ) -> Tensor:
-    r"""Cross-entropy of the pooled instances against the bag's label, a mean over bags.
+    r"""Cross-entropy between pooled instance logits and bag labels, a mean over bags.
 
     $$ L = -\frac{1}{B} \sum_b y_b \ln \sigma(S_b) + (1 - y_b) \ln (1 - \sigma(S_b)) $$
 
-    S is the bag's logit by `pool_instances`, which describes the poolings and their options.
+    S is the bag logit of `pool_instances`, which describes the poolings and their options.
 
     Args:
         instance_logits: `(B, N)`.
-        bag_label: y, `(B,)` in [0, 1], of any type: 1 where some instance is positive.
+        bag_label: y, `(B,)` in [0, 1], of any type: 1 if some instance is positive.
         pooling: One of `top_k`, `log_sum_exp`, `noisy_or`, `mean`, `max`.
-        k: Instances that `top_k` and `noisy_or` look at; None takes all.
+        k: Number of instances that `top_k` and `noisy_or` use; None uses all.
         temperature: Of `log_sum_exp`, above 0.
         leak: Of `noisy_or`, in [0, 1).
         mask: `(B, N)` bool, the real instances of padded bags; None for all.
 
     Returns:
-        A scalar, at least 0; a bag without an instance adds 0.
+        A scalar, at least 0; an empty bag adds 0.
 
     Raises:
-        ValueError: Shapes that do not fit, a label outside [0, 1], an option outside its range.
+        ValueError: Shapes that do not match, a label outside [0, 1], an option outside its range.
 
-    Source: Dietterich et al., Artificial Intelligence 1997 (multiple instances); the poolings'
-    sources are in `pool_instances`.
+    Source: Dietterich et al., Artificial Intelligence 1997 (multiple instances); for the poolings
+    see `pool_instances`.
 
     Example:
         >>> logits = torch.tensor([[0.0, -9, -9]])
@@ -49,7 +49,7 @@ def bag_loss(
         0.6931
     """
     if bag_label.shape != instance_logits.shape[:1]:
-        msg = f"bag_label {tuple(bag_label.shape)} does not fit {tuple(instance_logits.shape)}"
+        msg = f"bag_label {tuple(bag_label.shape)} is not (B,) of {tuple(instance_logits.shape)}"
         raise ValueError(msg)
     if not ((bag_label >= 0) & (bag_label <= 1)).all():
         msg = f"bag_label must lie in [0, 1], got {bag_label.tolist()}"

@@ -1,4 +1,4 @@
-"""Adjacency counts of a label map: the prior of the non-adjacency loss."""
+"""Adjacency counts of a label map, from which the non-adjacency prior is estimated."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ CHUNK = 2**20  # voxels counted at once
 def count_adjacency(
     labels: Tensor, classes: int, *, dims: int | None = None, centre: bool = False
 ) -> Tensor:
-    r"""Number of pairs of a voxel of class i and a neighbour of class j.
+    r"""Count the pairs of a voxel of class i and a neighbour of class j.
 
     $$ N_{ij} = \sum_{x} \sum_{y \in N(x), y \ne x} [\, l(x) = i \,] [\, l(y) = j \,] $$
 
-    N(x) is the box of 3^d voxels about x. Each touching pair is seen from both sides, so N is
-    symmetric. Voxels beyond the classes (255, -1) and beyond the border are not neighbours. A
-    pair of classes with a count of 0 has never touched. With `centre=True`, x is a neighbour of
+    N(x) is the box of 3^d voxels about x. Each pair is counted from both sides, so N is
+    symmetric. Labels outside the classes (255, -1) and voxels outside the map are not neighbours.
+    Classes with a count of 0 never touch. With `centre=True`, x is a neighbour of
     itself, and N is |X| 3^d times the `soft_adjacency` of the one-hot map.
 
     Args:
         labels: l, `(*spatial)` or `(B, *spatial)`, integers.
         classes: Number of classes; labels outside `[0, classes)` are ignored.
         dims: Spatial axes, 2 or 3. By default two axes are one 2D map, three are one 3D map and
-            four a batch of 3D maps; a batch of 2D maps has to say `dims=2`.
+            four a batch of 3D maps; a batch of 2D maps needs `dims=2`.
         centre: Whether a voxel is its own neighbour.
 
     Returns:
@@ -51,7 +51,7 @@ def count_adjacency(
         msg = f"labels {tuple(labels.shape)} are neither one map of {dims} axes nor a batch of them"
         raise ValueError(msg)
     counts = torch.zeros(classes, classes, dtype=torch.long, device=labels.device)
-    own = torch.zeros_like(counts)
+    centres = torch.zeros_like(counts)
     half = _offsets(dims)
     for sample in labels if labels.ndim > dims else labels[None]:
         rows = max(1, CHUNK // max(1, sample[:1].numel()))
@@ -60,24 +60,24 @@ def count_adjacency(
             for offset in half:
                 counts += _count_pairs(chunk if offset[0] else chunk[:rows], offset, classes)
             if centre:
-                own += _count_pairs(chunk[:rows], (0,) * dims, classes)
-    return counts + counts.T + own
+                centres += _count_pairs(chunk[:rows], (0,) * dims, classes)
+    return counts + counts.T + centres
 
 
 def _offsets(dims: int) -> list[tuple[int, ...]]:
-    """One of each two opposite neighbours, none of them in a row before."""
+    """Return one offset of each opposite pair, the first non-zero component positive."""
     every = itertools.product((0, 1), *[(-1, 0, 1)] * (dims - 1))
     return [offset for offset in every if offset > (0,) * dims]
 
 
 def _ignore_others(labels: Tensor, classes: int) -> Tensor:
-    """The labels as long integers, `classes` where they are outside `[0, classes)`."""
+    """Return long labels, with `classes` in place of those outside `[0, classes)`."""
     labels = labels.long()
     return torch.where((labels >= 0) & (labels < classes), labels, classes)
 
 
 def _count_pairs(chunk: Tensor, offset: tuple[int, ...], classes: int) -> Tensor:
-    """`(classes, classes)` pairs of a voxel and the one an offset away; others are left out."""
+    """Return `(classes, classes)` counts of the pairs that are one offset apart."""
     here, there = chunk, chunk
     for axis, step in enumerate(offset):
         inner = max(chunk.shape[axis] - abs(step), 0)

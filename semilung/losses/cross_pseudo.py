@@ -1,4 +1,4 @@
-"""Cross pseudo supervision loss."""
+"""Cross pseudo supervision (CPS) loss."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from semilung.losses.pseudo_label import pseudo_label_loss
 
 
 def cross_pseudo_loss(logits_a: Tensor, logits_b: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    r"""Cross pseudo supervision: each net's cross-entropy against the other's hard labels.
+    r"""Cross pseudo supervision: cross-entropy of each net against the other's hard labels.
 
     $$ L = \mathrm{CE}(a, \arg\max b) + \mathrm{CE}(b, \arg\max a) $$
 
     Each CE is a mean over the voxels of the mask, then over samples. The targets carry no
-    gradient, so each term moves one net alone. The nets must start from different weights: equal
-    ones only confirm themselves.
+    gradient, so each term trains one net only. The nets must start from different weights: equal
+    nets only confirm each other.
 
     Args:
         logits_a: a, `(B, C, *spatial)`.
         logits_b: b, of the same shape.
-        mask: `(B, 1, *spatial)` bool, the voxels that count; None counts all.
+        mask: `(B, 1, *spatial)` bool, the voxels that count; None means all.
 
     Returns:
         A scalar, at least 0.
 
     Raises:
-        ValueError: Shapes that do not fit.
+        ValueError: Shapes that do not match.
 
     Source: Chen et al., Semi-supervised semantic segmentation with cross pseudo supervision,
     CVPR 2021.

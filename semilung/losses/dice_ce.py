@@ -22,13 +22,13 @@ def dice_ce_loss(
     $$ L = w_d \Big(1 - \frac{1}{|K|} \sum_{k \in K} \frac{2 \sum_x p_k t_k + s}
        {\sum_x p_k + \sum_x t_k + s}\Big) + w_c \; \frac{1}{|X|} \sum_x -\log p_{t(x)}(x) $$
 
-    K are the foreground classes that the sample holds. A class that is absent from a sample has no
-    Dice term there: soft Dice against an empty target has next to no gradient and only adds a
-    constant, so its voxels are taught by the cross-entropy (and healthy scans by `healthy_loss`).
+    K are the foreground classes present in the sample. An absent class has no Dice term: soft Dice
+    against an empty target has almost no gradient and only adds a constant, so its voxels are left
+    to the cross-entropy (and healthy scans to `healthy_loss`).
 
     Args:
         logits: `(B, C, *spatial)`; `C = 1` is a binary foreground logit.
-        target: `(B, 1, *spatial)` class numbers; `ignore` marks voxels that are left out.
+        target: `(B, 1, *spatial)` class numbers; `ignore` marks voxels to leave out.
         dice_weight: w_d, at least 0.
         ce_weight: w_c, at least 0.
         ignore: The value of `target` to leave out.
@@ -38,7 +38,7 @@ def dice_ce_loss(
         A scalar, at least 0.
 
     Raises:
-        ValueError: Shapes that do not fit, or a target that is no class of the logits'.
+        ValueError: Shapes that do not match, or a target outside the classes of the logits.
 
     Source: Milletari et al., V-Net, 3DV 2016 (soft Dice).
 
@@ -48,11 +48,11 @@ def dice_ce_loss(
         True
     """
     if target.shape != (logits.shape[0], 1, *logits.shape[2:]):
-        msg = f"target {tuple(target.shape)} does not fit logits {tuple(logits.shape)}"
+        msg = f"target {tuple(target.shape)} does not match logits {tuple(logits.shape)}"
         raise ValueError(msg)
     valid = target != ignore
     labels = torch.where(valid, target, 0)
-    logits = torch.where(valid, logits, 0.0)  # not even a NaN counts where it is ignored
+    logits = torch.where(valid, logits, 0.0)  # not even a NaN counts in an ignored voxel
     _require_classes(labels, max(logits.shape[1], 2))
     ce = masked_mean(cross_entropy(logits, labels), valid[:, 0])
     per_sample = ce_weight * ce
@@ -63,14 +63,16 @@ def dice_ce_loss(
 
 def _require_classes(labels: Tensor, classes: int) -> None:
     if labels.is_floating_point() and bool((labels != labels.round()).any()):
-        raise ValueError("target holds values that are no class numbers, such as fractions or NaN")
+        raise ValueError("target has values that are not class numbers, such as fractions or NaN")
     low, high = (int(end) for end in labels.aminmax())
     if low < 0 or high >= classes:
-        raise ValueError(f"target holds classes {low} to {high}, logits are of {classes} classes")
+        raise ValueError(
+            f"target has classes {low} to {high}, but the logits have {classes} classes"
+        )
 
 
 def _dice(logits: Tensor, labels: Tensor, valid: Tensor, smooth: float) -> Tensor:
-    """Soft Dice loss of each sample over the classes it holds `(B,)`; 0 where it holds none."""
+    """Return the soft Dice loss `(B,)` over the classes present in each sample; 0 without any."""
     probs = probabilities(logits).to(wide(logits))
     probs = probs if logits.shape[1] == 1 else probs[:, 1:]
     classes = torch.arange(1, probs.shape[1] + 1, device=labels.device)
@@ -79,5 +81,5 @@ def _dice(logits: Tensor, labels: Tensor, valid: Tensor, smooth: float) -> Tenso
     overlap = (probs * target).flatten(2).sum(2)
     size = probs.flatten(2).sum(2) + target.flatten(2).sum(2)
     dice = (2 * overlap + smooth) / (size + smooth)
-    held = target.flatten(2).any(2)
-    return ((1 - dice) * held).sum(1) / held.sum(1).clamp(min=1)
+    present = target.flatten(2).any(2)
+    return ((1 - dice) * present).sum(1) / present.sum(1).clamp(min=1)

@@ -1,4 +1,4 @@
-"""Entropy of predictions, per voxel and as a loss."""
+"""Prediction entropy, per voxel and as a loss."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from semilung.losses.activation import distribution, masked_mean, voxel_mask
 
 
 def voxel_entropy(probs: Tensor) -> Tensor:
-    r"""Entropy of each voxel's class distribution, as a share of its largest value.
+    r"""Entropy of each voxel's class distribution, normalised to [0, 1].
 
     $$ H(x) = -\frac{1}{\ln C} \sum_c p_c(x) \ln p_c(x) $$
 
     One channel is a binary distribution `(1 - p, p)` and divides by ln 2, several divide by ln C,
-    so a threshold means the same for every number of classes. The logarithm stops at the smallest
-    normal number, so the gradient is finite where p is exactly 0.
+    so a threshold means the same for every number of classes. The logarithm is clamped at the
+    smallest normal number, so that the gradient is finite for p = 0.
 
     Args:
         probs: `(B, C, *spatial)` in [0, 1].
@@ -35,22 +35,22 @@ def voxel_entropy(probs: Tensor) -> Tensor:
 
 
 def entropy_loss(probs: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    r"""Mean entropy of the voxels, as a share of its largest value; a mean over samples.
+    r"""Mean normalised entropy of the voxels, a mean over samples.
 
     $$ L = \frac{1}{B} \sum_b \frac{\sum_x m(x) H(x)}{\max(1, \sum_x m(x))} $$
 
-    Minimised on unlabelled crops, it moves the decision boundary out of the dense regions. By
-    itself it is content with any certain answer, "background everywhere" included.
+    Minimised on unlabelled crops, it moves the decision boundary out of dense regions. On its own
+    it is minimal for any certain prediction, "background everywhere" included.
 
     Args:
         probs: p, `(B, C, *spatial)` in [0, 1]; H is `voxel_entropy` of it.
-        mask: m, `(B, 1, *spatial)` bool, the voxels that count; None counts all.
+        mask: m, `(B, 1, *spatial)` bool, the voxels that count; None means all.
 
     Returns:
         A scalar in [0, 1].
 
     Raises:
-        ValueError: A mask that does not fit.
+        ValueError: A mask of another shape.
 
     Source: Grandvalet and Bengio, Semi-supervised learning by entropy minimization, NeurIPS 2004.
 

@@ -9,7 +9,7 @@ from semilung.losses.activation import wide
 
 
 class GatedAttention(nn.Module):
-    r"""Gated attention pooling of the instances h of a bag, padded bags included.
+    r"""Gated attention pooling of the instances h of a bag; bags may be padded.
 
     $$ z = \sum_n a_n h_n, \qquad
        a_n = \mathrm{softmax}_n \big( w^\top (\tanh(V h_n) \odot \sigma(U h_n)) \big) $$
@@ -33,23 +33,23 @@ class GatedAttention(nn.Module):
         self.w = nn.Linear(hidden, 1, bias=False)  # a bias would cancel in the softmax
 
     def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The embedding z of each bag and the weights a of its instances.
+        """Return the embedding z of each bag and the weights a of its instances.
 
         Args:
             embeddings: h, `(B, N, D)`.
             mask: `(B, N)` bool, the real instances of padded bags; None for all.
 
         Returns:
-            z, `(B, D)`, and a, `(B, N)`: sums to 1 over the real instances, 0 elsewhere. A bag
-            without an instance gets zeros.
+            z, `(B, D)`, and a, `(B, N)`: sums to 1 over the real instances, 0 elsewhere. An empty
+            bag gets zeros.
 
         Raises:
-            ValueError: A mask that does not fit.
+            ValueError: A mask of another shape.
         """
         if mask is None:
             mask = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
         if mask.shape != embeddings.shape[:2]:
-            msg = f"mask {tuple(mask.shape)} does not fit embeddings {tuple(embeddings.shape)}"
+            msg = f"mask {tuple(mask.shape)} does not match embeddings {tuple(embeddings.shape)}"
             raise ValueError(msg)
         h = torch.where(mask[..., None], embeddings, 0.0)
         scores = self.w(torch.tanh(self.v(h)) * torch.sigmoid(self.u(h)))[..., 0]

@@ -14,8 +14,8 @@ def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor
     $$ L_D = \mathbb{E}[\max(0, 1 - r)] + \mathbb{E}[\max(0, 1 + f)] $$
 
     Args:
-        real_logits: r, `(B, ...)`, its scores of what should pass as real.
-        fake_logits: f, `(B', ...)`, its scores of predictions that the caller has detached.
+        real_logits: r, `(B, ...)`, scores of the real samples.
+        fake_logits: f, `(B', ...)`, scores of predictions, which the caller has detached.
 
     Returns:
         A scalar, at least 0.
@@ -32,13 +32,12 @@ def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor
 
 
 def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
-    r"""Generator loss, a mean over samples and their patches.
+    r"""Hinge loss of the generator, a mean over samples and their patches.
 
     $$ L_G = -\mathbb{E}[f] $$
 
     Args:
-        fake_logits: f, `(B, ...)`, scores of its predictions by a discriminator whose weights get
-            no gradient.
+        fake_logits: f, `(B, ...)`, scores of its predictions by a discriminator without gradient.
 
     Returns:
         A scalar of either sign.

@@ -14,14 +14,14 @@ def non_adjacency_loss(probs: Tensor, forbidden: Tensor) -> Tensor:
 
     Args:
         probs: `(B, C, *spatial)` in [0, 1], 2D or 3D; A is `soft_adjacency` of it.
-        forbidden: G, `(max(C, 2), max(C, 2))` bool, true where two classes must not touch.
+        forbidden: G, `(max(C, 2), max(C, 2))` bool, true for classes that must not touch.
 
     Returns:
         A scalar in [0, 1].
 
     Raises:
-        ValueError: Nothing is forbidden, so the loss would be 0 whatever the prediction; or the
-            pairs do not fit the classes.
+        ValueError: No pair is forbidden, so the loss would always be 0; or the shape of `forbidden`
+            does not match the classes.
 
     Source: Ganaye, Sdika and Benoit-Cattin, Semi-supervised learning for segmentation under
     semantic constraint, MICCAI 2018; Removing segmentation inconsistencies with semi-supervised
@@ -36,10 +36,10 @@ def non_adjacency_loss(probs: Tensor, forbidden: Tensor) -> Tensor:
     """
     classes = max(probs.shape[1], 2)
     if tuple(forbidden.shape) != (classes, classes):
-        msg = f"forbidden {tuple(forbidden.shape)} does not hold the pairs of {classes} classes"
+        msg = f"forbidden {tuple(forbidden.shape)} does not have the pairs of {classes} classes"
         raise ValueError(msg)
     if not forbidden.any():
-        msg = "no pair of classes is forbidden, so the loss would be 0 whatever the prediction"
+        msg = "no pair of classes is forbidden, so the loss would be 0 for every prediction"
         raise ValueError(msg)
-    chosen = forbidden.to(probs.device).bool()
-    return soft_adjacency(probs).where(chosen, 0.0).sum() / chosen.sum()
+    pairs = forbidden.to(probs.device).bool()
+    return soft_adjacency(probs).where(pairs, 0.0).sum() / pairs.sum()

@@ -1,4 +1,4 @@
-"""Pooling of instance logits to bag logits."""
+"""Pooling of instance logits to bag logits for multiple-instance learning."""
 
 from __future__ import annotations
 
@@ -23,36 +23,37 @@ def pool_instances(
     leak: float = 0.01,
     mask: Tensor | None = None,
 ) -> Tensor:
-    r"""Logit of each bag from the logits s of its n instances.
+    r"""Pool the logits s of the n instances of each bag to one bag logit.
 
-    - `mean`, `max`: the mean and the largest of s.
-    - `top_k`: the mean of the k largest; a smaller bag takes what there is.
+    - `mean`, `max`: the mean and the maximum of s.
+    - `top_k`: the mean of the k largest; a smaller bag uses all of its instances.
     - `log_sum_exp`: between the two, the mean for a large temperature T and the maximum for a small
       one: $ T \ln \frac{1}{n} \sum_i e^{s_i / T} $.
-    - `noisy_or`: a bag is positive if the leak l or any of the k likeliest instances is,
+    - `noisy_or`: a bag is positive if the leak l or any of the k most likely instances is,
       $ P = 1 - (1 - l) \prod_i (1 - p_i) $, $ p_i = \sigma(s_i) $. With `k=None` all instances
       count, and P is the closed form for independent ones; but then a thousand instances at
-      p = 0.02 make a sure positive of any scan, which the restriction to k prevents.
+      p = 0.02 make any scan positive, which the restriction to k prevents.
 
-    All is computed on logits, without a product of probabilities, in float32 at least: neither
-    thousands of instances nor logits of 1e4 overflow or lose their gradient.
+    Everything is computed on logits in float32 or wider, without products of probabilities, so that
+    neither thousands of instances nor logits of 1e4 overflow or lose their gradient.
 
     Args:
         instance_logits: s, `(B, N)`.
         pooling: One of `top_k`, `log_sum_exp`, `noisy_or`, `mean`, `max`.
-        k: Instances that `top_k` and `noisy_or` look at, at least 1; None takes all.
+        k: Number of instances that `top_k` and `noisy_or` use, at least 1; None uses all.
         temperature: T, above 0, of `log_sum_exp`, in logits.
-        leak: l in [0, 1) of `noisy_or`, the chance of a positive bag that no instance shows.
+        leak: l in [0, 1) of `noisy_or`, the probability of a positive bag without a positive
+            instance.
         mask: `(B, N)` bool, the real instances of padded bags; None for all.
 
     Returns:
-        `(B,)` logits; a bag without an instance gets 0 and no gradient.
+        `(B,)` logits; an empty bag gets 0 and no gradient.
 
     Raises:
-        ValueError: Shapes that do not fit, or an option outside its range.
+        ValueError: Shapes that do not match, or an option outside its range.
 
     Source: Pinheiro and Collobert, CVPR 2015 (log-sum-exp, 1/T = 5); Liao et al., IEEE TNNLS 2019
-    (leaky noisy-or over the five likeliest).
+    (leaky noisy-or over the top five).
 
     Example:
         >>> logits = torch.tensor([[-6.0, 2, 4]])
@@ -96,7 +97,9 @@ def _check(
     if instance_logits.ndim != 2:
         problem = f"instance_logits must be (B, N), got {tuple(instance_logits.shape)}"
     elif mask is not None and mask.shape != instance_logits.shape:
-        problem = f"mask {tuple(mask.shape)} does not fit {tuple(instance_logits.shape)} instances"
+        problem = (
+            f"mask {tuple(mask.shape)} does not match {tuple(instance_logits.shape)} instances"
+        )
     elif pooling not in get_args(Pooling):
         problem = f"pooling must be one of {', '.join(get_args(Pooling))}, got {pooling!r}"
     elif k is not None and k < 1:
@@ -110,17 +113,17 @@ def _check(
 
 
 def _largest(logits: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest real instances of each bag, and which of them a small bag really has."""
+    """Return the k largest logits of each bag, and the mask of those that are not padding."""
     top = torch.where(mask, logits, -torch.inf).topk(min(k, logits.shape[1]), dim=1).values
     real = torch.arange(top.shape[1], device=top.device) < mask.sum(dim=1, keepdim=True)
     return torch.where(real, top, 0.0), real
 
 
 def _noisy_or(logits: Tensor, mask: Tensor, leak: float) -> Tensor:
-    r"""Logit of $ 1 - (1 - l) \prod_i (1 - p_i) $ `(B,)`; the leak is one more instance.
+    r"""Return the logit of $ 1 - (1 - l) \prod_i (1 - p_i) $ `(B,)`; the leak is one more instance.
 
-    With $ h_i = -\ln(1 - p_i) = \ln(1 + e^{s_i}) $, instances add their h, and the bag's logit is
-    the s of the sum. Both ways go through ln h, which is s itself where s is very low.
+    With $ h_i = -\ln(1 - p_i) = \ln(1 + e^{s_i}) $, the h of the instances add up, and the bag's
+    logit is the s of the sum. Computed via ln h, which equals s for very low s.
     """
     log_h = torch.where(mask, _log_softplus(logits), -torch.inf)
     if leak:
@@ -132,7 +135,7 @@ def _noisy_or(logits: Tensor, mask: Tensor, leak: float) -> Tensor:
 
 
 def _log_softplus(logits: Tensor) -> Tensor:
-    """Logarithm of ln(1 + e^s), which differs from s by e^s / 2 where s is low."""
+    """Return ln(ln(1 + e^s)), which differs from s by e^s / 2 for low s."""
     low = logits < math.log(torch.finfo(logits.dtype).eps)
     softplus = -F.logsigmoid(-torch.where(low, 0.0, logits))
     return torch.where(low, logits, softplus.log())

@@ -17,16 +17,16 @@ from semilung.losses.activation import (
 
 
 def confident_mask(target_probs: Tensor, threshold: float | Tensor) -> Tensor:
-    r"""The voxels whose likeliest class reaches its threshold.
+    r"""Return the voxels whose most likely class reaches its threshold.
 
     $$ m(x) = [\, q_k(x) \ge \tau_k \,], \qquad k = \arg\max_c q_c(x) $$
 
     Args:
-        target_probs: q, `(B, C, *spatial)` in [0, 1]; one channel stands for `(1 - q, q)`.
-        threshold: τ, one number in [0, 1], or a tensor of one number a class, `(max(C, 2),)`.
+        target_probs: q, `(B, C, *spatial)` in [0, 1]; one channel means `(1 - q, q)`.
+        threshold: τ, a number in [0, 1], or a tensor with one for each class, `(max(C, 2),)`.
 
     Returns:
-        `(B, 1, *spatial)` bool; its mean is the confident share.
+        `(B, 1, *spatial)` bool.
 
     Raises:
         ValueError: A threshold outside [0, 1], or not one for each class.
@@ -46,7 +46,7 @@ def confident_mask(target_probs: Tensor, threshold: float | Tensor) -> Tensor:
         return confidence >= threshold
     classes = max(target_probs.shape[1], 2)
     if threshold.shape != (classes,):
-        msg = f"threshold {tuple(threshold.shape)} does not hold one number for {classes} classes"
+        msg = f"threshold {tuple(threshold.shape)} has not one value for each of {classes} classes"
         raise ValueError(msg)
     if not bool(((threshold >= 0) & (threshold <= 1)).all()):
         raise ValueError(f"thresholds must lie in [0, 1], got {threshold.tolist()}")
@@ -67,26 +67,26 @@ def pseudo_label_loss(
        k(x) = \arg\max_c q_c(x), \quad c(x) = [\, q_k(x) \ge \tau_k \,] $$
 
     A voxel below the threshold is ignored; it never becomes background. With
-    `average="confident"`, n is the number of confident voxels of the sample, `sum_x m c`, so a
-    confident voxel weighs the more the fewer there are, and the term keeps its scale whatever the
-    threshold. With `average="all"`, n is `sum_x m`, as in FixMatch: the term grows by itself with
-    the teacher's confidence, and one lonely confident voxel cannot carry a whole sample.
+    `average="confident"`, n is the number of confident voxels of the sample, `sum_x m c`, so the
+    term keeps its scale at every threshold, and few confident voxels weigh more each. With
+    `average="all"`, n is `sum_x m`, as in FixMatch: the term grows with the teacher's confidence,
+    and a single confident voxel cannot dominate a sample.
 
     Args:
         logits: `(B, C, *spatial)`, the student's; p are their probabilities.
-        target_probs: q, the teacher's, of the same shape, in [0, 1]; no gradient flows into it.
-        threshold: τ, one number in [0, 1], or one a class, `(max(C, 2),)`; 0 takes every voxel.
-        mask: m, `(B, 1, *spatial)` bool, the voxels that may count; None allows all.
-        average: What the sum of a sample is divided by, `confident` or `all` voxels.
+        target_probs: q, the teacher's, of the same shape, in [0, 1]; detached.
+        threshold: τ, a number in [0, 1], or one for each class, `(max(C, 2),)`; 0 uses every voxel.
+        mask: m, `(B, 1, *spatial)` bool, the voxels that may count; None means all.
+        average: Number of voxels to divide the sum of a sample by, `confident` or `all`.
 
     Returns:
         A scalar, at least 0; a sample without a confident voxel adds 0.
 
     Raises:
-        ValueError: Shapes that do not fit, a threshold outside [0, 1], another `average`.
+        ValueError: Shapes that do not match, a threshold outside [0, 1], another `average`.
 
-    Source: Sohn et al., FixMatch, NeurIPS 2020; low confidence ignored for each voxel as in
-    Yang et al., UniMatch, CVPR 2023.
+    Source: Sohn et al., FixMatch, NeurIPS 2020; voxels of low confidence ignored as in Yang et
+    al., UniMatch, CVPR 2023.
 
     Example:
         >>> teacher = torch.tensor([0.99, 0.6]).view(1, 1, 2, 1)

@@ -8,13 +8,13 @@ from semilung.losses.activation import distribution, wide
 
 
 def confidence_statistics(target_probs: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Mean confidence, and mean probability of each class; both means over samples.
+    r"""Return the mean confidence and the mean probability of each class, over samples.
 
     $$ \bar q = \frac{1}{B |X|} \sum_{b,x} \max_c q_c(x), \qquad
        \bar q_c = \frac{1}{B |X|} \sum_{b,x} q_c(x) $$
 
     Args:
-        target_probs: q, `(B, C, *spatial)` in [0, 1]; one channel stands for `(1 - q, q)`.
+        target_probs: q, `(B, C, *spatial)` in [0, 1]; one channel means `(1 - q, q)`.
 
     Returns:
         A scalar in [1/K, 1] and `(K,)` that sums to 1, with `K = max(C, 2)`; without gradient.
@@ -32,13 +32,13 @@ def confidence_statistics(target_probs: Tensor) -> tuple[Tensor, Tensor]:
 def adaptive_threshold(
     confidence: Tensor, class_probs: Tensor, *, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> Tensor:
-    r"""Self-adaptive threshold of each class.
+    r"""Return the self-adaptive threshold of each class.
 
     $$ \tau_c = \frac{p_c}{\max_k p_k} \, \tau $$
 
-    τ and p are exponential moving averages of `confidence_statistics`, both begun at 1/K and moved
-    by `lerp_` after each step; they are the caller's to keep. A class that is rare in voxels gets a
-    threshold next to 0 in this way, so a nodule class wants a lower bound.
+    τ and p are exponential moving averages of `confidence_statistics`, both start at 1/K and are
+    updated by the caller, with `lerp_` after each step. A class with few voxels gets a threshold
+    close to 0, so a nodule class needs a lower bound.
 
     Args:
         confidence: τ, a scalar in [0, 1].

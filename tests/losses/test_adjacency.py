@@ -58,10 +58,10 @@ def test_golden_uniform():
 @settings(max_examples=40, deadline=None)
 def test_is_the_published_adjacency_and_so_is_its_gradient(seed, channels, size):
     ours = probabilities(random_logits(channels, seed, size=size)).requires_grad_()
-    theirs = ours.detach().clone().requires_grad_()
+    oracle = ours.detach().clone().requires_grad_()
     weight = random_logits(1, seed, batch=channels, size=(channels,))[:, 0]
-    torch.testing.assert_close(soft_adjacency(ours), original(theirs))
-    expected = gradient((weight * original(theirs)).sum(), theirs)
+    torch.testing.assert_close(soft_adjacency(ours), original(oracle))
+    expected = gradient((weight * original(oracle)).sum(), oracle)
     torch.testing.assert_close(gradient((weight * soft_adjacency(ours)).sum(), ours), expected)
 
 

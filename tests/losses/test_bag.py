@@ -136,7 +136,7 @@ class TestPooling:
             ({"k": 0}, "k must"),
             ({"temperature": 0}, "temperature"),
             ({"leak": 1.0}, "leak"),
-            ({"mask": torch.ones(3, dtype=torch.bool)}, "does not fit"),
+            ({"mask": torch.ones(3, dtype=torch.bool)}, "does not match"),
         ],
     )
     def test_refuses(self, options, message):
@@ -247,7 +247,7 @@ class TestBagLoss:
         assert gradient(loss, logits).isfinite().all()
 
     def test_refuses_other_labels(self):
-        with pytest.raises(ValueError, match="does not fit"):
+        with pytest.raises(ValueError, match="does not match"):
             bag_loss(torch.zeros(2, 3), torch.zeros(2, 1))
         with pytest.raises(ValueError, match=r"\[0, 1\]"):
             bag_loss(torch.zeros(2, 3), torch.tensor([0, 255]))

@@ -68,7 +68,7 @@ def test_is_the_soft_adjacency_of_the_one_hot_map(seed, size, batch):
 
 @given(st.integers(0, 99), SIZES)
 @settings(max_examples=40, deadline=None)
-def test_labels_beyond_the_classes_are_nobodys_neighbours(seed, size):
+def test_count_adjacency_labels_outside_the_classes_are_not_counted(seed, size):
     labels = random_labels(seed, size, values=6)
     others = torch.where(labels == 4, 255, torch.where(labels == 5, -1, labels))
     whole = count_adjacency(labels, 6)

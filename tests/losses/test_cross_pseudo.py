@@ -52,7 +52,7 @@ def test_gradients_do_not_cross(channels):
     assert to_b.abs().sum() > 0
 
 
-def test_sure_nets_move_only_where_they_disagree():
+def test_confident_nets_have_gradient_only_where_they_disagree():
     a = torch.tensor([30.0, -30, 30]).view(1, 1, 3, 1).requires_grad_()
     b = torch.tensor([30.0, -30, -30]).view(1, 1, 3, 1)
     assert (gradient(cross_pseudo_loss(a, b), a).flatten().abs() > 0.1).tolist() == [0, 0, 1]
@@ -88,6 +88,6 @@ def test_extreme_logits(dtype, channels):
     assert all(g.isfinite().all() for g in gradient(loss, a, b))
 
 
-def test_refuses_what_does_not_fit():
+def test_shapes_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="differ"):
         cross_pseudo_loss(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))

@@ -87,5 +87,5 @@ def test_extremes_of_half_precision(dtype):
 
 def test_refuses_a_mask_that_does_not_fit():
     attention, h = build()
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="does not match"):
         attention(h, torch.ones(3, 5, dtype=torch.bool))

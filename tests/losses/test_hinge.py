@@ -1,4 +1,4 @@
-"""The hinge game: values by hand, where it saturates, means over samples."""
+"""Hinge losses: golden values, saturation, means over samples."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def test_golden():
     assert hinge_generator_loss(fake).item() == 0
 
 
-def test_what_is_beyond_the_margin_teaches_the_discriminator_nothing():
+def test_discriminator_loss_beyond_the_margin_has_no_gradient():
     real = torch.tensor([0.5, 1.5]).requires_grad_()
     fake = torch.tensor([-0.5, -1.5]).requires_grad_()
     to_real, to_fake = gradient(hinge_discriminator_loss(real, fake), real, fake)
@@ -23,7 +23,7 @@ def test_what_is_beyond_the_margin_teaches_the_discriminator_nothing():
     assert to_fake.tolist() == [0.5, 0]
 
 
-def test_the_generator_is_always_taught():
+def test_generator_loss_always_has_a_gradient():
     fake = torch.tensor([-1e4, 0, 1e4]).requires_grad_()
     torch.testing.assert_close(gradient(hinge_generator_loss(fake), fake), torch.full((3,), -1 / 3))
 

@@ -51,8 +51,8 @@ class TestDiceCE:
         for samples in (slice(0, 1), slice(1, 2)):
             hidden = target[samples].clone()
             hidden[:, :, ::3] = 255
-            kept = hidden[0, 0] != 255
-            cut = dice_ce_loss(logits[samples][..., kept], target[samples][..., kept])
+            valid = hidden[0, 0] != 255
+            cut = dice_ce_loss(logits[samples][..., valid], target[samples][..., valid])
             torch.testing.assert_close(dice_ce_loss(logits[samples], hidden), cut)
 
     def test_not_even_a_nan_counts_where_it_is_ignored(self):
@@ -85,7 +85,7 @@ class TestDiceCE:
     def test_targets_that_are_no_classes_are_refused(self, value, channels):
         target = torch.zeros(1, 1, 2, 2, dtype=torch.float32)
         target[0, 0, 0, 0] = value
-        with pytest.raises(ValueError, match="target holds"):
+        with pytest.raises(ValueError, match="target has"):
             dice_ce_loss(torch.zeros(1, channels, 2, 2), target)
 
     def test_all_ignored_is_zero_with_zero_gradient(self):
@@ -138,8 +138,8 @@ class TestDiceCE:
         assert loss.item() == pytest.approx(0, abs=1e-3)
         assert gradient.isfinite().all()
 
-    def test_refuses_what_does_not_fit(self):
-        with pytest.raises(ValueError, match="does not fit"):
+    def test_shapes_that_do_not_match_are_refused(self):
+        with pytest.raises(ValueError, match="does not match"):
             dice_ce_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4))
         with pytest.raises(ValueError, match="classes 2"):
             dice_ce_loss(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 2))
@@ -225,7 +225,7 @@ class TestConsistency:
     def test_refuses_other_shapes(self):
         with pytest.raises(ValueError, match="differ"):
             consistency_loss(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))
-        with pytest.raises(ValueError, match="does not fit"):
+        with pytest.raises(ValueError, match="does not match"):
             consistency_loss(
                 torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), mask=torch.ones(2, 2)
             )

@@ -81,9 +81,9 @@ def test_mask_is_dropping_and_batch_is_mean_of_singles(seed, channels, size):
         options = {"threshold": 0.6, "average": average}
         singles = []
         for b in range(2):
-            kept = mask[b, 0]
+            allowed = mask[b, 0]
             singles.append(
-                pseudo_label_loss(logits[b, :, kept][None], q[b, :, kept][None], **options)
+                pseudo_label_loss(logits[b, :, allowed][None], q[b, :, allowed][None], **options)
             )
         loss = pseudo_label_loss(logits, q, mask=mask, **options)
         torch.testing.assert_close(loss, torch.stack(singles).mean())
@@ -162,11 +162,11 @@ def test_extreme_logits(dtype, channels):
     assert gradient(loss, logits).isfinite().all()
 
 
-def test_refuses_what_does_not_fit():
+def test_shapes_that_do_not_match_are_refused():
     logits, q = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
     with pytest.raises(ValueError, match="differ"):
         pseudo_label_loss(logits, q[:, :1])
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="does not match"):
         pseudo_label_loss(logits, q, mask=torch.ones(1, 3, 2, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="3 classes"):
         pseudo_label_loss(logits, q, threshold=torch.tensor([0.5, 0.5]))

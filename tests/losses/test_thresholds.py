@@ -64,12 +64,12 @@ def test_statistics_carry_no_gradient():
     assert not any(value.requires_grad for value in confidence_statistics(probs))
 
 
-def test_the_commonest_class_gets_the_global_threshold():
+def test_adaptive_threshold_most_frequent_class_gets_the_global_one():
     threshold = adaptive_threshold(torch.tensor(0.9), torch.tensor([0.8, 0.2]))
     assert threshold.tolist() == pytest.approx([0.9, 0.225])
 
 
-def test_bounds_keep_a_rare_class_from_taking_everything():
+def test_adaptive_threshold_lower_bound_holds_for_a_rare_class():
     p = torch.tensor([0.999, 0.001])
     q = torch.full((1, 1, 2, 2), 0.55)
     assert confident_mask(q, adaptive_threshold(torch.tensor(0.98), p)).all()
