@@ -247,7 +247,7 @@ class TestBagLoss:
         assert gradient(loss, logits).isfinite().all()
 
     def test_refuses_other_labels(self):
-        with pytest.raises(ValueError, match="does not match"):
+        with pytest.raises(ValueError, match="is not"):
             bag_loss(torch.zeros(2, 3), torch.zeros(2, 1))
         with pytest.raises(ValueError, match=r"\[0, 1\]"):
             bag_loss(torch.zeros(2, 3), torch.tensor([0, 255]))

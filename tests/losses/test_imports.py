@@ -15,8 +15,8 @@ def test_losses_import_torch_alone():
     packages, modules = imported("import semilung.losses")
     others = {"monai", "memcnn", "hydra", "omegaconf", "scipy", "pandas", "nibabel", "blosc2"}
     assert not packages & (others | {"lightning_fabric", "matplotlib", "rich", "yaml"})
-    imported_names = {name for name in modules if name.startswith("semilung")}
-    assert imported_names == {"semilung", *(name for name in imported_names if name.startswith("semilung.losses"))}
+    ours = {name for name in modules if name.startswith("semilung")}
+    assert ours == {"semilung", *(name for name in ours if name.startswith("semilung.losses"))}
 
 
 def test_using_every_loss_imports_nothing_more():
@@ -32,8 +32,8 @@ losses += [L.hinge_discriminator_loss(x, x), L.hinge_generator_loss(x), bag.sum(
 torch.stack(losses).sum().backward()
 L.count_adjacency(torch.zeros(3, 3, dtype=torch.long), 2)"""
     _, modules = imported(code.strip() + "\nimport sys")
-    imported_names = {name for name in modules if name.startswith("semilung")}
-    assert imported_names == {"semilung", *(name for name in imported_names if name.startswith("semilung.losses"))}
+    ours = {name for name in modules if name.startswith("semilung")}
+    assert ours == {"semilung", *(name for name in ours if name.startswith("semilung.losses"))}
     assert not modules & {"monai", "scipy", "pandas", "hydra", "nibabel", "lightning_fabric"}
 
 
