@@ -1,4 +1,4 @@
-"""What there is to choose from: strategies, losses and models, one line each."""
+"""Catalogue of the available strategies, losses and models, one line each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = ("strategies", "losses", "models")
 
 
 class Entry(NamedTuple):
-    """A name, what it does, and what it needs."""
+    """Name, summary and requirements of a strategy, loss or model."""
 
     name: str
     summary: str
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 def catalogue(kind: str) -> list[Entry]:
-    """All entries of a kind, in the order of their names.
+    """Return all entries of a kind, sorted by name.
 
     Args:
         kind: `strategies`, `losses` or `models`.
@@ -43,19 +43,19 @@ def catalogue(kind: str) -> list[Entry]:
 
 
 def markdown(kind: str) -> str:
-    """The catalogue as a Markdown table, as the README shows it."""
+    """Return the catalogue as the Markdown table of the README."""
     rows = [f"| `{e.name}` | {e.summary} | {e.needs} |" for e in catalogue(kind)]
     return "\n".join(["| name | what it does | needs |", "|---|---|---|", *rows]) + "\n"
 
 
 def _summary(factory: Callable[..., Any]) -> str:
-    """The first sentence of a docstring."""
+    """Return the first paragraph of a docstring in one line."""
     first = (inspect.getdoc(factory) or "").split("\n\n")[0]
     return " ".join(first.split())
 
 
 def _needs(needs: Needs) -> str:
-    """Streams, those in brackets only where the data has them; then teacher, heads, labels."""
+    """Return streams (optional ones in brackets), teacher, heads and label fields."""
     optional = [f"[{stream}]" for stream in needs.optional if stream not in needs.views]
     parts = [", ".join([*needs.views, *optional])]
     if needs.teacher:
@@ -70,6 +70,6 @@ def _options(factory: Callable[..., Any]) -> str:
 
 
 def _arguments(function: Callable[..., Any]) -> str:
-    """The tensors that a loss reads."""
+    """Return the names of the tensors that a loss reads."""
     parameters = inspect.signature(function).parameters.values()
     return ", ".join(p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)

@@ -1,4 +1,4 @@
-"""Networks: reversible stage, partially reversible U-Net, and a registry of models."""
+"""Networks: reversible stage, partially reversible U-Net, and the registry of models."""
 
 from semilung.models.build import Segmenter, build_model, models
 from semilung.models.reversible import Coupling, ReversibleStage

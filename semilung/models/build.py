@@ -1,4 +1,4 @@
-"""Models by name, and heads on top of them."""
+"""Model registry, and named heads on the features of a model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from semilung.registry import Registry
 from semilung.types import UserError
 
 models: Registry[nn.Module] = Registry("model", group="semilung.models")
-"""Segmentation backbones: name to a factory of a module `image -> logits`. One that also has
-`features(x)`, `head` with `logits = head(features(x))`, and `make_head(channels)`, can carry
+"""Segmentation backbones: factories of modules `image -> logits` by name. A backbone with
+`features(x)`, `head` such that `logits = head(features(x))`, and `make_head(channels)` can carry
 further heads."""
 
 models.register("reversible_unet")(ReversibleUNet3d)
@@ -26,12 +26,12 @@ class Segmenter(nn.Module):
     """A backbone with named heads on its features.
 
     Args:
-        backbone: Maps an image to logits; with heads, it must have `features`, `head` and
+        backbone: Maps an image to logits; to carry heads it needs `features`, `head` and
             `make_head`.
-        heads: Name to the number of channels of a head.
+        heads: Number of channels of each head by name.
 
     Raises:
-        UserError: Heads are asked of a backbone without `features` and `head`.
+        UserError: Heads on a backbone without `features`, `head` and `make_head`.
         ValueError: A head is named `logits`.
     """
 
@@ -50,17 +50,18 @@ class Segmenter(nn.Module):
             raise UserError(msg)
         self.backbone = backbone
         with_features: Any = backbone
-        made = {name: with_features.make_head(channels) for name, channels in heads.items()}
-        self.heads = nn.ModuleDict(made)
+        self.heads = nn.ModuleDict(
+            {name: with_features.make_head(channels) for name, channels in heads.items()}
+        )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """`logits` and one entry a head, of an image `(B, in_channels, X, Y, Z)`."""
+        """Return `logits` and the output of each head for an image `(B, in_channels, X, Y, Z)`."""
         if not self.heads:
             return {"logits": self.backbone(x)}
         backbone: Any = self.backbone
         features = backbone.features(x)
         heads = {"logits": backbone.head, **self.heads}
-        *_, X, Y, Z = x.shape  # a strided net's heads may give a voxel more
+        *_, X, Y, Z = x.shape  # heads of a strided net may return one voxel more
         return {name: head(features)[..., :X, :Y, :Z] for name, head in heads.items()}
 
 
@@ -70,18 +71,18 @@ def build_model(
     *,
     heads: Mapping[str, int] | None = None,
 ) -> Segmenter:
-    """Build a registered model with heads.
+    """Build a registered model with its heads.
 
     Args:
         name: One of `list(models)`.
-        options: The model's own options.
-        heads: Name to the number of channels of a further output.
+        options: Options of the model.
+        heads: Number of channels of each further output by name.
 
     Returns:
-        A module whose `forward(x)` gives `{"logits": ..., <head>: ...}`.
+        A module whose `forward(x)` returns `{"logits": ..., <head>: ...}`.
 
     Raises:
-        UserError: Unknown name or option, a refused value, or heads on a model without features.
+        UserError: Unknown name or option, an invalid value, or heads on a model without features.
 
     Example:
         >>> import torch

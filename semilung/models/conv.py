@@ -28,7 +28,7 @@ class Conv3d(nn.Conv3d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """The convolution of `(B, C, X, Y, Z)`."""
+        """Return the convolution of `(B, C, X, Y, Z)`."""
         if x.device.type == "cpu" and not torch.compiler.is_compiling():
             if _is_pointwise(self) and x.is_contiguous(memory_format=torch.channels_last_3d):
                 weight = self.weight.flatten(1)
@@ -48,7 +48,7 @@ class Conv3d(nn.Conv3d):
 
 
 def _channel_last(x: Tensor) -> Tensor:
-    """A single channel with strides of `channels_last_3d`, which describe the same memory.
+    """Return a single channel with the strides of `channels_last_3d`, without a copy.
 
     Otherwise oneDNN pads it to blocks of 16 channels, and returns blocks.
     """
@@ -79,10 +79,10 @@ def _skips_onednn(x: Tensor) -> bool:
 def full_precision_if_small(
     net: Callable[[Tensor], Tensor], x: Tensor, *, halvings: int = 0
 ) -> Tensor:
-    """`net(x)`, on CPUs in full precision if a level is at most two voxels wide.
+    """Return `net(x)`, on CPUs in full precision if a level is at most two voxels wide.
 
-    There, torch 2.13 computes wrong, even infinite, weight gradients of 3x3x3 bfloat16
-    convolutions; full precision costs little for levels this small.
+    For such levels torch 2.13 computes incorrect, even infinite, weight gradients of 3x3x3 bfloat16
+    convolutions; full precision costs little at this size.
 
     Args:
         net: Maps one tensor to another.

@@ -52,12 +52,12 @@ class Backbone(nn.Module):
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits `(B, out_channels, X, Y, Z)` of an image `(B, in_channels, X, Y, Z)`."""
+        """Return logits `(B, out_channels, X, Y, Z)` of `(B, in_channels, X, Y, Z)`."""
         logits: Tensor = self.head(self.features(x))
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """Input of a head, `(B, width, X, Y, Z)`."""
+        """Return the input of the heads, `(B, width, X, Y, Z)`."""
         *_, X, Y, Z = x.shape
         far_ends = []
         for size in (Z, Y, X):
@@ -69,7 +69,7 @@ class Backbone(nn.Module):
         return h[..., :X, :Y, :Z]
 
     def make_head(self, channels: int) -> nn.Module:
-        """A new head from `features` to `channels` maps."""
+        """Make a new head from `features` to `channels` maps."""
         return nn.Conv3d(self.width, channels, 1)
 
 
@@ -83,7 +83,7 @@ def segresnet(
     dropout: float = 0.0,
     prior: float = 0.01,
 ) -> Backbone:
-    """Residual encoder, light decoder, group norm (Myronenko, BraTS 2018).
+    """SegResNet: residual encoder, light decoder, group norm (Myronenko, BraTS 2018).
 
     Args:
         in_channels: Channels of the image.
@@ -124,7 +124,7 @@ def dynunet(
     residual: bool = True,
     prior: float = 0.01,
 ) -> Backbone:
-    """nnU-Net's architecture with instance norm (Isensee et al., 2021), without deep supervision.
+    """DynUNet: nnU-Net's architecture with instance norm (Isensee et al., 2021).
 
     Args:
         in_channels: Channels of the image.

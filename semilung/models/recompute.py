@@ -28,9 +28,9 @@ class RecordedCall:
 
     @classmethod
     def record(cls, module: nn.Module, device: torch.device) -> RecordedCall:
-        """Record a call that starts now; the caller runs the module itself, under `autocast()`."""
-        # The tensors themselves, not their names: under functional_call the module holds other
-        # weights by the time of backward.
+        """Record the state before a call; the caller runs the module under `autocast()`."""
+        # The tensors, not their names: under functional_call the module has other weights in
+        # backward.
         weights, buffers = dict(module.named_parameters()), dict(module.named_buffers())
         kind = device.type
         return cls(
@@ -46,7 +46,7 @@ class RecordedCall:
         )
 
     def autocast(self) -> torch.autocast:
-        """The autocast context of the call."""
+        """Return the autocast context of the call."""
         # Without the cache: a call casts each weight once, and entries would outlive the call.
         dtype, enabled = self.precision
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
@@ -54,7 +54,7 @@ class RecordedCall:
     def replay(
         self, z: Tensor, z_needs_grad: bool
     ) -> tuple[Tensor, Callable[[Tensor], list[Tensor | None]]]:
-        """The module's output at `z`, and its vector-Jacobian product for `z` and the weights."""
+        """Return the output at `z`, and its vector-Jacobian product for `z` and the weights."""
         self._check_unchanged()
         # Detached, so that hooks on the caller's tensors see each gradient once, at the outer node.
         leaf = z.detach().requires_grad_(z_needs_grad)
@@ -79,14 +79,14 @@ class RecordedCall:
             if tensor._version != version:
                 msg = (
                     f"{name!r} of a reversible network was modified in place between forward and "
-                    f"backward (version {version} became {tensor._version}), so its input can not "
-                    "be recomputed; call backward before the optimizer's step"
+                    f"backward (version {version} became {tensor._version}), so its input "
+                    "cannot be recomputed; call backward before the optimizer's step"
                 )
                 raise RuntimeError(msg)
 
 
 def _pull_back(value: Tensor, tensors: list[Tensor]) -> Callable[[Tensor], list[Tensor | None]]:
-    """The vector-Jacobian product of `value` for `tensors`; it does not keep `value` alive."""
+    """Return the vector-Jacobian product of `value` for `tensors`, without a reference to it."""
     if not value.requires_grad:
         return lambda _: [None] * len(tensors)
     dtype, edge = value.dtype, get_gradient_edge(value)

@@ -35,12 +35,12 @@ class Coupling(nn.Module):
         self.g = g
 
     def forward(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
-        """Both halves, `(B, C/2, *spatial)` each, after one coupling."""
+        """Return both halves, `(B, C/2, *spatial)` each, after one coupling."""
         y1 = x1 + self.f(x2)
         return y1, x2 + self.g(y1)
 
     def inverse(self, y1: Tensor, y2: Tensor) -> tuple[Tensor, Tensor]:
-        """The halves that `forward` maps to `y1` and `y2`."""
+        """Return the halves that `forward` maps to `y1` and `y2`."""
         x2 = y2 - self.g(y1)
         return y1 - self.f(x2), x2
 
@@ -73,8 +73,8 @@ def _run_fused(
 def _run_memcnn(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
     if torch.is_autocast_enabled(x.device.type) or x.dtype != torch.float32:
         msg = (
-            "model backend 'memcnn' computes wrong gradients under mixed precision: found autocast "
-            f"or a {x.dtype} input. Train in fp32, or choose backend 'fused'"
+            "model backend 'memcnn' computes incorrect gradients under mixed precision: found "
+            f"autocast or a {x.dtype} input. Train in fp32, or choose backend 'fused'"
         )
         raise UserError(msg)
     with warnings.catch_warnings():  # memcnn imports names that torch has deprecated
@@ -145,7 +145,7 @@ class ReversibleStage(nn.Module):
         super().__init__()
         chain = [c if isinstance(c, Coupling) else Coupling(*c) for c in couplings]
         if backend not in _BACKENDS:
-            msg = f"unknown backend {backend!r}; there are: {', '.join(_BACKENDS)}"
+            msg = f"unknown backend {backend!r}; choose one of {', '.join(_BACKENDS)}"
             raise ValueError(msg)
         self.couplings = nn.ModuleList(chain)
         self.backend = backend
@@ -154,8 +154,8 @@ class ReversibleStage(nn.Module):
             random = isinstance(module, nn.RReLU) or (isinstance(module, _DropoutNd) and module.p)
             if backend == "memcnn" and random:
                 msg = (
-                    f"model backend 'memcnn' computes wrong gradients with dropout: found {module} "
-                    f"in coupling {name}. Set dropout to 0, or choose backend 'fused'"
+                    f"model backend 'memcnn' computes incorrect gradients with dropout: found "
+                    f"{module} in coupling {name}. Set dropout to 0, or choose backend 'fused'"
                 )
                 raise UserError(msg)
 
@@ -176,9 +176,9 @@ class ReversibleStage(nn.Module):
 
         Args:
             x: `(B, C, *spatial)` with an even C.
-            output: If the stage `inverts`, releases its output, which is then not stored.
-            total: If it does, restores its skip from `x`, which is reconstructed in backward and
-                must require a gradient.
+            output: If the stage `inverts`, takes its output, which autograd then does not store.
+            total: If the stage `inverts`, restores its skip from `x`, which is reconstructed in
+                backward and must require a gradient.
 
         Returns:
             The output, of the shape of `x`, in fp32 or wider.
@@ -195,14 +195,14 @@ class ReversibleStage(nn.Module):
         return run(self._chain, x, **skips)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """The input that `forward` maps to `y`, up to rounding; valid only without dropout."""
+        """Return the input that `forward` maps to `y`, up to rounding; not with dropout."""
         y1, y2 = self._stream(y).chunk(2, dim=1)
         for coupling in reversed(self._chain):
             y1, y2 = coupling.inverse(y1, y2)
         return torch.cat((y1, y2), dim=1)
 
     def extra_repr(self) -> str:
-        """Shown by `print`."""
+        """Return the text that `print` shows."""
         return f"backend={self.backend!r}"
 
     @property

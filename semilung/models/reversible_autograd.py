@@ -24,7 +24,7 @@ from semilung.types import UserError
 MAX_INVERSION_ERROR = 0.1
 """Largest accepted error of a reconstructed input, relative to its maximum or to 1, if larger.
 
-Gradients are then wrong by a few percent; the error of trained networks here is 1e-7."""
+The error of the gradients is then a few percent; the error of trained networks here is 1e-7."""
 
 
 def run_fused(
@@ -34,7 +34,7 @@ def run_fused(
     output: RecomputedSkip | None = None,
     total: RecomputedSkip | None = None,
 ) -> Tensor:
-    """RecordedCall the chain `F1, G1, F2, G2, ...` on `x` and store only its output for backward.
+    """Run the chain `F1, G1, F2, G2, ...` on `x` and store only its output for backward.
 
     Args:
         branches: Modules that preserve the shape of their input, `(B, C/2, *spatial)`. Backward
@@ -65,7 +65,7 @@ def run_fused(
 
 
 def _take(inbox: list[Tensor], grads: tuple[Tensor | None]) -> tuple[Tensor] | None:
-    """Copy the halves of the incoming gradient, and pass a placeholder to the node.
+    """Copy the halves of the incoming gradient and pass a placeholder to the node.
 
     Autograd keeps a node's incoming gradient alive until the node is done: here, a gradient of the
     whole stage in addition to the two halves that backward works on. The placeholder is one number.
@@ -156,7 +156,7 @@ def _require_inverted(reconstructed: Tensor, original: Tensor) -> None:
     if not off <= MAX_INVERSION_ERROR:
         msg = (
             "a reversible stage could not be inverted: the relative error of its reconstructed "
-            f"input is {off:.2g}, and gradients would be wrong. Its branches amplify rounding "
+            f"input is {off:.2g}, and gradients would be incorrect. Its branches amplify rounding "
             "errors too much for so many couplings: use fewer (model.depth), fp32, or "
             "model.backend=checkpoint"
         )

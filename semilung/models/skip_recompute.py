@@ -13,7 +13,7 @@ from semilung.models.recompute import RecordedCall
 from semilung.types import UserError
 
 PROBED = 4
-"""Voxels along each axis whose values are stored for comparison, about."""
+"""Approximate number of voxels along each axis that are stored for comparison."""
 
 MAX_RATIO = 100.0
 """A skip is stored if the tensor that it is added to has a maximum this many times larger, since
@@ -41,11 +41,11 @@ class RecomputedSkip:
         self._size = 0.0
 
     def release(self, skip: Tensor) -> None:
-        """Store a few voxels of a skip, which the caller does not store."""
+        """Record a few voxels of a skip that will not be stored."""
         self._probe = probe(skip)
 
     def run(self, net: nn.Module, skip: Tensor) -> Tensor:
-        """`net(skip)`, recomputed in backward from the reconstructed skip."""
+        """Return `net(skip)`; backward recomputes it from the reconstructed skip."""
         out: Tensor = _OnRecomputedSkip.apply(net, self, skip, *net.parameters())  # type: ignore[no-untyped-call]
         return out
 
@@ -56,7 +56,7 @@ class RecomputedSkip:
         self._saved = (skip if self._stored else coarse).detach()
 
     def take_saved(self) -> Tensor | None:
-        """The tensor that `restore` needs, for the autograd graph to store."""
+        """Return the tensor that `restore` needs, for the autograd graph to store."""
         saved, self._saved = self._saved, None
         return saved
 
@@ -77,19 +77,19 @@ class RecomputedSkip:
         if not off <= MAX_ERROR * max(self._size, 1e-4):
             msg = (
                 "a skip of a reversible U-Net could not be reconstructed: its error is "
-                f"{off:.2g} at a largest value of {self._size:.2g}, and gradients would be wrong. "
-                "Either the decoder amplifies rounding errors (use a smaller model.depth, or "
-                "fp32), or a hook changed features between encoder and decoder; "
+                f"{off:.2g} at a largest value of {self._size:.2g}, and gradients would be "
+                "incorrect. Either the decoder amplifies rounding errors (use a smaller "
+                "model.depth, or fp32), or a hook changed features between encoder and decoder; "
                 "model.backend=checkpoint works in both cases"
             )
             raise UserError(msg)
         self._value = skip
 
     def value(self) -> Tensor:
-        """The reconstructed skip.
+        """Return the reconstructed skip.
 
         Raises:
-            RuntimeError: There is none, because backward did not start at the network's output.
+            RuntimeError: Not reconstructed, because backward did not start at the network's output.
         """
         if self._value is None:
             msg = (
@@ -100,7 +100,7 @@ class RecomputedSkip:
         return self._value
 
     def pop(self) -> Tensor:
-        """The reconstructed skip, which is not stored any longer."""
+        """Return the reconstructed skip and release it."""
         skip, self._value = self.value(), None
         return skip
 
@@ -124,7 +124,7 @@ class _OnRecomputedSkip(torch.autograd.Function):
 
 
 def probe(x: Tensor) -> Tensor:
-    """A copy of a sparse grid of voxels, to compare a reconstructed tensor with."""
+    """Return a copy of a sparse grid of voxels, for comparison with a reconstructed tensor."""
     steps = (slice(None, None, max(1, size // PROBED)) for size in x.shape[2:])
     return x.detach()[(slice(None), slice(None), *steps)].clone()
 

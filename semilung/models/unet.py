@@ -20,8 +20,8 @@ Conv: TypeAlias = Literal["full", "separable"]
 
 _NEGATIVE_SLOPE = 0.01
 _BRANCH_GAIN = 0.1
-"""Scale of the last convolution of F and G at the start: couplings begin near the identity, so
-that long chains invert to fp32 accuracy."""
+"""Initial scale of the last convolution of F and G: couplings start near the identity, so that long
+chains invert to fp32 accuracy."""
 
 
 class ReversibleUNet3d(nn.Module):
@@ -36,7 +36,7 @@ class ReversibleUNet3d(nn.Module):
 
     There is no normalisation. Instance statistics make each voxel's logit depend on everything
     else in the window: a network trained on small crops then fails in larger windows, and a nodule
-    that fills a thousandth of a volume does not appear in its statistics. Couplings initialised
+    that fills a thousandth of a volume hardly affects its statistics. Couplings initialised
     near the identity train well without normalisation (Zhang et al., Fixup, 2019).
 
     Any input size is accepted: the volume is padded at its far ends, by repeating the border, to a
@@ -48,7 +48,7 @@ class ReversibleUNet3d(nn.Module):
         out_channels: Channels of the logits, each with a sigmoid.
         widths: Channels of each level, even, from full resolution down.
         depth: Couplings of every encoder and decoder stage, or one number for each level, from full
-            resolution down; with 0 a level has no stage.
+            resolution down; a level with 0 has no stage.
         backend: Autograd backend of the stages, see `ReversibleStage`.
         conv: `full` 3x3x3 convolution in F and G, or `separable`: depthwise 3x3x3, then pointwise.
         dropout: Probability to drop a channel inside F and G.
@@ -98,7 +98,7 @@ class ReversibleUNet3d(nn.Module):
         self.width = widths[0]
         self.stem = _stem(in_channels, widths[0], stride)
         if out_channels < 1:
-            raise ValueError(f"out_channels is at least 1, got {out_channels}")
+            raise ValueError(f"out_channels must be at least 1, got {out_channels}")
         self.head = self.make_head(out_channels)
         last: nn.Conv3d = self.head[-1]  # type: ignore[assignment]
         assert last.bias is not None
@@ -109,13 +109,13 @@ class ReversibleUNet3d(nn.Module):
         self.decoder = nn.ModuleList(map(stage, widths[:-1], depths))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits `(B, out_channels, X, Y, Z)` of an image `(B, in_channels, X, Y, Z)`."""
+        """Return logits `(B, out_channels, X, Y, Z)` of `(B, in_channels, X, Y, Z)`."""
         *_, X, Y, Z = x.shape
         logits: Tensor = self.head(self.features(x))
         return logits[..., :X, :Y, :Z]
 
     def make_head(self, channels: int) -> nn.Sequential:
-        """A new head from `features` to `channels` maps at full resolution."""
+        """Make a new head from `features` to `channels` maps at full resolution."""
         last = (
             Conv3d(self.width, channels, 1)
             if self.stride == 1
@@ -124,7 +124,7 @@ class ReversibleUNet3d(nn.Module):
         return nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), last)
 
     def features(self, x: Tensor) -> Tensor:
-        """Input of a head, `(B, widths[0], X', Y', Z')`, where X' is X / `stride`, rounded up."""
+        """Return the input of the heads, `(B, widths[0], X', Y', Z')`, X' = ceil(X / stride)."""
         *_, X, Y, Z = x.shape
         multiple = self.stride * 2 ** len(self.down)
         far_ends = [side for size in (Z, Y, X) for side in (0, -size % multiple)]
@@ -201,7 +201,7 @@ def _check(widths: Sequence[int], depths: Sequence[int], conv: str, prior: float
         msg = f"widths must be even and positive, one for each level: found {list(widths)}"
         raise ValueError(msg)
     if len(depths) != len(widths) or min(depths) < 0:
-        msg = f"depth must be couplings from 0, one number or one a level: found {list(depths)}"
+        msg = f"depth must be 0 or more, one number or one for each level: found {list(depths)}"
         raise ValueError(msg)
     if conv not in ("full", "separable"):
         msg = f"conv must be 'full' or 'separable': found {conv!r}"

@@ -76,7 +76,7 @@ def test_the_prior_is_what_an_untrained_net_predicts() -> None:
         ("segresnet", {"blocks_down": [], "blocks_up": []}),
     ],
 )
-def test_levels_that_do_not_fit_are_refused(name, options) -> None:
+def test_inconsistent_levels_are_refused(name, options) -> None:
     with pytest.raises(UserError, match="refuses its options"):
         build_model(name, options)
 
@@ -93,13 +93,13 @@ def test_padding_of_monais_nets_repeats_the_border() -> None:
     """With zeros beyond, a net would learn how far off the border of a crop is."""
     for name in ("segresnet", "dynunet"):
         net = build_model(name).eval()
-        seen: list[torch.Tensor] = []
-        net.backbone.body.register_forward_pre_hook(lambda m, args, to=seen: to.append(args[0]))
+        inputs: list[torch.Tensor] = []
+        net.backbone.body.register_forward_pre_hook(lambda m, args, to=inputs: to.append(args[0]))
         net(torch.full((1, 1, 13, 13, 13), 0.7))
-        assert (seen[0] == 0.7).all(), name
+        assert (inputs[0] == 0.7).all(), name
 
 
-def test_dropout_of_segresnet_is_heard() -> None:
+def test_segresnet_dropout_option_is_used() -> None:
     net, x = build_model("segresnet", {"dropout": 0.5}).train(), torch.rand(1, 1, 8, 8, 8)
     torch.manual_seed(0)
     assert not torch.equal(net(x)["logits"], net(x)["logits"])

@@ -240,7 +240,7 @@ def step_peak(depth: int) -> float:
 
 
 def test_memory_of_a_step_does_not_grow_with_depth() -> None:
-    """Beside the input: the stream, its gradient, and half of each while a branch runs."""
+    """In addition to the input: the stream, its gradient, and half of each while a branch runs."""
     assert step_peak(1) < 3.1
     assert step_peak(6) < 3.1
 
@@ -260,17 +260,17 @@ def test_backward_writes_neither_output_nor_gradient() -> None:
 
 @pytest.mark.parametrize("backend", ["fused", "plain"])
 def test_hooks_on_the_output_see_its_gradient(backend: str) -> None:
-    net, seen = stage(backend), []
+    net, captured = stage(backend), []
     y = net(image())
     y.retain_grad()
-    y.register_hook(seen.append)
+    y.register_hook(captured.append)
     grad = torch.randn_like(y)
     y.backward(grad)
     assert torch.equal(y.grad, grad)
-    assert torch.equal(seen[0], grad)
+    assert torch.equal(captured[0], grad)
 
 
-def test_branches_that_return_what_they_were_given() -> None:
+def test_branches_that_return_their_input() -> None:
     """Values and gradients that share memory with the stream are not overwritten."""
 
     class Shift(nn.Module):
@@ -326,11 +326,11 @@ def test_evaluation_is_a_plain_forward(backend: str) -> None:
 
 def test_channels_last_is_kept_by_output_gradient_and_inner_convolutions() -> None:
     layout = torch.channels_last_3d
-    net, seen = stage("fused").to(memory_format=layout), []
+    net, captured = stage("fused").to(memory_format=layout), []
     for coupling in net.couplings:
-        coupling.f[3].register_forward_hook(lambda m, args, out: seen.append(args[0]))
+        coupling.f[3].register_forward_hook(lambda m, args, out: captured.append(args[0]))
     x = image().detach().contiguous(memory_format=layout).requires_grad_()
     y = net(x)
     y.sin().sum().backward()
-    assert len(seen) == 4  # two couplings, forward and again in backward
-    assert all(t.is_contiguous(memory_format=layout) for t in (*seen, y, x.grad))
+    assert len(captured) == 4  # two couplings, forward and again in backward
+    assert all(t.is_contiguous(memory_format=layout) for t in (*captured, y, x.grad))

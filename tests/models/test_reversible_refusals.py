@@ -1,4 +1,4 @@
-"""What a reversible stage refuses, since its recomputation could not undo it."""
+"""Errors of a reversible stage: changes between forward and backward, and layers that vary."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_buffers_are_those_of_the_forward_pass() -> None:
     torch.manual_seed(0)
     nets = {b: ReversibleStage([(Gain(), Gain())], backend=b) for b in ("fused", "plain")}
     nets["plain"].load_state_dict(nets["fused"].state_dict())
-    found = []
+    captured = []
     for net in nets.values():
         x = image()
         y = functional_call(net, {"couplings.0.f.gain": torch.tensor(3.0)}, (x,))
-        found.append(torch.autograd.grad(y.square().sum(), x)[0])
-    torch.testing.assert_close(*found)
+        captured.append(torch.autograd.grad(y.square().sum(), x)[0])
+    torch.testing.assert_close(*captured)
     loss = nets["fused"](image()).sum()
     nets["fused"].couplings[0].f.gain.mul_(2)
     with pytest.raises(RuntimeError, match=r"'gain'.* was modified in place"):
@@ -122,12 +122,12 @@ def test_odd_channels_raise() -> None:
         stage("fused")(image()[:, :7])
 
 
-def test_memcnn_refuses_what_it_gets_wrong() -> None:
+def test_memcnn_refuses_dropout_and_mixed_precision() -> None:
     with pytest.raises(UserError, match=r"dropout.*p=0\.4"):
         stage("memcnn", dropout=0.4)
-    drawn = [(nn.RReLU(), nn.Conv3d(4, 4, 1))]
+    random_branches = [(nn.RReLU(), nn.Conv3d(4, 4, 1))]
     with pytest.raises(UserError, match="RReLU"):
-        ReversibleStage(drawn, backend="memcnn")
+        ReversibleStage(random_branches, backend="memcnn")
     net = stage("memcnn")
     with (
         torch.autocast("cpu", dtype=torch.bfloat16),

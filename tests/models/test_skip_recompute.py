@@ -40,14 +40,14 @@ def assert_same(got: dict[str, Tensor], expected: dict[str, Tensor], bound: floa
 
 
 class Alive:
-    """Counts activations that somebody still holds."""
+    """Counts activations that are still referenced."""
 
     def __init__(self) -> None:
-        self.seen: list[ref[Any]] = []
+        self.storages: list[ref[Any]] = []
 
     def add(self, x: Tensor) -> Tensor:
         if x.shape[2:] != (3, 3, 3) and x.ndim == 5 and len(x) == len(image()):
-            self.seen.append(ref(x.untyped_storage()))
+            self.storages.append(ref(x.untyped_storage()))
         return x
 
     def look(self, x: Tensor) -> None:
@@ -60,16 +60,16 @@ class Alive:
         return net
 
     def count(self) -> int:
-        return sum(storage() is not None for storage in self.seen)
+        return sum(storage() is not None for storage in self.storages)
 
 
-def kept_skips(net: ReversibleUNet3d) -> list[bool]:
-    """Of each skip whether it is alive when the last stage begins, and after it."""
+def skips_alive(net: ReversibleUNet3d) -> list[bool]:
+    """Return for each skip whether it is alive when the last stage starts."""
     skips: list[ref[Any]] = []
-    kept: list[list[bool]] = []
+    alive: list[list[bool]] = []
 
     def look(*_: Any) -> None:
-        kept.append([skip() is not None for skip in skips])
+        alive.append([skip() is not None for skip in skips])
 
     for stage in list(net.encoder)[:-1]:
         # Autograd and the way down save other tensors of the same storage, so that is watched.
@@ -78,12 +78,12 @@ def kept_skips(net: ReversibleUNet3d) -> list[bool]:
     logits = net(image())
     look()
     assert logits.shape[0] == 2
-    assert kept[0] == kept[1]
-    return kept[0]
+    assert alive[0] == alive[1]
+    return alive[0]
 
 
 @pytest.mark.parametrize(
-    ("options", "kept"),
+    ("options", "alive"),
     [
         ({}, [False, False]),
         ({"backend": "plain"}, [True, True]),
@@ -91,17 +91,17 @@ def kept_skips(net: ReversibleUNet3d) -> list[bool]:
         ({"depth": (0, 1, 1)}, [True, False]),
     ],
 )
-def test_skips_are_released_before_backward(options: dict[str, Any], kept: list[bool]) -> None:
-    assert kept_skips(unet(**options)) == kept
+def test_skips_are_released_before_backward(options: dict[str, Any], alive: list[bool]) -> None:
+    assert skips_alive(unet(**options)) == alive
 
 
 @pytest.mark.parametrize("how", ["usual", "drowned", "encoder in eval", "encoder frozen"])
 def test_graph_stores_nothing_after_backward(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, restore = Alive(), RecomputedSkip.restore
+    saved, restore = Alive(), RecomputedSkip.restore
 
     def watched(self: RecomputedSkip, *args: Tensor) -> None:
         restore(self, *args)
-        kept.add(self.value())
+        saved.add(self.value())
 
     monkeypatch.setattr(RecomputedSkip, "restore", watched)
     net = unet()
@@ -109,12 +109,12 @@ def test_graph_stores_nothing_after_backward(how: str, monkeypatch: pytest.Monke
     net.encoder.train(how != "encoder in eval")
     for part in (net.stem, net.encoder):
         part.requires_grad_(how != "encoder frozen")
-    with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda x: x):
+    with torch.autograd.graph.saved_tensors_hooks(saved.add, lambda x: x):
         loss = net(image()).sum()
     loss.backward()
     assert loss.grad_fn is not None  # the graph is still there
-    assert kept.seen
-    assert kept.count() == 0
+    assert saved.storages
+    assert saved.count() == 0
 
 
 def test_skips_of_zeros_are_reconstructed() -> None:
@@ -137,35 +137,35 @@ def test_gradients_with_a_reconstructed_skip_equal_those_with_a_stored_one(strid
 )
 def test_frozen_parts(frozen: str | tuple[str, ...]) -> None:
     def net(backend: str) -> ReversibleUNet3d:
-        made = unet(backend)
-        for name, weight in made.named_parameters():
+        result = unet(backend)
+        for name, weight in result.named_parameters():
             weight.requires_grad_(not name.startswith(frozen))
-        return made
+        return result
 
     assert_same(gradients(net("fused")), gradients(net("plain")))
 
 
 def test_stages_of_two_modes() -> None:
     def net(backend: str) -> ReversibleUNet3d:
-        made = unet(backend, dropout=0.3)
-        made.decoder.eval()
-        made.encoder[1].eval()
-        return made
+        result = unet(backend, dropout=0.3)
+        result.decoder.eval()
+        result.encoder[1].eval()
+        return result
 
-    def masked(made: ReversibleUNet3d) -> dict[str, Tensor]:
+    def masked(result: ReversibleUNet3d) -> dict[str, Tensor]:
         torch.manual_seed(3)
-        return gradients(made)
+        return gradients(result)
 
     assert_same(masked(net("fused")), masked(net("plain")))
 
 
 def test_skip_lost_to_rounding_in_the_sum_is_stored() -> None:
     def net(backend: str) -> ReversibleUNet3d:
-        made = unet(backend, widths=(4, 8))
-        made.up[0].weight.data.mul_(1e6)
-        return made
+        result = unet(backend, widths=(4, 8))
+        result.up[0].weight.data.mul_(1e6)
+        return result
 
-    assert kept_skips(net("fused")) == [True]
+    assert skips_alive(net("fused")) == [True]
     assert_same(gradients(net("fused")), gradients(net("plain")), 1e-4)
 
 
@@ -207,11 +207,11 @@ def test_inside_activation_checkpointing() -> None:
 
 
 def test_loss_on_inner_features_raises() -> None:
-    net, seen = unet(), []
-    net.encoder[-1].register_forward_hook(lambda m, args, out: seen.append(out))
+    net, features = unet(), []
+    net.encoder[-1].register_forward_hook(lambda m, args, out: features.append(out))
     net(image())
     with pytest.raises(RuntimeError, match=r"loss on inner features needs model\.backend"):
-        seen[0].sum().backward()
+        features[0].sum().backward()
 
 
 def test_downsampling_changed_before_backward_raises() -> None:
@@ -260,11 +260,11 @@ def test_decoder_that_amplifies_rounding_raises() -> None:
 @pytest.mark.parametrize("bf16", [False, True])
 def test_checkpointing_keeps_nothing_inside(bf16: bool) -> None:
     """What runs again anyway holds nothing of its own, however large."""
-    net, kept = unet(), Alive()
+    net, saved = unet(), Alive()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        loss = checkpoint(kept.of(net), image(), use_reentrant=False).sum()
+        loss = checkpoint(saved.of(net), image(), use_reentrant=False).sum()
     assert loss.requires_grad
-    assert kept.count() == 0
+    assert saved.count() == 0
 
 
 def test_an_empty_batch_passes() -> None:

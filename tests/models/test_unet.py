@@ -84,7 +84,7 @@ def test_can_predict_an_empty_volume() -> None:
             assert net(x).sigmoid().max() < 1e-3
 
 
-def test_learns_to_tell_a_nodule_from_an_empty_volume() -> None:
+def test_unet_learns_a_nodule_and_an_empty_volume() -> None:
     net = unet()
     empty, nodule, mask = image(8, 8, 8) / 4, image(8, 8, 8) / 4, torch.zeros(1, 1, 8, 8, 8)
     mask[..., 3:5, 3:5, 3:5] = 1.0
@@ -158,12 +158,12 @@ def test_gradients_of_fused_equal_plain_also_under_autocast(bf16: bool) -> None:
 
 @pytest.mark.parametrize("backend", ["fused", "plain"])
 def test_stages_work_in_channels_last_on_the_cpu(backend: str) -> None:
-    net, seen = unet(widths=(4, 8, 16), depth=1, backend=backend), []
+    net, captured = unet(widths=(4, 8, 16), depth=1, backend=backend), []
     for stage in (*net.encoder, *net.decoder):
-        stage.register_forward_hook(lambda m, args, out: seen.extend((*args, out)))
+        stage.register_forward_hook(lambda m, args, out: captured.extend((*args, out)))
     net(image(12, 8, 16))
-    assert len(seen) == 10
-    assert all(t.is_contiguous(memory_format=torch.channels_last_3d) for t in seen)
+    assert len(captured) == 10
+    assert all(t.is_contiguous(memory_format=torch.channels_last_3d) for t in captured)
 
 
 @pytest.mark.parametrize("backend", ["fused", "memcnn"])
@@ -215,7 +215,7 @@ def test_a_strided_stem_keeps_the_size_and_sees_every_voxel(size: tuple[int, ...
                        ("segresnet", (16, 16, 16)), ("dynunet", (16, 16, 16))]
 )  # fmt: skip
 def test_bfloat16_gradients_are_right_where_a_level_is_two_voxels_wide(name, size) -> None:
-    """A fault of torch's, which comes and goes, so it is tried several times."""
+    """A bug in torch that does not always occur, so it is tried several times."""
     torch.manual_seed(0)
     options = {"widths": (8, 16, 32)[: 2 if min(size) < 3 else 3], "depth": 1}
     net = build_model(name, options if name == "reversible_unet" else {}).eval()
@@ -233,7 +233,7 @@ def test_bfloat16_gradients_are_right_where_a_level_is_two_voxels_wide(name, siz
             assert (one - other).norm() <= 0.1 * other.norm() + 1e-3
 
 
-def test_skips_carry_what_the_coarse_levels_lose() -> None:
+def test_skips_carry_details_that_the_coarse_levels_lose() -> None:
     net = unet(widths=(4, 8, 16), depth=0).eval()
     with torch.no_grad():
         for up in net.up:
@@ -248,14 +248,14 @@ def test_the_way_up_is_linear_between_voxels() -> None:
     net = unet(widths=(2, 4), depth=0).eval()
     net.stem.weight.data.zero_()
     net.stem.bias.data.zero_()  # nothing comes by the skip
-    seen: list[Tensor] = []
+    captured: list[Tensor] = []
     net.up[0].register_forward_hook(
         lambda m, a, out: torch.arange(8.0).view(1, 1, 8, 1, 1).expand_as(out)
     )
-    net.head.register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+    net.head.register_forward_pre_hook(lambda m, args: captured.append(args[0]))
     with torch.no_grad():
         net(image(16, 16, 16))
-    steps = seen[0][0, 0, 1:-1, 5, 5].diff()
+    steps = captured[0][0, 0, 1:-1, 5, 5].diff()
     torch.testing.assert_close(steps, torch.full_like(steps, 0.5))
 
 
