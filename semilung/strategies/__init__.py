@@ -1,4 +1,4 @@
-"""Training strategies: a file or a folder each, registered by name."""
+"""Training strategies, one file or folder each, registered by name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
 
 
 def list_strategies() -> list[str]:
-    """Names of all registered strategies, those of other installed packages included."""
+    """Return the names of all strategies, including those of other installed packages."""
     return list(strategies)
 
 
 def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strategy:
-    """Make the strategy of that name.
+    """Build a strategy by name.
 
     Raises:
         UserError: Unknown name or option.
@@ -32,8 +32,6 @@ def build_strategy(name: str, options: Mapping[str, Any] | None = None) -> Strat
     """
     return strategies.build(name, options or {})
 
-
-figure = metric  # its former name, which strategies of other packages may import
 
 __all__ = [
     "EMATeacher",

@@ -1,4 +1,4 @@
-"""Adversarial training: a discriminator of labelled and unlabelled predictions."""
+"""Adversarial training with a discriminator of labelled and unlabelled predictions."""
 
 from __future__ import annotations
 
@@ -27,24 +27,23 @@ class Adversarial(Strategy):
 
     with p the student's foreground probability, l and u the weak views of labelled and unlabelled
     crops, $s_l = p(l)$ or the mask, and $w(t) = w \exp(-5 (1 - t / T)^2)$. D scores overlapping
-    patches of the two channels (image, segmentation), so a nodule must fit the tissue around it.
-    Both learn in one backward: L_D reads detached predictions, and L_S runs D with detached
-    weights. D normalises each crop by itself and has no buffers: nothing but its weights is saved,
-    and its scores are the same in every process and batch.
+    patches of the two channels (image, segmentation), so a nodule has to match the tissue around
+    it. Both are trained in one backward pass: L_D reads detached predictions, and L_S runs D with
+    detached weights. D uses instance norm and has no buffers, so its scores do not depend on the
+    batch or the process.
 
     Args:
         weight: w, the final weight of the student's term, at least 0.
         rampup: T in [0, 1], share of the training over which the weight grows.
-        real: What labelled crops show to D: the student's `prediction`, or the `mask` (with the
-            prediction where the mask says ignore). Masks are crisp and predictions are not, which
-            D finds out first.
+        real: Segmentation of labelled crops: the student's `prediction`, or the `mask` (with the
+            prediction in ignored voxels). D soon separates binary masks from soft predictions.
         discriminator_lr: Factor on the learning rate for D, above 0.
         channels: Filters of D's first layer; each further layer doubles them.
         layers: Layers of D after the first, at least 1. Crops have `3 * 2^layers` voxels a side or
             more.
 
     Raises:
-        ValueError: Another `real`, a rate or a number of layers out of range.
+        ValueError: An option out of its range.
 
     Source: Zhang et al., Deep adversarial networks for biomedical image segmentation utilizing
     unannotated images, MICCAI 2017; hinge loss of Lim and Ye, Geometric GAN, 2017; patches of
@@ -84,25 +83,25 @@ class Adversarial(Strategy):
         )
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`discriminator` and `student`; `discriminator_right` for the log."""
+        """Return `discriminator` and `student`, and the metric `discriminator_right`."""
         labelled, unlabelled = self._labelled(step), _pair(step, "unlabelled")
-        real, fake = (self._judge(pair.detach()) for pair in (labelled, unlabelled))
+        real, fake = (self._score(pair.detach()) for pair in (labelled, unlabelled))
         frozen = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         fooled = hinge_generator_loss(functional_call(self.discriminator, frozen, unlabelled)[-1])
-        right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
+        accuracy = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
         weight = self.ramp(step.progress)
         return {
             "discriminator": Term(hinge_discriminator_loss(real, fake)),
             "student": Term(fooled, weight),
-            "discriminator_right": metric(right),
+            "discriminator_right": metric(accuracy),
         }
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        """The discriminator, at its own rate."""
+        """Return the discriminator with its factor on the learning rate."""
         return [(list(self.discriminator.parameters()), self.discriminator_lr)]
 
     def _labelled(self, step: Step) -> Tensor:
-        """Crop and segmentation of the labelled stream."""
+        """Return crop and segmentation of the labelled stream as two channels."""
         pair = _pair(step, "labelled")
         if self.real == "prediction":
             return pair
@@ -110,8 +109,8 @@ class Adversarial(Strategy):
         mask = step.batch("labelled")["mask"]
         return torch.cat([image, torch.where(mask == IGNORE, predicted, (mask > 0).float())], dim=1)
 
-    def _judge(self, pair: Tensor) -> Tensor:
-        """D's score of each patch."""
+    def _score(self, pair: Tensor) -> Tensor:
+        """Return the score of each patch by D."""
         if min(pair.shape[2:]) < 3 * 2**self.layers:
             msg = (
                 f"a discriminator of {self.layers} layers needs crops of {3 * 2**self.layers} "
@@ -124,7 +123,7 @@ class Adversarial(Strategy):
 
 
 def _pair(step: Step, stream: str) -> Tensor:
-    """A stream's weak view and the student's foreground probability on it, as two channels."""
+    """Return a stream's weak view and the student's foreground probability as two channels."""
     probs = probabilities(step.out(stream)["logits"])
     foreground = probs if probs.shape[1] == 1 else 1 - probs[:, :1]
     return torch.cat([step.batch(stream)["weak"], foreground.float()], dim=1)

@@ -1,4 +1,4 @@
-"""Bidirectional copy-paste: labelled and unlabelled crops exchange a box and its labels."""
+"""Bidirectional copy-paste (BCP) between labelled and unlabelled crops."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class CopyPaste(Strategy):
 
     $$ x_{in} = M x_l + (1 - M) x_u, \qquad x_{out} = M x_u + (1 - M) x_l $$
 
-    M is 0 in a box at a random place and 1 around it. The student learns both mixes: where a voxel
-    stems from the labelled crop, by its mask; where it stems from the unlabelled one, by the
-    teacher's hard label where that is sure, and this part weighs `unlabelled_weight`. Each part is
-    a loss of its own over its own voxels. All confident nodules are kept: keeping only the largest
-    component, as for an organ, would teach that a lung has one nodule.
+    M is 0 in a box at a random position and 1 around it. Both mixes are segmented: voxels of the
+    labelled crop are supervised by its mask, voxels of the unlabelled one by confident hard labels
+    of the teacher, with `unlabelled_weight`; each part is a separate loss over its voxels. All
+    confident nodules are used: keeping only the largest component, as for an organ, would teach
+    that a lung has one nodule.
 
     Args:
-        weight: Final weight of the term; the ramp keeps labels of an untrained teacher out.
+        weight: Final weight of both terms; the ramp suppresses labels of an untrained teacher.
         rampup: Share of the training over which the weight grows.
         unlabelled_weight: Weight of the pseudo-labelled part; the labelled part has 1.
-        threshold: Least confidence of a pseudo-labelled voxel, in [0, 1]; others are ignored. Up
+        threshold: Minimum confidence of a pseudo-labelled voxel, in [0, 1]; others are ignored. Up
             to 1/2 all voxels count, as published.
         box: Edge of the box as a share of the crop's, in (0, 1).
 
@@ -64,31 +64,33 @@ class CopyPaste(Strategy):
         self.box = box
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`labelled` and `unlabelled`, the two parts of both mixes."""
+        """Return `labelled` and `unlabelled`, the two parts of both mixes."""
         labelled, unlabelled = step.batch("labelled"), step.batch("unlabelled")
         pairs = max(len(labelled["weak"]), len(unlabelled["weak"]))
         image_l, mask_l = (_cycled(labelled[field], pairs) for field in ("weak", "mask"))
         image_u = _cycled(unlabelled["weak"], pairs)
         target = probabilities(step.teacher_out("unlabelled")["logits"])
-        sure = confident_mask(target, self.threshold)
-        taught = torch.where(sure, hard_labels(target).to(mask_l.dtype), IGNORE)
-        mask_u = _cycled(taught, pairs)
+        confident = confident_mask(target, self.threshold)
+        pseudo = torch.where(confident, hard_labels(target).to(mask_l.dtype), IGNORE)
+        mask_u = _cycled(pseudo, pairs)
 
         around = random_box(image_l, self.box)
         from_labelled = torch.cat([around, ~around])
         images = torch.where(from_labelled, _twice(image_l), _twice(image_u))
         logits = step.student(images)["logits"]
-        known = torch.where(from_labelled, _twice(mask_l), IGNORE)
-        guessed = torch.where(from_labelled, IGNORE, _twice(mask_u))
+        masks = torch.where(from_labelled, _twice(mask_l), IGNORE)
+        pseudo_labels = torch.where(from_labelled, IGNORE, _twice(mask_u))
         weight = self.ramp(step.progress)
         return {
-            "labelled": Term(dice_ce_loss(logits, known), weight),
-            "unlabelled": Term(dice_ce_loss(logits, guessed), weight * self.unlabelled_weight),
+            "labelled": Term(dice_ce_loss(logits, masks), weight),
+            "unlabelled": Term(
+                dice_ce_loss(logits, pseudo_labels), weight * self.unlabelled_weight
+            ),
         }
 
 
 def random_box(like: Tensor, share: float) -> Tensor:
-    """M: false in a box at a random place, one a sample, and true around it.
+    """Return M: false in a box at a random position of each sample, true around it.
 
     Args:
         like: `(B, C, *spatial)`, of any size.
@@ -109,7 +111,7 @@ def random_box(like: Tensor, share: float) -> Tensor:
 
 
 def _cycled(x: Tensor, count: int) -> Tensor:
-    """`count` samples of x, from the first on again where it has fewer."""
+    """Return `count` samples of x, repeated cyclically."""
     return x[torch.arange(count, device=x.device) % len(x)]
 
 

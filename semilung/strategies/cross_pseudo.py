@@ -1,4 +1,4 @@
-"""Cross pseudo supervision: two students with different initial weights."""
+"""Cross pseudo supervision (CPS) of two students with different initial weights."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class CrossPseudo(Strategy):
 
     $$ L = w(t) \big( \mathrm{CE}(p_1, \arg\max p_2) + \mathrm{CE}(p_2, \arg\max p_1) \big) $$
 
-    The second student is of the same architecture, drawn anew. It learns the masks and the silence
-    of healthy crops by the same base terms as the first, which alone predicts.
+    The second student has the same architecture and other initial weights. It is trained on masks
+    and healthy crops with the same base terms as the first, which alone is used for prediction.
 
     Args:
-        weight: w, the final weight of the term, on each of the streams.
+        weight: w, the final weight of the term on each stream.
         rampup: Share of the training over which the weight grows.
-        labelled: Whether they teach each other on labelled crops too.
+        labelled: Whether to apply the term to labelled crops too.
         base: Options of `supervised` for the second student.
 
     Source: Chen et al., Semi-supervised semantic segmentation with cross pseudo supervision,
@@ -54,12 +54,12 @@ class CrossPseudo(Strategy):
         self.crossed = ("labelled", "unlabelled") if labelled else ("unlabelled",)
 
     def attach(self, make_student: Callable[[], nn.Module]) -> None:
-        """Make the second student."""
+        """Create the second student."""
         self.second = make_student()
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`unlabelled` (and `labelled`), and the second student's base terms as `second_...`."""
-        other = step.seen_by(self.second)
+        """Return `unlabelled` (and `labelled`), and the second student's terms as `second_...`."""
+        other = step.with_student(self.second)
         weight = self.ramp(step.progress)
         crossed = {
             stream: Term(

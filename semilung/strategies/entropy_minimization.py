@@ -14,7 +14,7 @@ class EntropyMinimization(Strategy):
 
     $$ L = w(t) \; \frac{-1}{|X| \ln C} \sum_x \sum_c p_c(x) \ln p_c(x) $$
 
-    By itself it is content with "no nodule anywhere"; it sharpens what the masks have taught.
+    On its own it is minimal for an empty prediction; it sharpens what the masks have taught.
 
     Args:
         weight: w, the final weight of the term.
@@ -29,6 +29,6 @@ class EntropyMinimization(Strategy):
         self.ramp = Ramp(weight, rampup)
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`entropy` on the unlabelled stream."""
+        """Return `entropy` of the unlabelled stream."""
         entropy = entropy_loss(probabilities(step.out("unlabelled")["logits"]))
         return {"entropy": Term(entropy, self.ramp(step.progress))}

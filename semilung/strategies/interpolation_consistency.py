@@ -1,4 +1,4 @@
-"""Interpolation consistency training."""
+"""Interpolation consistency training (ICT)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class InterpolationConsistency(Strategy):
            - \lambda p_t(u) - (1 - \lambda) p_t(v) \big)^2,
        \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha) $$
 
-    u are the unlabelled crops and v the same ones moved on by one within the batch; a batch of one
-    is mixed with its own mirror image. Each sample has a λ of its own.
+    u are the unlabelled crops and v the same crops rolled by one within the batch; a batch of one
+    is mixed with its mirror image. λ is sampled for each crop.
 
     Args:
         weight: w, the final weight of the term.
         rampup: Share of the training over which the weight grows.
-        alpha: α, above 0; small values mix little.
+        alpha: α, above 0; small values mix less.
 
     Raises:
         ValueError: `alpha` not above 0.
@@ -43,18 +43,18 @@ class InterpolationConsistency(Strategy):
         self.alpha = alpha
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`interpolation` on the unlabelled stream."""
+        """Return `interpolation` of the unlabelled stream."""
         images: Tensor = step.batch("unlabelled")["weak"]
-        taught = probabilities(step.teacher_out("unlabelled")["logits"])
+        teacher = probabilities(step.teacher_out("unlabelled")["logits"])
         share = torch.distributions.Beta(self.alpha, self.alpha).sample((len(images),))
         share = share.to(images).view(-1, *[1] * (images.ndim - 1))
         student = probabilities(step.student(_mixed(images, share))["logits"])
-        loss = consistency_loss(student, _mixed(taught, share.to(taught)))
+        loss = consistency_loss(student, _mixed(teacher, share.to(teacher)))
         weight = self.ramp(step.progress)
         return {"interpolation": Term(loss, weight)}
 
 
 def _mixed(x: Tensor, share: Tensor) -> Tensor:
-    """`share` of each sample, the rest of the next one's; of a single sample, of its mirror."""
+    """Mix each sample with the next one, or a single sample with its mirror image."""
     other = x.roll(1, dims=0) if len(x) > 1 else x.flip(-1)
     return share * x + (1 - share) * other

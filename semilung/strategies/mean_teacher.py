@@ -1,4 +1,4 @@
-"""Mean teacher: consistency with the moving average of the student on unlabelled crops."""
+"""Mean teacher: consistency with a moving average of the student on unlabelled crops."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class MeanTeacher(Strategy):
     $$ L = w(t) \; \frac{\sum_x m(x) (p_s(x) - p_t(x))^2}{\sum_x m(x)}, \qquad
        w(t) = w \exp(-5 (1 - t / T)^2) $$
 
-    The teacher sees `x + clip(N(0, σ²), ±2σ)`. With an uncertainty mask, m keeps the voxels whose
+    The teacher's input is `x + clip(N(0, σ²), ±2σ)`. The uncertainty mask m selects voxels whose
     entropy is below `0.75 + 0.25 exp(-5 (1 - t)^2)` of its maximum ln C, for any number of classes
-    C, measured on the mean of several noisy teacher passes; without it, m = 1.
+    C, computed from the mean of several noisy teacher passes; without it, m = 1.
 
     Args:
         weight: w, the final weight of the consistency term.
         rampup: T, share of the training over which the weight grows.
         noise: σ of the teacher's input noise, in units of the scaled window [0, 1].
-        uncertainty_passes: Noisy teacher passes for the uncertainty mask; 0 uses none.
+        uncertainty_passes: Noisy teacher passes for the uncertainty mask; 0 switches it off.
 
     Raises:
-        ValueError: A value below 0, or a ramp beyond the training.
+        ValueError: An option out of its range.
 
     Source: Tarvainen and Valpola, NeurIPS 2017; mask of Yu et al., UA-MT, MICCAI 2019.
     """
@@ -44,7 +44,9 @@ class MeanTeacher(Strategy):
     ) -> None:
         super().__init__()
         if noise < 0 or uncertainty_passes < 0:
-            msg = f"noise and uncertainty_passes are at least 0, got {noise}, {uncertainty_passes}"
+            msg = (
+                f"noise and uncertainty_passes must be 0 or more, got {noise}, {uncertainty_passes}"
+            )
             raise ValueError(msg)
         self.needs = Needs(views={"unlabelled": ("strong", "weak")}, teacher=True)
         self.ramp = Ramp(weight, rampup)
@@ -52,7 +54,7 @@ class MeanTeacher(Strategy):
         self.uncertainty_passes = uncertainty_passes
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`consistency` on the unlabelled stream."""
+        """Return `consistency` of the unlabelled stream."""
         student = probabilities(step.out("unlabelled", "strong")["logits"])
         teacher = self._teach(step)
         mask = self._certain(step) if self.uncertainty_passes else None

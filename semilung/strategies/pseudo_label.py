@@ -1,4 +1,4 @@
-"""Pseudo-labelling: confident labels of the weak view supervise the strong view."""
+"""Pseudo-labelling (FixMatch): confident labels of the weak view supervise the strong view."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ class PseudoLabel(Strategy):
 
     with p the student's probabilities on the strong view, q the labeller's on the weak one, and
     $w(t) = w \exp(-5 (1 - t / T)^2)$. A voxel below its threshold is ignored; it never becomes
-    background. τ has one value for background and one for foreground. Adaptive ones follow what
-    the labeller is sure of, but never rise above the fixed ones $\tau^*$:
+    background. τ has one value for background and one for foreground. Adaptive ones follow
+    the labeller's confidence, up to the fixed ones $\tau^*$:
 
     $$ \tau_k = \min\big(\tau^*_k, \max(\tau_f, \tfrac{\bar q_k}{\max_j \bar q_j} \bar q)\big)
     $$
 
     where $\bar q$ and $\bar q_k$ are moving averages, with decay α, of the mean confidence and of
-    the mean probability of background and foreground, up to the step before. They are buffers,
-    moved once a step.
+    the mean probability of background and foreground, up to the previous step. They are buffers,
+    updated once a step.
 
-    Where nodules are rare, pseudo-labels may turn into "background everywhere", and the student
-    with them. Once the weight has grown, a warning is printed when their foreground share falls
-    below a share a of the labelled masks'. Labelled crops are drawn around nodules and unlabelled
-    ones are not, so a has to be small.
+    Where nodules are rare, pseudo-labels and student may collapse to background. After the ramp-up,
+    a warning is printed if the foreground share of the pseudo-labels is below a times that of the
+    labelled masks. Labelled crops are sampled around nodules and unlabelled ones are not, so a has
+    to be small.
 
     Args:
         weight: w, the final weight of the term, at least 0.
         rampup: T in [0, 1], share of the training over which the weight grows.
-        labeller: Who labels the weak view: the `teacher` (moving average), or the `student`.
-        threshold: τ* of background, and of foreground where that has none, in [0, 1].
-        foreground_threshold: τ* of foreground, in [0, 1]; None takes the same.
+        labeller: Net that labels the weak view: the `teacher` (moving average), or the `student`.
+        threshold: τ* of background, and of foreground by default, in [0, 1].
+        foreground_threshold: τ* of foreground, in [0, 1]; None means `threshold`.
         adaptive: Whether thresholds follow the labeller's confidence.
         floor: τ_f, the smallest adaptive threshold, in [0, 1].
         decay: α of the adaptive thresholds, in [0, 1).
-        average: Whether the sum is divided by the number of `confident` voxels, as above, or of
-            `all` (FixMatch), so that few of them weigh little.
-        alarm_below: a, at least 0; 0 never warns.
+        average: Whether to divide the sum by the number of `confident` voxels, as above, or of
+            `all` voxels (FixMatch).
+        alarm_below: a, 0 or more; 0 never warns.
 
     Raises:
-        ValueError: Another `labeller` or `average`, a threshold or a decay out of range.
+        ValueError: An option out of its range.
 
     Source: Sohn et al., FixMatch, NeurIPS 2020; ignored voxels as in Yang et al., UniMatch, CVPR
     2023; adaptive thresholds of Wang et al., FreeMatch, ICLR 2023.
@@ -100,7 +100,7 @@ class PseudoLabel(Strategy):
             raise ValueError(msg)
         self.needs = Needs(
             views={"unlabelled": ("strong", "weak")},
-            optional={"labelled": ()},  # its masks alone, for the alarm
+            optional={"labelled": ()},  # only its masks, for the alarm
             fields=("mask",),
             teacher=labeller == "teacher",
         )
@@ -114,10 +114,10 @@ class PseudoLabel(Strategy):
         self.alarm = CollapseAlarm(below=alarm_below)
         self.register_buffer("confidence", torch.tensor(0.5))
         self.register_buffer("class_probs", torch.full((2,), 0.5))
-        self._seen: tuple[Tensor, Tensor] | None = None
+        self._statistics: tuple[Tensor, Tensor] | None = None
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`pseudo_label` on the unlabelled stream; shares and adaptive thresholds for the log."""
+        """Return `pseudo_label` of the unlabelled stream, and metrics: shares and thresholds."""
         target = self._label(step)
         thresholds = self.thresholds()
         per_class = _of_classes(thresholds, max(target.shape[1], 2))
@@ -127,9 +127,9 @@ class PseudoLabel(Strategy):
         shares = torch.stack([confident, confident & (hard_labels(target) > 0)])
         confident_share, foreground = shares.float().flatten(1).mean(1)
 
-        self._seen = confidence_statistics(_foreground(target))
+        self._statistics = confidence_statistics(_foreground(target))
         if step.has("labelled"):
-            self.alarm.see(confident_share, foreground, step.batch("labelled")["mask"])
+            self.alarm.record(confident_share, foreground, step.batch("labelled")["mask"])
         terms = {
             "pseudo_label": Term(loss, self.ramp(step.progress)),
             "confident_share": metric(confident_share),
@@ -141,36 +141,37 @@ class PseudoLabel(Strategy):
         return terms
 
     def thresholds(self) -> Tensor:
-        """Thresholds of background and of foreground `(2,)` at this step."""
+        """Return the thresholds `(2,)` of background and foreground at this step."""
         fixed = torch.tensor(self.fixed, device=self.class_probs.device)
         if not self.adaptive:
             return fixed
-        now = adaptive_threshold(self.confidence, self.class_probs, bounds=(self.floor, 1.0))
-        return torch.minimum(now, fixed)
+        adaptive = adaptive_threshold(self.confidence, self.class_probs, bounds=(self.floor, 1.0))
+        return torch.minimum(adaptive, fixed)
 
     def after_step(self, progress: float) -> None:
-        """Move the averages by what this step saw, and look whether the labels have collapsed."""
-        if self._seen is not None:
-            for average, seen in zip((self.confidence, self.class_probs), self._seen, strict=True):
-                average.lerp_(seen.to(average), 1 - self.decay)
-            self._seen = None
+        """Update the averages with the step's statistics, and check for a collapse."""
+        if self._statistics is not None:
+            averages = (self.confidence, self.class_probs)
+            for average, value in zip(averages, self._statistics, strict=True):
+                average.lerp_(value.to(average), 1 - self.decay)
+            self._statistics = None
         self.alarm.after_step(watch=progress >= self.ramp.length)
 
     def _label(self, step: Step) -> Tensor:
-        """The labeller's probabilities on the weak view, without gradient."""
+        """Return the labeller's probabilities on the weak view, without gradient."""
         if self.labeller == "teacher":
             return probabilities(step.teacher_out("unlabelled")["logits"])
         return probabilities(step.out("unlabelled")["logits"].detach())
 
 
 class CollapseAlarm(nn.Module):
-    """Warns once when pseudo-labels have next to no foreground where the masks have some.
+    """Warning, once, that pseudo-labels have collapsed to background.
 
-    Its buffers are running means over about the last `horizon` steps: of the confident voxels'
-    share, of the confident foreground's, and of the labelled masks' foreground.
+    The buffers are running means over about the last `horizon` steps: of the share of confident
+    voxels, of confident foreground, and of foreground in the labelled masks.
 
     Args:
-        below: The alarming ratio of the two foreground shares.
+        below: Ratio of pseudo-labelled to labelled foreground below which to warn.
         horizon: Steps of the running means, and before the first warning.
     """
 
@@ -183,23 +184,23 @@ class CollapseAlarm(nn.Module):
         self.horizon = horizon
         self.register_buffer("means", torch.zeros(3))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-        self._seen: Tensor | None = None
+        self._shares: Tensor | None = None
         self._warned = False
 
-    def see(self, confident: Tensor, foreground: Tensor, masks: Tensor) -> None:
-        """Note one step's shares of all unlabelled voxels, and its labelled masks."""
+    def record(self, confident: Tensor, foreground: Tensor, masks: Tensor) -> None:
+        """Record the shares of confident voxels and foreground of a step, and its masks."""
         valid = (masks != IGNORE).sum().clamp(min=1)
         labelled = ((masks > 0) & (masks != IGNORE)).sum() / valid
-        self._seen = torch.stack([confident, foreground, labelled]).float()
+        self._shares = torch.stack([confident, foreground, labelled]).float()
 
     def after_step(self, *, watch: bool) -> None:
-        """Move the means; warn where `watch` says that it is time to."""
-        if self._seen is None:
+        """Update the means; warn of a collapse if `watch` is set."""
+        if self._shares is None:
             return
         self.steps.add_(1)
         steps = int(self.steps)
-        self.means.lerp_(self._seen.to(self.means), 1 / min(steps, self.horizon))
-        self._seen = None
+        self.means.lerp_(self._shares.to(self.means), 1 / min(steps, self.horizon))
+        self._shares = None
         if watch and steps >= self.horizon and not self._warned:
             confident, foreground, labelled = self.means.tolist()
             if confident > 0 and foreground / confident < self.below * labelled:
@@ -209,18 +210,19 @@ class CollapseAlarm(nn.Module):
     def _warn(self, pseudo: float, labelled: float) -> None:
         warnings.warn(
             f"pseudo-labels are collapsing to background: over the last {self.horizon} steps "
-            f"{pseudo:.4%} of the confident voxels are nodule, and {labelled:.4%} of the labelled "
-            "masks. Lower strategies.pseudo_label.foreground_threshold or its weight, or lengthen "
-            "its rampup; if the unlabelled scans do hold so few nodules, lower its alarm_below",
+            f"{pseudo:.4%} of the confident voxels are nodule, compared with {labelled:.4%} of the "
+            "labelled masks. Lower strategies.pseudo_label.foreground_threshold or its weight, or "
+            "lengthen its rampup; if the unlabelled scans really have so few nodules, lower its "
+            "alarm_below",
             stacklevel=2,
         )
 
 
 def _of_classes(thresholds: Tensor, classes: int) -> Tensor:
-    """Thresholds of all classes: the first is background's, the others share foreground's."""
+    """Return the threshold of each class; all foreground classes share one."""
     return torch.cat([thresholds[:1], thresholds[1:].expand(classes - 1)])
 
 
 def _foreground(probs: Tensor) -> Tensor:
-    """All foreground classes as one channel."""
+    """Return the probability of all foreground classes as one channel."""
     return probs if probs.shape[1] == 1 else 1 - probs[:, :1]

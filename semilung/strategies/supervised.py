@@ -1,4 +1,4 @@
-"""Supervised terms: masks of labelled crops, background on healthy crops."""
+"""Supervised baseline: masks of labelled crops, background on healthy crops."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from semilung.strategies.core.strategy import Needs, Strategy, Term, register
 class Supervised(Strategy):
     """Supervised baseline: Dice and cross-entropy on labelled crops, background on healthy ones.
 
-    The healthy term is there where the data has a healthy stream; `data.batch.healthy=0` switches
-    the stream off.
+    The healthy term exists if the data has a healthy stream; `data.batch.healthy=0` switches the
+    stream off.
 
     Args:
         dice_weight: Weight of soft Dice within the labelled term.
         ce_weight: Weight of cross-entropy within the labelled term.
         healthy_weight: Final weight of the healthy term.
-        healthy_hardest: Share of a healthy crop's voxels that counts, the hardest ones, in (0, 1].
+        healthy_hardest: Share of the voxels of a healthy crop that count, hardest first, in (0, 1].
         healthy_rampup: Share of the training over which the healthy weight grows.
 
     Raises:
@@ -48,7 +48,7 @@ class Supervised(Strategy):
         self.healthy_hardest = healthy_hardest
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`labelled`, and `healthy` where there is such a stream."""
+        """Return `labelled`, and `healthy` if the data has that stream."""
         labelled = dice_ce_loss(
             step.out("labelled")["logits"],
             step.batch("labelled")["mask"],
@@ -57,6 +57,6 @@ class Supervised(Strategy):
         )
         terms = {"labelled": Term(labelled)}
         if step.has("healthy"):
-            silence = healthy_loss(step.out("healthy")["logits"], hardest=self.healthy_hardest)
-            terms["healthy"] = Term(silence, self.healthy_ramp(step.progress))
+            background = healthy_loss(step.out("healthy")["logits"], hardest=self.healthy_hardest)
+            terms["healthy"] = Term(background, self.healthy_ramp(step.progress))
         return terms

@@ -1,4 +1,4 @@
-"""Nets whose answer is read off the image, and learners around them, for golden values."""
+"""Nets that map each voxel by a linear function, and learners with them, for golden values."""
 
 import torch
 from torch import nn
@@ -7,20 +7,20 @@ from semilung.strategies import Learner
 
 
 class PixelNet(nn.Module):
-    """logits = gain * x + offset, voxel by voxel; keeps what it saw and what it said."""
+    """logits = gain * x + offset, voxel by voxel; records its inputs and outputs."""
 
     def __init__(self, gain=1.0, offset=0.0):
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(gain))
         self.offset = nn.Parameter(torch.tensor(offset))
-        self.seen, self.said = [], []
+        self.inputs, self.outputs = [], []
 
     def forward(self, x):
         logits = self.gain * x + self.offset
         if logits.requires_grad:
             logits.retain_grad()
-        self.seen.append(x)
-        self.said.append(logits)
+        self.inputs.append(x)
+        self.outputs.append(logits)
         return {"logits": logits}
 
 
@@ -30,5 +30,5 @@ def pixel_learner(strategy, *, gain=1.0, offset=0.0, **options):
 
 
 def logit(probs):
-    """Images that a pixel net of gain 1 answers with these probabilities `(1, 1, n, 1, 1)`."""
+    """Images for which a pixel net of gain 1 predicts these probabilities `(1, 1, n, 1, 1)`."""
     return torch.logit(torch.as_tensor(probs)).view(1, 1, -1, 1, 1)

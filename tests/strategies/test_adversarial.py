@@ -1,4 +1,4 @@
-"""Adversarial: two players, one backward, and neither pays for the other."""
+"""Adversarial training: gradients of student and discriminator stay separate."""
 
 import pytest
 import torch
@@ -24,56 +24,62 @@ def played(strategy=None):
 
 
 def keeps_the_players_apart():
-    learner, judge, terms = played()
+    learner, discriminator, terms = played()
     terms["student"].value.backward(retain_graph=True)
-    assert all(p.grad is None for p in judge.parameters()), "the judge learns to be fooled"
+    assert all(p.grad is None for p in discriminator.parameters()), (
+        "the discriminator learns to be fooled"
+    )
     assert any(p.grad is not None and p.grad.any() for p in learner.student.parameters())
     learner.zero_grad(set_to_none=True)
     terms["discriminator"].value.backward()
-    assert all(p.grad is None for p in learner.student.parameters()), "the student helps the judge"
-    assert all(p.grad is not None and p.grad.any() for p in judge.parameters() if p.ndim > 1)
+    assert all(p.grad is None for p in learner.student.parameters()), (
+        "the student helps the discriminator"
+    )
+    assert all(
+        p.grad is not None and p.grad.any() for p in discriminator.parameters() if p.ndim > 1
+    )
 
 
-def test_each_term_teaches_its_own_player():
+def test_each_term_has_gradient_for_one_net_only():
     keeps_the_players_apart()
 
 
 def test_one_backward_gives_each_its_own_gradient():
-    _, judge, terms = played()
-    own = torch.autograd.grad(
-        terms["discriminator"].value, list(judge.parameters()), retain_graph=True
+    _, discriminator, terms = played()
+    expected = torch.autograd.grad(
+        terms["discriminator"].value, list(discriminator.parameters()), retain_graph=True
     )
     sum(term.weight * term.value for term in terms.values()).backward()
-    for p, wanted in zip(judge.parameters(), own, strict=True):
+    for p, wanted in zip(discriminator.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, wanted)
 
 
-def test_a_judge_whose_weights_are_not_detached_is_caught(monkeypatch):
+def test_discriminator_weights_that_are_not_detached_are_caught(monkeypatch):
     monkeypatch.setattr(adversarial, "functional_call", lambda net, weights, x: net(x))
     with pytest.raises(AssertionError, match="learns to be fooled"):
         keeps_the_players_apart()
 
 
 class NotDetached(Adversarial):
-    """A mistake: the judge's term reads predictions that still hang on the student."""
+    """A mistake: the discriminator's term reads predictions that still hang on the student."""
 
     def terms(self, step):
         labelled, unlabelled = (adversarial._pair(step, s) for s in ("labelled", "unlabelled"))
-        loss = adversarial.hinge_discriminator_loss(self._judge(labelled), self._judge(unlabelled))
+        loss = adversarial.hinge_discriminator_loss(self._score(labelled), self._score(unlabelled))
         return super().terms(step) | {"discriminator": adversarial.Term(loss)}
 
 
 def test_predictions_that_are_not_detached_are_caught(monkeypatch):
     monkeypatch.setitem(played.__globals__, "Adversarial", NotDetached)
-    with pytest.raises(AssertionError, match="helps the judge"):
+    with pytest.raises(AssertionError, match="helps the discriminator"):
         keeps_the_players_apart()
 
 
-def test_golden_value_of_a_judge_that_says_one_number():
-    _, judge, _ = played(strategy := Adversarial())
+def test_golden_value_of_a_constant_discriminator():
+    _, discriminator, _ = played(strategy := Adversarial())
     with torch.no_grad():
-        judge.final_conv.conv.weight.zero_()
-        judge.final_conv.conv.bias.fill_(0.25)
+        discriminator.final_conv.conv.weight.zero_()
+        discriminator.final_conv.conv.bias.fill_(0.25)
     learner = tiny_learner(lambda: strategy)
     terms = learner(tiny_batch(strategy), 1.0)
     assert terms["checked/discriminator"].value.item() == pytest.approx(0.75 + 1.25)
@@ -82,25 +88,27 @@ def test_golden_value_of_a_judge_that_says_one_number():
 
 
 @pytest.mark.parametrize("channel", [0, 1])
-def test_the_judge_reads_image_and_segmentation(channel):
-    judge = Adversarial().discriminator
+def test_discriminator_reads_image_and_segmentation(channel):
+    discriminator = Adversarial().discriminator
     pair = torch.rand(1, 2, 16, 16, 16)
     other = pair.clone()
     other[:, channel] = torch.rand(16, 16, 16)
-    assert not torch.allclose(judge(pair)[-1], judge(other)[-1])
+    assert not torch.allclose(discriminator(pair)[-1], discriminator(other)[-1])
 
 
-def test_the_judge_learns_to_tell_two_kinds_apart():
+def test_discriminator_learns_to_separate_two_kinds():
     torch.manual_seed(0)
-    judge = Adversarial(channels=8).discriminator
-    optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3)
+    discriminator = Adversarial(channels=8).discriminator
+    optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-3)
     smooth, rough = (
         torch.rand(4, 2, 1, 1, 1).expand(-1, -1, 16, 16, 16),
         torch.rand(4, 2, 16, 16, 16),
     )
     losses = []
     for _ in range(30):
-        loss = adversarial.hinge_discriminator_loss(judge(smooth)[-1], judge(rough)[-1])
+        loss = adversarial.hinge_discriminator_loss(
+            discriminator(smooth)[-1], discriminator(rough)[-1]
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -129,14 +137,14 @@ def test_masks_as_real_conform():
 
 
 @pytest.mark.parametrize(("size", "layers"), [(12, 2), (6, 1), (24, 3)])
-def test_crops_from_the_stated_size_up_are_judged(size, layers):
+def test_crops_from_the_minimum_size_are_scored(size, layers):
     strategy = Adversarial(layers=layers, channels=4)
-    assert strategy._judge(torch.rand(1, 2, size, size, size)).isfinite().all()
+    assert strategy._score(torch.rand(1, 2, size, size, size)).isfinite().all()
     with pytest.raises(UserError, match=rf"crops of {size} voxels a side.*data\.crop"):
-        strategy._judge(torch.rand(1, 2, size, size, size - 1))
+        strategy._score(torch.rand(1, 2, size, size, size - 1))
 
 
-def test_the_judge_has_its_own_rate_and_no_buffers():
+def test_discriminator_has_its_own_rate_and_no_buffers():
     strategy = Adversarial(discriminator_lr=0.3)
     ((parameters, factor),) = strategy.param_groups()
     assert factor == 0.3
@@ -145,7 +153,7 @@ def test_the_judge_has_its_own_rate_and_no_buffers():
 
 
 @pytest.mark.parametrize("options", [{"real": "scan"}, {"layers": 0}, {"discriminator_lr": 0.0}])
-def test_refuses_what_cannot_be(options):
+def test_options_out_of_range_are_refused(options):
     with pytest.raises(UserError, match="adversarial"):
         build_strategy("adversarial", options)
 

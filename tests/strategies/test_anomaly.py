@@ -1,4 +1,4 @@
-"""Foreign patches: what is blended, how, and that the target says how much."""
+"""Foreign patches: blending, the target share, and shapes."""
 
 import pytest
 import torch
@@ -21,10 +21,10 @@ def crops(count=2, size=16, seed=0):
 def test_interpolation_takes_the_targets_share_of_the_next_crop(seed):
     images = crops()
     torch.manual_seed(seed)
-    spoilt, target = Anomaly(blend="interpolate").spoil(images)
+    blended, target = Anomaly(blend="interpolate").blend_patches(images)
     other = images.roll(1, dims=0)
-    torch.testing.assert_close(spoilt, images + target * (other - images))
-    assert torch.equal(spoilt[target == 0], images[target == 0])
+    torch.testing.assert_close(blended, images + target * (other - images))
+    assert torch.equal(blended[target == 0], images[target == 0])
     assert target.min() == 0
     assert target.max() <= 1
 
@@ -33,7 +33,9 @@ def test_alpha_is_the_targets_height():
     torch.manual_seed(0)
     for blend in ("interpolate", "poisson"):
         for alpha in (0.3, 1.0):
-            _, target = Anomaly(blend=blend, alpha=(alpha, alpha), size=(0.25, 0.3)).spoil(crops(4))
+            _, target = Anomaly(blend=blend, alpha=(alpha, alpha), size=(0.25, 0.3)).blend_patches(
+                crops(4)
+            )
             assert target.amax() == pytest.approx(alpha, abs=0.01)
 
 
@@ -76,10 +78,10 @@ def test_the_poisson_patch_solves_the_equation():
     inside[0, 0, 2:6, 3:8, 2:7] = 1
     inside[0, 0, 2, 3] = 0
     target = 0.6 * inside
-    found = poisson(images, images.flip(0), target)
+    blended = poisson(images, images.flip(0), target)
     expected = direct(images[0, 0], images[1, 0], inside[0, 0] > 0, 0.6)
-    torch.testing.assert_close(found[0, 0], expected, atol=1e-3, rtol=0)
-    assert torch.equal(found[1], images[1])
+    torch.testing.assert_close(blended[0, 0], expected, atol=1e-3, rtol=0)
+    assert torch.equal(blended[1], images[1])
 
 
 def test_a_poisson_patch_leaves_no_seam_where_interpolation_does():
@@ -103,14 +105,14 @@ def test_a_single_crop_gets_a_patch_of_itself_moved():
 @pytest.mark.parametrize("blend", ["interpolate", "poisson"])
 def test_same_seed_and_the_batch_is_left_alone(blend):
     images = crops()
-    kept = images.clone()
+    original = images.clone()
     results = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
-        results.append(Anomaly(blend=blend).spoil(images))
+        results.append(Anomaly(blend=blend).blend_patches(images))
     assert torch.equal(results[0][0], results[1][0])
     assert not torch.equal(results[0][0], results[2][0])
-    assert torch.equal(images, kept)
+    assert torch.equal(images, original)
 
 
 @pytest.mark.parametrize("blend", ["interpolate", "poisson"])
@@ -127,7 +129,7 @@ def test_the_head_learns_and_the_masks_head_does_not():
     assert all(p.grad is None for p in learner.student.backbone.head.parameters())
 
 
-def test_mistakes_are_told():
+def test_options_out_of_range_are_refused():
     for options in ({"blend": "paste"}, {"alpha": [0, 1]}, {"size": [0.3, 0.1]}):
         with pytest.raises(UserError, match=next(iter(options))):
             build_strategy("anomaly", options)

@@ -1,4 +1,4 @@
-"""Every registered strategy passes the kit, and so do mixtures."""
+"""Conformance of all registered strategies and of mixtures."""
 
 import pytest
 from torch import nn

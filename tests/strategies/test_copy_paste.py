@@ -1,4 +1,4 @@
-"""Copy-paste: what is pasted where, which label follows it, and that no nodule is lost."""
+"""Bidirectional copy-paste: boxes, labels of each part, and several nodules."""
 
 import pytest
 import torch
@@ -29,15 +29,15 @@ def crops(labelled=1, unlabelled=1):
 
 @pytest.fixture
 def targets(monkeypatch):
-    """The targets that the loss is asked about, in order: labelled part, then pseudo part."""
-    asked = []
+    """The targets that the loss is requests about, in order: labelled part, then pseudo part."""
+    requests = []
 
     def record(logits, target, **options):
-        asked.append(target)
+        requests.append(target)
         return dice_ce_loss(logits, target, **options)
 
     monkeypatch.setattr("semilung.strategies.copy_paste.dice_ce_loss", record)
-    return asked
+    return requests
 
 
 def step(batch, **options):
@@ -89,13 +89,13 @@ def test_voxels_that_the_teacher_is_unsure_of_are_ignored(targets):
 def test_each_voxel_keeps_the_label_of_the_crop_it_came_from(targets):
     batch = crops()
     learner, _ = step(batch)
-    known, guessed = targets
-    (images,) = learner.student.seen
+    masks, pseudo_labels = targets
+    (images,) = learner.student.inputs
     x_l, x_u = batch["labelled"]["weak"], batch["unlabelled"]["weak"]
-    from_l = known != IGNORE
-    assert torch.equal(from_l, guessed == IGNORE)
+    from_l = masks != IGNORE
+    assert torch.equal(from_l, pseudo_labels == IGNORE)
     assert torch.equal(images, torch.where(from_l, x_l, x_u))
-    assert torch.equal(both_halves(known, 1), batch["labelled"]["mask"])
+    assert torch.equal(both_halves(masks, 1), batch["labelled"]["mask"])
 
 
 def test_the_inward_mix_has_the_unlabelled_crop_in_the_box(targets):
@@ -117,7 +117,7 @@ def test_the_shorter_stream_goes_round(targets, labelled, unlabelled):
     batch = crops(labelled, unlabelled)
     learner, _ = step(batch)
     pairs = max(labelled, unlabelled)
-    (images,) = learner.student.seen
+    (images,) = learner.student.inputs
     assert len(images) == 2 * pairs
     masks = batch["labelled"]["mask"]
     wanted = torch.stack([masks[i % labelled] for i in range(pairs)])

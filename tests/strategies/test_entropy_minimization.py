@@ -1,4 +1,4 @@
-"""Entropy minimization: value, direction, and what it cannot do."""
+"""Entropy minimization: value and gradient."""
 
 import pytest
 from pixel_nets import logit, pixel_learner
@@ -23,14 +23,14 @@ def test_golden():
 def test_a_step_down_makes_each_voxel_surer_of_what_it_says():
     learner, term = run([0.9, 0.6, 0.3, 0.1])
     term.value.backward()
-    downhill = -learner.student.said[0].grad.flatten()
+    downhill = -learner.student.outputs[0].grad.flatten()
     assert (downhill > 0).tolist() == [True, True, False, False]
 
 
 def test_the_undecided_voxel_has_no_direction():
     learner, term = run([0.5])
     term.value.backward()
-    assert learner.student.said[0].grad.item() == pytest.approx(0, abs=1e-6)
+    assert learner.student.outputs[0].grad.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_weight_ramps():

@@ -1,4 +1,4 @@
-"""Interpolation consistency: the hand formula, a batch of one, and the seed."""
+"""Interpolation consistency: the formula, a batch of one, and the seed."""
 
 import pytest
 import torch
@@ -67,7 +67,7 @@ def test_a_batch_of_one_is_mixed_with_its_mirror_image(shares):
     u = torch.rand(1, 1, 4, 3, 2)
     learner, value = loss(u)
     mirrored = u.flip(-1)
-    (mixed,) = learner.student.seen
+    (mixed,) = learner.student.inputs
     torch.testing.assert_close(mixed, 0.25 * u + 0.75 * mirrored)
     target = 0.25 * answer(u) + 0.75 * answer(mirrored)
     torch.testing.assert_close(value, (torch.sigmoid(mixed + 0.5) - target).square().mean())
@@ -77,15 +77,15 @@ def test_a_batch_of_one_is_mixed_with_its_mirror_image(shares):
 
 def test_shares_come_from_the_seed_one_a_sample():
     images = torch.rand(3, 1, 4, 4, 4)
-    seen = []
+    mixes = []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
         learner, _ = loss(images)
-        seen += learner.student.seen
-    assert torch.equal(seen[0], seen[1])
-    assert not torch.equal(seen[0], seen[2])
+        mixes += learner.student.inputs
+    assert torch.equal(mixes[0], mixes[1])
+    assert not torch.equal(mixes[0], mixes[2])
     other = images.roll(1, dims=0)
-    used = [((m - o) / (i - o)).median() for m, i, o in zip(seen[2], images, other, strict=True)]
+    used = [((m - o) / (i - o)).median() for m, i, o in zip(mixes[2], images, other, strict=True)]
     assert len({round(float(share), 4) for share in used}) == 3
 
 

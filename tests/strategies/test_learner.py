@@ -60,7 +60,7 @@ def test_views_ask_for_what_is_read_and_no_more():
     assert views == {"labelled": ("weak",), "unlabelled": ("strong", "weak")}
 
 
-def test_a_missing_stream_is_told_with_its_remedy():
+def test_views_without_cases_of_a_stream_raise():
     with pytest.raises(UserError, match=r"unlabelled cases and there are none.*data\.labelled"):
         learner().views({"labelled": 3, "healthy": 1})
 

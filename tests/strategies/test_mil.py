@@ -1,4 +1,4 @@
-"""MIL beyond the kit: chunks, masks, poolings, the two heads, figures, and what bags can teach."""
+"""Multiple-instance learning: chunks, masks, poolings, both heads, metrics and cohorts."""
 
 import math
 import warnings
@@ -35,8 +35,10 @@ def learner_of(**options):
 
 def gradients(learner, batch):
     parameters = list(learner.parameters())
-    found = torch.autograd.grad(total(bags(learner, batch)), parameters, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    result = torch.autograd.grad(total(bags(learner, batch)), parameters, allow_unused=True)
+    return [
+        torch.zeros_like(p) if g is None else g for p, g in zip(parameters, result, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("pooling", ["noisy_or", "attention"])
@@ -69,7 +71,7 @@ def test_chunks_give_the_values_and_gradients_of_the_whole(pooling, backend):
 
 def test_chunks_keep_one_chunks_activations():
     """What forward keeps for backward grows with the chunk, not with the bag."""
-    kept = {}
+    stored = {}
     student = tiny_student(heads={"embedding": 4})
     crops, real = torch.randn(1, 12, 1, 8, 8, 8), torch.ones(1, 12, dtype=torch.bool)
     for chunk in (3, 100):
@@ -79,21 +81,21 @@ def test_chunks_keep_one_chunks_activations():
         )
         with hooks:
             describe_bags(student, [(crops, real)], chunk=chunk, voxel_share=0.1)
-        kept[chunk] = sum(sizes)
+        stored[chunk] = sum(sizes)
     # inside a checkpoint nothing is saved: what is left is the joining of the chunks
-    assert kept[3] < 0.05 * kept[100]
+    assert stored[3] < 0.05 * stored[100]
 
 
 def test_padding_is_not_computed_and_changes_nothing():
     learner = learner_of(chunk=4)
     batch = tiny_batch(learner.strategies["checked"])
-    seen = []
+    counts = []
     learner.student.register_forward_hook(
-        lambda module, inputs, output: seen.append(len(inputs[0]))
+        lambda module, inputs, output: counts.append(len(inputs[0]))
     )
     before = total(bags(learner, batch))
     real = sum(int(samples["bag_mask"].sum()) for samples in batch.values())
-    assert sum(seen) == real < 18
+    assert sum(counts) == real < 18
     for samples in batch.values():
         samples["bag"][~samples["bag_mask"]] = math.nan
     assert torch.equal(total(bags(learner, batch)), before)
@@ -184,8 +186,8 @@ def test_an_embedding_is_mean_and_maximum_over_space():
 
     crop = torch.tensor([5.0, 1, 1, 1, 0, 0, 0, 0]).view(1, 1, 1, 2, 2, 2)
     here = torch.ones(1, 1, dtype=torch.bool)
-    found = describe_bags(student, [(crop, here)], chunk=8, voxel_share=0.1)
-    assert found.embeddings.tolist() == [[[1.0, 5.0]]]
+    result = describe_bags(student, [(crop, here)], chunk=8, voxel_share=0.1)
+    assert result.embeddings.tolist() == [[[1.0, 5.0]]]
 
 
 def test_padding_is_not_pooled():
@@ -223,7 +225,7 @@ def test_top_voxels_of_several_classes_are_each_crops_own():
     assert top_voxels(logits[1:], 0.5).tolist() == pytest.approx(expected[1:])
 
 
-def test_a_healthy_bag_lowers_its_loudest_voxels_and_a_positive_one_raises_them():
+def test_a_healthy_bag_lowers_its_highest_voxels_and_a_positive_one_raises_them():
     logits = torch.zeros(1, 1, 4, 4, 4)
     logits[0, 0, 1, 1, 1] = 3
     assert top_voxels(logits, 1 / 64).item() == 3
@@ -239,7 +241,7 @@ def test_a_healthy_bag_lowers_its_loudest_voxels_and_a_positive_one_raises_them(
         assert sign * slope.item() > 0
 
 
-def test_attention_cannot_look_away_from_a_false_alarm():
+def test_attention_cannot_ignore_a_false_positive():
     """The voxel term gives attention no gradient."""
     learner = learner_of(pooling="attention")
     batch = tiny_batch(learner.strategies["checked"])
@@ -301,7 +303,7 @@ def test_bags_of_one_label_or_none_at_all_are_refused():
         ("abc", "bcd", False),
     ],
 )
-def test_cohorts_that_give_the_label_away_are_named(positive, negative, warns):
+def test_cohorts_that_predict_the_label_are_named(positive, negative, warns):
     streams = {
         "weak": [case("weak", 1, c) for c in positive],
         "healthy": [case("healthy", None, c) for c in negative],

@@ -100,10 +100,10 @@ def test_what_does_not_touch_lies_in_parenchyma_alone():
 
 
 def test_two_voxels_around_what_is_taken_are_no_place():
-    taken = torch.zeros((SIZE,) * 3, dtype=torch.bool)
-    taken[10, 16, 20] = True
-    host = study(torch.full((SIZE,) * 3, LUNG), MM, taken=taken)
-    around = torch.zeros_like(taken)
+    occupied = torch.zeros((SIZE,) * 3, dtype=torch.bool)
+    occupied[10, 16, 20] = True
+    host = study(torch.full((SIZE,) * 3, LUNG), MM, occupied=occupied)
+    around = torch.zeros_like(occupied)
     around[8:13, 14:19, 18:23] = True
     assert torch.equal(host.parenchyma, ~around)
     assert torch.equal(host.lung, ~around)
@@ -141,8 +141,8 @@ def test_spicules_end_within_the_drawn_box(monkeypatch):
     uniform = torch.rand
 
     def solid_with_spicules(*size, **options):
-        drawn = uniform(*size, **options)
-        return drawn * 0.1 if size == (10,) else drawn
+        synthetic = uniform(*size, **options)
+        return synthetic * 0.1 if size == (10,) else synthetic
 
     monkeypatch.setattr(torch, "rand", solid_with_spicules)
     host = study(torch.full((SIZE,) * 3, LUNG), MM)
@@ -198,16 +198,16 @@ def test_a_vessel_shows_through_ground_glass():
 
 
 def test_a_real_nodule_takes_the_noise_of_its_new_host():
-    for theirs, ours in ((60.0, 15.0), (15.0, 60.0)):
+    for source, host_noise in ((60.0, 15.0), (15.0, 60.0)):
         torch.manual_seed(0)
         donor = torch.full((SIZE,) * 3, LUNG)
         donor[8:20, 8:20, 8:20] = 20.0
         mask = (donor > 0).to(torch.uint8)
-        (cut,) = cut_out(donor + theirs * torch.randn(donor.shape), mask, MM)
-        host = study(torch.full((SIZE,) * 3, LUNG) + ours * torch.randn(donor.shape), MM)
+        (cut,) = cut_out(donor + source * torch.randn(donor.shape), mask, MM)
+        host = study(torch.full((SIZE,) * 3, LUNG) + host_noise * torch.randn(donor.shape), MM)
         image, label = blended(host, fitted(cut, host, MM, (1.0, 1.0)), (16, 16, 16))
         core = torch.from_numpy(ndimage.binary_erosion(label, iterations=3))
-        assert ours / 2 < image[core].std() < ours * 1.5
+        assert host_noise / 2 < image[core].std() < host_noise * 1.5
 
 
 def test_every_whole_nodule_of_a_crop_is_inserted():
@@ -236,12 +236,12 @@ def test_ignored_voxels_are_no_nodules_and_drawn_ones_take_their_place():
 def test_same_seed_same_nodules_and_the_batch_is_left_alone():
     strategy = NoduleInsertion(inserted_share=1.0)
     hosts = [chest(seed=i)[0] for i in range(2)]
-    kept = scaled(torch.stack(hosts))[:, None]
+    original = scaled(torch.stack(hosts))[:, None]
     one, two, other = (insert(strategy, hosts, TWO, seed) for seed in (5, 5, 6))
     assert torch.equal(one[0], two[0])
     assert torch.equal(one[1], two[1])
     assert not torch.equal(one[0], other[0])
-    assert torch.equal(one[2], kept)
+    assert torch.equal(one[2], original)
     assert TWO["mask"].max() == 1
 
 
@@ -276,7 +276,7 @@ def test_the_student_learns_from_inserted_crops_at_any_size():
     assert terms["nodule_insertion/inserted"].value.requires_grad
 
 
-def test_mistakes_are_told():
+def test_options_out_of_range_are_refused():
     with pytest.raises(UserError, match=r"data\.spacing_mm"):
         build_strategy("nodule_insertion", {"spacing_mm": None})
     with pytest.raises(UserError, match="real_share"):

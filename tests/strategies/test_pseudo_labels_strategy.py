@@ -1,4 +1,4 @@
-"""Pseudo-labels: what counts, what is ignored, thresholds that move, and the alarm."""
+"""Pseudo-labelling: confident and ignored voxels, adaptive thresholds, and the collapse alarm."""
 
 import io
 import warnings
@@ -30,22 +30,22 @@ def gradient(strategy, batch):
     """The gradient at each voxel of the student's strong view."""
     learner = pixel_learner(strategy)
     learner(batch, 1.0)["s/pseudo_label"].value.backward()
-    return learner.student.said[-1].grad.flatten()
+    return learner.student.outputs[-1].grad.flatten()
 
 
 @pytest.mark.parametrize("labeller", ["student", "teacher"])
 def test_golden_gradient_with_unsure_voxels_ignored(labeller):
     strategy = PseudoLabel(threshold=0.95, labeller=labeller)
-    found = gradient(strategy, crops([0.99, 0.6, 0.4, 0.01], strong=[0.7, 0.7, 0.7, 0.7]))
+    actual = gradient(strategy, crops([0.99, 0.6, 0.4, 0.01], strong=[0.7, 0.7, 0.7, 0.7]))
     # (p - label) / 2 at the two sure voxels: (0.7 - 1) / 2 and (0.7 - 0) / 2
-    torch.testing.assert_close(found, torch.tensor([-0.15, 0, 0, 0.35]))
-    assert found[1] == 0
-    assert found[2] == 0
+    torch.testing.assert_close(actual, torch.tensor([-0.15, 0, 0, 0.35]))
+    assert actual[1] == 0
+    assert actual[2] == 0
 
 
 def test_all_averages_over_every_voxel():
-    found = gradient(PseudoLabel(average="all"), crops([0.99, 0.6, 0.4, 0.01], [0.7] * 4))
-    torch.testing.assert_close(found, torch.tensor([-0.075, 0, 0, 0.175]))
+    actual = gradient(PseudoLabel(average="all"), crops([0.99, 0.6, 0.4, 0.01], [0.7] * 4))
+    torch.testing.assert_close(actual, torch.tensor([-0.075, 0, 0, 0.175]))
 
 
 def test_foreground_may_have_a_threshold_of_its_own():
@@ -59,7 +59,7 @@ def test_foreground_may_have_a_threshold_of_its_own():
     assert (gradient(PseudoLabel(), batch) != 0).tolist() == [False, False, False, True]
 
 
-def test_unsure_as_background_is_caught(monkeypatch):
+def test_unconfident_voxels_as_background_are_caught(monkeypatch):
     def peers(logits, target, *, threshold, average):
         sure = target * (target >= threshold[1])  # argmax(p * mask): what is unsure loses
         return pseudo_label_loss(logits, sure, threshold=0.0)
@@ -72,7 +72,7 @@ def test_unsure_as_background_is_caught(monkeypatch):
 def test_the_labeller_takes_no_gradient():
     learner = pixel_learner(PseudoLabel(labeller="student"))
     learner(crops([0.99, 0.01]), 1.0)["s/pseudo_label"].value.backward()
-    weak, strong = learner.student.said
+    weak, strong = learner.student.outputs
     assert strong.grad is not None
     assert weak.grad is None
 
@@ -163,7 +163,7 @@ COLLAPSED = [0.001] * 8
 HALF = [0, 0, 0, 0, 1, 1, 1, 255]
 
 
-def test_the_alarm_tells_once_of_a_collapse():
+def test_the_alarm_warns_once_of_a_collapse():
     (message,) = warned(PseudoLabel(), crops(COLLAPSED, masks=HALF))
     assert "collapsing to background" in message
     assert "0.0000%" in message
@@ -176,7 +176,7 @@ def test_the_alarm_tells_once_of_a_collapse():
     [
         (PseudoLabel(), crops([0.999, *COLLAPSED[1:]], masks=HALF), {}),  # it labels nodules
         (PseudoLabel(), crops(COLLAPSED, masks=HALF), {"progress": 0.1}),  # the ramp still grows
-        (PseudoLabel(), crops(COLLAPSED, masks=HALF), {"steps": 99}),  # too early to tell
+        (PseudoLabel(), crops(COLLAPSED, masks=HALF), {"steps": 99}),  # too early
         (PseudoLabel(), crops(COLLAPSED, masks=[0] * 8), {}),  # the masks hold none either
         (PseudoLabel(), crops([0.4] * 8, masks=HALF), {}),  # nothing is sure: no label at all
         (PseudoLabel(alarm_below=0.0), crops(COLLAPSED, masks=HALF), {}),
@@ -190,7 +190,7 @@ def test_the_alarm_is_silent_otherwise(strategy, batch, options):
 def test_the_alarms_means_settle_and_are_saved():
     alarm = CollapseAlarm(below=0.1, horizon=4)
     for share in (1.0, 0.0, 0.0):
-        alarm.see(torch.tensor(share), torch.tensor(0.0), torch.zeros(1, 1, 2, 2, 2))
+        alarm.record(torch.tensor(share), torch.tensor(0.0), torch.zeros(1, 1, 2, 2, 2))
         alarm.after_step(watch=False)
     assert alarm.means[0].item() == pytest.approx(1 / 3)  # a plain mean at first
     assert set(alarm.state_dict()) == {"means", "steps"}
@@ -229,6 +229,6 @@ def test_variants_conform(options):
     "options",
     [{"labeller": "oracle"}, {"threshold": 1.5}, {"foreground_threshold": -1.0}, {"decay": 1.0}],
 )
-def test_refuses_what_cannot_be(options):
+def test_options_out_of_range_are_refused(options):
     with pytest.raises(UserError, match="pseudo_label"):
         build_strategy("pseudo_label", options)

@@ -1,4 +1,4 @@
-"""Weights grow as asked, in every strategy, and nonsense is refused before a training begins."""
+"""Ramp-up of weights in every strategy, and values out of range."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_weights_grow_from_next_to_nothing(name):
         ("mil", {"voxel_weight": -0.1}),
     ],
 )
-def test_nonsense_of_others_is_refused_before_the_first_step(name, options):
+def test_weights_out_of_range_are_refused_before_the_first_step(name, options):
     with pytest.raises(UserError, match="refuses its options"):
         build_strategy(name, options)
 

@@ -1,4 +1,4 @@
-"""Supervised: what its options weigh, by hand; that each stream teaches is the kit's to say."""
+"""Supervised baseline: weights of Dice, cross-entropy and the healthy term."""
 
 import math
 
@@ -19,7 +19,7 @@ def run(progress=1.0, **options):
 CROSS_ENTROPY = -(math.log(0.8) + math.log(0.6)) / 2
 
 
-def test_dice_and_cross_entropy_weigh_what_they_are_told():
+def test_dice_and_cross_entropy_follow_their_weights():
     entropy = run(dice_weight=0.0, ce_weight=3.0)["s/labelled"].value.item()
     assert entropy == pytest.approx(3 * CROSS_ENTROPY)
     dice = run(dice_weight=2.0, ce_weight=0.0)["s/labelled"].value.item()

@@ -30,11 +30,11 @@ def test_buffers_are_the_students_own_and_not_an_average():
     for seed in range(3):
         student(torch.randn(8, 2, generator=torch.Generator().manual_seed(seed)))
         teacher.update(student)
-    theirs = dict(student.named_buffers())
-    assert int(theirs["1.num_batches_tracked"]) == 3
-    for name, mine in teacher.net.named_buffers():
-        assert torch.equal(mine, theirs[name]), name
-        assert mine.data_ptr() != theirs[name].data_ptr(), name
+    buffers = dict(student.named_buffers())
+    assert int(buffers["1.num_batches_tracked"]) == 3
+    for name, buffer in teacher.net.named_buffers():
+        assert torch.equal(buffer, buffers[name]), name
+        assert buffer.data_ptr() != buffers[name].data_ptr(), name
 
 
 def test_output_carries_no_gradient_and_the_student_keeps_its_own():

@@ -1,4 +1,4 @@
-"""The conformance kit catches the mistakes that it is there for."""
+"""Conformance kit: the errors of strategies that it must catch."""
 
 import pytest
 import torch
@@ -66,8 +66,8 @@ class LeavesATermOut(Strategy):
 
     def terms(self, step):
         loss = step.out("labelled")["logits"].square().mean()
-        seen = bool((step.batch("labelled")["mask"] == 1).any())
-        return {"loss": Term(loss * self.scale if seen else loss)}
+        has_nodule = bool((step.batch("labelled")["mask"] == 1).any())
+        return {"loss": Term(loss * self.scale if has_nodule else loss)}
 
 
 class KeepsAnUnsavedState(Strategy):
@@ -206,16 +206,16 @@ class JoinsLate(OneStream):
     ("strategy", "message"),
     [
         (WeakForStrong, "gradient by its strong view"),
-        (NeverReadsTheTeacher, "the teacher is never read"),
-        (ReadsAnUndeclaredView, "'strong' of the labelled stream is read, and Needs does not"),
+        (NeverReadsTheTeacher, "the teacher is never used"),
+        (ReadsAnUndeclaredView, "'strong' of the labelled stream is read, but Needs does not"),
         (ReadsAnUndeclaredField, "'mask' of the labelled stream is read"),
         (ReadsWhatUnlabelledScansLack, "'bag_label' of the unlabelled stream"),
         (UnsavedWeight, "differs after loading"),
         (UnsavedController, "differs after loading"),
         (HiddenMaskInTheWeight, "hidden mask"),
         (HiddenMaskInTheGradient, "the gradient reads a hidden mask"),
-        (WritesASharedOutput, "output was changed in place"),
-        (ReplacesASharedOutput, "output was changed in place"),
+        (WritesASharedOutput, "was changed in place"),
+        (ReplacesASharedOutput, "was changed in place"),
         (RenamesCases, "'case'.* was changed"),
         (SumNotMean, "a sum over samples"),
         (JoinsLate, "at progress 0.0: strategies.checked.scale"),
@@ -236,16 +236,18 @@ def test_the_kit_catches(strategy, message):
 @pytest.mark.parametrize(
     "broken",
     [
-        lambda mine, theirs, weight: mine,  # does nothing: the update is not in place
-        lambda mine, theirs, weight: mine.mul_(1 - weight),  # the peer's `.add` without underscore
-        lambda mine, theirs, weight: mine.lerp_(theirs, weight / 2),
+        lambda average, weights, weight: average,  # does nothing: the update is not in place
+        lambda average, weights, weight: average.mul_(
+            1 - weight
+        ),  # the peer's `.add` without underscore
+        lambda average, weights, weight: average.lerp_(weights, weight / 2),
     ],
 )
 def test_the_kit_catches_a_broken_average(broken, monkeypatch):
     def update(self, student):
         alpha = min(1 - 1 / (int(self.updates) + 1), self.decay)
-        for mine, theirs in zip(self.net.parameters(), student.parameters(), strict=True):
-            broken(mine, theirs, 1 - alpha)
+        for average, weights in zip(self.net.parameters(), student.parameters(), strict=True):
+            broken(average, weights, 1 - alpha)
         self.updates.add_(1)
 
     monkeypatch.setattr(EMATeacher, "update", torch.no_grad()(update))
@@ -265,7 +267,7 @@ def test_the_kit_catches_a_broken_average(broken, monkeypatch):
     ],
 )
 def test_needs_that_no_loader_has_are_refused(wrong):
-    with pytest.raises(ValueError, match="are a tuple of"):
+    with pytest.raises(ValueError, match="must be a tuple of"):
         Needs(**wrong)
 
 
@@ -278,9 +280,9 @@ class NoTerm(OneStream):
         return {"loss": super().terms(step)["loss"].value}
 
 
-def test_a_newcomers_slips_are_named():
-    with pytest.raises(TypeError, match=r"'mine' has no Needs: set self\.needs"):
-        Learner(tiny_student(), {"mine": NoNeeds()})
-    learner = Learner(tiny_student(), {"mine": NoTerm()})
-    with pytest.raises(TypeError, match=r"mine/loss is no Term: return \{name: Term"):
+def test_common_errors_of_new_strategies_are_named():
+    with pytest.raises(TypeError, match=r"'average' has no Needs: set self\.needs"):
+        Learner(tiny_student(), {"average": NoNeeds()})
+    learner = Learner(tiny_student(), {"average": NoTerm()})
+    with pytest.raises(TypeError, match=r"average/loss is not a Term: return \{name: Term"):
         learner({"labelled": {"weak": torch.rand(1, 1, 8, 8, 8)}}, 0.0)

@@ -1,4 +1,4 @@
-"""Cross pseudo supervision: two students that differ, both taught, neither through the other."""
+"""Cross pseudo supervision: two students, their initial weights and gradients."""
 
 import copy
 from functools import partial
@@ -23,10 +23,10 @@ def gradients(term, net):
     return torch.autograd.grad(term, list(net.parameters()), allow_unused=True, retain_graph=True)
 
 
-def expected(mine, other, x):
+def expected(net, other, x):
     """Each net against the other's hard labels, as if the other were no net at all."""
     targets = probabilities(other(x)["logits"]).detach()
-    return pseudo_label_loss(mine(x)["logits"], targets, threshold=0.0)
+    return pseudo_label_loss(net(x)["logits"], targets, threshold=0.0)
 
 
 def crosses_no_gradient():
@@ -34,9 +34,9 @@ def crosses_no_gradient():
     learner, batch = pixel_pair(strategy), tiny_batch(strategy)
     value = learner(batch, 1.0)["s/unlabelled"].value
     x = batch["unlabelled"]["weak"]
-    for mine, other in ((learner.student, strategy.second), (strategy.second, learner.student)):
-        found, wanted = gradients(value, mine), gradients(expected(mine, other, x), mine)
-        for one, two in zip(found, wanted, strict=True):
+    for net, other in ((learner.student, strategy.second), (strategy.second, learner.student)):
+        actual, wanted = gradients(value, net), gradients(expected(net, other, x), net)
+        for one, two in zip(actual, wanted, strict=True):
             torch.testing.assert_close(one, two)
 
 
@@ -69,7 +69,7 @@ def test_the_students_start_apart():
     differ()
 
 
-def test_twins_are_caught(monkeypatch):
+def test_students_with_equal_weights_are_caught(monkeypatch):
     def twin(self, make_student):
         self.second = tiny_student()
 

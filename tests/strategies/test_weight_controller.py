@@ -1,4 +1,4 @@
-"""The published controller, one validation after the other, by hand."""
+"""Published controller of the non-adjacency weight, validation by validation."""
 
 import math
 
@@ -83,15 +83,15 @@ def test_after_seven_tenths_the_weight_only_falls_while_dice_is_below_the_refere
 
 def test_what_may_be_chosen():
     control = LambdaControl()
-    seen = {"train_dice": 0.5, "value": 0.1}
-    assert control.acceptable(0.1, **seen)  # it makes the reference
-    assert not control.acceptable(math.nan, **seen)
+    means = {"train_dice": 0.5, "value": 0.1}
+    assert control.acceptable(0.1, **means)  # it makes the reference
+    assert not control.acceptable(math.nan, **means)
     assert not control.acceptable(0.1, train_dice=0.0, value=0.1)
     assert not control.acceptable(0.1, train_dice=0.5, value=0.0)  # nothing is marked
     feed(control, 0.8)
-    assert control.acceptable(0.7951, **seen)
-    assert not control.acceptable(0.7949, **seen)
-    assert not control.acceptable(math.nan, **seen)
+    assert control.acceptable(0.7951, **means)
+    assert not control.acceptable(0.7949, **means)
+    assert not control.acceptable(math.nan, **means)
 
 
 def test_its_state_restores_it():

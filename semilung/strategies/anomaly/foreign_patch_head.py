@@ -1,4 +1,4 @@
-"""Anomaly detection: a head that segments foreign patches in healthy anatomy."""
+"""Anomaly detection (FPI, PII): a head that segments foreign patches in healthy anatomy."""
 
 from __future__ import annotations
 
@@ -25,26 +25,25 @@ class Anomaly(Strategy):
 
     $$ L = w(t) \, \mathrm{BCE}(\sigma(a(x')), \alpha M), \quad \alpha \sim U(\alpha_0, \alpha_1) $$
 
-    x' is a healthy crop into whose shape M a share α of another healthy crop was blended: by
+    x' is a healthy crop, in whose region M a share α of another healthy crop is blended: by
     intensities (FPI), M soft at its edge, or by gradients (PII), which leaves no seam, M being
-    0 or 1. The head predicts the share, and so scores how foreign a voxel is to its surroundings.
-    Alone, the head needs no mask, so a run of it can be another run's `init`; with the base
-    terms it is an auxiliary head. Its map of a scan: `predict_probability(...,
-    head="anomaly")`.
+    0 or 1. The head predicts the share, an anomaly score of each voxel. On its own it needs no
+    masks, so it can pretrain a run (`init`); with the base terms it is an auxiliary head.
+    `predict_probability(..., head="anomaly")` returns the map of a scan.
 
     Args:
         weight: w, the final weight of the term.
         rampup: Share of the training over which the weight grows.
-        blend: `interpolate`, `poisson`, or `both`, one of the two by chance at every step.
+        blend: `interpolate`, `poisson`, or `both`, which chooses one at random at every step.
         alpha: α_0 and α_1, in (0, 1].
-        size: Smallest and largest half axis of a shape, as a share of the crop's edge, in (0, 1].
-        iterations: Steps of the Poisson solver.
+        size: Smallest and largest half axis of a patch, as a share of the crop's edge, in (0, 1].
+        iterations: Iterations of the Poisson solver.
 
     Raises:
-        ValueError: Another `blend`, or a range that is none.
+        ValueError: An option out of its range.
 
     Source: Tan et al., FPI, 2020 (arXiv 2011.04197), and PII, MICCAI 2021 (2107.02622); smooth
-    random shapes as the MOOD 2022 winners' (2308.01412).
+    random shapes as of the MOOD 2022 winners (2308.01412).
     """
 
     def __init__(
@@ -69,15 +68,15 @@ class Anomaly(Strategy):
         self.iterations = iterations
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`anomaly` on the healthy stream."""
-        images, target = self.spoil(step.batch("healthy")["weak"])
+        """Return `anomaly` of the healthy stream."""
+        images, target = self.blend_patches(step.batch("healthy")["weak"])
         score = step.student(images)[HEAD]
         loss = F.binary_cross_entropy_with_logits(score.float(), target)
         return {"anomaly": Term(loss, self.ramp(step.progress))}
 
     @torch.no_grad()
-    def spoil(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops with a foreign patch each, and its share in every voxel, both like `images`."""
+    def blend_patches(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return crops with a foreign patch each, and its share in every voxel."""
         by_gradient = self.blend == "poisson" or (
             self.blend == "both" and bool(torch.rand(()) < 0.5)
         )
@@ -88,16 +87,16 @@ class Anomaly(Strategy):
             shape = random_shape(x, self.size)
             if by_gradient:
                 target = share * (shape >= 0.5)
-                spoilt = poisson(x, foreign(x), target, iterations=self.iterations)
-                spoilt = torch.where(target > 0, spoilt.clamp(0, 1), x)
+                blended = poisson(x, foreign(x), target, iterations=self.iterations)
+                blended = torch.where(target > 0, blended.clamp(0, 1), x)
             else:
                 target = share * shape
-                spoilt = interpolated(x, foreign(x), target)
-        return spoilt.to(images.dtype), target
+                blended = interpolated(x, foreign(x), target)
+        return blended.to(images.dtype), target
 
 
 def _share_range(name: str, bounds: Sequence[float]) -> tuple[float, float]:
     if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= 1:
-        msg = f"{name} is a smallest and a largest share in (0, 1], got {list(bounds)}"
+        msg = f"{name} must be a smallest and a largest share in (0, 1], got {list(bounds)}"
         raise ValueError(msg)
     return (float(bounds[0]), float(bounds[1]))

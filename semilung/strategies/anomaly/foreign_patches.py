@@ -1,4 +1,4 @@
-"""Foreign patches: smooth random shapes, blended by interpolation or by gradients."""
+"""Foreign patches: smooth random shapes, blended by interpolation (FPI) or gradients (PII)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 EDGE = 0.08
-"""Softness of a shape's edge, as a share of its radius."""
+"""Width of a shape's soft edge, as a share of its radius."""
 
 
 def random_shape(like: Tensor, size: tuple[float, float]) -> Tensor:
-    """M: a wobbly ellipsoid or box at a random place, one a sample, soft at its edge.
+    """Return M: for each sample an irregular ellipsoid or box at a random position.
 
     Args:
         like: `(B, C, X, Y, Z)`.
         size: Smallest and largest half axis as a share of the crop's edge.
 
     Returns:
-        `(B, 1, X, Y, Z)` in [0, 1], 0 a few voxels away.
+        `(B, 1, X, Y, Z)` in [0, 1], soft at the edge.
     """
     return torch.stack([_shape(like.shape[2:], size, like.device) for _ in like])[:, None]
 
 
 def foreign(images: Tensor) -> Tensor:
-    """The crop that gives each crop its patch: the next of the batch, or one's own, moved.
+    """Return the source crop of each patch: the next one of the batch.
 
-    Where the batch holds one crop, its mirror image is shifted by a random part of its size.
+    A single crop is its own source, mirrored and shifted by a random part of its size.
     """
     if len(images) > 1:
         return images.roll(1, dims=0)
@@ -37,7 +37,7 @@ def foreign(images: Tensor) -> Tensor:
 
 
 def interpolated(images: Tensor, other: Tensor, target: Tensor) -> Tensor:
-    r"""Foreign patch interpolation, $ x' = x + t (y - x) $.
+    r"""Foreign patch interpolation (FPI), $ x' = x + t (y - x) $.
 
     Args:
         images: x, `(B, C, X, Y, Z)`.
@@ -50,18 +50,18 @@ def interpolated(images: Tensor, other: Tensor, target: Tensor) -> Tensor:
 
 
 def poisson(images: Tensor, other: Tensor, target: Tensor, *, iterations: int = 60) -> Tensor:
-    r"""Poisson image interpolation: gradients are mixed, and the patch meets its border seamlessly.
+    r"""Poisson image interpolation (PII): a blend of gradients, seamless at the patch's border.
 
     $$ \Delta x' = \mathrm{div}\, v \text{ where } t > 0, \quad x' = x \text{ elsewhere}, \qquad
        v = (1 - \alpha) \nabla x \text{ or } \alpha \nabla y $$
 
-    whichever of the two is larger, edge by edge. Solved for x' - x by conjugate gradients.
+    whichever is larger at each edge. Solved for x' - x by conjugate gradients.
 
     Args:
         images: x, `(B, 1, X, Y, Z)`.
         other: y, of the same shape.
         target: t, α within the shape and 0 around it, `(B, 1, X, Y, Z)`.
-        iterations: Steps of the solver.
+        iterations: Iterations of the solver.
 
     Source: Tan et al., Detecting outliers with Poisson image interpolation, MICCAI 2021.
     """
@@ -70,7 +70,7 @@ def poisson(images: Tensor, other: Tensor, target: Tensor, *, iterations: int = 
         inside = (target[i, 0] > 0).nonzero()
         if not len(inside):
             continue
-        # one voxel more on every side; the crop's own border is a border of the patch
+        # one voxel more on every side, clipped to the crop
         low = (inside.amin(0) - 1).clamp(min=0).tolist()
         high = (inside.amax(0) + 2).tolist()
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -83,11 +83,11 @@ def poisson(images: Tensor, other: Tensor, target: Tensor, *, iterations: int = 
 
 
 def _solved(x: Tensor, y: Tensor, inside: Tensor, alpha: float, iterations: int) -> Tensor:
-    """The crop with the patch blended in, `(X, Y, Z)`; unchanged where not `inside`."""
+    """Return the crop with the blended patch, `(X, Y, Z)`, unchanged where not `inside`."""
     right = torch.zeros_like(x)
     for axis in range(3):
         dx, dy = (1 - alpha) * x.diff(dim=axis), alpha * y.diff(dim=axis)
-        # what the wanted gradient has more than x's own, on the edges between neighbours
+        # target gradient minus the gradient of x, between neighbouring voxels
         more = torch.where(dx.abs() > dy.abs(), dx, dy) - x.diff(dim=axis)
         pad = [0, 0, 0, 0, 0, 0]
         pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = 1
@@ -97,7 +97,7 @@ def _solved(x: Tensor, y: Tensor, inside: Tensor, alpha: float, iterations: int)
 
 
 def _conjugate_gradients(right: Tensor, inner: Tensor, iterations: int) -> Tensor:
-    """The u with -Δu = `right` where `inner` is 1, and u = 0 elsewhere and beyond the box."""
+    """Solve -Δu = `right` where `inner` is 1, with u = 0 elsewhere and outside the box."""
     u, residual = torch.zeros_like(right), right
     direction, power = residual, residual.square().sum()
     for _ in range(iterations):

@@ -1,1 +1,1 @@
-"""The contract of a strategy and what all share: learner, teacher, ramps."""
+"""Base class of strategies, and their shared parts: learner, teacher, ramps."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ramp:
-    """A term's weight as a function of the progress: `weight * sigmoid_rampup(t, length)`.
+    """Weight of a term as a function of the progress: `weight * sigmoid_rampup(t, length)`.
 
     Args:
-        weight: The final one, at least 0.
+        weight: Final weight, at least 0.
         length: T in [0, 1], the share of the training over which the weight grows.
 
     Raises:
@@ -28,22 +28,22 @@ class Ramp:
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
-            raise ValueError(f"a weight is finite and at least 0, got {self.weight}")
+            raise ValueError(f"a weight must be finite and at least 0, got {self.weight}")
         if not 0 <= self.length <= 1:
-            msg = f"a ramp's length is the share of the training, in [0, 1], got {self.length}"
+            msg = f"a ramp's length must be a share of the training in [0, 1], got {self.length}"
             raise ValueError(msg)
 
     def __call__(self, progress: float) -> float:
-        """The weight at this share of the training."""
+        """Return the weight at a progress in [0, 1]."""
         return self.weight * sigmoid_rampup(progress, self.length)
 
 
 def sigmoid_rampup(progress: float, length: float) -> float:
-    r"""Sigmoid-shaped ramp from `e^-5` to 1: $ \exp(-5 (1 - \min(1, t / T))^2) $.
+    r"""Return a sigmoid-shaped ramp from `e^-5` to 1: $ \exp(-5 (1 - \min(1, t / T))^2) $.
 
     Args:
         progress: t in [0, 1], the share of the training that is done.
-        length: T in [0, 1], the share at which the ramp ends; 0 gives 1 throughout.
+        length: T in [0, 1], the share at which the ramp ends; with 0 the result is always 1.
 
     Source: Laine and Aila, Temporal ensembling, ICLR 2017.
 

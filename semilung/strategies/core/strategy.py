@@ -1,7 +1,7 @@
-"""The contract of a strategy.
+"""Base class, requirements and loss terms of a strategy.
 
-A strategy turns a step's data into named, weighted loss terms. It sees images, masks and the
-student's outputs, never the optimizer, the loader, the logger, the config, devices or files.
+A strategy maps the data of a step to named, weighted loss terms. It has access to images, masks and
+the outputs of the nets, not to optimizer, loader, logger, config, devices or files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Term(NamedTuple):
-    """One term of the loss: its scalar value, and its weight at this point of the training."""
+    """One term of the loss: its scalar value and its weight at this step."""
 
     value: Tensor
     weight: float = 1.0
@@ -32,20 +32,20 @@ FIELDS = ("mask", "anatomy", "instances", "nodules", "bag_label")
 
 
 def metric(value: Tensor) -> Term:
-    """A term that is logged and not trained on: a share, a threshold, an accuracy."""
+    """Return a term that is logged but has no gradient: a share, a threshold, an accuracy."""
     return Term(value.detach().float(), 0.0)
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Streams, views, fields and heads that a strategy reads; checked before training.
+    """Streams, views, fields and heads that a strategy needs, checked before training.
 
     Attributes:
-        views: Stream to the views it reads (`weak`, `strong`, `bag`); it must hold cases.
-        optional: The same, for streams that it uses only where the data has them.
+        views: Views (`weak`, `strong`, `bag`) of each stream, which must have cases.
+        optional: The same for streams that are used if the data has them.
         fields: Further fields of the samples (`mask`, `anatomy`, `bag_label`).
-        heads: Further outputs of the student, name to channels, read from its features.
-        teacher: Whether it reads the EMA teacher.
+        heads: Further outputs of the student: number of channels by name.
+        teacher: Whether the strategy uses the EMA teacher.
 
     Raises:
         ValueError: An unknown stream, view or field.
@@ -65,53 +65,53 @@ class Needs:
         _require("field", self.fields, FIELDS)
 
 
-def _require(what: str, named: object, known: tuple[str, ...]) -> None:
-    if not isinstance(named, tuple) or not set(named) <= set(known):
-        raise ValueError(f"{what}s are a tuple of {', '.join(known)}, got {named!r}")
+def _require(kind: str, names: object, choices: tuple[str, ...]) -> None:
+    if not isinstance(names, tuple) or not set(names) <= set(choices):
+        raise ValueError(f"{kind}s must be a tuple of {', '.join(choices)}, got {names!r}")
 
 
 class Strategy(nn.Module):
     """Base class of strategies: a module without the student that returns loss terms.
 
-    Its own parts (a discriminator, a prior, a second student) are submodules and buffers, so they
-    move, save and load with it. Subclasses take keyword-only options, set `needs` and implement
-    `terms`; the hooks are optional.
+    Its parts (a discriminator, a prior, a second student) are submodules and buffers, so they are
+    moved, saved and loaded with it. Subclasses take keyword-only options, set `needs` and implement
+    `terms`; the other methods are optional hooks.
     """
 
     needs: Needs
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """The loss terms of this step, each a mean over samples; a zero weight is allowed."""
+        """Return the loss terms of a step, each a mean over samples; a weight may be 0."""
         raise NotImplementedError
 
     def attach(self, make_student: Callable[[], nn.Module]) -> None:
-        """Called once, when the learner is built: make what has to be like the student here.
+        """Create nets like the student; called once, when the learner is built.
 
         Args:
-            make_student: Makes a net of the student's architecture with weights of its own.
+            make_student: Creates a net of the student's architecture with new weights.
         """
 
     def before_training(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
-        """Called before the first step of a new training, not on resume: estimate a prior here.
+        """Estimate a prior; called before the first step of a new training, not on resume.
 
         Store it in buffers, so that it is saved.
 
         Args:
-            streams: The training cases of each stream that the strategies read.
+            streams: Training cases of each stream that the strategies read.
         """
 
     def after_step(self, progress: float) -> None:
-        """Called after each optimizer step; the teacher has moved already."""
+        """Update the state; called after each optimizer step and the teacher's update."""
 
     def after_validation(self, metrics: Mapping[str, float]) -> None:
-        """Called with the metrics of a validation, for controllers of weights."""
+        """Update controllers of weights; called with the metrics of each validation."""
 
     def score(self, metrics: Mapping[str, float]) -> float | None:
-        """Score that `best.pt` maximizes, for a strategy with its own criterion."""
+        """Return the score that `best.pt` maximizes; None leaves it to the default metric."""
         return None
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        """Own parameters in groups, each with its factor on the learning rate, clipped a group."""
+        """Return groups of parameters with factors on the learning rate, clipped group by group."""
         parameters = [p for p in self.parameters() if p.requires_grad]
         return [(parameters, 1.0)] if parameters else []
 

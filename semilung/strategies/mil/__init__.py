@@ -1,1 +1,1 @@
-"""Multiple-instance learning (ABMIL) over the crops of a scan."""
+"""Multiple-instance learning (ABMIL): the crops of a scan are a bag."""

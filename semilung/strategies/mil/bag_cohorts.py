@@ -1,4 +1,4 @@
-"""Checks of the cohorts of bags: both labels present, label not predictable from the cohort."""
+"""Checks of bags: both labels are present, and the cohort does not predict the label."""
 
 from __future__ import annotations
 
@@ -8,35 +8,32 @@ from collections.abc import Mapping, Sequence
 from semilung.data import PreparedCase, bag_label
 from semilung.types import UserError
 
+REMEDY = (
+    "Bags come from weak, labelled and healthy scans with data.batch.<stream> above 0; the "
+    "manifest's column `bag_label` is 1 for weak and labelled scans with a nodule, else 0"
+)
+
 
 def require_both_labels(streams: Mapping[str, Sequence[PreparedCase]]) -> None:
-    """Refuse bags that are all positive or all negative, or none at all.
-
-    Raises:
-        UserError: Only one label, or no bag.
-    """
+    """Raise UserError unless there are positive and negative bags."""
     labels = [bag_label(item) for cases in streams.values() for item in cases]
-    remedy = (
-        "Bags come from weak, labelled and healthy scans whose data.batch.<stream> is above 0; the "
-        "manifest's column `bag_label` says of weak and labelled ones whether they hold a nodule"
-    )
     if not labels:
-        raise UserError(f"strategy 'mil' learns from bags of scans, and there are none. {remedy}")
+        raise UserError(f"strategy 'mil' learns from bags of scans, and there are none. {REMEDY}")
     if len(set(labels)) == 1:
         kind, other = ("positive", "negative") if labels[0] else ("negative", "positive")
         msg = (
             f"strategy 'mil' classifies scans with and without nodules, but all "
             f"{len(labels)} bags of {' and '.join(streams)} scans are {kind}: there is no {other} "
-            f"one. {remedy}"
+            f"one. {REMEDY}"
         )
         raise UserError(msg)
 
 
 def warn_of_predictive_cohorts(streams: Mapping[str, Sequence[PreparedCase]]) -> None:
-    """Warn if a bag's label can be predicted from its cohort, and so from the scanner.
+    """Warn if the label of a bag can be predicted from its cohort, and so from the scanner.
 
-    That is where positive and negative bags share no cohort, or where one label comes from a single
-    cohort and the other label from elsewhere too.
+    That is the case if positive and negative bags share no cohort, or if all bags of one label come
+    from one cohort and some of the other label from another.
     """
     cohorts: dict[int, set[str]] = {0: set(), 1: set()}
     for cases in streams.values():
@@ -48,9 +45,9 @@ def warn_of_predictive_cohorts(streams: Mapping[str, Sequence[PreparedCase]]) ->
     if negative.isdisjoint(positive) or 1 in (len(negative), len(positive)):
         warnings.warn(
             f"positive bags come from the cohorts {_named(positive)}, negative ones from "
-            f"{_named(negative)}: the network can learn the scanner instead of the nodule, and its "
-            "bag loss will look good. Add scans of both labels from each cohort, and evaluate on "
-            "a cohort that was not trained on",
+            f"{_named(negative)}: the network can learn the scanner instead of the nodule, with a "
+            "low bag loss. Add scans of both labels from each cohort, and evaluate on a cohort "
+            "that was not used for training",
             stacklevel=2,
         )
 

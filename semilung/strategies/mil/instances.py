@@ -1,4 +1,4 @@
-"""Instance embeddings and scores of bags, computed in chunks with bounded memory."""
+"""Instance embeddings and scores of bags, computed in chunks to bound memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from semilung.losses.activation import wide
 
 
 class Instances(NamedTuple):
-    """The described instances of B bags, padded to the largest bag's N.
+    """Instances of B bags, padded to the N of the largest bag.
 
     Attributes:
         embeddings: `(B, N, D)`.
-        scores: `(B, N)` logits, the voxel head's.
-        mask: `(B, N)` bool, which instances are real; the others are zeros.
+        scores: `(B, N)` logits of the voxel head.
+        mask: `(B, N)` bool, true for real instances; padding is zero.
     """
 
     embeddings: Tensor
@@ -35,21 +35,21 @@ def describe_bags(
     chunk: int,
     voxel_share: float,
 ) -> Instances:
-    """Embeddings and scores of the real crops of all bags.
+    """Compute embeddings and scores of the real crops of all bags.
 
-    Where there are more crops than `chunk`, each chunk runs under a checkpoint of its own: forward
-    keeps its crops, embeddings and scores, and backward runs it again. So memory is one chunk's,
-    however large the bags, and values and gradients are those of a single run.
+    With more crops than `chunk`, each chunk runs under activation checkpointing: forward stores its
+    crops, embeddings and scores, and backward recomputes it. Memory is that of one chunk, and
+    values and gradients equal those of a single run.
 
     Args:
-        student: Images to named outputs with `logits` and `embedding`.
-        bags: Of each stream, the crops `(b, N, 1, X, Y, Z)` and which are real `(b, N)`.
-        chunk: Crops that run at once.
+        student: Maps images to named outputs with `logits` and `embedding`.
+        bags: Crops `(b, N, 1, X, Y, Z)` and mask of real crops `(b, N)` of each stream.
+        chunk: Number of crops in a forward pass.
         voxel_share: See `top_voxels`.
 
     Returns:
-        The instances of all bags, streams in their order; an embedding is the mean and the maximum
-        over space of the head `embedding`.
+        The instances of all bags in the order of the streams; an embedding is the spatial mean and
+        maximum of the head `embedding`.
     """
 
     def describe(crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,7 @@ def describe_bags(
 
     crops = torch.cat([bag[real] for bag, real in bags])
     count = len(crops)
-    if not count:  # one crop of padding, dropped below, says how long an embedding is
+    if not count:  # one padding crop, dropped below, yields the length of an embedding
         crops = bags[0][0][:1, 0]
     if len(crops) <= chunk:
         embeddings, scores = describe(crops)
@@ -76,10 +76,10 @@ def describe_bags(
 
 
 def top_voxels(logits: Tensor, share: float) -> Tensor:
-    """Mean of each crop's largest voxel logits, those of a nodule where it holds one.
+    """Return the mean of the largest voxel logits of each crop.
 
     Args:
-        logits: `(n, C, X, Y, Z)`; of several channels, the odds of the foreground count.
+        logits: `(n, C, X, Y, Z)`; of several channels, the log-odds of foreground are used.
         share: Share of the voxels, in (0, 1]; at least one voxel counts.
 
     Returns:
@@ -97,7 +97,7 @@ def top_voxels(logits: Tensor, share: float) -> Tensor:
 
 
 def _at(mask: Tensor, values: Tensor) -> Tensor:
-    """Real instances at their places among the padding, bag by bag."""
+    """Scatter the values of real instances into the padded array."""
     padded = values.new_zeros(*mask.shape, *values.shape[1:])
     padded[mask] = values
     return padded

@@ -1,4 +1,4 @@
-"""Multiple-instance learning: a scan label supervises crops and voxels."""
+"""Multiple-instance learning (ABMIL): a scan label supervises crops and voxels."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ class MIL(Strategy):
     $$ L = w(t) \, \mathrm{BCE}\big(\sigma(S(g(h_1), \dots, g(h_N))), y\big)
          + v(t) \, \mathrm{BCE}\big(\sigma(S(s_1, \dots, s_N)), y\big) $$
 
-    h_n is the embedding of crop n, mean and maximum over space of the student's head `embedding`;
-    g scores it linearly. s_n is the mean of the crop's largest voxel logits, so that y reaches the
-    voxel head too: in a healthy scan it lowers the loudest voxels of the loudest crops. S pools the
-    scores of a bag's real instances to the bag's logit: `top_k`, `log_sum_exp`, `noisy_or` (see
+    h_n is the embedding of crop n, spatial mean and maximum of the student's head `embedding`; g is
+    linear. s_n is the mean of the crop's largest voxel logits, so that y supervises the voxel head
+    too: in a healthy scan it lowers the highest voxels of the highest crops. S pools the scores of
+    a bag's real instances to the bag's logit: `top_k`, `log_sum_exp`, `noisy_or` (see
     `pool_instances`), or `attention`: gated attention a over the embeddings, with S = g(Σ a h) for
     the first term and S = Σ a s for the second, where a is detached, since it could otherwise
     lower the loss by ignoring the false positive.
 
-    y is 0 of healthy scans, and of weak and labelled ones what the manifest says. A mean over the
-    bags of all streams there are. Crops run through the student `chunk` at a time, see
+    y is 0 for healthy scans, and `bag_label` of the manifest for weak and labelled ones. L is a
+    mean over the bags of all streams. Crops run through the student `chunk` at a time, see
     `describe_bags`. `base_rate` is the loss of the constant prediction of the share of positive
-    bags: a bag head that does not beat it has learnt nothing from the images.
+    bags: a bag head that is not below it has learnt nothing from the images.
 
     Args:
         weight: w, the final weight of the bag term.
         voxel_weight: v, the final weight of the voxel term; 0 switches it off.
         rampup: Share of the training over which both weights grow.
         pooling: S.
-        k: Instances that `top_k` and `noisy_or` look at. Crops tile a scan, so a nodule lies in
+        k: Number of instances that `top_k` and `noisy_or` use. Crops tile a scan, so a nodule is in
             few of them.
         temperature: Of `log_sum_exp`, in logits, above 0.
         leak: Of `noisy_or`, in [0, 1).
         width: Channels of the head `embedding`; an embedding is twice as long.
-        voxel_share: Share of a crop's voxels that s_n is the mean of, in (0, 1].
-        chunk: Crops that run through the student at once.
+        voxel_share: Share of a crop's voxels in the mean s_n, in (0, 1].
+        chunk: Number of crops in a forward pass of the student.
 
     Raises:
         ValueError: An option out of its range.
@@ -99,38 +99,39 @@ class MIL(Strategy):
         self._latest = torch.zeros(2, dtype=torch.long)
 
     def before_training(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
-        """Refuse bags of one label only, and warn where the cohort gives the label away."""
+        """Require bags of both labels, and warn if the cohort predicts the label."""
         bags = {stream: streams[stream] for stream in STREAMS if streams.get(stream)}
         require_both_labels(bags)
         warn_of_predictive_cohorts(bags)
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`bag` and `voxels`; metrics `base_rate`, `p_positive` and `p_negative`."""
+        """Return `bag` and `voxels`, and metrics `base_rate`, `p_positive` and `p_negative`."""
         batches = [step.batch(stream) for stream in STREAMS if step.has(stream)]
-        found = describe_bags(
+        instances = describe_bags(
             step.student,
             [(batch["bag"], batch["bag_mask"]) for batch in batches],
             chunk=self.chunk,
             voxel_share=self.voxel_share,
         )
         label = torch.cat([b["bag_label"][: len(b["bag"])] for b in batches])
-        bag, voxels = self._pool(found)
-        terms = {"bag": Term(_loss(bag, label, found.mask), self.ramp(step.progress))}
+        bag, voxels = self._pool(instances)
+        terms = {"bag": Term(_loss(bag, label, instances.mask), self.ramp(step.progress))}
         if self.voxel_ramp.weight:
-            terms["voxels"] = Term(_loss(voxels, label, found.mask), self.voxel_ramp(step.progress))
-        return terms | self._figures(bag, label)
+            weight = self.voxel_ramp(step.progress)
+            terms["voxels"] = Term(_loss(voxels, label, instances.mask), weight)
+        return terms | self._metrics(bag, label)
 
     def after_step(self, progress: float) -> None:
-        """Count the step's bags towards the share of positive ones."""
+        """Add the step's bags to the counts of negative and positive ones."""
         self.counts += self._latest.to(self.counts.device)
         self._latest = torch.zeros_like(self._latest)
 
-    def _pool(self, found: Instances) -> tuple[Tensor, Tensor]:
-        """A bag's logit by its embeddings and by its voxels, `(B,)` each."""
+    def _pool(self, bags: Instances) -> tuple[Tensor, Tensor]:
+        """Return bag logits from the embeddings and from the voxels, `(B,)` each."""
         if self.attention is not None:
-            embedding, weights = self.attention(found.embeddings, found.mask)
-            return self.scorer(embedding)[:, 0], (weights.detach() * found.scores).sum(dim=1)
-        scores = self.scorer(found.embeddings)[..., 0]
+            embedding, weights = self.attention(bags.embeddings, bags.mask)
+            return self.scorer(embedding)[:, 0], (weights.detach() * bags.scores).sum(dim=1)
+        scores = self.scorer(bags.embeddings)[..., 0]
         bag, voxels = (
             pool_instances(
                 instances,
@@ -138,27 +139,27 @@ class MIL(Strategy):
                 k=self.k,
                 temperature=self.temperature,
                 leak=self.leak,
-                mask=found.mask,
+                mask=bags.mask,
             )
-            for instances in (scores, found.scores)
+            for instances in (scores, bags.scores)
         )
         return bag, voxels
 
-    def _figures(self, bag: Tensor, label: Tensor) -> dict[str, Term]:
-        """What the base rate reaches, and the mean probability of positive and negative bags."""
+    def _metrics(self, bag: Tensor, label: Tensor) -> dict[str, Term]:
+        """Return the loss of the base rate, and mean probabilities of both kinds of bags."""
         self._latest = torch.bincount(label, minlength=2).detach()
         share = (self.counts[1] + 1) / (self.counts.sum() + 2)
-        known = F.binary_cross_entropy_with_logits(
+        base_rate = F.binary_cross_entropy_with_logits(
             share.logit().expand(len(label)), label.to(share.dtype)
         )
         probability = bag.detach().sigmoid()
-        of = {"p_negative": probability[label == 0], "p_positive": probability[label == 1]}
-        means = {name: metric(values.mean()) for name, values in of.items() if len(values)}
-        return {"base_rate": metric(known), **means}
+        groups = {"p_negative": probability[label == 0], "p_positive": probability[label == 1]}
+        means = {name: metric(values.mean()) for name, values in groups.items() if len(values)}
+        return {"base_rate": metric(base_rate), **means}
 
 
 def _loss(logits: Tensor, label: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of the bags' logits, a mean over bags; one without an instance adds 0."""
+    """Return the cross-entropy of bag logits, a mean over bags; an empty bag adds 0."""
     filled = mask.any(dim=1, keepdim=True)
     return bag_loss(logits[:, None], label, pooling="mean", mask=filled)
 

@@ -1,1 +1,1 @@
-"""Nodule insertion: real and synthetic nodules in healthy crops, with exact masks."""
+"""Insertion of real and synthetic nodules into healthy crops, with exact masks."""

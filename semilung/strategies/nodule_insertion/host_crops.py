@@ -1,4 +1,4 @@
-"""Host crops of inserted nodules: lung region, noise level, placement and blending."""
+"""Host crops of inserted nodules: lung region, noise, placement and blending."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch import Tensor
 
 PARENCHYMA_HU = (-950.0, -600.0)
 WALL_HU = -400.0
-"""Half-way from lung to soft tissue: the lung's surface."""
+"""Half-way between lung and soft tissue: the lung surface."""
 
 AIR_HU = -955.0
 AIR_MARGIN_MM = 3.0
 STRUCTURE_MM = 1.0
-"""Width of the blur that separates noise from structure."""
+"""Standard deviation of the blur that separates noise from structure."""
 
 LARGEST_CORRELATION = 0.75
-"""Of neighbouring voxels' noise; beyond it, structure is taken for noise."""
+"""Largest noise correlation of neighbouring voxels; above it, structure would count as noise."""
 
 
 class Noise(NamedTuple):
-    """Standard deviation in HU, and along each axis the Gaussian grain in voxels."""
+    """Noise model: standard deviation in HU, and Gaussian grain along each axis in voxels."""
 
     std_hu: float
     grain: tuple[float, float, float]
 
     def draw(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """A field of this noise, `shape`, in HU."""
+        """Sample a noise field of a shape, in HU."""
         reach = [_reach(grain) for grain in self.grain]
         padded = [n + 2 * r for n, r in zip(shape, reach, strict=True)]
         x = torch.randn(padded, device=like.device)
@@ -43,16 +43,16 @@ class Noise(NamedTuple):
 
 @dataclass(frozen=True)
 class Host:
-    """A healthy crop as an insertion sees it, all fields `(X, Y, Z)`.
+    """A healthy crop prepared for insertion, all fields `(X, Y, Z)`.
 
     Attributes:
         hu: Intensities.
-        structure: The same without noise.
-        parenchyma: Where the structure lies in the band of aerated lung, away from free air.
-        lung: Parenchyma and its border up to half-way to the wall, what may be painted.
-        air: Free air and what is close to it, in the body or outside.
-        noise: Measured in the parenchyma.
-        level_hu: The parenchyma's median.
+        structure: Intensities without noise.
+        parenchyma: Aerated lung by intensity, away from free air.
+        lung: Parenchyma and its border half-way to the wall; only here intensities change.
+        air: Free air and its margin, inside or outside the body.
+        noise: Noise of the parenchyma.
+        level_hu: Median of the parenchyma.
     """
 
     hu: Tensor
@@ -65,13 +65,13 @@ class Host:
 
 
 class Insert(NamedTuple):
-    """A nodule on a grid of its own, odd sizes, its centre in the middle, all `(K, L, M)`.
+    """A nodule on a separate centred grid of odd sizes, all fields `(K, L, M)`.
 
     Attributes:
-        fraction: Share of the voxel that is nodule; from 1/2 on it is labelled.
-        alpha: Weight of the nodule's intensities against the host's, at least 0, soft at the edge.
+        fraction: Share of the voxel that is nodule; labelled from 1/2 on.
+        alpha: Blending weight of the nodule's intensities, at least 0, soft at the edge.
         hu: Intensities without noise.
-        grain_hu: What is added to them besides, in place of the host's noise.
+        grain_hu: Noise that replaces the noise of the host.
     """
 
     fraction: Tensor
@@ -81,7 +81,7 @@ class Insert(NamedTuple):
 
 
 def smoothed(x: Tensor, sigma: tuple[float, ...]) -> Tensor:
-    """Gaussian blur of `(X, Y, Z)`, its border repeated; `sigma` in voxels, one an axis."""
+    """Return the Gaussian blur of `(X, Y, Z)`, border repeated; `sigma` in voxels per axis."""
     reach = [_reach(s) for s in sigma]
     pads = [r for r in reversed(reach) for _ in range(2)]
     x = F.pad(x[None, None], pads, mode="replicate")[0, 0]
@@ -91,7 +91,7 @@ def smoothed(x: Tensor, sigma: tuple[float, ...]) -> Tensor:
 
 
 def dilated(x: Tensor, reach: tuple[int, ...]) -> Tensor:
-    """Every voxel of a bool `(X, Y, Z)` with its box of `reach` voxels around it."""
+    """Dilate a bool `(X, Y, Z)` by a box of `reach` voxels to each side."""
     y = x[None, None].float()
     for axis, r in enumerate(reach):
         size, pad = [1, 1, 1], [0, 0, 0]
@@ -101,28 +101,29 @@ def dilated(x: Tensor, reach: tuple[int, ...]) -> Tensor:
 
 
 def study(
-    hu: Tensor, spacing_mm: tuple[float, float, float], *, taken: Tensor | None = None
+    hu: Tensor, spacing_mm: tuple[float, float, float], *, occupied: Tensor | None = None
 ) -> Host:
-    """What a crop `(X, Y, Z)` in HU offers; what is `taken` (bool) is no place, nor next to it."""
+    """Analyse a crop `(X, Y, Z)` in HU; nothing is inserted at or next to `occupied` voxels."""
     structure = smoothed(hu, tuple(max(STRUCTURE_MM / s, 0.6) for s in spacing_mm))
     reach = tuple(math.ceil(AIR_MARGIN_MM / s) for s in spacing_mm)
     air = dilated(structure < AIR_HU, reach)
     low, high = PARENCHYMA_HU
     parenchyma = (structure > low) & (structure < high) & ~air
     lung = (structure < WALL_HU) & ~air
-    if taken is not None and bool(taken.any()):
-        free = ~dilated(taken, (2, 2, 2))
+    if occupied is not None and bool(occupied.any()):
+        free = ~dilated(occupied, (2, 2, 2))
         parenchyma, lung = parenchyma & free, lung & free
     level = float(hu[parenchyma].median()) if bool(parenchyma.any()) else sum(PARENCHYMA_HU) / 2
     return Host(hu, structure, parenchyma, lung, air, measure_noise(hu, parenchyma), level)
 
 
 def measure_noise(hu: Tensor, where: Tensor) -> Noise:
-    r"""Noise of `where` by differences of voxels one and two apart, robust against vessels.
+    r"""Estimate the noise in a region from differences of voxels one and two apart.
 
     Noise of Gaussian grain s has the correlation $ \rho = \exp(-1 / 4 s^2) $ at a distance of one
     voxel and $ \rho^4 $ at two, so the variances of the differences, $ 2 \sigma^2 (1 - \rho) $ and
-    $ 2 \sigma^2 (1 - \rho^4) $, have the ratio $ 1 + \rho + \rho^2 + \rho^3 $.
+    $ 2 \sigma^2 (1 - \rho^4) $, have the ratio $ 1 + \rho + \rho^2 + \rho^3 $. Medians make the
+    estimate robust against vessels.
     """
     variances, grains = [], []
     for axis in range(3):
@@ -134,15 +135,15 @@ def measure_noise(hu: Tensor, where: Tensor) -> Noise:
 
 
 def find_place(host: Host, insert: Insert, *, touching: bool) -> tuple[int, int, int] | None:
-    """A random voxel to put the middle of an insert on, or None where there is none.
+    """Return a random voxel for the centre of an insert, or None if there is none.
 
-    All places are tried, by correlation: the insert lies wholly in parenchyma, or (`touching`) a
-    part of it lies on a wall or vessel. A nodule may be cut by the crop's border, its middle not.
+    All positions are tested by correlation: the insert lies entirely in parenchyma, or (`touching`)
+    partly on a wall or vessel. The crop's border may cut a nodule, but not exclude its centre.
 
     Args:
         host: The crop.
         insert: The nodule.
-        touching: Look for a wall or vessel; where none is in reach, stay clear of it.
+        touching: Prefer a position at a wall or vessel; without one, stay clear of both.
     """
     centre = host.parenchyma
     if not bool(centre.any()):
@@ -150,22 +151,22 @@ def find_place(host: Host, insert: Insert, *, touching: bool) -> tuple[int, int,
     label = (insert.fraction >= 0.5).float()
     if touching:
         share = _overlap(~host.lung, label) / label.sum()
-        leaning = (share > 0.03) & (share < 0.35) & (_overlap(host.air, label) < 0.5)
-        place = _any_of(centre & leaning)
+        partly = (share > 0.03) & (share < 0.35) & (_overlap(host.air, label) < 0.5)
+        place = _random_voxel(centre & partly)
         if place is not None:
             return place
     clear = _overlap(~host.parenchyma, (insert.alpha > 0.05).float()) < 0.5
-    return _any_of(centre & clear)
+    return _random_voxel(centre & clear)
 
 
 def blended(host: Host, insert: Insert, place: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """The host with the insert at a place, and where it is nodule.
+    """Blend an insert into its host.
 
-    A nodule never darkens: structures of the host that are brighter show through. Where host and
-    nodule mix, their independent noise is mixed to keep its standard deviation.
+    A nodule never darkens: brighter structures of the host show through. Where host and nodule mix,
+    their independent noise is mixed such that its standard deviation is preserved.
 
     Returns:
-        HU and label (bool), `(X, Y, Z)`; outside the lung, HU are the host's own.
+        HU and label (bool), `(X, Y, Z)`; outside the lung, HU are unchanged.
     """
     half = [n // 2 for n in insert.alpha.shape]
     low = [p - h for p, h in zip(place, half, strict=True)]
@@ -187,20 +188,20 @@ def blended(host: Host, insert: Insert, place: tuple[int, int, int]) -> tuple[Te
 
 
 def _overlap(region: Tensor, label: Tensor) -> Tensor:
-    """Voxels of `region` under `label`, for every voxel that its middle may lie on."""
+    """Count the voxels of `region` under `label`, for every position of its centre."""
     half = [n // 2 for n in label.shape]
     size = [4 * math.ceil((n + h) / 4) for n, h in zip(region.shape, half, strict=True)]
     spectrum = torch.fft.rfftn(region.float(), s=size) * torch.fft.rfftn(label, s=size).conj()
-    found: Tensor = torch.fft.irfftn(spectrum, s=size).roll(half, dims=(0, 1, 2))
+    overlap: Tensor = torch.fft.irfftn(spectrum, s=size).roll(half, dims=(0, 1, 2))
     X, Y, Z = region.shape
-    return found[:X, :Y, :Z]
+    return overlap[:X, :Y, :Z]
 
 
-def _any_of(places: Tensor) -> tuple[int, int, int] | None:
-    found = places.nonzero()
-    if not len(found):
+def _random_voxel(mask: Tensor) -> tuple[int, int, int] | None:
+    voxels = mask.nonzero()
+    if not len(voxels):
         return None
-    x, y, z = found[int(torch.randint(len(found), ()))].tolist()
+    x, y, z = voxels[int(torch.randint(len(voxels), ()))].tolist()
     return (x, y, z)
 
 
@@ -214,7 +215,7 @@ def _variance_of_differences(hu: Tensor, where: Tensor, axis: int, lag: int) -> 
 
 
 def _correlation(ratio: float) -> float:
-    """The root ρ of 1 + ρ + ρ² + ρ³ = ratio, kept within [0, `LARGEST_CORRELATION`]."""
+    """Solve 1 + ρ + ρ² + ρ³ = ratio for ρ in [0, `LARGEST_CORRELATION`]."""
     low, high = 0.0, LARGEST_CORRELATION
     for _ in range(20):
         middle = (low + high) / 2

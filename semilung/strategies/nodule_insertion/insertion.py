@@ -1,4 +1,4 @@
-"""Nodule insertion: healthy crops with inserted nodules as labelled data with exact masks."""
+"""Synthetic nodule insertion: healthy crops become labelled data with exact masks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semilung.strategies.nodule_insertion.real_nodules import Cut, cut_out, fitt
 from semilung.strategies.nodule_insertion.synthetic_nodules import draw_ellipsoid
 
 ATTEMPTS = 3
-"""Nodules drawn for a crop before it stays healthy."""
+"""Number of nodules tried for a crop before it stays healthy."""
 
 Triple = tuple[float, float, float]
 
@@ -28,27 +28,27 @@ class NoduleInsertion(Strategy):
     $$ x' = x + a \, (n - x) + \sqrt{a (2 - a)} \, \epsilon, \qquad y = [\, f \ge 1/2 \,] $$
 
     f is the share of a voxel that is nodule, a its soft-edged weight, n the nodule's intensity, ε
-    noise like the host's own. Nodules are drawn (textured, wobbly ellipsoids: solid, part-solid or
-    ground glass), or real ones of the labelled crops of the same step. They lie in parenchyma,
-    some of them against a wall or vessel, never outside the lung; a brighter structure shows
-    through. A crop that has no place, and the share that is left out, stay silent negatives.
+    noise like that of the host. Nodules are synthetic (textured, irregular ellipsoids: solid,
+    part-solid or ground glass), or real ones from labelled crops of the same step. They lie in
+    parenchyma, some next to a wall or vessel, never outside the lung; brighter structures show
+    through. Crops without a position, and the share without insertion, are negatives.
 
     Args:
         weight: Final weight of the term.
         rampup: Share of the training over which the weight grows.
-        inserted_share: Share of healthy crops that are to hold something, in [0, 1].
-        real_share: Share of those that get the nodules of a labelled crop, in [0, 1]; where
-            there are none, nodules are drawn.
-        touching_share: Share of nodules that are to touch a wall or vessel, in [0, 1].
-        diameter_mm: Smallest and largest diameter of a drawn nodule; the median is 8 mm.
-        zoom: Smallest and largest zoom of a real one.
+        inserted_share: Share of healthy crops to insert nodules into, in [0, 1].
+        real_share: Share of those that get the nodules of a labelled crop, in [0, 1]; without
+            any, synthetic nodules are inserted.
+        touching_share: Share of nodules next to a wall or vessel, in [0, 1].
+        diameter_mm: Smallest and largest diameter of a synthetic nodule; the median is 8 mm.
+        zoom: Smallest and largest zoom of a real nodule.
         spacing_mm: Voxel size of the prepared volumes.
-        window_hu: The range of HU that became [0, 1].
+        window_hu: Range of HU that is scaled to [0, 1].
 
     Raises:
-        ValueError: No voxel size, or a value out of its range.
+        ValueError: No voxel size, or an option out of its range.
 
-    Source: Hu et al., Label-free liver tumor segmentation, CVPR 2023 (drawn lesions).
+    Source: Hu et al., Label-free liver tumor segmentation, CVPR 2023 (synthetic lesions).
     """
 
     def __init__(
@@ -89,16 +89,16 @@ class NoduleInsertion(Strategy):
             raise ValueError(f"window_hu has no width: {self.window_hu}")
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`inserted` on the healthy stream, and the share of its crops that hold a nodule."""
+        """Return `inserted` of the healthy stream, and the share of its crops with a nodule."""
         images, labels = self.insert(step)
         loss = dice_ce_loss(step.student(images)["logits"], labels)
         weight = self.ramp(step.progress)
-        held = labels.flatten(1).any(1).float().mean()
-        return {"inserted": Term(loss, weight), "inserted_share": metric(held)}
+        share = labels.flatten(1).any(1).float().mean()
+        return {"inserted": Term(loss, weight), "inserted_share": metric(share)}
 
     @torch.no_grad()
     def insert(self, step: Step) -> tuple[Tensor, Tensor]:
-        """Images `(B, 1, X, Y, Z)` and their exact masks, uint8 of the same shape."""
+        """Return images `(B, 1, X, Y, Z)` and their exact masks, uint8 of the same shape."""
         healthy: Tensor = step.batch("healthy")["weak"]
         images, labels = healthy.clone(), torch.zeros_like(healthy, dtype=torch.uint8)
         chosen = torch.rand(len(healthy)) < self.inserted_share
@@ -112,25 +112,27 @@ class NoduleInsertion(Strategy):
         return images, labels
 
     def _inserted(self, image: Tensor, donors: list[Cut]) -> tuple[Tensor, Tensor]:
-        """One crop `(X, Y, Z)` with nodules, and its mask."""
+        """Return one crop `(X, Y, Z)` with nodules, and its mask."""
         low, high = self.window_hu
         hu = low + image.float() * (high - low)
-        wanted: list[Cut | None] = [None]
+        nodules: list[Cut | None] = [None]
         if donors:
             crops = sorted({donor.crop for donor in donors})
             crop = crops[int(torch.randint(len(crops), ()))]
-            wanted = [donor for donor in donors if donor.crop == crop]
+            nodules = [donor for donor in donors if donor.crop == crop]
         now, label = hu, torch.zeros_like(image, dtype=torch.bool)
-        for cut in wanted:
-            found = self._placed(now, label, cut)
-            if found is not None:
-                now, label = found[0], label | found[1]
+        for cut in nodules:
+            result = self._placed(now, label, cut)
+            if result is not None:
+                now, label = result[0], label | result[1]
         scaled = ((now - low) / (high - low)).clamp(0, 1).to(image.dtype)
         return torch.where(now == hu, image, scaled), label
 
-    def _placed(self, hu: Tensor, taken: Tensor, cut: Cut | None) -> tuple[Tensor, Tensor] | None:
-        """HU with one more nodule, and its mask; None where no place is found."""
-        host = study(hu, self.spacing_mm, taken=taken)
+    def _placed(
+        self, hu: Tensor, occupied: Tensor, cut: Cut | None
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return HU with one more nodule and its mask, or None without a position."""
+        host = study(hu, self.spacing_mm, occupied=occupied)
         touching = float(torch.rand(())) < self.touching_share
         for _ in range(ATTEMPTS):
             insert: Insert = (
@@ -144,7 +146,7 @@ class NoduleInsertion(Strategy):
         return None
 
     def _donors(self, step: Step) -> list[Cut]:
-        """The whole nodules of the labelled crops."""
+        """Return the complete nodules of the labelled crops."""
         if not step.has("labelled"):
             return []
         low, high = self.window_hu
@@ -160,12 +162,12 @@ class NoduleInsertion(Strategy):
 def _spacing(spacing_mm: Sequence[float] | None) -> Triple:
     if spacing_mm is None:
         msg = (
-            "nodules are drawn in mm and need one voxel size for all scans; set data.spacing_mm, "
-            "as in data.spacing_mm=[1,1,1] (null keeps each scan's own)"
+            "nodules are inserted in mm and need one voxel size for all scans: set "
+            "data.spacing_mm, as in data.spacing_mm=[1,1,1] (null keeps each scan's voxel size)"
         )
         raise ValueError(msg)
     if len(spacing_mm) != 3 or min(spacing_mm) <= 0:
-        msg = f"spacing_mm is three sizes above 0, got {list(spacing_mm)}"
+        msg = f"spacing_mm must be three sizes above 0, got {list(spacing_mm)}"
         raise ValueError(msg)
     x, y, z = spacing_mm
     return (float(x), float(y), float(z))
@@ -175,6 +177,6 @@ def _range(
     name: str, bounds: Sequence[float], *, least: float = float("-inf")
 ) -> tuple[float, float]:
     if len(bounds) != 2 or not least < bounds[0] <= bounds[1]:
-        msg = f"{name} is a smallest and a largest value in order, got {list(bounds)}"
+        msg = f"{name} must be a smallest and a largest value in order, got {list(bounds)}"
         raise ValueError(msg)
     return (float(bounds[0]), float(bounds[1]))

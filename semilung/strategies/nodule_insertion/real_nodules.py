@@ -1,4 +1,4 @@
-"""Real nodules: cut from labelled crops, rotated, zoomed and matched to the host's noise."""
+"""Real nodules cut from labelled crops, rotated, zoomed and matched to the host's noise."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from semilung.strategies.nodule_insertion.host_crops import (
 from semilung.types import IGNORE
 
 MARGIN = 3
-"""Voxels around a nodule that come along, for its soft edge."""
+"""Margin of a cut-out nodule in voxels, for its soft edge."""
 
 ATTACHED_HU = -500.0
-"""Brighter surroundings belong to a wall or vessel that stays behind."""
+"""Brighter surroundings belong to a wall or vessel and are not cut out."""
 
 
 class Cut(NamedTuple):
@@ -35,8 +35,8 @@ class Cut(NamedTuple):
     Attributes:
         hu: Intensities.
         mask: Bool.
-        noise: Of the crop that it stems from.
-        crop: The number of that crop in its batch.
+        noise: Noise of the source crop.
+        crop: Index of the source crop in its batch.
     """
 
     hu: Tensor
@@ -48,22 +48,22 @@ class Cut(NamedTuple):
 def cut_out(
     hu: Tensor, mask: Tensor, spacing_mm: tuple[float, float, float], *, crop: int = 0
 ) -> list[Cut]:
-    """Every connected nodule that a crop holds whole.
+    """Cut out every nodule (connected component) that lies entirely in a crop.
 
-    Nodules that the crop's border cuts are left out, for their other side is unknown.
+    Nodules at the crop's border are left out, since their other part is unknown.
 
     Args:
         hu: `(X, Y, Z)`.
-        mask: `(X, Y, Z)`; nodules are what is neither 0 nor 255.
+        mask: `(X, Y, Z)`; nodules are all values but 0 and 255.
         spacing_mm: Voxel size.
-        crop: The crop's number.
+        crop: Index of the crop.
     """
     nodule = ((mask > 0) & (mask != IGNORE)).cpu().numpy()
     if not nodule.any():
         return []
     labels, _ = ndimage.label(nodule, structure=np.ones((3, 3, 3)))
     noise = study(hu, spacing_mm).noise
-    found = []
+    cuts = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if any(s.start == 0 or s.stop == n for s, n in zip(box, nodule.shape, strict=True)):
             continue
@@ -71,9 +71,9 @@ def cut_out(
             slice(max(0, s.start - MARGIN), min(n, s.stop + MARGIN))
             for s, n in zip(box, nodule.shape, strict=True)
         )
-        own = torch.from_numpy(labels[wide] == number).to(hu.device)
-        found.append(Cut(hu[wide], own, noise, crop))
-    return found
+        component = torch.from_numpy(labels[wide] == number).to(hu.device)
+        cuts.append(Cut(hu[wide], component, noise, crop))
+    return cuts
 
 
 def fitted(
@@ -82,38 +82,38 @@ def fitted(
     spacing_mm: tuple[float, float, float],
     zoom: tuple[float, float],
 ) -> Insert:
-    """A cut-out nodule, mirrored, turned and zoomed at random, with the host's noise.
+    """Mirror, rotate and zoom a cut-out nodule at random, and match its noise to the host.
 
-    What is noise in it is damped where the host has less, and topped up where it has more. The
-    label's edge is the mask's; the intensities' goes a voxel beyond, where no wall or vessel is.
+    Noise is damped if the host has less, and added if it has more. The label ends at the edge of
+    the mask; intensities reach one voxel further, except on walls and vessels.
 
     Args:
         cut: The nodule.
-        host: Where it is to go.
-        spacing_mm: Voxel size, the same in both.
-        zoom: Range of the zoom factor, drawn uniformly in its logarithm.
+        host: The host crop.
+        spacing_mm: Voxel size of both.
+        zoom: Range of the zoom factor, log-uniform.
     """
-    hu, own = _turned(torch.stack([cut.hu, cut.mask.to(cut.hu)]), spacing_mm)
+    hu, mask = _turned(torch.stack([cut.hu, cut.mask.to(cut.hu)]), spacing_mm)
     share = float(torch.rand(()))
     factor = math.exp(math.log(zoom[0]) + share * math.log(zoom[1] / zoom[0]))
     size = [max(1, round(factor * n)) for n in hu.shape]
     hu, fraction = (
         F.interpolate(x[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
-        for x in (hu, own)
+        for x in (hu, mask)
     )
     structure = smoothed(hu, (1.0, 1.0, 1.0))
     around = dilated(fraction >= 0.5, (1, 1, 1)) & (structure < ATTACHED_HU)
     alpha = smoothed(torch.maximum(fraction, around.float()), (0.5, 0.5, 0.5))
     alpha = torch.where(alpha < 0.02, 0.0, alpha.clamp(0, 1))
-    theirs, ours = cut.noise.std_hu, host.noise.std_hu
-    ratio = ours / theirs if theirs > 0 else 1.0
-    more = math.sqrt(max(0.0, ours**2 - theirs**2))
-    added = Noise(more, host.noise.grain).draw(tuple(size), hu)
+    source_hu, host_hu = cut.noise.std_hu, host.noise.std_hu
+    ratio = host_hu / source_hu if source_hu > 0 else 1.0
+    missing_hu = math.sqrt(max(0.0, host_hu**2 - source_hu**2))
+    added = Noise(missing_hu, host.noise.grain).draw(tuple(size), hu)
     return Insert(fraction, alpha, structure, min(1.0, ratio) * (hu - structure) + added)
 
 
 def _turned(x: Tensor, spacing_mm: tuple[float, float, float]) -> Tensor:
-    """`(C, X, Y, Z)` mirrored along random axes, and turned in planes of equal spacing."""
+    """Mirror `(C, X, Y, Z)` along random axes, and permute axes of equal spacing."""
     orders = [
         order
         for order in permutations(range(3))

@@ -11,34 +11,34 @@ from torch import Tensor
 from semilung.strategies.nodule_insertion.host_crops import Host, Insert, smoothed
 
 MEDIAN_MM, SPREAD = 8.0, 0.5
-"""Of the diameters' log-normal, as in LIDC-IDRI."""
+"""Median and log-scale of the log-normal distribution of diameters, as in LIDC-IDRI."""
 
 KIND_SHARES = (0.65, 0.15, 0.2)
-"""Solid, part-solid, ground glass."""
+"""Shares of solid, part-solid and ground-glass nodules."""
 
 SOLID_HU, GLASS_HU, LEAST_CONTRAST_HU = (-30.0, 70.0), (-680.0, -480.0), 120.0
 EDGE_MM = (0.6, 1.1)
 FINEST = 0.02
-"""Smaller shares of a voxel are none."""
+"""Smaller shares of a voxel count as 0."""
 
 
 def draw_ellipsoid(
     host: Host, spacing_mm: tuple[float, float, float], diameter_mm: tuple[float, float]
 ) -> Insert:
-    r"""A drawn nodule for a host, its grain that of the host.
+    r"""Sample a synthetic nodule with the noise of its host.
 
     $$ f(x) = \Phi\Big(\frac{r (1 + w(x) + s(x) - |q(x)|)}{\sigma}\Big), \qquad q = R x / a $$
 
-    with half axes a, a rotation R, a smooth wobble w, spicules s (one in five of the solid ones),
-    and the edge's blur σ, to which the voxel's own width is added. Solid tissue has -30 to 70 HU,
-    ground glass at least 120 HU more than the parenchyma; a part-solid nodule has both.
+    with half axes a, a rotation R, a smooth deformation w, spicules s (one in five of the solid
+    ones), and the blur σ of the edge, which includes the width of a voxel. Solid tissue has -30 to
+    70 HU, ground glass at least 120 HU more than the parenchyma; a part-solid nodule has both.
 
     Args:
-        host: Where it is to go: its noise, its level and its device.
+        host: The host crop, for noise, parenchyma level and device.
         spacing_mm: Voxel size.
         diameter_mm: Smallest and largest diameter.
 
-    Source: Hu et al., Label-free liver tumor segmentation, CVPR 2023, for the recipe.
+    Source: Hu et al., Label-free liver tumor segmentation, CVPR 2023.
     """
     u = torch.rand(10).tolist()
     radius = draw_diameter_mm(diameter_mm) / 2
@@ -53,7 +53,7 @@ def draw_ellipsoid(
     turn = torch.linalg.qr(torch.randn(3, 3)).Q.to(host.hu.device)
     q = points @ turn / axes.to(host.hu.device)
     length = q.norm(dim=-1).clamp(min=1e-6)
-    surface = 1 + (0.08 + 0.1 * u[4]) * _wobble(length)
+    surface = 1 + (0.08 + 0.1 * u[4]) * _deformation(length)
     if spicules:
         surface = surface + _spicules(q / length[..., None], spicules)
     outer = _soft(radius * surface - length, edge)
@@ -69,7 +69,7 @@ def draw_ellipsoid(
 
 
 def draw_diameter_mm(bounds: tuple[float, float]) -> float:
-    """Log-normal of median 8 mm and spread 0.5, cut to the bounds."""
+    """Sample a log-normal diameter of median 8 mm and log-scale 0.5 within the bounds."""
     low, high = (
         float(torch.special.ndtr(torch.tensor(math.log(d / MEDIAN_MM) / SPREAD))) for d in bounds
     )
@@ -83,7 +83,7 @@ def _between(bounds: tuple[float, float], share: float) -> float:
 
 
 def _points(reach_mm: float, spacing_mm: tuple[float, float, float], like: Tensor) -> Tensor:
-    """Positions in mm of the voxels around a middle that lies anywhere in its own voxel."""
+    """Return voxel positions in mm around a centre with a random sub-voxel offset."""
     offset = (torch.rand(3) - 0.5).tolist()
     axes = []
     for spacing, n, shift in zip(spacing_mm, like.shape, offset, strict=True):
@@ -93,30 +93,30 @@ def _points(reach_mm: float, spacing_mm: tuple[float, float, float], like: Tenso
 
 
 def _soft(distance_mm: Tensor, edge_mm: float) -> Tensor:
-    """Share of nodule at a distance from its surface, positive inside."""
+    """Return the share of nodule at a distance from its surface, positive inside."""
     share = torch.special.ndtr(distance_mm / edge_mm)
     return torch.where(share < FINEST, 0.0, share)
 
 
-def _wobble(like: Tensor) -> Tensor:
-    """A smooth random field of about unit amplitude: five draws an axis, interpolated."""
+def _deformation(like: Tensor) -> Tensor:
+    """Return a smooth random field of about unit amplitude, interpolated from 5^3 samples."""
     coarse = torch.randn(1, 1, 5, 5, 5).clamp(-2, 2).to(like.device)
     fine = F.interpolate(coarse, size=like.shape, mode="trilinear", align_corners=True)
     return fine[0, 0]
 
 
 def _spicules(directions: Tensor, count: int) -> Tensor:
-    """Sharp bumps of 0.25 to 0.5 of the radius along random directions."""
+    """Return sharp bumps of 0.25 to 0.5 of the radius along random directions."""
     bumps = F.normalize(torch.randn(count, 3), dim=1).to(directions.device)
     heights = (0.25 + 0.25 * torch.rand(count)).tolist()
-    found = torch.zeros(directions.shape[:-1], device=directions.device)
+    field = torch.zeros(directions.shape[:-1], device=directions.device)
     for bump, height in zip(bumps, heights, strict=True):
-        found = found + height * torch.exp(40 * (directions @ bump - 1))
-    return found
+        field = field + height * torch.exp(40 * (directions @ bump - 1))
+    return field
 
 
 def _texture(like: Tensor, spacing_mm: tuple[float, float, float], grain_mm: float) -> Tensor:
-    """Smoothed noise of unit standard deviation."""
+    """Return smoothed noise of unit standard deviation."""
     field = smoothed(
         torch.randn(like.shape, device=like.device), tuple(grain_mm / s for s in spacing_mm)
     )

@@ -1,4 +1,4 @@
-"""Prior of the non-adjacency constraint: class pairs that never touch in training scans."""
+"""Prior of the non-adjacency constraint: pairs of classes that never touch in training scans."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ def read_contacts(
     unlabelled: Sequence[int],
     limit: int,
 ) -> list[Tensor]:
-    """Contacts of each case with anatomy, among healthy and labelled ones; others are not read.
+    """Count the class contacts of each healthy and labelled case with anatomy.
 
     Args:
         streams: Training cases.
         classes: Number of anatomy labels, 0 included.
         unlabelled: Labels that name no tissue.
-        limit: Cases of each stream that are read at most, evenly taken.
+        limit: Maximum number of cases of each stream, evenly spaced.
 
     Returns:
-        `(classes + 1, classes + 1)` of each, see `contacts`.
+        `(classes + 1, classes + 1)` for each case, see `contacts`.
 
     Raises:
-        UserError: No such case, or a label beyond the classes.
+        UserError: No case with anatomy, or a label outside the classes.
     """
-    found = []
+    counts = []
     for stream in ("healthy", "labelled"):
         cases = [case for case in streams.get(stream, ()) if "anatomy" in case.files]
         for case in cases[:: max(1, math.ceil(len(cases) / limit))]:
             anatomy = case.read("anatomy")
-            beyond = np.unique(anatomy[(anatomy >= classes) & (anatomy != IGNORE)]).tolist()
-            if beyond:
+            outside = np.unique(anatomy[(anatomy >= classes) & (anatomy != IGNORE)]).tolist()
+            if outside:
                 msg = (
-                    f"the anatomy of case {case.name} holds the labels {beyond}, and "
+                    f"the anatomy of case {case.name} has the labels {outside}, and "
                     f"strategy 'non_adjacency' has classes={classes}, 0 to {classes - 1}: "
                     "raise strategies.non_adjacency.classes"
                 )
                 raise UserError(msg)
             mask = case.read("mask") if stream == "labelled" and "mask" in case.files else None
-            found.append(contacts(anatomy, mask, classes, unlabelled=unlabelled))
-    if not found:
+            counts.append(contacts(anatomy, mask, classes, unlabelled=unlabelled))
+    if not counts:
         msg = (
             "strategy 'non_adjacency' learns which tissues touch from the anatomy of healthy and "
             "labelled training cases, and none of them has any. Name it in the manifest's column "
             "`anatomy`, or make a coarse one with `semilung data anatomy MANIFEST`"
         )
         raise UserError(msg)
-    return found
+    return counts
 
 
 def contacts(
@@ -72,14 +72,14 @@ def contacts(
     *,
     unlabelled: Sequence[int] = (),
 ) -> Tensor:
-    """How often each two classes of a case touch; the nodule is the class after the anatomy's.
+    """Count how often each pair of classes of a case touches; the nodule is the last class.
 
-    A nodule touches the tissues around it and, as the composed prediction holds both in one voxel,
-    what the anatomy names under it: coarse anatomy may call the nodule itself a vessel.
+    A nodule touches the tissues around it and, since the composed prediction has both in one voxel,
+    the anatomy label of its voxels: coarse anatomy may label the nodule itself as vessel.
 
     Args:
         anatomy: `(X, Y, Z)` labels.
-        mask: `(X, Y, Z)` nodules, 255 where it is unknown; None where it is not labelled.
+        mask: `(X, Y, Z)` nodules, 255 where unknown; None for a case without mask.
         classes: Number of anatomy labels, 0 included.
         unlabelled: Labels that name no tissue, as 255 does.
 
@@ -100,36 +100,36 @@ def contacts(
 
 
 def forbid(cases: Sequence[Tensor], *, min_cases: int, tolerance: float) -> Tensor:
-    """Pairs that never touch where they could have.
+    """Return the pairs of classes that never touch although both are present.
 
-    A case holds a class that has any contact in it, its own kind's included. A pair is forbidden if
-    at least `min_cases` cases hold both classes, and if in each of them its share of the contacts
-    of the rarer one (the one with fewer contacts with other classes) is at most `tolerance`. No
-    class is forbidden to touch itself.
+    A class is present in a case if it has any contact there, including with itself. A pair is
+    forbidden if both classes are present in at least `min_cases` cases, and if in each of them its
+    share of the contacts of the rarer class (the one with fewer contacts with other classes) is at
+    most `tolerance`. A class may always touch itself.
 
     Args:
         cases: `(C, C)` contacts of each case.
-        min_cases: Cases that must hold both classes, at least 1.
-        tolerance: 0 forbids unseen pairs only.
+        min_cases: Minimum number of cases with both classes, at least 1.
+        tolerance: In [0, 1); 0 forbids only pairs without any contact.
 
     Returns:
         `(C, C)` bool, symmetric.
     """
-    seen = torch.stack(list(cases)).double()
-    held = seen.sum(dim=2) > 0
-    both = held[:, :, None] & held[:, None, :]
-    own = torch.eye(seen.shape[1], dtype=torch.bool)
-    outer = seen.masked_fill(own, 0).sum(dim=2)
+    counts = torch.stack(list(cases)).double()
+    present = counts.sum(dim=2) > 0
+    both = present[:, :, None] & present[:, None, :]
+    diagonal = torch.eye(counts.shape[1], dtype=torch.bool)
+    outer = counts.masked_fill(diagonal, 0).sum(dim=2)
     rarer = torch.minimum(outer[:, :, None], outer[:, None, :]).clamp(min=1)
-    touching = both & (seen / rarer > tolerance)
-    return (both.sum(dim=0) >= min_cases) & ~touching.any(dim=0) & ~own
+    touching = both & (counts / rarer > tolerance)
+    return (both.sum(dim=0) >= min_cases) & ~touching.any(dim=0) & ~diagonal
 
 
 def allowed_pairs(names: Sequence[str], classes: int) -> list[tuple[int, int]]:
-    """Class numbers of pairs such as `nodule-vessel`, or `7-3`.
+    """Return the class numbers of pairs such as `nodule-vessel`, or `7-3`.
 
     Raises:
-        ValueError: A pair that is none, or a class that there is not.
+        ValueError: An invalid pair, or an unknown class.
     """
     numbers = {name: k for name, k in ANATOMY.items() if k < classes} | {NODULE: classes}
     numbers |= {str(k): k for k in range(classes + 1)}
@@ -137,9 +137,7 @@ def allowed_pairs(names: Sequence[str], classes: int) -> list[tuple[int, int]]:
     for name in names:
         parts = [part.strip() for part in str(name).split("-")]
         if len(parts) != 2 or not all(part in numbers for part in parts):
-            msg = (
-                f"allow takes pairs such as 'nodule-vessel', of {', '.join(numbers)}: got {name!r}"
-            )
+            msg = f"allow takes pairs such as 'nodule-vessel' of {', '.join(numbers)}: got {name!r}"
             raise ValueError(msg)
         pairs.append((numbers[parts[0]], numbers[parts[1]]))
     return pairs

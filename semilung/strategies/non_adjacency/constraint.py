@@ -1,4 +1,4 @@
-"""Non-adjacency constraint: classes that never touch in healthy anatomy must not touch."""
+"""Non-adjacency constraint (NonAdjLoss): classes that never touch in training scans."""
 
 from __future__ import annotations
 
@@ -32,35 +32,34 @@ class NonAdjacency(Strategy):
        p = [\mathrm{anatomy} \cdot (1 - p_{nodule}), \; p_{nodule}] $$
 
     q is p's mean over the 3^3 box (`soft_adjacency`). The nodule is the class after the anatomy's,
-    so that a student of nodules alone can be constrained. Where the anatomy is `known`, its labels
-    are taken one-hot, and unknown voxels (255, or a label in `unlabelled`) neither touch nor are
-    touched; only pairs with the nodule count then, since contacts between two given classes have
-    nothing to learn from, save that a nodule over them hides them. Where it is `predicted`, a head
-    `anatomy` learns the labels by cross-entropy, its softmax is taken, and all pairs count.
+    so that a student that segments only nodules can be constrained. `known` anatomy is one-hot, and
+    unknown voxels (255, or a label in `unlabelled`) have no contacts; only pairs with the nodule
+    count, since contacts between two fixed classes have no gradient except by covering them with
+    nodule. `predicted` anatomy is the softmax of a head `anatomy`, which is trained with
+    cross-entropy, and all pairs count.
 
-    The prior G is learnt before training from the anatomy of healthy and labelled scans and the
-    masks of labelled ones: pairs unseen in at least `min_cases` scans that hold both, see `forbid`.
-    The term is a mean over the crops of all streams that have anatomy.
+    The prior G is estimated before training from the anatomy of healthy and labelled scans and the
+    masks of labelled ones: pairs that never touch in at least `min_cases` scans with both, see
+    `forbid`. The term is a mean over the crops of all streams with anatomy.
 
-    λ follows a `ramp`, or the `published` controller, which needs many validations, and a net that
-    can segment when it begins (`init=runs/x`): its first validation sets weight and reference.
-    `published` also chooses the model: the least L since the validation before among those whose
-    Dice is at most 0.005 below the reference. `ramp` is the default as it needs neither; it leaves
-    the choice to Dice, since early in a training from scratch the least L is that of an empty
-    prediction.
+    λ follows a `ramp`, or the `published` controller, which needs many validations and a net that
+    can segment at the start (`init=runs/x`): its first validation sets weight and reference.
+    `published` also selects the checkpoint: the lowest mean L since the last validation, among
+    those with a Dice at most 0.005 below the reference. `ramp`, the default, needs neither, and
+    selects by Dice, since early in a training from scratch an empty prediction has the lowest L.
 
     Args:
-        weight: Final λ of the ramp; `published` finds its own.
+        weight: Final λ of the ramp; `published` determines it itself.
         schedule: `ramp` or `published`, see `LambdaControl`.
-        rampup: Share of the training over which the ramp's λ grows.
+        rampup: Share of the training over which λ of the ramp grows.
         anatomy: `known` or `predicted`.
-        anatomy_weight: Weight of the head's cross-entropy, where the anatomy is predicted.
+        anatomy_weight: Weight of the cross-entropy of a predicted anatomy.
         classes: Number of anatomy labels, 0 included.
         unlabelled: Anatomy labels that name no tissue.
-        min_cases: Scans that must hold both classes of a forbidden pair, at least 1.
-        tolerance: Share of a class's contacts in each scan up to which a pair counts as unseen.
-        allow: Pairs that may touch all the same, as `nodule-vessel`, or by number, `7-3`.
-        prior_cases: Scans of each stream that the prior is learnt from at most.
+        min_cases: Minimum number of scans with both classes of a forbidden pair, at least 1.
+        tolerance: Share of the rarer class's contacts in a scan up to which a pair is forbidden.
+        allow: Pairs that may touch, such as `nodule-vessel`, or by number, `7-3`.
+        prior_cases: Maximum number of scans of each stream for the prior.
 
     Raises:
         ValueError: An option out of its range.
@@ -109,10 +108,10 @@ class NonAdjacency(Strategy):
         self._progress = 0.0
 
     def before_training(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
-        """Learn which pairs are forbidden.
+        """Estimate the forbidden pairs.
 
         Raises:
-            UserError: No anatomy to learn from, or nothing is forbidden.
+            UserError: No case with anatomy, or no forbidden pair.
         """
         cases = read_contacts(
             streams, self.classes, unlabelled=self.unlabelled, limit=self.prior_cases
@@ -125,13 +124,13 @@ class NonAdjacency(Strategy):
             msg = (
                 f"strategy 'non_adjacency' finds no pair of classes{self._about()} that never "
                 f"touches in {self.min_cases} of the {len(cases)} scans with anatomy, so it would "
-                "teach nothing. Lower strategies.non_adjacency.min_cases, raise tolerance, allow "
-                "fewer pairs, or give more healthy and labelled scans anatomy"
+                "have no effect. Lower strategies.non_adjacency.min_cases, raise tolerance, allow "
+                "fewer pairs, or add anatomy to more healthy and labelled scans"
             )
             raise UserError(msg)
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """`contact`, and `anatomy` where it is predicted."""
+        """Return `contact`, and `anatomy` if it is predicted."""
         streams = [s for s in STREAMS if step.has(s) and self._constrains(step.batch(s))]
         samples = [len(step.batch(stream)["weak"]) for stream in streams]
         values = [self._contact(step, stream) for stream in streams]
@@ -139,19 +138,19 @@ class NonAdjacency(Strategy):
         self._latest = self._measure(step, contact)
         terms = {"contact": Term(contact, self._lambda(step.progress))}
         if self.predicted:
-            named = [stream for stream in streams if "anatomy" in step.batch(stream)]
-            losses = torch.cat([self._name_tissues(step, stream) for stream in named])
+            with_anatomy = [stream for stream in streams if "anatomy" in step.batch(stream)]
+            losses = torch.cat([self._anatomy_loss(step, stream) for stream in with_anatomy])
             terms["anatomy"] = Term(losses.mean(), self.anatomy_weight)
         return terms
 
     def after_step(self, progress: float) -> None:
-        """Add the step to the means that the next validation reads."""
+        """Add the step to the sums since the last validation."""
         self.interval += self._latest.to(self.interval.device)
         self._latest = torch.zeros(4)
         self._progress = progress
 
     def after_validation(self, metrics: Mapping[str, float]) -> None:
-        """Let the controller of λ see the validation."""
+        """Update the controller of λ."""
         if self.schedule == "published":
             train_dice, value = self._means()
             control = LambdaControl.restore(self.control.tolist())
@@ -165,14 +164,14 @@ class NonAdjacency(Strategy):
         self.interval.zero_()
 
     def score(self, metrics: Mapping[str, float]) -> float | None:
-        """Least contact among validations of acceptable Dice; None leaves it to Dice."""
+        """Return minus the contact if Dice is acceptable, else -inf; None selects by Dice."""
         if self.schedule != "published":
             return None
         train_dice, value = self._means()
         control = LambdaControl.restore(self.control.tolist())
         dice = metrics.get("val/dice", math.nan)
-        chosen = control.acceptable(dice, train_dice=train_dice, value=value)
-        return -value if chosen and not math.isnan(value) else -math.inf
+        acceptable = control.acceptable(dice, train_dice=train_dice, value=value)
+        return -value if acceptable and not math.isnan(value) else -math.inf
 
     def _contact(self, step: Step, stream: str) -> Tensor:
         out, batch = step.out(stream), step.batch(stream)
@@ -188,15 +187,15 @@ class NonAdjacency(Strategy):
     def _constrains(self, batch: StreamBatch) -> bool:
         return self.predicted or "anatomy" in batch
 
-    def _name_tissues(self, step: Step, stream: str) -> Tensor:
-        """Cross-entropy of the head for anatomy over the voxels whose tissue is named, `(B,)`."""
+    def _anatomy_loss(self, step: Step, stream: str) -> Tensor:
+        """Return the cross-entropy `(B,)` of the anatomy head over voxels with a tissue label."""
         anatomy = named_labels(step.batch(stream)["anatomy"], self.unlabelled)
-        known = anatomy < self.classes
-        losses = cross_entropy(step.out(stream)["anatomy"], torch.where(known, anatomy, 0))
-        return masked_mean(losses, known[:, 0])
+        valid = anatomy < self.classes
+        losses = cross_entropy(step.out(stream)["anatomy"], torch.where(valid, anatomy, 0))
+        return masked_mean(losses, valid[:, 0])
 
     def _pairs(self) -> Tensor:
-        """The forbidden pairs that there is something to learn from."""
+        """Return the forbidden pairs that count: all, or those with the nodule."""
         if self.predicted:
             return self.forbidden
         nodule = torch.arange(self.classes + 1, device=self.forbidden.device) == self.classes
@@ -211,7 +210,7 @@ class NonAdjacency(Strategy):
         return self.ramp(progress)
 
     def _measure(self, step: Step, contact: Tensor) -> Tensor:
-        """Sum and number of the Dices of labelled crops with a nodule, the term, and one step."""
+        """Return the sum and number of Dice values of labelled crops, the term, and 1 step."""
         dice, count = contact.new_zeros(()), contact.new_zeros(())
         if self.schedule == "published" and step.has("labelled"):
             predicted = _foreground(step.out("labelled")["logits"].detach()) > 0.5
@@ -225,19 +224,19 @@ class NonAdjacency(Strategy):
         return torch.stack([dice, count, contact.detach(), torch.ones_like(contact)]).float()
 
     def _means(self) -> tuple[float, float]:
-        """Mean Dice and mean term since the last validation; NaN where there is none."""
+        """Return mean Dice and mean term since the last validation, NaN without any."""
         dice, count, contact, steps = self.interval.tolist()
         return dice / count if count else math.nan, contact / steps if steps else math.nan
 
 
 def _foreground(logits: Tensor) -> Tensor:
-    """Probability of a nodule, `(B, 1, *spatial)`."""
+    """Return the probability of nodule, `(B, 1, *spatial)`."""
     probs = probabilities(logits.float())
     return probs if probs.shape[1] == 1 else 1 - probs[:, :1]
 
 
 def _mean(values: Sequence[Tensor], samples: Sequence[int]) -> Tensor:
-    """Mean over samples of the streams' means over samples."""
+    """Return the mean over the samples of all streams from the mean of each."""
     weighted = [value * count for value, count in zip(values, samples, strict=True)]
     return torch.stack(weighted).sum() / sum(samples)
 

@@ -1,4 +1,4 @@
-"""Controller of the non-adjacency weight: a state machine without torch."""
+"""Controller of the non-adjacency weight λ by validation Dice."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
 PATIENCE = 5
-"""Validations that are counted before the weight moves."""
+"""Number of validations before the weight changes."""
 
 
 @dataclass
 class LambdaControl:
-    r"""How λ follows the validation Dice, one `update` a validation.
+    r"""Published controller of λ: one `update` for each validation.
 
     1. **Measure.** Until the first validation the term is measured and not applied, λ = 0. Then
-       $ \lambda_0 = 0.3 \, \overline{\mathrm{Dice}} / \overline{L} $ of the training so far, so
-       that the constraint begins at a share of what the segmentation gains; the validation's Dice
-       becomes the reference. Where one of the two means is 0 or undefined, the next validation
-       does it.
-    2. **Tune**, until 0.7 of the training, by how far Dice is below the reference. Less than 0.01
-       is good, and every fifth good validation multiplies λ by the factor 1.3. From 0.01 to 0.02
-       the count of good ones holds, from 0.02 on it begins anew. At the fifth validation in a row
-       that is not good λ is multiplied by 0.95, at the tenth by 0.9, and the row is counted anew.
-    3. **Hold.** No growth any more: at every fifth validation that finds Dice below the reference
-       λ is multiplied by 0.9.
+       $ \lambda_0 = 0.3 \, \overline{\mathrm{Dice}} / \overline{L} $ of the training so far, and
+       the validation's Dice becomes the reference. If one of the two means is 0 or undefined, the
+       next validation does this.
+    2. **Tune**, until 0.7 of the training, by the drop of Dice below the reference. A drop below
+    0.01
+       is good, and every fifth good validation multiplies λ by the factor 1.3. A drop from 0.01 to
+       0.02 keeps the count of good ones, a larger one resets it. The fifth validation in a row that
+       is not good multiplies λ by 0.95, the tenth by 0.9, and then the count restarts.
+    3. **Hold.** λ no longer grows: every fifth validation with Dice below the reference multiplies
+       it by 0.9.
 
     An undefined Dice multiplies λ by 0.9 and the factor by 0.98; the third one ends the tuning.
-    The authors count epochs, this counts validations; where their text leaves room (what follows
-    the tenth bad one, and that the third undefined one ends tuning, not training) this is a choice.
+    The authors count epochs, this counts validations. The steps after the tenth bad validation, and
+    that the third undefined one ends tuning and not training, are not specified by them.
 
     Attributes:
         weight: λ.
         reference: Dice at the first validation; NaN before it.
-        factor: What λ is multiplied by to grow.
+        factor: Growth factor of λ.
         good: Good validations since λ grew.
-        bad: Validations in a row that were not good.
+        bad: Consecutive validations that were not good.
         undefined: Validations without a Dice.
-        held: Validations below the reference since the tuning ended.
+        held: Validations below the reference since tuning ended.
 
-    Source: Ganaye, Sdika and Benoit-Cattin, Medical Image Analysis 2019, and the authors' program.
+    Source: Ganaye, Sdika and Benoit-Cattin, Medical Image Analysis 2019, and the authors' code.
     """
 
     weight: float = 0.0
@@ -54,10 +54,10 @@ class LambdaControl:
         """Count one validation.
 
         Args:
-            dice: Of the validation; NaN where it is undefined.
+            dice: Validation Dice; NaN if undefined.
             train_dice: Mean Dice on training crops since the last validation.
             value: Mean of the term since the last validation.
-            progress: Share of the training that is done.
+            progress: Share of the training that is done, in [0, 1].
         """
         if math.isnan(self.reference):
             self._start(dice, train_dice, value)
@@ -71,25 +71,25 @@ class LambdaControl:
             self._hold(self.reference - dice)
 
     def acceptable(self, dice: float, *, train_dice: float, value: float) -> bool:
-        """Whether a validation may be chosen: at most 0.005 below the reference.
+        """Return whether a validation may be selected: at most 0.005 below the reference.
 
-        Before there is one, it has to be the one that makes it: a net that marks nothing is in
-        contact with nothing, and would be chosen for that.
+        Without a reference, it must be able to set it: otherwise an empty prediction, which has no
+        contacts, would be selected.
         """
         if math.isnan(self.reference):
             return _starts(dice, train_dice, value)
         return dice >= self.reference - 0.005  # false of NaN
 
     def state(self) -> list[float]:
-        """All attributes as numbers, in their order."""
+        """Return all attributes as numbers, in order of definition."""
         return [float(value) for value in astuple(self)]
 
     @classmethod
     def restore(cls, state: Sequence[float]) -> LambdaControl:
-        """The controller whose `state` this is."""
+        """Return the controller with this `state`."""
         kinds = {"int": int, "float": float}
-        named = zip(fields(cls), state, strict=True)
-        return cls(**{field.name: kinds[str(field.type)](value) for field, value in named})
+        pairs = zip(fields(cls), state, strict=True)
+        return cls(**{field.name: kinds[str(field.type)](value) for field, value in pairs})
 
     def _start(self, dice: float, train_dice: float, value: float) -> None:
         if _starts(dice, train_dice, value):
@@ -121,5 +121,5 @@ class LambdaControl:
 
 
 def _starts(dice: float, train_dice: float, value: float) -> bool:
-    """Whether a validation can be the reference."""
+    """Return whether a validation can set the reference."""
     return train_dice > 0 and value > 0 and not math.isnan(dice)
