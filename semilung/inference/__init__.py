@@ -1,4 +1,4 @@
-"""From a trained network and a scan to a mask: sliding window, post-processing, geometry."""
+"""Inference: sliding-window prediction, post-processing, and the geometry of the scan."""
 
 from semilung.inference.inference_config import InferenceConfig
 from semilung.inference.net_ensemble import foreground_probability

@@ -1,4 +1,4 @@
-"""How volumes are predicted and cut into masks."""
+"""Configuration of prediction and post-processing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from semilung.bounds import require_bounds
 from semilung.types import UserError
 
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""Of forward passes, by Lightning's names, and the number type of their convolutions."""
+"""Precisions of forward passes by Lightning's names, and the dtype of their convolutions."""
 
 
 @dataclass
@@ -19,11 +19,11 @@ class InferenceConfig:
 
     Attributes:
         window: Window in voxels of the prepared grid.
-        overlap: Share of a window that the next one covers again, in [0, 0.9].
-        batch_size: Windows a forward pass.
-        threshold: Foreground where the probability is above it, in [0, 1).
+        overlap: Share of a window that the next one overlaps, in [0, 0.9].
+        batch_size: Windows in a forward pass.
+        threshold: Probability above which a voxel is foreground, in [0, 1).
         min_volume_mm3: Smaller components are removed.
-        precision: `32-true`, or `bf16-mixed` or `16-mixed`, which pay on a GPU and not on a CPU.
+        precision: `32-true`, or `bf16-mixed` or `16-mixed`, which are faster only on a GPU.
 
     Raises:
         UserError: A value out of its range.
@@ -37,11 +37,12 @@ class InferenceConfig:
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
-        """Refuse windows and shares that cannot be."""
+        """Check the ranges of all values."""
         require_bounds(self, "inference")
         if len(list(self.window)) != 3:
-            msg = f"inference.window is three sizes in voxels, got {tuple(self.window)}"
+            msg = f"inference.window must be three sizes in voxels, got {tuple(self.window)}"
             raise UserError(msg)
         if self.precision not in PRECISIONS:
-            msg = f"inference.precision is one of {', '.join(PRECISIONS)}; got {self.precision!r}"
+            names = ", ".join(PRECISIONS)
+            msg = f"inference.precision must be one of {names}, got {self.precision!r}"
             raise UserError(msg)

@@ -1,4 +1,4 @@
-"""Nets as one function of a batch of windows."""
+"""Mean foreground probability of several nets on a batch of windows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from semilung.inference.inference_config import PRECISIONS
 from semilung.types import UserError
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
-"""What sizes of windows are padded to multiples of, one after another, until the nets take them."""
+"""Multiples that window sizes are padded to, tried in turn until the nets accept them."""
 
 
 def foreground_probability(logits: Tensor) -> Tensor:
-    """Probability of "nodule" from a segmentation head.
+    """Return the probability of nodule of a segmentation head.
 
-    `sigmoid(logits)` for one channel; `1 - softmax(logits)[:, 0]` for two or more, where channel 0
-    is background.
+    `sigmoid(logits)` for one channel; `1 - softmax(logits)[:, 0]` for several, where channel 0 is
+    background.
 
     Args:
         logits: `(B, C, X, Y, Z)`.
@@ -38,7 +38,7 @@ def foreground_probability(logits: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(models: Sequence[nn.Module]) -> Iterator[None]:
-    """Models in evaluation mode; the modes of all their submodules are restored afterwards."""
+    """Set models to evaluation mode, and restore the modes of all submodules afterwards."""
     modes = {module: module.training for model in models for module in model.modules()}
     try:
         for model in models:
@@ -46,23 +46,23 @@ def evaluating(models: Sequence[nn.Module]) -> Iterator[None]:
         yield
     finally:
         for module, training in modes.items():
-            module.training = training  # not train(mode), which would reach into the children
+            module.training = training  # not train(mode), which also sets the children
 
 
 class WindowNets:
-    """Mean foreground probability of some nets on windows of any size.
+    """Mean foreground probability of several nets on windows of any size.
 
-    Many U-nets take sizes that their strides divide, and fail on others or return another size.
-    The first batch shows which multiple of `MULTIPLES` they need: windows go on mirrored up to it,
-    and the outputs are cut back. Nets that take every size run as they are.
+    Many U-Nets need sizes that are divisible by their strides. The first batch determines which of
+    `MULTIPLES` they need: windows are padded to it by mirroring, and outputs are cropped. Nets that
+    accept every size run without padding.
 
     Args:
         nets: In evaluation mode, on one device.
-        head: The output that is read.
+        head: Name of the output.
         precision: One of `PRECISIONS`.
 
     Attributes:
-        multiple: What sizes are padded to a multiple of; 0 before the first batch.
+        multiple: Sizes are padded to a multiple of it; 0 before the first batch.
     """
 
     def __init__(self, nets: Sequence[nn.Module], *, head: str, precision: str) -> None:
@@ -74,11 +74,11 @@ class WindowNets:
         self._device = torch.device("cpu") if parameter is None else parameter.device
 
     def __call__(self, windows: NDArray[np.float32]) -> Tensor:
-        """Probability `(B, X, Y, Z)` on CPU, of windows `(B, 1, X, Y, Z)`.
+        """Return the probability `(B, X, Y, Z)` on the CPU of windows `(B, 1, X, Y, Z)`.
 
         Raises:
-            UserError: No padding makes the nets take the windows, an output is not finite, or
-                there is no such head.
+            UserError: The nets fail with every padding, an output is not finite, or the head does
+                not exist.
         """
         if self.multiple:
             return self._padded(windows, self.multiple)
@@ -88,7 +88,7 @@ class WindowNets:
                 probabilities = self._padded(windows, multiple)
             except UserError:
                 raise
-            except Exception as error:  # whatever somebody's net makes of a size
+            except Exception as error:  # a net may raise anything on an unsupported size
                 if is_out_of_memory(error):
                     raise
                 errors.append(error)
@@ -99,14 +99,14 @@ class WindowNets:
         raise UserError(
             f"the model fails on windows of {size} voxels, also when padded to multiples of "
             f"{MULTIPLES[-1]} ({type(errors[0]).__name__}: {reason}). Choose another size "
-            f"(inference.window), or another model"
+            "(inference.window) or another model"
         ) from errors[0]
 
     def _padded(self, windows: NDArray[np.float32], multiple: int) -> Tensor:
         extents = windows.shape[2:]
-        lacking = [(0, -n % multiple) for n in extents]
-        if any(after for _, after in lacking):
-            windows = np.pad(windows, [(0, 0), (0, 0), *lacking], mode="symmetric")
+        padding = [(0, -n % multiple) for n in extents]
+        if any(after for _, after in padding):
+            windows = np.pad(windows, [(0, 0), (0, 0), *padding], mode="symmetric")
         batch = torch.from_numpy(windows).to(self._device)
         with torch.autocast(batch.device.type, self._dtype, enabled=self._dtype != torch.float32):
             outputs = [foreground_probability(self._logits(net, batch)) for net in self._nets]
@@ -116,15 +116,19 @@ class WindowNets:
     def _logits(self, net: nn.Module, batch: Tensor) -> Tensor:
         outputs: Mapping[str, Tensor] = net(batch)
         if self._head not in outputs:
-            msg = f"the model has no head {self._head!r}, it has {', '.join(outputs)}"
-            raise UserError(f"{msg}; name one of these, or train a strategy that asks for the head")
+            raise UserError(
+                f"the model has no head {self._head!r}, it has {', '.join(outputs)}: choose one of "
+                "these, or train a strategy that needs the head"
+            )
         logits = outputs[self._head]
         if logits.shape[2:] != batch.shape[2:]:
-            found = f"{tuple(logits.shape[2:])} for {tuple(batch.shape[2:])} voxels"
-            raise ValueError(f"the output's size is not the window's: {found}")
-        if (
-            not logits.isfinite().all()
-        ):  # of which an infinite one would pass for a sure probability
-            msg = "the model's output is not finite, so its silence would be no finding"
-            raise UserError(f"{msg}; has training diverged? Take an earlier checkpoint")
+            raise ValueError(
+                "the output has another size than the window: "
+                f"{tuple(logits.shape[2:])} and {tuple(batch.shape[2:])} voxels"
+            )
+        if not logits.isfinite().all():  # an infinite logit would become a probability of 0 or 1
+            raise UserError(
+                "the model's output is not finite, so an empty mask would mean nothing: training "
+                "may have diverged. Use an earlier checkpoint"
+            )
         return logits

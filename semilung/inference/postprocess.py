@@ -1,4 +1,4 @@
-"""From a probability map to a mask, and from a mask to its connected components."""
+"""Post-processing: masks from probability maps, and connected components of masks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 
 
 def connected_components(mask: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
-    """Number the 26-connected components of a mask.
+    """Label the 26-connected components of a mask.
 
     Args:
-        mask: `(X, Y, Z)`, foreground where it is not 0.
+        mask: `(X, Y, Z)`, foreground where not 0.
 
     Returns:
         `(X, Y, Z)` int32 with 0 for background and 1..n for the components, and n.
@@ -39,15 +39,15 @@ def to_mask(
     min_volume_mm3: float = 0.0,
     spacing_mm: Sequence[float],
 ) -> NDArray[np.uint8]:
-    """Binarise a probability map and drop components that are too small to be a finding.
+    """Binarise a probability map and remove small components.
 
-    A voxel is foreground where `probability > threshold`: a network that knows nothing and says
-    exactly 0.5 stays silent.
+    A voxel is foreground if `probability > threshold`: the constant 0.5 of an undecided network is
+    background.
 
     Args:
         probability: `(X, Y, Z)` in [0, 1].
         threshold: In [0, 1).
-        min_volume_mm3: Components of less volume are dropped; 0 keeps all.
+        min_volume_mm3: Components with a smaller volume are removed; 0 keeps all.
         spacing_mm: Voxel size along X, Y, Z.
 
     Returns:
@@ -60,7 +60,7 @@ def to_mask(
         msg = f"threshold must be in [0, 1), found {threshold}; 0.5 is the usual choice"
         raise UserError(msg)
     if min_volume_mm3 < 0:
-        msg = f"min_volume_mm3 must be 0 or more, found {min_volume_mm3}; 0 keeps every component"
+        msg = f"min_volume_mm3 must be 0 or more, found {min_volume_mm3}; 0 keeps all components"
         raise UserError(msg)
     mask = np.asarray(probability) > threshold
     if min_volume_mm3 > 0:

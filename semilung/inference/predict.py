@@ -1,4 +1,4 @@
-"""From volumes to masks: of a prepared one, and of a scan on disk on that scan's own grid."""
+"""Segmentation of prepared volumes, and of scans on disk in their native geometry."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def segment(
     spacing_mm: Sequence[float],
     lungs: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Mask of a prepared volume.
+    """Segment a prepared volume.
 
     Args:
         model: One model, or several whose probabilities are averaged; see `predict_probability`.
         hu: `(X, Y, Z)`, prepared as in training.
-        config: Window, threshold and smallest component.
+        config: Window, threshold and minimum component volume.
         window_hu: HU scaled to 0 and 1.
         spacing_mm: Voxel size along X, Y, Z.
-        lungs: Blocks that hold lung, as of a `PreparedCase`; windows without any are skipped.
+        lungs: Blocks with lung, as of a `PreparedCase`; windows without any are skipped.
 
     Returns:
         `(X, Y, Z)` uint8, 0 or 1.
     """
-    found = probability_map(model, hu, config, window_hu=window_hu, lungs=lungs)
-    return cut(found, config, spacing_mm=spacing_mm)
+    probability = probability_map(model, hu, config, window_hu=window_hu, lungs=lungs)
+    return cut(probability, config, spacing_mm=spacing_mm)
 
 
 def predict_scan(
@@ -57,17 +57,17 @@ def predict_scan(
 ) -> tuple[Volume, Volume]:
     """Segment a CT of any orientation and spacing.
 
-    The scan is brought to what the network knows by the very steps of preparation; predicted by
-    sliding window; and the probability, not the mask, is resampled back: cut at the threshold on
-    the scan's own grid, its surface keeps the precision of the interpolation.
+    The scan is prepared as in training and predicted by sliding window. The probability, not the
+    mask, is resampled to the grid of the scan and thresholded there, so that the surface has the
+    precision of the interpolation.
 
     Args:
         model: One model, or several whose probabilities are averaged; see `predict_probability`.
         path: A CT in HU.
-        data: The training's: how scans are prepared and scaled. Where it crops to the lungs,
-            windows that touch none are skipped, and the probability beyond is 0.
-        config: Window, threshold and smallest component (in mm3 of the scan's own grid).
-        series: Which series of a DICOM folder, by its number.
+        data: Preparation and intensity scaling of the training. If it crops to the lungs, windows
+            without lung are skipped, and their probability is 0.
+        config: Window, threshold and minimum component volume.
+        series: Number of the series in a DICOM folder.
         progress: As of `predict_probability`.
 
     Returns:
@@ -79,11 +79,11 @@ def predict_scan(
     """
     scan = read_volume(path, series=series)
     prepared, lungs = prepared_image(scan, data, name=str(path))
-    found = probability_map(
+    prepared_map = probability_map(
         model, prepared.data, config, window_hu=data.window_hu, lungs=lungs, progress=progress
     )
     probability = resample_onto(
-        Volume(found, prepared.affine), scan.shape, scan.affine, order=1, fill=0.0
+        Volume(prepared_map, prepared.affine), scan.shape, scan.affine, order=1, fill=0.0
     )
     mask = cut(probability.data, config, spacing_mm=scan.spacing_mm)
     return Volume(mask, scan.affine), Volume(probability.data, scan.affine)
@@ -98,8 +98,8 @@ def probability_map(
     lungs: NDArray[np.bool_] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Foreground probability `(X, Y, Z)` of a prepared volume; `segment` says what is given."""
-    found = predict_probability(
+    """Return the foreground probability `(X, Y, Z)` of a prepared volume; see `segment`."""
+    probability = predict_probability(
         model,
         torch.from_numpy(hu),
         window=config.window,
@@ -110,13 +110,13 @@ def probability_map(
         precision=config.precision,
         progress=progress,
     )
-    return found.numpy()
+    return probability.numpy()
 
 
 def cut(
     probability: NDArray[np.float32], config: InferenceConfig, *, spacing_mm: Sequence[float]
 ) -> NDArray[np.uint8]:
-    """Mask `(X, Y, Z)`, 0 or 1, of a probability map: `to_mask` as a config asks for it."""
+    """Return the mask `(X, Y, Z)`, 0 or 1, of a probability map: `to_mask` with a config."""
     return to_mask(
         probability,
         threshold=config.threshold,

@@ -1,4 +1,4 @@
-"""What a person sees while scans are predicted."""
+"""Progress display of `semilung predict`: a live bar, or log lines without a terminal."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from rich.table import Column
 from semilung.arm_names import printable
 
 PERIOD_S = 15.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 
 class LiveBar:
-    """What starts and stops a bar, where there is one."""
+    """Context manager that starts and stops a progress bar, if there is one."""
 
     _bar: Progress | None = None
 
@@ -38,11 +38,11 @@ class LiveBar:
 
 
 class ScanProgress(LiveBar):
-    """Scans and their windows: a live bar on a terminal, a line now and then anywhere else.
+    """Progress over scans and their windows.
 
     Args:
-        scans: How many there are.
-        shown: False says nothing.
+        scans: Number of scans.
+        shown: False prints nothing.
     """
 
     def __init__(self, scans: int, *, shown: bool = True) -> None:
@@ -66,32 +66,32 @@ class ScanProgress(LiveBar):
             self._task = self._bar.add_task("", total=None)
 
     def begin(self, name: str) -> None:
-        """The next scan is read and prepared."""
+        """Announce that the next scan is being read and prepared."""
         self._number += 1
         self._name = f"scan {self._number} of {self._scans}, {printable(name)}"
-        self._began = self._said = time.monotonic()
+        self._start_s = self._last_s = time.monotonic()
         if self._bar is not None:
             self._bar.reset(self._task, total=None, description=self._name)
         else:
-            self._say("begins")
+            self._print("begins")
 
     def windows(self, done: int, total: int) -> None:
-        """So many of the scan's windows are predicted."""
+        """Show the number of predicted windows of the scan."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total)
-        elif time.monotonic() - self._said >= PERIOD_S:
-            self._said = time.monotonic()
-            elapsed = self._said - self._began
+        elif time.monotonic() - self._last_s >= PERIOD_S:
+            self._last_s = time.monotonic()
+            elapsed = self._last_s - self._start_s
             left = elapsed / done * (total - done)
-            self._say(f"{done} of {total} windows, {clock(elapsed)} elapsed, {clock(left)} left")
+            self._print(f"{done} of {total} windows, {clock(elapsed)} elapsed, {clock(left)} left")
 
-    def _say(self, what: str) -> None:
-        line = f"{self._name}: {what}"
+    def _print(self, text: str) -> None:
+        line = f"{self._name}: {text}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any.
+    """Format a duration as minutes and seconds, with hours if there are any.
 
     Example:
         >>> clock(75), clock(4000)

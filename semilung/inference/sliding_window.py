@@ -1,4 +1,4 @@
-"""Whole-volume prediction by overlapping windows."""
+"""Sliding-window prediction of a whole volume."""
 
 from __future__ import annotations
 
@@ -35,71 +35,72 @@ def predict_probability(
     precision: str = "32-true",
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Foreground probability of a whole volume, from windows blended with Gaussian weights.
+    """Predict the foreground probability of a volume from windows with Gaussian weights.
 
-    Probabilities are blended, not logits. A logit has no bound, so the one window that sees a spot
-    at its rim, with little context and much confidence, could outvote all others; a probability
-    weighs at most 1. It is also the rule by which several models are averaged, so the
-    order of the two averages does not matter.
+    Probabilities are averaged, not logits: an unbounded logit of one window, at whose border a
+    voxel has little context, could outweigh all others. Several models are averaged the same way,
+    so the order of the two averages does not matter.
 
-    A volume smaller than the window goes on mirrored, as the crops of training do, and so does a
-    window of a size that the model does not take (`WindowNets`). The model runs
-    in eval mode, without gradients, on the device of its parameters; the modes of all its
-    submodules are restored afterwards. Besides image and result, memory is that of `batch_size`
-    windows, however large the volume.
+    A volume smaller than the window is padded by mirroring, as training crops are, and so is a
+    window of a size that the model does not accept (`WindowNets`). The model runs in eval mode,
+    without gradients, on the device of its parameters; the modes of its submodules are restored
+    afterwards. In addition to image and result, memory is that of `batch_size` windows.
 
     Args:
-        model: `model(x)` maps `(B, 1, X, Y, Z)` to a dict with `head` in it, `(B, C, X, Y, Z)`. Of
-            several models (all on one device) the probabilities are averaged.
-        image: `(X, Y, Z)`, scaled to [0, 1], or in HU where `window_hu` is given.
+        model: Maps `(B, 1, X, Y, Z)` to a dict with `head`, `(B, C, X, Y, Z)`. The probabilities
+            of several models, on one device, are averaged.
+        image: `(X, Y, Z)`, scaled to [0, 1], or in HU with `window_hu`.
         window: Size of a window in voxels along X, Y, Z.
-        overlap: Share of a window that its neighbour covers too, in [0, 1).
-        batch_size: Windows a forward pass.
-        head: The output that is read, such as `anomaly`.
-        window_hu: HU scaled to 0 and 1, window by window; None where the image is scaled already.
-        lungs: Which blocks hold lung (`lung_blocks`): windows that touch none are skipped, and the
-            probability where no window was is 0. None, or no lung at all, skips nothing.
-        precision: Of the forward passes, one of `PRECISIONS`; windows are blended in float32.
-        progress: Called after each forward pass with the windows that are done and all of them.
+        overlap: Share of a window that the next one overlaps, in [0, 1).
+        batch_size: Windows in a forward pass.
+        head: Name of the output, such as `anomaly`.
+        window_hu: HU scaled to 0 and 1, window by window; None for a scaled image.
+        lungs: Blocks with lung (`lung_blocks`): windows without any are skipped, and voxels
+            without a window get 0. None, or no lung at all, skips nothing.
+        precision: Precision of the forward passes, one of `PRECISIONS`; averages are float32.
+        progress: Called after each forward pass with the numbers of windows done and in total.
 
     Returns:
         `(X, Y, Z)` float32 in [0, 1], on CPU.
 
     Raises:
-        UserError: The model's output is not finite, it has no such head, or fails on the window.
-        ValueError: The image is not 3D, the overlap is outside [0, 1), or no model is given.
+        UserError: The output is not finite, the head does not exist, or the model fails on the
+            window.
+        ValueError: The image is not 3D, the overlap is outside [0, 1), or there is no model.
     """
     models = [model] if isinstance(model, nn.Module) else list(model)
     if image.ndim != 3 or not models or not 0 <= overlap < 1:
-        found = f"{tuple(image.shape)}, {len(models)} models, overlap {overlap}"
-        raise ValueError(f"needs an image (X, Y, Z), a model and an overlap in [0, 1): {found}")
+        raise ValueError(
+            "prediction needs an image (X, Y, Z), a model and an overlap in [0, 1): got "
+            f"{tuple(image.shape)}, {len(models)} models, overlap {overlap}"
+        )
     x, y, z = window
     size = (int(x), int(y), int(z))
     voxels, before = _at_least(image.cpu().numpy(), size)
     starts = window_starts(voxels.shape, size, overlap)
     if lungs is not None:
-        starts = touching(starts, size, lungs)  # where mirrored, a window is as long as the axis
+        starts = touching(starts, size, lungs)  # along a padded axis, the window covers all of it
     weights, total = gaussian_weights(size), torch.zeros(voxels.shape)
     nets = WindowNets(models, head=head, precision=precision)
     with evaluating(models), torch.no_grad():
         for first in range(0, len(starts), batch_size):
             cuts = [box(start, np.array(size)) for start in starts[first : first + batch_size]]
-            seen = np.stack([_scaled(voxels[cut], window_hu) for cut in cuts])[:, None]
-            for cut, found in zip(cuts, nets(seen), strict=True):
-                total[cut].addcmul_(weights, found)
+            windows = np.stack([_scaled(voxels[cut], window_hu) for cut in cuts])[:, None]
+            for cut, probability in zip(cuts, nets(windows), strict=True):
+                total[cut].addcmul_(weights, probability)
             if progress is not None:
                 progress(first + len(cuts), len(starts))
     divide_by_weights(total, weights, starts)
-    return total[box(before, np.array(image.shape))].clamp_(0, 1)  # weights may round beyond 1
+    return total[box(before, np.array(image.shape))].clamp_(0, 1)  # rounding may exceed 1
 
 
 def _at_least(voxels: NDArray[Any], size: Shape) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """A volume mirrored where it is smaller than `size`, and how much was put before it."""
-    lacking = np.maximum(0, np.array(size) - voxels.shape)
-    before = lacking // 2
-    if not lacking.any():
+    """Pad a volume to `size` by mirroring; return it and the padding before each axis."""
+    padding = np.maximum(0, np.array(size) - voxels.shape)
+    before = padding // 2
+    if not padding.any():
         return voxels, before
-    widths = list(zip(before, lacking - before, strict=True))
+    widths = list(zip(before, padding - before, strict=True))
     return np.pad(voxels, widths, mode="symmetric"), before
 
 

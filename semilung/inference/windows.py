@@ -1,4 +1,4 @@
-"""Where the windows of a volume lie, which of them are worth a look, and how they are blended."""
+"""Sliding windows: positions, restriction to the lungs, and Gaussian weights."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from semilung.data.io.grid import Shape
 from semilung.types import UserError
 
 MAX_WINDOWS = 2**20
-"""Most windows of a volume: weeks of a CPU."""
+"""Maximum number of windows of a volume: weeks on a CPU."""
 
 Starts: TypeAlias = NDArray[np.int64]
 """`(N, 3)`, the first voxel of each window."""
 
 
 def window_starts(shape: Shape, window: Shape, overlap: float) -> Starts:
-    """First voxels of the windows that cover a volume at least as large: MONAI's, in its order.
+    """Return the first voxels of the windows that cover a volume, in MONAI's order.
 
     Example:
         >>> window_starts((10, 4, 4), (4, 4, 4), 0.5)[:, 0].tolist()
         [0, 2, 4, 6]
 
     Raises:
-        UserError: There are so many that no prediction would end.
+        UserError: More than `MAX_WINDOWS`.
     """
     steps = [
         size if size == n else max(1, int(size * (1 - overlap)))
@@ -45,7 +45,7 @@ def window_starts(shape: Shape, window: Shape, overlap: float) -> Starts:
         msg = (
             f"inference.window={list(window)} with inference.overlap={overlap} covers "
             f"{' x '.join(map(str, shape))} voxels in {count} windows, more than {MAX_WINDOWS}; "
-            f"give a larger window or less overlap"
+            "set a larger window or less overlap"
         )
         raise UserError(msg)
     slices = dense_patch_slices(shape, window, steps, return_slice=False)
@@ -53,38 +53,38 @@ def window_starts(shape: Shape, window: Shape, overlap: float) -> Starts:
 
 
 def touching(starts: Starts, window: Shape, blocks: NDArray[np.bool_]) -> Starts:
-    """The windows that touch a marked block, or all of them where none is marked.
+    """Return the windows that touch a marked block, or all windows if no block is marked.
 
-    A voxel of a marked block is thus seen by every window that holds it, so its blended
-    probability is what it is without skipping.
+    Every window with a voxel of a marked block is kept, so the probability of that voxel is the
+    same as without skipping.
 
     Args:
         starts: First voxels of the windows.
         window: Size of a window in voxels.
-        blocks: Which blocks of `BLOCK` voxels a side hold lung.
+        blocks: Blocks of `BLOCK` voxels a side, true with lung.
     """
     if not blocks.any():
         return starts
     lows, highs = starts // BLOCK, -(-(starts + np.array(window)) // BLOCK)
-    chosen = [blocks[box(low, high - low)].any() for low, high in zip(lows, highs, strict=True)]
-    return starts[np.array(chosen)]
+    touches = [blocks[box(low, high - low)].any() for low, high in zip(lows, highs, strict=True)]
+    return starts[np.array(touches)]
 
 
 def gaussian_weights(window: Shape) -> Tensor:
-    """MONAI's weights of a window, `(X, Y, Z)`: a Gaussian of an eighth of its size."""
+    """Return MONAI's Gaussian weights of a window, `(X, Y, Z)`, of an eighth of its size."""
     weights: Tensor = compute_importance_map(window, mode="gaussian", sigma_scale=0.125)
     return weights
 
 
 def divide_by_weights(total: Tensor, weights: Tensor, starts: Starts) -> None:
-    """Turn sums of weighted values into means, in place; where no window was, 0 stays 0.
+    """Divide sums of weighted values by the sums of weights, in place; 0 without a window.
 
-    It goes block by block, so that the sum of weights never needs a volume of its own.
+    Computed block by block, so that the sum of weights needs no volume.
 
     Args:
         total: `(X, Y, Z)`, the sum over windows of weight times value.
-        weights: Of one window.
-        starts: The windows that were added.
+        weights: Weights of one window.
+        starts: First voxels of the windows in the sum.
     """
     size = np.array(weights.shape)
     for low in _tiles(total.shape, weights.shape):
@@ -98,7 +98,7 @@ def divide_by_weights(total: Tensor, weights: Tensor, starts: Starts) -> None:
 
 
 def box(start: NDArray[Any], size: NDArray[Any]) -> tuple[slice, ...]:
-    """Slices of the box of `size` voxels from `start` on."""
+    """Return the slices of a box of `size` voxels from `start`."""
     return tuple(slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True))
 
 

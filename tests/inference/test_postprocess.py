@@ -10,7 +10,7 @@ from semilung.inference import connected_components, to_mask
 from semilung.types import UserError
 
 
-def test_corners_connect_and_gaps_part():
+def test_corners_connect_and_gaps_separate():
     mask = np.zeros((6, 6, 6))
     mask[0, 0, 0] = mask[1, 1, 1] = mask[1, 1, 3] = mask[5, 5, 5] = 0.2
     labels, count = connected_components(mask)
@@ -45,10 +45,10 @@ def test_values_out_of_range_are_refused(wrong):
 @settings(max_examples=40, deadline=None)
 def test_dropping_small_components_keeps_the_others_whole(probability, least):
     everything = to_mask(probability, spacing_mm=(1, 2, 1))
-    kept = to_mask(probability, min_volume_mm3=least, spacing_mm=(1, 2, 1))
+    mask = to_mask(probability, min_volume_mm3=least, spacing_mm=(1, 2, 1))
     labels, count = connected_components(everything)
     for number in range(1, count + 1):
         component = labels == number
-        assert kept[component].all() == (2 * component.sum() >= least)
-        assert kept[component].any() == kept[component].all()
-    assert not kept[everything == 0].any()
+        assert mask[component].all() == (2 * component.sum() >= least)
+        assert mask[component].any() == mask[component].all()
+    assert not mask[everything == 0].any()

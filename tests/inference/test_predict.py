@@ -57,7 +57,7 @@ def ball_scan(direction: np.ndarray, spacing_mm: tuple[float, float, float]) -> 
 
 @pytest.mark.parametrize("spacing_mm", [(1, 1, 1), (0.7, 0.7, 2.5), (0.8, 0.8, 5.0)])
 @pytest.mark.parametrize("name", DIRECTIONS)
-def test_a_ball_is_found_where_it_is(name, spacing_mm, tmp_path: Path):
+def test_predict_scan_segments_a_ball_at_its_position(name, spacing_mm, tmp_path: Path):
     scan = ball_scan(DIRECTIONS[name], spacing_mm)
     write_volume(tmp_path / "scan.nii.gz", scan.data, scan.affine)
     mask, probability = predict_scan(Bright(), tmp_path / "scan.nii.gz", CONFIG, WINDOW)
@@ -66,9 +66,9 @@ def test_a_ball_is_found_where_it_is(name, spacing_mm, tmp_path: Path):
         np.testing.assert_array_equal(volume.affine, read_volume(tmp_path / "scan.nii.gz").affine)
     assert mask.data.dtype == np.uint8
     assert connected_components(mask.data)[1] == 1
-    found = np.argwhere(mask.data) @ mask.affine[:3, :3].T + mask.affine[:3, 3]
-    np.testing.assert_allclose(found.mean(axis=0), CENTRE_MM, atol=0.2 + 0.1 * spacing_mm[2])
-    volume_mm3 = len(found) * np.prod(spacing_mm)
+    points_mm = np.argwhere(mask.data) @ mask.affine[:3, :3].T + mask.affine[:3, 3]
+    np.testing.assert_allclose(points_mm.mean(axis=0), CENTRE_MM, atol=0.2 + 0.1 * spacing_mm[2])
+    volume_mm3 = len(points_mm) * np.prod(spacing_mm)
     direct_mm3 = (scan.data > -300).sum() * np.prod(spacing_mm)
     assert volume_mm3 == pytest.approx(direct_mm3, rel=0.06)
     assert volume_mm3 == pytest.approx(4 / 3 * np.pi * RADIUS_MM**3, rel=0.12)
@@ -98,13 +98,13 @@ def test_the_probability_is_interpolated_between_coarse_voxels(tmp_path: Path):
 def test_small_findings_are_dropped_by_their_volume_on_the_scan(tmp_path: Path):
     scan = ball_scan(DIRECTIONS["LPS"], (0.8, 0.8, 2.0))
     write_volume(tmp_path / "scan.nii", scan.data, scan.affine)
-    kept, _ = predict_scan(
+    large, _ = predict_scan(
         Bright(), tmp_path / "scan.nii", CONFIG, replace(WINDOW, min_volume_mm3=2500)
     )
     none, _ = predict_scan(
         Bright(), tmp_path / "scan.nii", CONFIG, replace(WINDOW, min_volume_mm3=4000)
     )
-    assert kept.data.any()  # the ball has 3054 mm3
+    assert large.data.any()  # the ball has 3054 mm3
     assert not none.data.any()
 
 
@@ -118,9 +118,9 @@ def test_predict_scan_sheared_finding_lies_and_measures_as_it_is(tmp_path: Path,
     write_volume(tmp_path / "scan.nii", hu, affine)
     truth = hu > -300
     probability = predict_scan(Bright(), tmp_path / "scan.nii", CONFIG, WINDOW)[1]
-    found = probability.data > WINDOW.threshold
-    assert (found & truth).sum() * 2 / (found.sum() + truth.sum()) > 0.85
-    volume_mm3 = found.sum() * abs(np.linalg.det(affine))  # 13 % less than edges multiply to
+    predicted = probability.data > WINDOW.threshold
+    assert (predicted & truth).sum() * 2 / (predicted.sum() + truth.sum()) > 0.85
+    volume_mm3 = predicted.sum() * abs(np.linalg.det(affine))  # 13 % less than edges multiply to
     config = replace(WINDOW, min_volume_mm3=least * volume_mm3)
     mask = predict_scan(Bright(), tmp_path / "scan.nii", CONFIG, config)[0]
     np.testing.assert_array_equal(mask.affine, affine.astype(np.float32))
@@ -128,8 +128,8 @@ def test_predict_scan_sheared_finding_lies_and_measures_as_it_is(tmp_path: Path,
 
 
 def test_a_missing_scan_is_named(tmp_path: Path):
-    with pytest.raises(UserError, match="nowhere"):
-        predict_scan(Bright(), tmp_path / "nowhere.nii.gz", CONFIG, WINDOW)
+    with pytest.raises(UserError, match="missing"):
+        predict_scan(Bright(), tmp_path / "missing.nii.gz", CONFIG, WINDOW)
 
 
 def test_a_real_scan_keeps_its_grid(real_data: Path):
@@ -170,7 +170,7 @@ class Sure(nn.Module):
         return {"logits": torch.full_like(x, 5.0)}
 
 
-def test_beyond_the_lungs_box_there_is_nothing_and_fewer_windows_are_looked_at(tmp_path: Path):
+def test_predict_scan_skips_windows_outside_the_lungs(tmp_path: Path):
     hu = np.full((120, 120, 60), -1000, np.int16)
     hu[10:110, 20:100] = 40
     hu[15:35, 40:80, 10:50] = hu[85:105, 40:80, 10:50] = -850
@@ -178,12 +178,12 @@ def test_beyond_the_lungs_box_there_is_nothing_and_fewer_windows_are_looked_at(t
     config = DataConfig(spacing_mm=None, crop_to_lungs=True, lung_margin_mm=6.0)
     net = Sure()
     window = InferenceConfig(window=(16, 16, 16), overlap=0.0)
-    found, _ = predict_scan(net, tmp_path / "scan.nii.gz", config, window)
+    mask, _ = predict_scan(net, tmp_path / "scan.nii.gz", config, window)
     lungs = np.zeros(hu.shape, bool)
     lungs[hu == -850] = True
-    assert found.data[lungs].all()
-    assert not found.data[:10].any()
-    assert not found.data[:, :, 54:].any()
+    assert mask.data[lungs].all()
+    assert not mask.data[:10].any()
+    assert not mask.data[:, :, 54:].any()
     assert net.windows == 4 * 3 * 3  # of the box's 6 x 3 x 3 the middle ones see no lung
 
 

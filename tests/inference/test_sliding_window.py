@@ -23,12 +23,12 @@ class Bright(nn.Module):
     def __init__(self, channels: int = 1) -> None:
         super().__init__()
         self.channels = channels
-        self.seen: list[tuple[int, ...]] = []
+        self.shapes: list[tuple[int, ...]] = []
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         assert not torch.is_grad_enabled()
         assert not self.training
-        self.seen.append(tuple(x.shape))
+        self.shapes.append(tuple(x.shape))
         logit = 20 * (x - 0.5)
         if self.channels == 1:
             return {"logits": logit}
@@ -63,31 +63,31 @@ def test_one_channel_is_a_sigmoid_and_more_are_a_softmax():
 
 @given(st.tuples(*[st.integers(1, 14)] * 3), st.sampled_from([0.0, 0.25, 0.5]))
 @settings(max_examples=25, deadline=None)
-def test_a_local_model_is_blind_to_the_windows(shape, overlap):
+def test_predict_probability_of_a_local_model_does_not_depend_on_windows(shape, overlap):
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     for model in (Bright(1), Bright(2)):
-        found = predict_probability(model, image, window=(6, 8, 5), overlap=overlap, batch_size=3)
-        assert found.shape == image.shape
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found, torch.sigmoid(20 * (image - 0.5)), atol=1e-5, rtol=0)
-        assert {seen[1:] for seen in model.seen} == {(1, 6, 8, 5)}
-        assert max(seen[0] for seen in model.seen) <= 3
+        result = predict_probability(model, image, window=(6, 8, 5), overlap=overlap, batch_size=3)
+        assert result.shape == image.shape
+        assert result.dtype == torch.float32
+        torch.testing.assert_close(result, torch.sigmoid(20 * (image - 0.5)), atol=1e-5, rtol=0)
+        assert {shape[1:] for shape in model.shapes} == {(1, 6, 8, 5)}
+        assert max(shape[0] for shape in model.shapes) <= 3
 
 
-def test_one_sure_window_cannot_outvote_its_neighbours():
+def test_one_confident_window_cannot_outweigh_its_neighbours():
     # Of the windows over a voxel at most one is sure; the logit 1000 would carry every blend.
-    found = predict_probability(InCorner(), torch.zeros(16, 8, 8), window=(8, 8, 8), overlap=0.5)
-    assert found[0].min() == 1  # seen by one window alone
-    assert found[4, 4, 4] < 0.6  # the rim of the second window, the middle of the first
-    assert found.min() >= 0
-    assert found.max() <= 1
+    result = predict_probability(InCorner(), torch.zeros(16, 8, 8), window=(8, 8, 8), overlap=0.5)
+    assert result[0].min() == 1  # dtypes by one window alone
+    assert result[4, 4, 4] < 0.6  # the rim of the second window, the middle of the first
+    assert result.min() >= 0
+    assert result.max() <= 1
 
 
 def test_probabilities_of_several_models_are_averaged():
     image = torch.rand(5, 6, 7)
     models = [Constant(0.1), Constant(0.9), Constant(0.2)]
-    found = predict_probability(models, image, window=(4, 4, 4))
-    torch.testing.assert_close(found, torch.full((5, 6, 7), 0.4))
+    result = predict_probability(models, image, window=(4, 4, 4))
+    torch.testing.assert_close(result, torch.full((5, 6, 7), 0.4))
 
 
 class Net(nn.Module):
@@ -116,9 +116,9 @@ def by_monai(net: nn.Module, image: Tensor, window: tuple[int, ...], overlap: fl
 @pytest.mark.parametrize("shape", [(30, 21, 17), (16, 16, 12)])
 def test_it_equals_monais_inferer(shape, overlap):
     image, net = torch.rand(shape, generator=torch.Generator().manual_seed(1)), Net().eval()
-    found = predict_probability(net, image, window=(16, 12, 10), overlap=overlap, batch_size=3)
+    result = predict_probability(net, image, window=(16, 12, 10), overlap=overlap, batch_size=3)
     expected = by_monai(net, image, (16, 12, 10), overlap)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
 
 
 def test_windows_without_lung_are_skipped_and_within_the_lungs_nothing_changes():
@@ -126,17 +126,17 @@ def test_windows_without_lung_are_skipped_and_within_the_lungs_nothing_changes()
     blocks = np.zeros((6, 5, 4), bool)
     blocks[0:2, 1:3, 1:4] = True
     options = {"window": (16, 16, 16), "overlap": 0.5}
-    found = predict_probability(net, image, lungs=blocks, **options)
+    result = predict_probability(net, image, lungs=blocks, **options)
     looked, net.windows = net.windows, 0
     expected = by_monai(net, image, *options.values())
     assert looked < net.windows / 2
     inside = torch.from_numpy(blocks.repeat(8, 0).repeat(8, 1).repeat(8, 2))
-    torch.testing.assert_close(found[inside], expected[inside], atol=1e-6, rtol=0)
-    assert (found[32:] == 0).all()  # no window that touches a lung reaches so far
-    assert (found[:32] > 0).any()
+    torch.testing.assert_close(result[inside], expected[inside], atol=1e-6, rtol=0)
+    assert (result[32:] == 0).all()  # no window that touches a lung reaches so far
+    assert (result[:32] > 0).any()
 
 
-def test_where_no_lung_is_found_nothing_is_skipped():
+def test_without_any_lung_no_window_is_skipped():
     image, net = torch.rand(20, 16, 16), Net().eval()
     whole = predict_probability(net, image, window=(8, 8, 8))
     none = np.zeros((3, 2, 2), bool)
@@ -147,10 +147,10 @@ def test_lungs_of_a_volume_that_is_smaller_than_the_window():
     image, net = torch.rand(40, 6, 16), Net().eval()
     blocks = np.zeros((5, 1, 2), bool)
     blocks[0, 0, 1] = True
-    found = predict_probability(net, image, window=(8, 16, 8), lungs=blocks)
+    result = predict_probability(net, image, window=(8, 16, 8), lungs=blocks)
     whole = predict_probability(net, image, window=(8, 16, 8))
-    torch.testing.assert_close(found[:8, :, 8:], whole[:8, :, 8:])
-    assert (found[16:] == 0).all()
+    torch.testing.assert_close(result[:8, :, 8:], whole[:8, :, 8:])
+    assert (result[16:] == 0).all()
 
 
 def peak_bytes(work: Callable[[], Tensor]) -> int:
@@ -165,7 +165,7 @@ def peak_bytes(work: Callable[[], Tensor]) -> int:
     return max(accumulate(sizes)) + arrays - result.numel() * result.element_size()
 
 
-def test_memory_goes_with_the_windows_and_not_with_the_volume():
+def test_memory_grows_with_the_windows_and_not_with_the_volume():
     def peak(edge: int, batch_size: int) -> int:
         hu = torch.full((edge, 64, 64), -700, dtype=torch.int16)
         options = {"window": (32, 32, 32), "overlap": 0.25, "batch_size": batch_size}
@@ -180,7 +180,7 @@ def test_memory_goes_with_the_windows_and_not_with_the_volume():
     assert batch > 2 * large
 
 
-def test_modes_come_back_one_by_one_even_after_an_error():
+def test_modes_of_submodules_are_restored_even_after_an_error():
     class Moody(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -208,7 +208,7 @@ def test_wrong_arguments_are_named():
 
 
 @pytest.mark.parametrize("logit", ["nan", "inf", "-inf"])
-def test_a_diverged_model_is_not_taken_for_a_silent_one(logit):
+def test_output_that_is_not_finite_raises(logit):
     with pytest.raises(UserError, match="not finite"):
         predict_probability(Constant(float(logit)), torch.rand(4, 4, 4), window=(4, 4, 4))
 
@@ -219,8 +219,8 @@ def test_a_heads_own_map_is_blended_alike():
             return {**super().forward(x), "anomaly": 4 * x}
 
     image = torch.rand(9, 8, 7, generator=torch.Generator().manual_seed(0))
-    found = predict_probability(TwoHeads(), image, window=(6, 6, 6), head="anomaly")
-    torch.testing.assert_close(found, torch.sigmoid(4 * image), atol=1e-5, rtol=0)
+    result = predict_probability(TwoHeads(), image, window=(6, 6, 6), head="anomaly")
+    torch.testing.assert_close(result, torch.sigmoid(4 * image), atol=1e-5, rtol=0)
     with pytest.raises(UserError, match="no head 'other', it has logits, anomaly"):
         predict_probability(TwoHeads(), image, window=(6, 6, 6), head="other")
 
@@ -230,7 +230,7 @@ def test_a_heads_own_map_is_blended_alike():
     ("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)]
 )
 def test_half_precision_is_that_of_the_net_alone(precision, dtype):
-    seen = []
+    dtypes = []
 
     class Spy(nn.Module):
         def __init__(self):
@@ -239,12 +239,12 @@ def test_half_precision_is_that_of_the_net_alone(precision, dtype):
             self.conv = nn.Conv3d(1, 1, 3, padding=1)
 
         def forward(self, x):
-            seen.append(self.conv(x).dtype)
+            dtypes.append(self.conv(x).dtype)
             return {"logits": self.conv(x)}
 
     image, net = torch.rand(9, 8, 7), Spy()
-    found = predict_probability(net, image, window=(4, 4, 4), precision=precision)
-    assert set(seen) == {dtype}
-    assert found.dtype == torch.float32
+    result = predict_probability(net, image, window=(4, 4, 4), precision=precision)
+    assert set(dtypes) == {dtype}
+    assert result.dtype == torch.float32
     full = predict_probability(net, image, window=(4, 4, 4))
-    assert torch.allclose(found, full, atol=0 if dtype == torch.float32 else 5e-3)
+    assert torch.allclose(result, full, atol=0 if dtype == torch.float32 else 5e-3)
