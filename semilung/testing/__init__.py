@@ -1,7 +1,7 @@
-"""The conformance kit: what every strategy must do, checked on a tiny problem.
+"""Conformance kit: checks of every strategy on a small problem.
 
-`check_strategy` runs over semilung's own strategies and over anyone else's. Each check is a
-function of a factory, so that a suite can name it: `pytest.mark.parametrize("check", CHECKS)`.
+`check_strategy` runs all checks, for strategies of semilung and of other packages. Each check is a
+function of a factory, so that a test suite can name it: `pytest.mark.parametrize("check", CHECKS)`.
 """
 
 from semilung.testing.checks import CHECKS, check_strategy, check_teacher

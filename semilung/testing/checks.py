@@ -1,4 +1,4 @@
-"""The checks, each a function of a factory of strategies."""
+"""Conformance checks, each a function of a factory of strategies."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from semilung.testing.problem import DECAY, SIZE, Factory, Kind, named, tiny_bat
 from semilung.types import Batch
 
 METRICS = {"val/dice": 0.5, "val/healthy_fp_components": 1.0, "val/healthy_fp_mm3": 40.0}
-"""Metrics of a validation, as controllers receive them."""
+"""Metrics of a validation, as passed to controllers."""
 
 
 def check_strategy(strategy: str | Sequence[str] | Factory) -> None:
-    """Run every check on a strategy, or on a mixture of several.
+    """Run every check on a strategy or a mixture.
 
     Args:
-        strategy: A registered name, several that are mixed, or a function without arguments that
-            makes one strategy, or several by name.
+        strategy: A registered name, several names for a mixture, or a function without arguments
+            that returns one strategy, or several by name.
 
     Raises:
-        AssertionError: A check fails; the message says which contract is broken and how.
+        AssertionError: A check fails; the message names the violated requirement.
 
     Example:
         >>> check_strategy("mean_teacher")
@@ -45,10 +45,10 @@ def check_finite(make: Factory) -> None:
         for progress in (0.0, 1.0):
             learner = tiny_learner(make)
             terms = learner(_batch(learner, kind=kind), progress)
-            assert terms, "terms() gives no term"
+            assert terms, "terms() returns no term"
             for name, term in terms.items():
-                assert isinstance(term, Term), f"{name} is no Term"
-                assert term.value.ndim == 0, f"{name} is no scalar: {tuple(term.value.shape)}"
+                assert isinstance(term, Term), f"{name} is not a Term"
+                assert term.value.ndim == 0, f"{name} is not a scalar: {tuple(term.value.shape)}"
                 assert term.value.isfinite(), f"{name} is {term.value} on a {kind} batch"
             assert all(g.isfinite().all() for g in _gradients(learner, terms)), (
                 f"a gradient is not finite on a {kind} batch at progress {progress}"
@@ -56,22 +56,22 @@ def check_finite(make: Factory) -> None:
 
 
 def check_every_stream_teaches(make: Factory) -> None:
-    """Each view that is declared changes the student's gradient; else a term would be for show.
+    """Each declared view changes the student's gradient, so that no term is without effect.
 
-    Labelled and healthy images may teach what the strategy owns instead, as a second student.
+    Labelled and healthy images may train a part of the strategy instead, as a second student.
     """
     learner = tiny_learner(make)
     batch = _batch(learner)
     assert _flat(_gradients(learner, _seeded(learner, batch))).abs().sum() > 0, (
         "the strategy gives the student no gradient at all"
     )
-    known = ("labelled", "healthy")
+    may_train_strategy = ("labelled", "healthy")
     for stream, samples in batch.items():
         for view in sorted(set(VIEWS) & set(samples)):
             changed = copy.deepcopy(batch)
-            changed[stream][view] = 5 * samples[view]  # so much that hard labels turn, too
+            changed[stream][view] = 5 * samples[view]  # enough to change hard labels
             before, after = (
-                _flat(_gradients(learner, _seeded(learner, b), every=stream in known))
+                _flat(_gradients(learner, _seeded(learner, b), every=stream in may_train_strategy))
                 for b in (batch, changed)
             )
             assert not torch.equal(before, after), (
@@ -81,18 +81,18 @@ def check_every_stream_teaches(make: Factory) -> None:
 
 
 def check_every_weighted_term_teaches(make: Factory) -> None:
-    """Each term with a weight has a gradient of its own, for the student or the strategy."""
+    """Each term with a weight has a gradient, for the student or the strategy."""
     learner = tiny_learner(make)
     names = _seeded(learner, _batch(learner))
     for name in names:
         terms = _seeded(learner, _batch(learner))
         if terms[name].weight:
             total = _flat(_gradients(learner, {name: terms[name]}, every=True)).abs().sum()
-            assert total > 0, f"the term {name} has a weight and no gradient"
+            assert total > 0, f"the term {name} has a weight but no gradient"
 
 
 def check_teacher(make: Factory) -> None:
-    """The teacher takes no gradient, and follows the student by the closed form of the average."""
+    """The teacher has no gradient, and equals the closed form of the moving average."""
     learner = tiny_learner(make, perturbed=False)
     if learner.teacher is None:
         return
@@ -107,13 +107,13 @@ def check_teacher(make: Factory) -> None:
         for average, p in zip(expected, learner.student.parameters(), strict=True):
             average.copy_(alpha * average + (1 - alpha) * p.detach())
     for average, p in zip(expected, learner.teacher.net.parameters(), strict=True):
-        assert p.grad is None, "the teacher takes gradient"
+        assert p.grad is None, "the teacher has a gradient"
         assert not p.requires_grad, "the teacher's parameters require gradient"
         torch.testing.assert_close(p, average, msg="the teacher is not the student's average")
 
 
 def check_teacher_is_read(make: Factory) -> None:
-    """A teacher that is asked for changes what the student learns."""
+    """A teacher that is needed changes the student's gradient."""
     learner = tiny_learner(make)
     if not any(strategy.needs.teacher for strategy in _strategies(learner)):
         return
@@ -123,11 +123,11 @@ def check_teacher_is_read(make: Factory) -> None:
     for p in learner.teacher.net.parameters():
         p.mul_(-1)
     after = _flat(_gradients(learner, _seeded(learner, batch), every=True))
-    assert not torch.equal(before, after), "Needs(teacher=True), and the teacher is never read"
+    assert not torch.equal(before, after), "Needs(teacher=True), but the teacher is never used"
 
 
 def check_hidden_masks(make: Factory) -> None:
-    """Masks of cases that are not labelled are never read: poison in them changes nothing."""
+    """Masks of cases that are not labelled are never read: other values change nothing."""
     learner = tiny_learner(make)
     clean, poisoned = _batch(learner), _batch(learner)
     for stream in clean:
@@ -139,14 +139,14 @@ def check_hidden_masks(make: Factory) -> None:
 
 
 def check_same_seed(make: Factory) -> None:
-    """The same seed gives the same bits."""
+    """Two steps with the same seed are bit-identical."""
     learner = tiny_learner(make)
     batch = _batch(learner)
     _require_same(learner, batch, learner, batch, "differs with the same seed")
 
 
 def check_resumes(make: Factory) -> None:
-    """Saved, loaded into a fresh learner, the next step gives the same bits."""
+    """After saving and loading into a new learner, the next step is bit-identical."""
     learner = tiny_learner(make)
     optimizer = torch.optim.SGD([p for g, _ in learner.param_groups() for p in g], lr=0.1)
     torch.autograd.backward(_sum(_seeded(learner, _batch(learner))))
@@ -163,28 +163,29 @@ def check_resumes(make: Factory) -> None:
 
 
 def check_batch_unchanged(make: Factory) -> None:
-    """The batch and the nets' outputs are read, never written: other strategies share them."""
+    """Batch and outputs of the nets are not modified, since other strategies share them."""
     learner = tiny_learner(make)
     batch = _batch(learner)
-    kept = copy.deepcopy(batch)
-    given: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+    original = copy.deepcopy(batch)
+    recorded: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
 
-    def keep(net: nn.Module, images: object, outputs: dict[str, Tensor]) -> None:
-        given.append((outputs, {name: value.detach().clone() for name, value in outputs.items()}))
+    def record(net: nn.Module, images: object, outputs: dict[str, Tensor]) -> None:
+        copies = {name: value.detach().clone() for name, value in outputs.items()}
+        recorded.append((outputs, copies))
 
     for net in (learner.student, learner.teacher):
         if net is not None:
-            net.register_forward_hook(keep)
+            net.register_forward_hook(record)
     torch.autograd.backward(_sum(_seeded(learner, batch)))
-    for outputs, before in given:
+    for outputs, before in recorded:
         same = set(outputs) == set(before) and all(
             map(torch.equal, outputs.values(), before.values())
         )
-        assert same, "a net's output was changed in place, which other strategies read"
-    assert {s: set(b) for s, b in batch.items()} == {s: set(b) for s, b in kept.items()}, (
+        assert same, "the output of a net, which other strategies read, was changed in place"
+    assert {s: set(b) for s, b in batch.items()} == {s: set(b) for s, b in original.items()}, (
         "the batch gained or lost fields"
     )
-    for stream, samples in kept.items():
+    for stream, samples in original.items():
         for field, value in samples.items():
             now = batch[stream][field]
             same = torch.equal(now, value) if isinstance(value, Tensor) else now == value
@@ -192,14 +193,14 @@ def check_batch_unchanged(make: Factory) -> None:
 
 
 def check_batch_of_one(make: Factory) -> None:
-    """A single sample a stream is enough."""
+    """One sample in each stream is enough."""
     learner = tiny_learner(make)
     terms = learner(_batch(learner, batch_size=1), 1.0)
     assert all(g.isfinite().all() for g in _gradients(learner, terms)), "not finite at batch size 1"
 
 
 def check_means(make: Factory) -> None:
-    """Each weighted term is a mean over samples: it does not grow with their number."""
+    """Each weighted term is a mean over samples, independent of their number."""
     learner = tiny_learner(make)
     batch = _batch(learner)
     twice = copy.deepcopy(batch)
@@ -210,11 +211,11 @@ def check_means(make: Factory) -> None:
     for name, term in once.items():
         if term.weight and term.value.abs() > 1e-6:
             ratio = (doubled[name].value / term.value).item()
-            assert not 1.8 < ratio < 2.2, f"{name} is a sum over samples, and no mean"
+            assert not 1.8 < ratio < 2.2, f"{name} is a sum over samples instead of a mean"
 
 
 def check_unequal_batches(make: Factory) -> None:
-    """Streams may have any number of samples each, whichever of them is the longest."""
+    """Streams may have different numbers of samples, in any order."""
     learner = tiny_learner(make)
     streams = sorted(_batch(learner))
     for sizes in (range(1, len(streams) + 1), range(len(streams), 0, -1)):
@@ -226,28 +227,30 @@ def check_unequal_batches(make: Factory) -> None:
 def check_parameters_in_graph(make: Factory) -> None:
     """With the base terms, every parameter is in the graph of each step, for any batch.
 
-    With several processes, gradients are averaged once all have come; one that stays out stops the
-    training. Multiply by a zero weight instead of leaving a term out.
+    Several processes average the gradients of all parameters; a missing one stops the training.
+    Give a term weight 0 instead of leaving it out.
     """
     kinds: Sequence[Kind] = ("normal", "empty", "all_healthy", "ignored")
     for kind, progress in product(kinds, (0.0, 1.0)):
         learner = tiny_learner(lambda: {"supervised": build_strategy("supervised"), **named(make)})
         parameters = {n: p for n, p in learner.named_parameters() if p.requires_grad}
         total = _sum(learner(_batch(learner, kind=kind), progress))
-        found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-        unused = [name for name, g in zip(parameters, found, strict=True) if g is None]
+        gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        unused = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
         where = f"on {kind} batches at progress {progress}"
         assert not unused, f"not in the graph {where}: {', '.join(unused)}"
 
 
 def check_param_groups(make: Factory) -> None:
-    """Every parameter that can learn is in one group, and in one only."""
+    """Every trainable parameter is in exactly one group."""
     learner = tiny_learner(make)
     grouped = [id(p) for group, _ in learner.param_groups() for p in group]
     assert len(grouped) == len(set(grouped)), "a parameter is in two groups"
     for name, p in learner.named_parameters():
-        known = id(p) in grouped
-        assert known == p.requires_grad, f"{name}: requires_grad {p.requires_grad}, group {known}"
+        in_group = id(p) in grouped
+        assert in_group == p.requires_grad, (
+            f"{name}: requires_grad is {p.requires_grad}, and it is in a group: {in_group}"
+        )
 
 
 def check_bfloat16(make: Factory) -> None:
@@ -303,7 +306,7 @@ def _seeded(learner: Learner, batch: Batch) -> dict[str, Term]:
 
 
 def _require_same(one: Learner, batch: Batch, two: Learner, other: Batch, difference: str) -> None:
-    """Two steps give the same values, weights and gradients, bit by bit."""
+    """Raise AssertionError unless two steps have bit-identical values, weights and gradients."""
     first, second = _seeded(one, batch), _seeded(two, other)
     for name, term in first.items():
         same = torch.equal(term.value, second[name].value) and term.weight == second[name].weight
@@ -320,14 +323,15 @@ def _sum(terms: dict[str, Term]) -> Tensor:
 
 
 def _gradients(learner: Learner, terms: dict[str, Term], *, every: bool = False) -> list[Tensor]:
-    """Gradients of the weighted sum for the student's parameters, or for every one that learns."""
+    """Return gradients of the weighted sum for the student, or for every trainable parameter."""
     total = _sum(terms)
     source = learner if every else learner.student
     parameters = [p for p in source.parameters() if p.requires_grad]
     if not total.requires_grad:
         return [torch.zeros_like(p) for p in parameters]
-    found = torch.autograd.grad(total, parameters, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    pairs = zip(parameters, gradients, strict=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in pairs]
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The tiny problem: a small student, a step's data of every kind, cases to learn priors from."""
+"""Small problem of the conformance kit: student, batches of every kind, and cases for priors."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ SIZE = 16
 INSTANCES = 3
 DECAY = 0.9
 WALL = 11
-"""From here on along the first axis there is chest wall, before it lung."""
+"""Index along the first axis where lung ends and chest wall starts."""
 
 _UNKNOWN = {"unlabelled": {"mask", "bag_label"}, "weak": {"mask"}}
-"""Fields that a stream has not, whoever asks."""
+"""Fields that a stream never has."""
 
 LUNG, BONE, SOFT_TISSUE = (ANATOMY[name] for name in ("lung", "bone", "soft_tissue"))
 
 
 def tiny_student(seed: int = 0, heads: Mapping[str, int] | None = None) -> Segmenter:
-    """A small reversible net with confident logits, so that thresholds are crossed."""
+    """Build a small reversible net with confident logits, so that thresholds are exceeded."""
     torch.manual_seed(seed)
     model = build_model("reversible_unet", {"widths": (4, 8), "depth": 1}, heads=heads)
     for parameter in model.parameters():
@@ -48,13 +48,13 @@ def tiny_student(seed: int = 0, heads: Mapping[str, int] | None = None) -> Segme
 def tiny_learner(
     make: Factory, *, seed: int = 0, prior: bool = True, perturbed: bool = True
 ) -> Learner:
-    """A learner of the strategies alone, ready for a step.
+    """Build a learner of the given strategies only, ready for a step.
 
     Args:
-        make: Makes one strategy, or several by name.
-        seed: Of the student's weights.
-        prior: Let the strategies learn what they learn before training, from tiny cases.
-        perturbed: Set the teacher, if there is one, apart from the student.
+        make: Returns one strategy, or several by name.
+        seed: Seed of the student's weights.
+        prior: Whether to run `before_training`, on tiny cases.
+        perturbed: Whether to perturb the weights of the teacher, if there is one.
     """
     strategies = named(make)
     heads = heads_of(strategies)
@@ -72,22 +72,22 @@ def tiny_learner(
 
 
 def named(make: Factory) -> dict[str, Strategy]:
-    """What a factory makes, by name; one strategy alone is called `checked`."""
-    made = make()
-    return {"checked": made} if isinstance(made, Strategy) else dict(made)
+    """Return the strategies of a factory by name; a single one is named `checked`."""
+    product = make()
+    return {"checked": product} if isinstance(product, Strategy) else dict(product)
 
 
 def tiny_batch(
     *strategies: Strategy, kind: Kind = "normal", batch_size: int = 2, seed: int = 0
 ) -> Batch:
-    """A step's data as the loader would give it: the streams, views and fields that are declared.
+    """Make a batch with the declared streams, views and fields, like the loader's.
 
     Args:
-        strategies: Their needs say which streams.
-        kind: What the masks hold: a box, nothing, one voxel, or `ignore` everywhere; `all_healthy`
-            is nothing, and says so of the scans as well.
-        batch_size: Samples a stream.
-        seed: Of images and boxes.
+        strategies: Strategies whose needs determine the streams.
+        kind: Content of the masks: a box, nothing, one voxel, or `ignore` everywhere;
+            `all_healthy` is nothing, with negative bag labels.
+        batch_size: Samples of each stream.
+        seed: Seed of images and boxes.
     """
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -97,7 +97,7 @@ def tiny_batch(
 
 
 class Declared(dict[str, Any]):
-    """A stream's samples, which refuse to be asked for what no strategy has declared."""
+    """Samples of a stream; reading a field that no strategy declares is an error."""
 
     def __init__(
         self, stream: str, samples: Mapping[str, Any], strategies: tuple[Strategy, ...]
@@ -110,13 +110,15 @@ class Declared(dict[str, Any]):
         super().__init__({k: samples[k] for k in samples if k in views | fields | masks | {"case"}})
 
     def __missing__(self, name: str) -> Any:
-        msg = f"{name!r} of the {self.stream} stream is read, and Needs does not declare it"
-        raise AssertionError(f"{msg}, or a training does not have it")
+        raise AssertionError(
+            f"{name!r} of the {self.stream} stream is read, but Needs does not declare it, or a "
+            "training does not have it"
+        )
 
 
 @dataclass(frozen=True)
 class TinyCase:
-    """A small stand-in for a prepared case: lung with a nodule, next to the chest wall."""
+    """A small prepared case: lung with a nodule, next to the chest wall."""
 
     case: Case
     files: dict[str, Path]
@@ -127,7 +129,7 @@ class TinyCase:
         return self.case.case
 
     def read(self, field: str) -> NDArray[Any]:
-        """The volume of a field, `(16, 16, 16)`."""
+        """Return the volume of a field, `(16, 16, 16)`."""
         assert field in self.files, f"case {self.name} has no {field} to read"
         if field == "anatomy":
             return _anatomy().numpy()
@@ -140,7 +142,7 @@ class TinyCase:
 
 
 def _cases(strategies: Strategies) -> dict[str, list[PreparedCase]]:
-    """Six cases a stream, of two cohorts; masks of labelled ones only."""
+    """Return six cases of two cohorts for each stream; only labelled ones have masks."""
 
     def case(stream: str, i: int) -> PreparedCase:
         fields = ["image", "anatomy", *(["mask"] if stream == "labelled" else [])]
@@ -192,7 +194,7 @@ def _stream(
 
 
 def _image(mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Lung at about -850 HU of a window of (-1000, 400), wall and nodules near water, noise."""
+    """Return an image of lung at -850 HU, wall and nodules at 50 HU, with noise."""
     image = torch.where(_anatomy() == LUNG, 0.11, 0.75).expand(mask.shape)
     image = torch.where(mask == 1, 0.72, image)
     return (image + 0.02 * torch.randn(mask.shape, generator=generator)).clamp(0, 1)
