@@ -1,1 +1,1 @@
-"""The Hydra configuration groups, installed as `semilung.configs`."""
+"""Hydra configuration groups, installed as `semilung.configs`."""
