@@ -1,10 +1,10 @@
-"""The main job on the embedded phantom, through the command line that users have.
+"""Demo: the complete workflow on the embedded phantom, through the command line.
 
     python experiments/demo.py OUT
 
-makes a phantom cohort and trains two arms on it, `supervised` and `mean_teacher`, of the same
-labels, seed and steps; evaluates both on its test scans, makes one report of them, and segments a
-test scan. The last lines are the metrics as evaluated and where everything is. OUT is made anew.
+makes a phantom cohort, trains two arms on it, `supervised` and `mean_teacher`, with the same
+labels, seed and steps, evaluates both on the test scans, writes one report, and segments a test
+scan. The last lines print the metrics and the paths of all results. OUT is overwritten.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ COHORT = ("--scans", 100, "--size", 64, "--spacing-mm", 2.5, "--seed", 1)
 
 
 def semilung(*arguments: object) -> None:
-    """Run one command, shown as a user would type it."""
+    """Print and run one command."""
     subprocess.run(shown(*arguments), check=True)
 
 
 def shown(*arguments: object) -> list[str]:
-    """Print a command as a user would type it, and return it as this Python runs it."""
+    """Print a command as a user types it; return it for this Python."""
     words = [str(argument) for argument in arguments]
     print(f"\n$ semilung {' '.join(words)}", flush=True)
     return [sys.executable, "-m", "semilung", *words]
 
 
 def train(manifest: Path, runs: list[Path], out: Path) -> None:
-    """Train all arms at the same time, one CPU thread each; the last one's progress is shown."""
+    """Train all arms in parallel, one CPU thread each; show the progress of the last one."""
     trainings = []
     for run in runs:
         command = shown(
@@ -57,7 +57,7 @@ def train(manifest: Path, runs: list[Path], out: Path) -> None:
 
 
 def metrics(run: Path) -> str:
-    """The run's test metrics in one line."""
+    """Return the test metrics of a run in one line."""
     with (run / "evaluation-test-last" / "cases.csv").open(newline="") as file:
         cases = list(csv.DictReader(file))
     dice = [float(case["dice"]) for case in cases if case["dice"]]
@@ -69,7 +69,7 @@ def metrics(run: Path) -> str:
 
 
 def main() -> None:
-    """Phantom, check, two trainings, their evaluation, one report, a prediction."""
+    """Run phantom, check, two trainings, evaluation, report and prediction."""
     out = Path(sys.argv[1])
     if out.exists():
         if not (out / MARK).exists():

@@ -1,4 +1,4 @@
-"""The baseline of reconstruction: an autoencoder of healthy crops with an adversary.
+"""Reconstruction baseline of anomaly detection: an adversarial autoencoder of healthy crops.
 
 Of the f-AnoGAN family (Schlegl et al., Medical Image Analysis 2019), with an encoder from the start
 in place of an inverted generator: L1 and a hinge adversary on patches. The score of a voxel is its
@@ -41,14 +41,14 @@ class Autoencoder(nn.Module):
         self.discriminator = PatchDiscriminator(3, width, 1, num_layers_d=2, norm="INSTANCE")
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """What the autoencoder makes of crops `(B, 1, X, Y, Z)`."""
+        """Return the reconstruction of crops `(B, 1, X, Y, Z)`."""
         return torch.sigmoid(self.last(self.decoder(self.code(self.encoder(x)))))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Scores `(B, 1, X, Y, Z)`; the logarithm lets the sigmoid of prediction saturate late."""
-        made = self.reconstruct(x)
-        error = F.avg_pool3d((x - made).abs(), 3, 1, 1)
-        real, fake = (self.discriminator(y)[1] for y in (x, made))
+        """Return scores `(B, 1, X, Y, Z)`; their logarithm avoids a saturated sigmoid."""
+        reconstruction = self.reconstruct(x)
+        error = F.avg_pool3d((x - reconstruction).abs(), 3, 1, 1)
+        real, fake = (self.discriminator(y)[1] for y in (x, reconstruction))
         distance = (real - fake).abs().mean(1, keepdim=True)
         wide = F.interpolate(distance, size=x.shape[2:], mode="trilinear", align_corners=False)
         return {"anomaly": torch.log(error + FEATURES * wide + 1e-6)}
@@ -58,21 +58,21 @@ def train_autoencoder(volumes: list[Tensor], *, crop: int, steps: int, seed: int
     """Train on random crops of healthy volumes `(X, Y, Z)` scaled to [0, 1]."""
     torch.manual_seed(seed)
     net = Autoencoder()
-    judge = set(net.discriminator.parameters())
-    makers = torch.optim.Adam([p for p in net.parameters() if p not in judge], 2e-3)
-    judges = torch.optim.Adam(judge, 5e-4, betas=(0.5, 0.9))
+    discriminator = set(net.discriminator.parameters())
+    makers = torch.optim.Adam([p for p in net.parameters() if p not in discriminator], 2e-3)
+    discriminator_optimizer = torch.optim.Adam(discriminator, 5e-4, betas=(0.5, 0.9))
     for _ in range(steps):
         x = torch.stack([_crop(volumes, crop) for _ in range(6)])[:, None]
-        made = net.reconstruct(x)
-        fake = net.discriminator(made)[-1]
-        loss = (x - made).abs().mean() + ADVERSARIAL * hinge_generator_loss(fake)
+        reconstruction = net.reconstruct(x)
+        fake = net.discriminator(reconstruction)[-1]
+        loss = (x - reconstruction).abs().mean() + ADVERSARIAL * hinge_generator_loss(fake)
         makers.zero_grad()
         loss.backward()
         makers.step()
-        judges.zero_grad()
-        real, fake = net.discriminator(x)[-1], net.discriminator(made.detach())[-1]
+        discriminator_optimizer.zero_grad()
+        real, fake = net.discriminator(x)[-1], net.discriminator(reconstruction.detach())[-1]
         hinge_discriminator_loss(real, fake).backward()
-        judges.step()
+        discriminator_optimizer.step()
     return net.eval()
 
 

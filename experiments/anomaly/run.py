@@ -1,15 +1,15 @@
-"""How well a map of anomaly tells nodules from lung, on the phantom.
+"""Separation of nodules from lung by anomaly maps, on the phantom.
 
     OMP_NUM_THREADS=1 python experiments/anomaly/run.py OUT [--steps 400]
 
 draws two phantoms, trains `strategy=anomaly` on the healthy scans of the first (the base terms at
-weight 0: no mask teaches anything), an autoencoder with an adversary on the same scans for five
-times the steps, which are cheap, and `strategy=supervised` with its masks; then judges their maps
-on the labelled scans of the second.
+weight 0, so that no mask is used), an adversarial autoencoder on the same scans for five times the
+steps, which are cheap, and `strategy=supervised` with its masks; then evaluates their maps on the
+labelled scans of the second.
 
 - voxels: AUROC of nodule voxels against all others of the lung field, a mean over scans;
 - nodules: AUROC of the nodules' mean score against regions of the same shape at 200 random places
-  of the lung field that hold no nodule, a mean over nodules.
+  of the lung field without a nodule, a mean over nodules.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PLACES = 200
 
 
 def train(out: Path, name: str, steps: int, *overrides: str) -> None:
-    """One run through the command line, unless it is there."""
+    """Train one run through the command line, unless it exists."""
     if (out / "runs" / name / "last.pt").exists():
         return
     words = [
@@ -64,14 +64,14 @@ def train(out: Path, name: str, steps: int, *overrides: str) -> None:
 
 
 def auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Chance that a positive scores above a negative, ties counting half."""
+    """Return the AUROC; ties count half."""
     ranks = stats.rankdata(np.concatenate([positive, negative]))
     n, m = len(positive), len(negative)
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
-def judged(score: NDArray[np.float32], case: PreparedCase) -> tuple[float, list[float]]:
-    """The voxels' AUROC, and that of each nodule."""
+def auroc_of_case(score: NDArray[np.float32], case: PreparedCase) -> tuple[float, list[float]]:
+    """Return the AUROC of voxels, and of each nodule."""
     mask, anatomy = case.read("mask") > 0, case.read("anatomy")
     field = np.isin(anatomy, FIELD) | mask
     voxels = auroc(score[mask & field], score[field & ~mask])
@@ -80,8 +80,8 @@ def judged(score: NDArray[np.float32], case: PreparedCase) -> tuple[float, list[
     free = np.argwhere(field & ~mask)
     nodules = []
     for number in range(1, labels.max() + 1):
-        own = np.argwhere(labels == number)
-        shape = own - own.mean(0).round().astype(int)
+        inside = np.argwhere(labels == number)
+        shape = inside - inside.mean(0).round().astype(int)
         others: list[float] = []
         for centre in rng.permutation(free)[:5000]:
             moved = shape + centre
@@ -93,13 +93,13 @@ def judged(score: NDArray[np.float32], case: PreparedCase) -> tuple[float, list[
             if len(others) == PLACES:
                 break
         if len(others) >= PLACES // 4:
-            own_mean = np.array([score[tuple(own.T)].mean()])
+            own_mean = np.array([score[tuple(inside.T)].mean()])
             nodules.append(auroc(own_mean, np.array(others)))
     return voxels, nodules
 
 
 def main() -> None:
-    """Train what is not there yet, judge, print and write the table."""
+    """Train missing runs, evaluate, print and write the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=400)
@@ -136,28 +136,30 @@ def main() -> None:
         "segmenter, all masks": (load_predictor(out / "runs/supervised"), "logits"),
     }
     tests = [row for row in read_manifest(out / "test" / "manifest.csv") if row.role == "labelled"]
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    scores: dict[str, tuple[list[float], list[float]]] = {}
     for item in prepare(tests, config.data, progress=False):
         image = torch.from_numpy(scale_hu(item.read("image"), window_hu))
         maps = {"intensity": image.numpy()}
         for name, (net, head) in nets.items():
             # 24 is a multiple of the autoencoder's 8, and the size that all have learnt on
-            made = predict_probability(net, image, window=(CROP,) * 3, head=head, batch_size=8)
-            maps[name] = made.numpy()
+            probability = predict_probability(
+                net, image, window=(CROP,) * 3, head=head, batch_size=8
+            )
+            maps[name] = probability.numpy()
         for name, score in maps.items():
-            voxels, nodules = judged(score, item)
-            kept = found.setdefault(name, ([], []))
-            kept[0].append(voxels)
-            kept[1].extend(nodules)
+            voxels, nodules = auroc_of_case(score, item)
+            pair = scores.setdefault(name, ([], []))
+            pair[0].append(voxels)
+            pair[1].extend(nodules)
     table = pd.DataFrame(
         {
-            "score": list(found),
-            "voxels": [np.mean(v) for v, _ in found.values()],
-            "voxels_low": [np.min(v) for v, _ in found.values()],
-            "voxels_high": [np.max(v) for v, _ in found.values()],
-            "nodules": [np.mean(n) for _, n in found.values()],
-            "scans": [len(v) for v, _ in found.values()],
-            "count": [len(n) for _, n in found.values()],
+            "score": list(scores),
+            "voxels": [np.mean(v) for v, _ in scores.values()],
+            "voxels_low": [np.min(v) for v, _ in scores.values()],
+            "voxels_high": [np.max(v) for v, _ in scores.values()],
+            "nodules": [np.mean(n) for _, n in scores.values()],
+            "scans": [len(v) for v, _ in scores.values()],
+            "count": [len(n) for _, n in scores.values()],
         }
     ).round(3)
     table.to_csv(out / "results.csv", index=False)

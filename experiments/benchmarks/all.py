@@ -1,10 +1,10 @@
-"""Every benchmark, one after the other; tables and plots go to RESULTS.md.
+"""Run all benchmarks; tables and plots are written to RESULTS.md.
 
     SEMILUNG_DATA=... python experiments/benchmarks/all.py [NAME ...]
 
-With names, only those run and the other sections stay as they are. Each section tells its command,
-commit, machine and its load when it began, of which the section before is part. Ratios within a
-section can be compared; seconds of two sections cannot. NOTES.md says what was learnt.
+With names, only those run, and the other sections stay as they are. Each section has its command,
+commit, machine and the load at its start, which includes the previous section. Ratios within a
+section can be compared; seconds of two sections cannot. Conclusions are in NOTES.md.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def main() -> None:
     print(
         f"{os.cpu_count()} cores, torch {torch.__version__}, widths {args.widths}, windows of "
         f"{args.window}^3, {BATCH} a pass, overlap {OVERLAP}, {args.spacing:g} mm\n\n"
-        "| scan | way | windows | s | time / MONAI | s beside the net | MiB beside the result "
+        "| scan | way | windows | s | time / MONAI | s without the net | MiB without the result "
         "| off within the lungs |\n|---|---|---|---|---|---|---|---|",
         flush=True,
     )

@@ -98,7 +98,7 @@ def monai_ways(case: Case, folder: Path, samples: int) -> dict[str, Draw]:
 
 
 def rates(ways: dict[str, Draw], repeats: int) -> dict[str, float]:
-    """Median crops a second of each way; a round of ours is as long as the loads beside it."""
+    """Median crops a second of each way; a round of ours is as long as the loads next to it."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
         way()  # caches are filled

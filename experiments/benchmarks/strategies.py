@@ -1,4 +1,4 @@
-"""What a training step of each strategy costs beside supervised learning on the same batch.
+"""Cost of a training step of each strategy, relative to supervised learning on the same batch.
 
     python experiments/benchmarks/strategies.py [--rounds 2] [--steps 6]
 

@@ -1,12 +1,12 @@
-"""Strategies compared on the real cubes: an ablation, false positives on background, a report.
+"""Comparison of strategies on LIDC-IDRI cubes: ablation, false positives on background, report.
 
     python experiments/lidc_cubes/manifest.py OUT
     semilung data anatomy OUT/manifest.csv
     python experiments/lidc_cubes/compare.py OUT strategy=mil,anomaly seed=0,1 data.labelled=8
 
-Words are those of `semilung ablate`. All runs share the recipe `experiment=lidc_cubes` and the
-validation cubes of `manifest.py`; the last checkpoint is judged. The same command goes on where it
-was interrupted.
+Arguments are those of `semilung ablate`. All runs share the recipe `experiment=lidc_cubes` and the
+validation cubes of `manifest.py`; the last checkpoint is evaluated. After an interruption,
+the same command continues.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 SHARED = (
     "experiment=lidc_cubes",
-    # cubes beyond the budget are weak: they say that there is a nodule, to those who ask
+    # cubes beyond the budget are weak: only their scan label is known
     "data.rest=weak",
     "data.batch.weak=1",
     # every crop of 32 mm that fits a cube holds its centre, where the nodule is: two are a bag
@@ -35,16 +35,16 @@ def semilung(*arguments: object) -> int:
     ).returncode
 
 
-def judge(run: Path, name: str, *words: object) -> Path:
-    """Evaluate a run, where that has not been done; the folder of its tables."""
+def evaluate(run: Path, name: str, *words: object) -> Path:
+    """Evaluate a run unless that was done; return the folder of its tables."""
     there = run / f"evaluation-{name}-last"
     if not (there / "summary.md").exists() and semilung("evaluate", run, *words, "--out", there):
-        sys.exit(f"{run} could not be judged")
+        sys.exit(f"{run} could not be evaluated")
     return there
 
 
 def main() -> None:
-    """Ablate, judge on background cubes what has not been, report."""
+    """Ablate, evaluate on background cubes, and report."""
     out, words = Path(sys.argv[1]).resolve(), sys.argv[2:]
     sweep = out / "sweep"
     manifest = f"data.manifest={out / 'manifest_anatomy.csv'}"
@@ -52,7 +52,7 @@ def main() -> None:
     if failed:
         sys.exit(failed)
     for row in sorted(sweep.glob("runs/*/row.json")):
-        judge(row.parent, "background", "--manifest", out / "background.csv")
+        evaluate(row.parent, "background", "--manifest", out / "background.csv")
     sys.exit(semilung("report", sweep))
 
 

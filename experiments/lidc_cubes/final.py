@@ -1,13 +1,13 @@
-"""Chosen arms on the 20 test cubes, each run at the threshold that its validation cubes choose.
+"""Final evaluation of selected arms on the 20 test cubes, at thresholds chosen on validation cubes.
 
     python experiments/lidc_cubes/final.py OUT ARM=RUN,RUN,RUN [ARM=RUN,... ...]
 
-Run it once, when everything else has been decided. OUT is that of manifest.py; an arm is any name
-and its runs, one a seed. Dice is held against the first arm, false positives against the second:
-the supervised ones with and without healthy scans. At its threshold each run is judged on the
-held-out lung of the healthy subject and on background cubes too. OUT/final.md holds the tables, and
-OUT/final a report of all runs. With `--val` before OUT, runs are held against each other on their
-validation cubes at 0.5 instead, of which OUT/val.md tells.
+Run it once, when everything else has been decided. OUT is that of manifest.py; an arm is a
+name and its runs, one for each seed. Dice is compared with the first arm, false positives with the
+second: the supervised ones with and without healthy scans. Each run is also evaluated, at its
+threshold, on the held-out lung of the healthy subject and on background cubes. OUT/final.md has the
+tables, and OUT/final a report of all runs. With `--val` before OUT, runs are compared on their
+validation cubes at 0.5 instead, in OUT/val.md.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from compare import judge, semilung
+from compare import evaluate, semilung
 
 from semilung.evaluation import compare_arms, relative_reduction
 from semilung.report.metric_tables import Table
 
 
-def judged(run: Path, name: str, *words: object) -> pd.DataFrame:
-    """The cases of an evaluation."""
-    return pd.read_csv(judge(run, name, *words) / "cases.csv")
+def evaluation(run: Path, name: str, *words: object) -> pd.DataFrame:
+    """Return the cases of an evaluation."""
+    return pd.read_csv(evaluate(run, name, *words) / "cases.csv")
 
 
 def on_test(out: Path, run: Path) -> dict[str, pd.DataFrame]:
-    """Cases by cohort: `nodules`, `healthy`, `background`."""
-    test = judged(run, "test", "--split", "test", "--threshold", "val")
+    """Return cases by cohort: `nodules`, `healthy`, `background`."""
+    test = evaluation(run, "test", "--split", "test", "--threshold", "val")
     threshold = test["threshold"].iloc[0]
-    found = {"nodules": test}
+    cohorts = {"nodules": test}
     for cohort in ("healthy", "background"):
         words = ("--manifest", out / f"{cohort}.csv", "--threshold", threshold)
-        found[cohort] = judged(run, f"{cohort}_at_threshold", *words)
-    return found
+        cohorts[cohort] = evaluation(run, f"{cohort}_at_threshold", *words)
+    return cohorts
 
 
 def on_val(out: Path, run: Path) -> dict[str, pd.DataFrame]:
-    """The same of the validation cubes, as compare.py has judged them."""
-    val = judged(run, "val", "--split", "val")
-    background = judged(run, "background", "--manifest", out / "background.csv")
+    """Return the same for the validation cubes, as evaluated by compare.py."""
+    val = evaluation(run, "val", "--split", "val")
+    background = evaluation(run, "background", "--manifest", out / "background.csv")
     return {
         "nodules": val[val["role"] == "labelled"],
         "healthy": val[val["role"] == "healthy"],
@@ -50,7 +50,7 @@ def on_val(out: Path, run: Path) -> dict[str, pd.DataFrame]:
 
 
 def rows(cases: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row a run, and the mean of each arm."""
+    """Return a row for each run, and the mean of each arm."""
     by = cases["nodules"].groupby(["arm", "seed"], sort=False)
     table = pd.DataFrame(
         {
@@ -68,13 +68,13 @@ def rows(cases: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """As a page shows it."""
+    """Format a value."""
     cells = [[str(cell) for cell in row] for row in table.round(3).to_numpy().tolist()]
     return Table("", "", list(table.columns), cells, table).markdown()
 
 
 def main() -> None:
-    """Judge every run, compare the arms, then report."""
+    """Evaluate every run, compare the arms, and report."""
     words = sys.argv[1:]
     val = words[0] == "--val"
     out = Path(words[val]).resolve()

@@ -1,15 +1,15 @@
-"""Manifests of the real cubes: nodules with a fixed validation fold, healthy lungs, background.
+"""Manifests of the LIDC-IDRI cubes: nodules with fixed validation cubes, healthy, background.
 
     python experiments/lidc_cubes/manifest.py OUT
 
-writes OUT/manifest.csv (training and validation) and, to judge on alone, OUT/background.csv
+writes OUT/manifest.csv (training and validation) and, for evaluation only, OUT/background.csv
 (nodule-free cubes of the nodules' own cohort) and OUT/healthy.csv (the healthy cubes of `val`). The
 data is found through SEMILUNG_DATA.
 
 - Nodule cubes, one patient each: the data set's 20 test cubes are `test` and stay closed; of its 62
   train cubes, a permutation of fixed seed makes 16 `val`.
 - Healthy cubes stem from one subject; one lung trains, the other is `val`. The lungs are named as
-  two patients, which they are not: figures on them say how a net fares on that one subject.
+  two patients, which they are not: metrics on them describe a net on that one subject.
 """
 
 from __future__ import annotations

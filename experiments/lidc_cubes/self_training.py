@@ -1,11 +1,11 @@
-"""A second round: what a finished run finds in the cubes without labels becomes their mask.
+"""Self-training: predictions of a finished run become masks of the unlabelled cubes.
 
     python experiments/lidc_cubes/self_training.py OUT RUN ROUND [CONFIDENT]
     python experiments/lidc_cubes/compare.py ROUND strategy=supervised seed=...
 
 OUT is that of manifest.py and RUN a run on it. ROUND gets the manifest for a new training from the
-start: the run's labelled cubes with their masks, its unlabelled ones with pseudo-labels (unsure
-voxels ignored; 0.5 ignores none), and those in which it finds nothing as they were.
+start: the run's labelled cubes with their masks, its unlabelled ones with pseudo-labels (less
+confident voxels ignored; 0.5 ignores none), and those without a prediction unchanged.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
     manifest.to_csv(new / "manifest_anatomy.csv", index=False)
     shutil.copy(out / "background.csv", new)
     labelled = manifest.query("role == 'labelled' and split != 'test'")
-    print(f"{new}: {len(labelled)} labelled cubes beside the test's")
+    print(f"{new}: {len(labelled)} labelled cubes without the test cubes")
 
 
 if __name__ == "__main__":
