@@ -1,4 +1,4 @@
-# make demo, make test: all set-up included, on a fresh machine with Python 3.11.
+# make demo and make test include the set-up, on a fresh machine with Python 3.11.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
@@ -7,10 +7,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .PHONY: demo test test-all check format clean
 
-demo: .venv/installed  ## phantom, training, evaluation, prediction; prints where the results are
+demo: .venv/installed  ## phantom, training, evaluation, report, prediction; prints the paths of the results
 	$(BIN)/python experiments/demo.py $(DEMO)
 
-test: check  ## linters, types, layers, then every quick test
+test: check  ## linters, types, import rules, and all quick tests
 	$(PYTEST)
 
 test-all: check  ## the slow tests too

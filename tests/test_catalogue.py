@@ -1,4 +1,4 @@
-"""What `semilung list` tells, and the README's table of strategies, which is made from it."""
+"""Catalogue of `semilung list`, and the README's table of strategies, which is generated from it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_entry_says_in_one_line_what_it_does_and_needs(kind):
+def test_catalogue_entries_have_a_summary_and_needs(kind):
     entries = catalogue(kind)
     assert len(entries) >= 2
     for entry in entries:
@@ -20,14 +20,14 @@ def test_every_entry_says_in_one_line_what_it_does_and_needs(kind):
         assert entry.needs, entry
 
 
-def test_needs_name_streams_teacher_and_labels():
+def test_catalogue_needs_name_streams_teacher_and_labels():
     needs = {entry.name: entry.needs for entry in catalogue("strategies")}
     assert list(needs) == list_strategies()
     assert needs["supervised"] == "labelled, [healthy]"
     assert needs["mean_teacher"] == "unlabelled; teacher"
 
 
-def test_the_readme_shows_the_strategies_that_there_are():
+def test_readme_table_equals_the_catalogue():
     assert markdown("strategies") in README.read_text(), (
-        "bring the README's table up to date with `semilung list strategies --markdown`"
+        "update the README's table with `semilung list strategies --markdown`"
     )

@@ -1,4 +1,4 @@
-"""The network of CONTRIBUTING.md, in a package of its own."""
+"""Network of CONTRIBUTING.md in a package of another lab."""
 
 from monai.networks.nets import UNet
 from torch import nn
@@ -8,5 +8,5 @@ from semilung.models import models
 
 @models.register("yournet")
 def yournet(*, width: int = 4) -> nn.Module:
-    """MONAI's plain U-Net, which takes sizes that 4 divides."""
+    """MONAI's plain U-Net, for sizes that are multiples of 4."""
     return UNet(3, 1, 1, channels=(width, 2 * width, 4 * width), strides=(2, 2))

@@ -1,4 +1,4 @@
-"""The strategy of CONTRIBUTING.md, in a package of its own."""
+"""Strategy of CONTRIBUTING.md in a package of another lab."""
 
 from semilung.losses import probabilities, voxel_entropy
 from semilung.strategies import Needs, Strategy, Term, register
