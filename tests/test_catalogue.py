@@ -1,4 +1,4 @@
-"""Catalogue of `semilung list`, and the README's table of strategies, which is generated from it."""
+"""Catalogue of `semilung list`, and the strategy table of the README, which equals it."""
 
 from pathlib import Path
 
