@@ -1,4 +1,4 @@
-"""Figures that a reviewer believes: per case, per lesion, and on healthy scans."""
+"""Metrics per case, per lesion and on healthy scans, and the comparison of arms."""
 
 from semilung.evaluation.ball_baseline import Ball, best_ball, content_blind_ball
 from semilung.evaluation.calibration import Calibration, calibration

@@ -1,4 +1,4 @@
-"""The baseline that never looks at the image: a ball where nodules tend to be."""
+"""Content-blind baseline: a ball of fixed centre and radius, whatever the image shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semilung.types import UserError
 
 
 class Ball(NamedTuple):
-    """A ball, and the mean Dice that it reaches on the masks it was fitted to."""
+    """A ball, and its mean Dice on the masks to which it was fitted."""
 
     centre_voxel: tuple[float, float, float]
     radius_mm: float
@@ -26,11 +26,11 @@ def content_blind_ball(
     radius_mm: float,
     spacing_mm: Sequence[float],
 ) -> NDArray[np.uint8]:
-    """A ball as a mask: 1 where a voxel's centre is within `radius_mm` of `centre_voxel`.
+    """Return a ball as a mask: 1 where a voxel's centre is within `radius_mm` of `centre_voxel`.
 
     Args:
         shape: Size of the mask in voxels.
-        centre_voxel: Index coordinates of the centre, fractions allowed.
+        centre_voxel: Index coordinates of the centre, possibly fractional.
         radius_mm: 0 or more.
         spacing_mm: Voxel size along X, Y, Z.
 
@@ -54,16 +54,16 @@ def best_ball(
     radii_mm: Iterable[float],
     centre_voxel: Sequence[float],
 ) -> Ball:
-    """The radius whose ball at `centre_voxel` has the highest mean Dice with the masks.
+    """Return the ball at `centre_voxel` with the highest mean Dice on the masks.
 
-    Where cases are cut around their nodule, a segmenter has learnt something from the image only
-    if it beats this on held-out cases. Fit it on the training cases and report
-    `content_blind_ball` on the held-out ones.
+    Where cases are cropped around their nodule, a segmenter must exceed this baseline on held-out
+    cases to show that it uses the image. Fit the ball on training cases and report the Dice of
+    `content_blind_ball` on held-out ones.
 
     Args:
-        masks: Non-empty references `(X, Y, Z)` of one shape.
+        masks: Non-empty reference masks `(X, Y, Z)` of one shape.
         spacing_mm: Voxel size along X, Y, Z.
-        radii_mm: Candidates; of equals the first wins.
+        radii_mm: Candidate radii; the first of equally good ones is returned.
         centre_voxel: Index coordinates of the centre.
 
     Raises:
@@ -72,10 +72,10 @@ def best_ball(
     radii_mm, shapes = [float(r) for r in radii_mm], {mask.shape for mask in masks}
     if len(shapes) != 1 or not radii_mm:
         msg = (
-            "the content-blind ball needs masks of one shape and at least one radius; found "
-            f"shapes {sorted(shapes)} and {len(radii_mm)} radii"
+            f"the content-blind ball needs masks of one shape and at least one radius, got shapes "
+            f"{sorted(shapes)} and {len(radii_mm)} radii; crop the cases to cubes of one size first"
         )
-        raise UserError(f"{msg}; cut the cases to cubes of one size first")
+        raise UserError(msg)
     x, y, z = map(float, centre_voxel)
     shape = shapes.pop()
 

@@ -1,4 +1,4 @@
-"""Run a segmenter over prepared cases and judge it, case by case and lesion by lesion."""
+"""Predict prepared cases and evaluate the masks, per case and per lesion."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from semilung.inference import InferenceConfig, cut, probability_map
 from semilung.types import IGNORE, UserError
 
 TOLERANCE_MM = 2.0
-"""Of the surface Dice in a report: about the slice thickness of a thin-section chest CT."""
+"""Tolerance of the surface Dice: about the slice thickness of a thin-section chest CT."""
 
 SILENT_PICTURES = 3
-"""Healthy scans that are drawn even where nothing is marked, the same ones for every run."""
+"""Number of healthy scans with an overlay even if nothing is predicted, equal for every run."""
 
 _LESION_COLUMNS = ["case", "cohort", *(field.name for field in fields(Lesion))]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an evaluation found: one row a case, and one row a reference lesion.
+    """Metrics of an evaluation: one row per case, and one row per reference lesion.
 
     `cases`: case, cohort, role, threshold, dice, hd95_mm, surface_dice_2mm, reference_volume_mm3,
     predicted_volume_mm3, fp_components, fp_volume_mm3, ece, foreground_ece, brier. `lesions`: case,
-    cohort and the fields of `Lesion`. NaN means undefined; the reference volume is, where all that
-    is marked is ignored: nobody knows whether such a scan holds a nodule, so it counts neither
-    among those with nodules nor among those without.
+    cohort and the fields of `Lesion`. NaN means undefined. The reference volume is undefined where
+    every marked voxel is ignored (255): such a scan may or may not contain a nodule, so it counts
+    neither as positive nor as healthy.
     """
 
     cases: pd.DataFrame
@@ -66,26 +66,26 @@ def evaluate_cases(
     pictures: Path | None = None,
     progress: bool = False,
 ) -> Report:
-    """Predict every case by sliding window and compare it with its reference.
+    """Predict every case by sliding window and compare the mask with its reference.
 
-    A healthy case has the empty reference; it needs no mask.
+    The reference of a healthy case is empty; it needs no mask file.
 
     Args:
         model: One model, or several whose probabilities are averaged; see `predict_probability`.
-        cases: Of role `labelled` or `healthy`, each once.
+        cases: Distinct cases of role `labelled` or `healthy`.
         window_hu: HU scaled to 0 and 1.
         config: Sliding window, threshold and smallest component.
-        pictures: Folder for an overlay of each case with a reference or a prediction, and of the
-            first `SILENT_PICTURES` scans without a lesion, silent or not.
+        pictures: Folder for an overlay of each case with a lesion or a prediction, and of the
+            first `SILENT_PICTURES` scans without a lesion.
         progress: Show a progress bar on standard error.
 
     Raises:
-        UserError: There is no case, one comes twice, or one has no reference.
+        UserError: There is no case, one occurs twice, or one has no reference.
 
     Warns:
-        UserWarning: Of cases whose marked voxels are all ignored.
+        UserWarning: In some cases every marked voxel is ignored.
     """
-    _check(cases)
+    _require_references(cases)
     case_rows: list[dict[str, Any]] = []
     lesion_rows: list[dict[str, Any]] = []
     healthy = 0
@@ -96,12 +96,13 @@ def evaluate_cases(
         prediction = cut(probability, config, spacing_mm=spacing_mm)
         reference = read_reference(prepared)
         name = {"case": prepared.name, "cohort": prepared.case.cohort}
-        figures = compare(prediction, reference, spacing_mm)
-        figures |= calibration(probability, reference)._asdict()
-        row = {**name, "role": prepared.case.role, "threshold": config.threshold, **figures}
+        metrics = compare(prediction, reference, spacing_mm)
+        metrics |= calibration(probability, reference)._asdict()
+        row = {**name, "role": prepared.case.role, "threshold": config.threshold, **metrics}
         case_rows.append(row)
-        found = lesions(prediction, reference, spacing_mm)
-        lesion_rows += [{**name, **asdict(lesion)} for lesion in found]
+        lesion_rows += [
+            {**name, **asdict(lesion)} for lesion in lesions(prediction, reference, spacing_mm)
+        ]
         healthy += not reference.any()
         silent = not (reference.any() or prediction.any())
         if pictures is not None and (not silent or healthy <= SILENT_PICTURES):
@@ -117,7 +118,7 @@ def evaluate_cases(
 def compare(
     prediction: NDArray[Any], reference: NDArray[Any], spacing_mm: Sequence[float]
 ) -> dict[str, float]:
-    """The figures of one case's mask, by their column in a report.
+    """Return the metrics of one case's mask, by their column in a report.
 
     Args:
         prediction: `(X, Y, Z)`, foreground where it is not 0.
@@ -129,21 +130,21 @@ def compare(
     """
     p, r = foreground(prediction, reference)
     voxel_mm3 = float(np.prod(spacing_mm))
-    wrong = false_positives(prediction, spacing_mm, reference)
-    unknown = not r.any() and bool((reference == IGNORE).any())
+    false = false_positives(prediction, spacing_mm, reference)
+    undefined = not r.any() and bool((reference == IGNORE).any())
     return {
         "dice": dice(prediction, reference),
         "hd95_mm": hd95_mm(prediction, reference, spacing_mm),
         "surface_dice_2mm": surface_dice(prediction, reference, spacing_mm, TOLERANCE_MM),
-        "reference_volume_mm3": math.nan if unknown else np.count_nonzero(r) * voxel_mm3,
+        "reference_volume_mm3": math.nan if undefined else np.count_nonzero(r) * voxel_mm3,
         "predicted_volume_mm3": np.count_nonzero(p) * voxel_mm3,
-        "fp_components": wrong.components,
-        "fp_volume_mm3": wrong.volume_mm3,
+        "fp_components": false.components,
+        "fp_volume_mm3": false.volume_mm3,
     }
 
 
 def read_reference(prepared: PreparedCase) -> NDArray[Any]:
-    """The mask; that of a healthy case is empty and lies nowhere."""
+    """Return the reference mask `(X, Y, Z)`; that of a healthy case is empty and has no file."""
     if prepared.case.role == "healthy":
         return np.zeros(prepared.shape, np.uint8)
     return prepared.read("mask")
@@ -154,22 +155,32 @@ def _warn_of_ignored(rows: Sequence[dict[str, Any]]) -> None:
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         warnings.warn(
-            f"all that is marked in {', '.join(names[:5])}{more} is 255 (ignore), so that it "
-            f"counts neither as a scan with nodules nor as one without; did you mean 1?",
+            f"every marked voxel of {', '.join(names[:5])}{more} is 255 (ignore), so these cases "
+            f"count neither as scans with nodules nor as healthy ones; did you mean 1?",
             stacklevel=3,
         )
 
 
-def _check(cases: Sequence[PreparedCase]) -> None:
+def _require_references(cases: Sequence[PreparedCase]) -> None:
+    """Raise UserError unless there are cases, each occurs once, and each has a reference."""
     if not cases:
-        msg = "there are no cases to evaluate: the chosen split is empty; choose another"
-        raise UserError(f"{msg}, or give it labelled or healthy cases in the manifest")
+        msg = (
+            "there are no cases to evaluate: the chosen split is empty; choose another one, or "
+            "assign labelled or healthy cases to it in the manifest"
+        )
+        raise UserError(msg)
     counts = Counter(prepared.name for prepared in cases)
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        msg = f"cases to evaluate must come once each, found more often: {', '.join(twice)}"
-        raise UserError(f"{msg}; a case counted twice would weigh twice in every mean")
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        msg = (
+            f"these cases occur more than once: {', '.join(repeated)}; list each case once, else "
+            f"it would count twice in every mean"
+        )
+        raise UserError(msg)
     without = [p.name for p in cases if not p.case.voxels_known]
     if without:
-        msg = f"only labelled and healthy cases can be evaluated, found others: {without}"
-        raise UserError(f"{msg}; give them voxel masks and the role labelled, or leave them out")
+        msg = (
+            f"only labelled and healthy cases can be evaluated, got others: {', '.join(without)}; "
+            f"add voxel masks and the role labelled to the manifest, or leave them out"
+        )
+        raise UserError(msg)

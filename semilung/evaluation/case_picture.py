@@ -1,4 +1,4 @@
-"""A captioned picture of a case: three whole planes, and a close-up of what is outlined."""
+"""Captioned overlay of a case: three whole planes, and a close-up of the largest nodule."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from semilung.evaluation.overlay import (
 
 PANEL_PIXELS = 320
 CLOSE_UP_MM = 60.0
-"""Edge of the close-up: a nodule of 30 mm, the largest there is, with as much around it."""
+"""Edge of the close-up: twice 30 mm, the largest diameter of a nodule by definition."""
 
 _GAP, _HEADER, _DPI = 4, 56, 100
 _RIGHT_LUNG = 0.68  # of the way from left to right
 _LENGTHS_MM = (5, 10, 20, 50, 100)
 _EDGES = ("RLAP", "RLSI", "APSI")
-"""What lies left, right, up and down of the axial, coronal and sagittal plane."""
+"""Letters at the left, right, upper and lower edge of the axial, coronal and sagittal plane."""
 
 
 class _Row(NamedTuple):
-    """Three panels `(H, W, 3)` on one scale, and that scale."""
+    """Three panels `(H, W, 3)` of one scale, and that scale."""
 
     panels: list[NDArray[np.uint8]]
     pixels_per_mm: float
@@ -49,15 +49,14 @@ def case_picture(
     window_hu: tuple[float, float],
     title: str,
 ) -> NDArray[np.uint8]:
-    """Axial, coronal and sagittal plane with outlines, sides, a scale and a caption.
+    """Draw axial, coronal and sagittal plane with outlines, orientation, scale bar and caption.
 
     The planes are those of `overlay_planes` (radiological convention) through the same centre,
-    drawn in mm, so that anisotropic voxels do not distort them, grey values interpolated. Letters
-    name the sides: R right, L left, A anterior, P posterior, S superior, I inferior. Where there is
-    something to outline, a second row shows `CLOSE_UP_MM` around it; where there is nothing, the
-    sagittal plane is laid through the right lung, not through the spine. The
-    caption has the title, the window, and the volume of reference and prediction in the colour of
-    their outlines.
+    resampled to isotropic pixels with interpolated grey values. Letters name the sides: R right,
+    L left, A anterior, P posterior, S superior, I inferior. If there is an outline, a second row
+    shows `CLOSE_UP_MM` around it; otherwise the sagittal plane passes through the right lung rather
+    than the spine. The caption gives title, window, and the volumes of reference and prediction in
+    the colours of their outlines.
 
     Args:
         image_hu: `(X, Y, Z)` in HU, axes towards right, anterior, superior (RAS).
@@ -71,7 +70,7 @@ def case_picture(
         `(H, W, 3)` uint8.
 
     Raises:
-        ValueError: A mask differs from the image in shape.
+        ValueError: Mask and image differ in shape.
     """
     masks = [drawn_voxels(mask, image_hu.shape) for mask in (reference, prediction)]
     centre = planes_centre(masks, image_hu.shape)
@@ -108,7 +107,7 @@ def _row(volumes: Sequence[NDArray[Any]], at: Sequence[int], spacing_mm: Sequenc
 def _box(
     shape: Sequence[int], centre: Sequence[int], spacing_mm: Sequence[float]
 ) -> tuple[tuple[slice, ...], list[int]]:
-    """The close-up as slices that stay within the volume, and the centre within it."""
+    """Return the close-up as slices within the volume, and the centre relative to it."""
     edges = [
         min(n, max(1, round(CLOSE_UP_MM / mm))) for n, mm in zip(shape, spacing_mm, strict=True)
     ]
@@ -142,13 +141,14 @@ def _captioned(
     figure.figimage(picture, 0, 0, origin="upper")
     canvas: Any = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a foreign name
+        # a case may be named in a script that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
         canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def _text(figure: Figure, x: float, y: float, text: str, **look: Any) -> Any:
-    """Text at a pixel counted from the upper left corner."""
+    """Draw text at a pixel counted from the upper left corner."""
     width, height = figure.bbox.size
     outline = [withStroke(linewidth=2, foreground="black")]
     return figure.text(
@@ -170,7 +170,7 @@ def _letter_sides(figure: Figure, box: tuple[int, int, int, int], sides: str) ->
 
 
 def _draw_scale(figure: Figure, pixels_per_mm: float, cell: int, bottom: int) -> None:
-    """A bar of a round length, at most a third of a panel, in the lower left corner of a row."""
+    """Draw a bar of a round length, at most a third of a panel, at the lower left of a row."""
     fitting = [mm for mm in _LENGTHS_MM if mm * pixels_per_mm <= cell / 3]
     length_mm = fitting[-1] if fitting else _LENGTHS_MM[0]
     width, height = figure.bbox.size

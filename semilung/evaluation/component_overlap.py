@@ -1,4 +1,4 @@
-"""Which predicted component lies on which reference label: the table that lesion figures read."""
+"""Cross-tabulation of predicted components and reference labels, the basis of lesion metrics."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Overlap(NamedTuple):
 
 
 def component_overlap(prediction: NDArray[Any], reference: NDArray[Any]) -> Overlap:
-    """Cross-tabulate the 26-connected components of a prediction with the reference's labels.
+    """Cross-tabulate the 26-connected components of a prediction and the reference's labels.
 
     Args:
         prediction: `(X, Y, Z)`, foreground where it is not 0.
         reference: `(X, Y, Z)` 0 background, 1 to 254 lesions, 255 ignore.
 
     Raises:
-        ValueError: The shapes differ, or a label is none of these.
+        ValueError: The shapes differ, or a label is outside [0, 255].
 
     Example:
         >>> prediction, reference = np.array([[[1, 1, 0, 1]]]), np.array([[[0, 7, 7, 0]]])

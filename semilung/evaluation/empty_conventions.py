@@ -1,4 +1,4 @@
-"""Empty masks as other toolkits score them: for comparison with their figures, not for use."""
+"""Scores of empty masks in other toolkits, for comparison with their published metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semilung.types import UserError
 
 
 class EmptyScores(NamedTuple):
-    """A figure's value where both masks are empty, the reference alone, the prediction alone."""
+    """Value of a metric if both masks are empty, only the reference, only the prediction."""
 
     both: float
     reference: float
@@ -38,34 +38,34 @@ EMPTY_POLICIES: dict[str, dict[str, EmptyScores]] = {
         "hd95_mm": EmptyScores(both=0, reference=100, prediction=100),
     },
 }
-"""By convention, the figures that its toolkit computes and what it makes of empty masks."""
+"""Toolkit to the metrics that it computes and their values for empty masks."""
 
 
 def apply_empty_policy(cases: pd.DataFrame, policy: str) -> pd.DataFrame:
-    """Score the empty masks of `cases.csv` as another toolkit does.
+    """Return `cases.csv` with empty masks scored as in another toolkit.
 
-    `cases.csv` itself always keeps our own policy: NaN where the reference is empty, so that such
-    scans are judged by their false positives (`docs/decisions/0003-empty-masks.md`). Others:
+    `cases.csv` itself always follows the policy `semilung`: NaN where the reference is empty, and
+    false positives evaluate such scans (`docs/decisions/0003-empty-masks.md`). The others:
 
     - `nnunet` (nnU-Net v2, `evaluate_predictions.py`): Dice is 2TP / (2TP + FP + FN), NaN where
-      that is 0 / 0, and the mean leaves NaN out. One false voxel on a healthy scan is Dice 0.
-    - `monai` (1.6; `DiceMetric`, `HausdorffDistanceMetric(percentile=95)`, `SurfaceDiceMetric` by
-      their defaults): Dice and HD95 are NaN where the reference is empty, and left out: false
-      positives on healthy scans cost nothing. Surface Dice is 0 there.
+      that is 0 / 0, and the mean ignores NaN. One false voxel on a healthy scan gives Dice 0.
+    - `monai` (1.6; `DiceMetric`, `HausdorffDistanceMetric(percentile=95)`, `SurfaceDiceMetric` with
+      default arguments): Dice and HD95 are NaN where the reference is empty, and ignored: false
+      positives on healthy scans have no effect. Surface Dice is 0 there.
     - `pymic` (0.5, `evaluation_seg.py`): Dice is (2TP + ε) / (2TP + FP + FN + ε), ε = 1e-5 voxels,
-      so silence on a healthy scan is Dice 1; HD95 is 0 where both are empty and 100 where one is.
-      What ε adds elsewhere, less than 1e-5, is left out.
+      so an empty prediction on a healthy scan gives Dice 1; HD95 is 0 if both masks are empty and
+      100 if one is. The effect of ε elsewhere, less than 1e-5, is neglected.
 
-    Figures that a toolkit does not compute stay as they are. Each averages over all scans, those
-    without lesions included, as the group `all scans` of `summarise` does.
+    Metrics that a toolkit does not compute are unchanged. Each toolkit averages over all scans,
+    including those without lesions, as the group `all scans` of `summarise` does.
 
     Args:
-        cases: Rows of `cases.csv`: dice, hd95_mm, surface_dice_2mm, reference_volume_mm3 and
-            predicted_volume_mm3 are read.
+        cases: Rows of `cases.csv` with dice, hd95_mm, surface_dice_2mm, reference_volume_mm3 and
+            predicted_volume_mm3.
         policy: `semilung`, `nnunet`, `monai` or `pymic`.
 
     Returns:
-        A copy with the figures rewritten where a mask is empty.
+        A copy with the metrics replaced where a mask is empty.
 
     Raises:
         UserError: There is no such policy.
@@ -81,22 +81,18 @@ def apply_empty_policy(cases: pd.DataFrame, policy: str) -> pd.DataFrame:
     require_policy(policy)
     reference_mm3, silent = cases["reference_volume_mm3"], cases["predicted_volume_mm3"] == 0
     scored = cases.copy()
-    for figure, scores in EMPTY_POLICIES[policy].items():
-        if figure in scored:
-            scored.loc[(reference_mm3 == 0) & silent, figure] = scores.both
-            scored.loc[(reference_mm3 == 0) & ~silent, figure] = scores.reference
-            scored.loc[(reference_mm3 > 0) & silent, figure] = scores.prediction
+    for metric, scores in EMPTY_POLICIES[policy].items():
+        if metric in scored:
+            scored.loc[(reference_mm3 == 0) & silent, metric] = scores.both
+            scored.loc[(reference_mm3 == 0) & ~silent, metric] = scores.reference
+            scored.loc[(reference_mm3 > 0) & silent, metric] = scores.prediction
     return scored
 
 
 def require_policy(policy: str) -> None:
-    """Refuse what is no name of a policy.
-
-    Raises:
-        UserError: It is none.
-    """
-    if policy not in list(EMPTY_POLICIES):  # a config may hold what cannot be hashed
+    """Raise UserError unless `policy` is a key of `EMPTY_POLICIES`."""
+    if policy not in list(EMPTY_POLICIES):  # a value from a config may not be hashable
         near = difflib.get_close_matches(str(policy), EMPTY_POLICIES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        msg = f"evaluation.empty is one of {', '.join(EMPTY_POLICIES)}; got {policy!r}{hint}"
+        msg = f"evaluation.empty must be one of {', '.join(EMPTY_POLICIES)}; got {policy!r}{hint}"
         raise UserError(msg)

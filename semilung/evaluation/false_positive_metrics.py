@@ -1,4 +1,4 @@
-"""What a prediction finds where there is nothing to find."""
+"""False-positive components and their volume, on healthy scans and next to lesions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def false_positives(
     spacing_mm: Sequence[float],
     reference: NDArray[Any] | None = None,
 ) -> FalsePositives:
-    """Count the predicted components that lie wholly on reference background.
+    """Count the predicted components that lie entirely on reference background.
 
-    A component with a single voxel on a lesion or on an ignored voxel is no false positive: how
-    well it fits a lesion is for the lesion figures to say, and of an ignored voxel nothing is known
-    (LUNA16 treats marks on excluded findings likewise; Setio et al., MedIA 2017).
+    A component with any voxel on a lesion or an ignored voxel is not a false positive: its overlap
+    with a lesion is measured by the lesion metrics, and the class of an ignored voxel is unknown
+    (as for marks on excluded findings in LUNA16; Setio et al., MedIA 2017).
 
     Args:
         prediction: `(X, Y, Z)`, foreground where it is not 0.

@@ -1,4 +1,4 @@
-"""Intervals for means and shares, and the correction of p-values for being many."""
+"""Confidence intervals of means and proportions, and Holm's correction of p-values."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Interval(NamedTuple):
 def bootstrap_mean(
     values: Iterable[float], *, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Mean with its percentile bootstrap interval (Efron, Ann. Statist. 1979).
+    """Return the mean and its percentile bootstrap interval (Efron, Ann. Statist. 1979).
 
     `low` and `high` are the `(1 - level) / 2` and `(1 + level) / 2` quantiles of the means of
-    `resamples` samples drawn with replacement. NaN means undefined: such values take no part,
-    and `n` counts the others. With one value there is no interval, with none no mean: NaN.
+    `resamples` samples drawn with replacement. NaN means undefined: such values are excluded, and
+    `n` counts the others. The interval of fewer than two values, and the mean of none, are NaN.
 
-    Values are resampled as if independent. Several lesions of one scan are not, so an interval over
-    lesions is narrower than it should be where scans hold many. Values that are all alike, such as
-    a cohort without a single false positive, give an interval of width 0.
+    Values are resampled as if independent. Lesions of one scan are not, so an interval over lesions
+    is too narrow where scans contain several. Identical values, such as those of a cohort without
+    any false positive, give an interval of width 0.
 
     Args:
-        values: One value a case (or lesion).
+        values: One value per case (or lesion).
         resamples: Number of bootstrap samples.
         level: Coverage, in (0, 1).
-        seed: Same seed, same interval.
+        seed: Of the resampling.
 
     Raises:
         ValueError: The level is outside (0, 1).
@@ -46,7 +46,7 @@ def bootstrap_mean(
         Interval(mean=1.0, low=1.0, high=1.0, n=2)
     """
     if not 0 < level < 1:
-        msg = f"level must be in (0, 1), found {level}"
+        msg = f"level must be in (0, 1), got {level}"
         raise ValueError(msg)
     array = np.asarray(list(values), dtype=float)
     defined = array[~np.isnan(array)]
@@ -61,17 +61,17 @@ def bootstrap_mean(
 
 
 def wilson(shares: Iterable[float]) -> Interval:
-    """Mean of shares with its 95 % Wilson score interval (Wilson, JASA 1927).
+    """Return the mean of proportions and its 95 % Wilson score interval (Wilson, JASA 1927).
 
         (p + z²/2n ± z √(p (1 - p) / n + z²/4n²)) / (1 + z²/n),   z = 1.96
 
-    For the sensitivity of a few lesions: where all are found, or none, the bootstrap's
-    interval has no width and this one still has.
+    Intended for the sensitivity of a few lesions: if all or none are detected, the bootstrap
+    interval has width 0, but this one does not.
 
     Args:
-        shares: One value a lesion, in [0, 1]: detected or not, or the share of seeds that detected
-            it. With shares the interval is too wide rather than too narrow, for no distribution on
-            [0, 1] of mean p varies more than p (1 - p). NaN takes no part.
+        shares: One value per lesion, in [0, 1]: whether it was detected, or the share of seeds that
+            detected it. For shares the interval is conservative, because the variance of a
+            distribution on [0, 1] with mean p is at most p (1 - p). NaN is excluded.
 
     Example:
         >>> tuple(round(value, 3) for value in wilson([1, 1, 1, 1]))
@@ -90,17 +90,17 @@ def wilson(shares: Iterable[float]) -> Interval:
 
 
 def holm(p: Iterable[float]) -> NDArray[np.float64]:
-    """p-values corrected for being many, by Holm's step-down rule (Scand. J. Statist. 1979).
+    """Return p-values adjusted by Holm's step-down method (Scand. J. Statist. 1979).
 
     With the m values in ascending order, `p_(1) <= ... <= p_(m)`,
 
         p_holm_(k) = min(1, max over j <= k of (m - j + 1) p_(j))
 
-    Rejecting where it is at most α keeps the chance of any false rejection at α or less, whatever
-    the dependence between the tests.
+    Rejecting at p_holm <= α controls the family-wise error rate at α under any dependence between
+    the tests.
 
     Args:
-        p: In [0, 1]; NaN is no test: it stays NaN and does not count in m.
+        p: In [0, 1]; NaN is not a test: it stays NaN and does not count in m.
 
     Returns:
         In the order of `p`.
@@ -113,6 +113,6 @@ def holm(p: Iterable[float]) -> NDArray[np.float64]:
     tested = np.flatnonzero(~np.isnan(values))
     ascending = tested[np.argsort(values[tested])]
     weighted = np.arange(len(ascending), 0, -1) * values[ascending]
-    corrected = np.full_like(values, np.nan)
-    corrected[ascending] = np.maximum.accumulate(weighted).clip(max=1)
-    return corrected
+    adjusted = np.full_like(values, np.nan)
+    adjusted[ascending] = np.maximum.accumulate(weighted).clip(max=1)
+    return adjusted

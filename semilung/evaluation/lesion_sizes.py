@@ -1,4 +1,4 @@
-"""Lesions by size: how many of the small ones are found?"""
+"""Sensitivity by lesion diameter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semilung.types import UserError
 
 
 def by_size(lesions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Rows of `lesions.csv` by diameter: all of them, then those of each bin of `SIZE_BINS_MM`.
+    """Return rows of `lesions.csv` by diameter: all, then those of each bin of `SIZE_BINS_MM`.
 
     Example:
         >>> list(by_size(pd.DataFrame({"diameter_mm": [4.0, 12.0]})))
@@ -21,28 +21,28 @@ def by_size(lesions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     groups = {"all": lesions}
     for low, high in SIZE_BINS_MM:
         size = f"< {high:g}" if low == 0 else f">= {low:g}" if math.isinf(high) else f"{low}-{high}"
-        of_size = (lesions["diameter_mm"] >= low) & (lesions["diameter_mm"] < high)
-        groups[f"{size} mm"] = lesions[of_size]
+        within = (lesions["diameter_mm"] >= low) & (lesions["diameter_mm"] < high)
+        groups[f"{size} mm"] = lesions[within]
     return groups
 
 
 def size_bins(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Sensitivity, the share of lesions detected, in all and by diameter, with Wilson intervals.
+    """Return sensitivity, the share of lesions detected, overall and by diameter.
 
-    Detection is averaged over the seeds of a lesion first, so a lesion counts once in `n_lesions`
-    and in the interval (see `wilson`) however many seeds have judged it. Lesions are taken as
-    independent, and seeds as they are: of few trainings the interval speaks about lesions alone.
+    Detection is averaged over seeds within a lesion first, so a lesion counts once in `n_lesions`
+    and in its interval (`wilson`) whatever the number of seeds. The interval treats lesions as
+    independent and seeds as fixed: it excludes the variation between trainings.
 
     Args:
-        lesions: Rows of `lesions.csv`: case, instance, diameter_mm, detected. Of several seeds and
-            arms stacked, with the columns seed and arm.
+        lesions: Rows of `lesions.csv`: case, instance, diameter_mm, detected. Several seeds and
+            arms are stacked, with the columns seed and arm.
 
     Returns:
-        A row a bin, of each arm: arm (where there is such a column), size (as in `by_size`),
-        n_lesions, n_seeds, sensitivity, low, high. NaN where a bin holds no lesion.
+        One row per bin and arm: arm (if there is such a column), size (as in `by_size`), n_lesions,
+        n_seeds, sensitivity, low, high. NaN where a bin contains no lesion.
 
     Raises:
-        UserError: The seeds of an arm were judged on different lesions.
+        UserError: The seeds of an arm were evaluated on different lesions.
 
     Example:
         >>> lesions = pd.DataFrame({"case": [*"abab"], "instance": 1, "seed": [0, 0, 1, 1],
@@ -52,32 +52,34 @@ def size_bins(lesions: pd.DataFrame) -> pd.DataFrame:
     """
     arms = lesions.groupby("arm", sort=False) if "arm" in lesions else [(None, lesions)]
     rows = []
-    for arm, of_arm in arms:
-        n_seeds = of_arm["seed"].nunique() if "seed" in of_arm else 1
-        for size, chosen in by_size(of_arm).items():
-            detected = chosen.groupby(["case", "instance"])["detected"]
+    for arm, arm_lesions in arms:
+        n_seeds = arm_lesions["seed"].nunique() if "seed" in arm_lesions else 1
+        for size, sized in by_size(arm_lesions).items():
+            detected = sized.groupby(["case", "instance"])["detected"]
             _require_every_seed(detected.size(), n_seeds)
-            found = wilson(detected.mean())
+            sensitivity = wilson(detected.mean())
             rows.append(
                 {
                     **({} if arm is None else {"arm": arm}),
                     "size": size,
-                    "n_lesions": found.n,
+                    "n_lesions": sensitivity.n,
                     "n_seeds": n_seeds,
-                    "sensitivity": found.mean,
-                    "low": found.low,
-                    "high": found.high,
+                    "sensitivity": sensitivity.mean,
+                    "low": sensitivity.low,
+                    "high": sensitivity.high,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _require_every_seed(judged: pd.Series[int], n_seeds: int) -> None:
-    odd = judged[judged != n_seeds]
-    if len(odd):
-        case, instance = odd.index[0]
+def _require_every_seed(counts: pd.Series[int], n_seeds: int) -> None:
+    """Raise UserError unless every lesion has one row per seed."""
+    unequal = counts[counts != n_seeds]
+    if len(unequal):
+        case, instance = unequal.index[0]
         msg = (
-            f"seeds were judged on different lesions: lesion {instance} of {case} comes "
-            f"{odd.iloc[0]} times with {n_seeds} seeds"
+            f"seeds were evaluated on different lesions: lesion {instance} of {case} has "
+            f"{unequal.iloc[0]} rows for {n_seeds} seeds; give every seed's lesions once, of one "
+            f"split, with a column seed"
         )
-        raise UserError(f"{msg}; give every seed's lesions once, of one split, with column seed")
+        raise UserError(msg)

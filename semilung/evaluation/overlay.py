@@ -1,4 +1,4 @@
-"""A picture of a case: three planes with the outlines of reference and prediction."""
+"""Overlay of a case: three planes with the outlines of reference and prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from semilung.types import IGNORE
 
 REFERENCE_RGB = (86, 180, 233)
 PREDICTION_RGB = (230, 159, 0)
-"""Sky blue and orange of Okabe and Ito's palette (2008), which colour-blind readers tell apart."""
+"""Sky blue and orange of the palette of Okabe and Ito (2008), safe for colour-blind readers."""
 
 _PANEL_PIXELS = 320
 _GAP_PIXELS = 4
@@ -33,27 +33,27 @@ def overlay_planes(
     window_hu: tuple[float, float],
     centre: Sequence[int] | None = None,
 ) -> NDArray[np.uint8]:
-    """Axial, coronal and sagittal plane side by side, with outlines.
+    """Draw axial, coronal and sagittal plane side by side, with outlines.
 
-    Radiological convention: axial and coronal planes are seen from the feet and from the front, so
-    the patient's right is on the picture's left; the front is up in the axial plane; the head
-    is up in the other two; the sagittal plane faces left. A voxel is drawn as a square, so a
-    coarse axis looks short. The reference (sky blue) is outlined just outside its rim and the
-    prediction (orange) just inside, so both show where they agree.
+    Radiological convention: axial planes are viewed from the feet and coronal ones from the front,
+    so the patient's right is on the left of the picture; anterior is up in the axial plane,
+    superior in the other two; the sagittal plane faces left. Voxels are drawn as squares, so
+    anisotropic volumes look distorted. The reference (sky blue) is outlined just outside its border
+    and the prediction (orange) just inside, so that both are visible where they agree.
 
     Args:
         image_hu: `(X, Y, Z)` in HU, axes towards right, anterior, superior (RAS).
         reference: `(X, Y, Z)` 0 background, 1 to 254 lesions; 255 is not drawn.
         prediction: `(X, Y, Z)`, foreground where it is not 0.
         window_hu: HU drawn as black and as white.
-        centre: Voxel that the planes run through; by default the centre of the largest component
+        centre: Voxel through which the planes pass; by default the centre of the largest component
             of the reference, else of the prediction, else of the volume.
 
     Returns:
         `(H, W, 3)` uint8, each voxel enlarged by one integer factor.
 
     Raises:
-        ValueError: A mask differs from the image in shape.
+        ValueError: Mask and image differ in shape.
     """
     masks = [drawn_voxels(mask, image_hu.shape) for mask in (reference, prediction)]
     at = planes_centre(masks, image_hu.shape) if centre is None else tuple(centre)
@@ -76,22 +76,21 @@ def write_png(path: str | os.PathLike[str], rgb: NDArray[np.uint8]) -> None:
 
 
 def drawn_voxels(mask: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """`(X, Y, Z)`: where a mask is foreground and not ignored; nowhere without a mask.
+    """Return `(X, Y, Z)`: where a mask is foreground and not ignored; all False without a mask.
 
     Raises:
-        ValueError: The mask differs from the image in shape.
+        ValueError: Mask and image differ in shape.
     """
     if mask is None:
         return np.zeros(shape, bool)
     if mask.shape != shape:
         msg = f"mask and image differ in shape: {mask.shape}, {shape}"
         raise ValueError(msg)
-    drawn: NDArray[np.bool_] = (mask != 0) & (mask != IGNORE)
-    return drawn
+    return np.asarray((mask != 0) & (mask != IGNORE))
 
 
 def planes_centre(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Centre of the largest component of the first mask that has any, else of the volume."""
+    """Return the centre of the largest component of the first non-empty mask, else of `shape`."""
     mask = next((mask for mask in masks if mask.any()), None)
     if mask is None:
         return tuple(size // 2 for size in shape)
@@ -111,17 +110,17 @@ def outlined_plane(
     width: int = 1,
     smooth: bool = False,
 ) -> NDArray[np.uint8]:
-    """A plane across an axis as a picture `(H, W, 3)`, with both outlines.
+    """Draw a plane perpendicular to an axis as `(H, W, 3)`, with both outlines.
 
     Args:
         grey: `(X, Y, Z)`.
-        reference: `(X, Y, Z)`, outlined outside its rim.
-        prediction: `(X, Y, Z)`, outlined inside its rim.
+        reference: `(X, Y, Z)`, outlined outside its border.
+        prediction: `(X, Y, Z)`, outlined inside its border.
         axis: 0 sagittal, 1 coronal, 2 axial.
-        at: Voxel along that axis.
+        at: Voxel index along that axis.
         sizes: Pixels along X, Y, Z of the whole volume.
         width: Of the outlines, in pixels.
-        smooth: Whether grey values are interpolated linearly; masks keep their voxels' edges.
+        smooth: Interpolate grey values linearly; masks always use nearest neighbours.
     """
     pixels = [size for i, size in enumerate(sizes) if i != axis]
     planes = (np.take(volume, at, axis=axis) for volume in (grey, reference, prediction))
@@ -141,10 +140,10 @@ def _enlarged(plane: NDArray[Any], pixels: Sequence[int], *, smooth: bool) -> ND
 
 
 def _upright(plane: NDArray[Any]) -> NDArray[Any]:
-    """A plane as rows and columns of a picture.
+    """Return a plane as rows and columns of a picture.
 
-    `.T` puts the later axis (anterior or superior) on the rows; both run from their high end, so
-    right is left, front or head is up, and the sagittal plane's front is left.
+    `.T` puts the later axis (anterior or superior) on the rows. Both axes are reversed, so that the
+    patient's right is on the left, anterior or superior is up, and the sagittal plane faces left.
     """
     return plane.T[::-1, ::-1]
 

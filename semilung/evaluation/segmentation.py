@@ -1,9 +1,9 @@
-"""Agreement of a predicted mask with its reference, per scan and per lesion.
+"""Dice, HD95 and surface Dice per scan, and detection and overlap per lesion.
 
 Every function takes `(X, Y, Z)` arrays: a prediction that is foreground where it is not 0, and a
 reference with 0 background, 1 to 254 lesions and 255 ignore. Ignored voxels are removed from both.
-NaN means undefined: where the reference is empty no overlap can be judged, and such a scan is
-judged by its false positives.
+NaN means undefined: overlap is undefined where the reference is empty, and such a scan is evaluated
+by its false positives.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from semilung.evaluation.component_overlap import component_overlap
 from semilung.types import IGNORE
 
 DETECTION_IOU = 0.1
-"""A lesion is detected where the components that touch it reach this intersection over union."""
+"""A lesion is detected if the components that touch it reach this intersection over union."""
 
 SIZE_BINS_MM: tuple[tuple[float, float], ...] = ((0, 6), (6, 10), (10, 20), (20, math.inf))
-"""Bins `low <= diameter_mm < high`; 6 mm is where guidelines begin to follow a nodule up."""
+"""Bins `low <= diameter_mm < high`; guidelines recommend follow-up of nodules from 6 mm."""
 
 Mask = NDArray[np.bool_]
 
@@ -56,13 +56,12 @@ def hd95_mm(
 ) -> float:
     """95th percentile of the Hausdorff distance in mm, the larger of the two directions.
 
-    Distances run between the centres of surface voxels, those with a background voxel (or the rim
-    of the volume) at one of their six faces.
+    Distances are measured between the centres of surface voxels: those with a background voxel, or
+    the edge of the volume, at one of their six faces.
 
     Returns:
-        0 or more; NaN where prediction or reference is empty. A mean over scans is to be
-        read with the number of empty predictions beside it: a model that misses the difficult ones
-        has the better mean.
+        0 or more; NaN where prediction or reference is empty. Report a mean over scans together
+        with the number of empty predictions, because missing the difficult scans improves the mean.
 
     Raises:
         ValueError: The shapes differ.
@@ -85,12 +84,12 @@ def surface_dice(
     spacing_mm: Sequence[float],
     tolerance_mm: float = 2.0,
 ) -> float:
-    """Share of both surfaces, by area, within a tolerance of the other (Nikolov et al., 2018).
+    """Surface Dice: share of both surfaces within a tolerance of the other (Nikolov et al., 2018).
 
         (|{p ∈ ∂P : d(p, ∂R) <= τ}| + |{r ∈ ∂R : d(r, ∂P) <= τ}|) / (|∂P| + |∂R|)
 
-    Surfaces run between voxels: an element sits at a corner that voxels of both kinds share, and
-    is weighted with its area in mm2.
+    Surface elements lie at corners shared by foreground and background voxels and are weighted by
+    their area in mm2.
 
     Args:
         prediction: `(X, Y, Z)`.
@@ -124,11 +123,11 @@ def surface_dice(
 
 @dataclass(frozen=True)
 class Lesion:
-    """One reference lesion and what the prediction made of it.
+    """Detection and overlap of one reference lesion.
 
-    `instance` is its mask value, `diameter_mm` that of the sphere of its volume. `iou` and `dice`
-    compare it with the union of the predicted components that touch it, less the voxels of other
-    lesions and ignored ones; `detected` says whether `iou >= DETECTION_IOU`.
+    `instance` is its mask value, `diameter_mm` that of the sphere of equal volume. `iou` and `dice`
+    compare it with the union of the predicted components that touch it, without the voxels of other
+    lesions and ignored ones; `detected` is `iou >= DETECTION_IOU`.
     """
 
     instance: int
@@ -142,24 +141,24 @@ class Lesion:
 def lesions(
     prediction: NDArray[Any], reference_instances: NDArray[Any], spacing_mm: Sequence[float]
 ) -> list[Lesion]:
-    """Detection and overlap of every lesion of the reference, in ascending order of its value.
+    """Return detection and overlap of every reference lesion, in ascending order of its value.
 
     Raises:
         ValueError: The shapes differ.
     """
     labels, table = component_overlap(prediction, reference_instances)
     voxel_mm3 = float(np.prod(spacing_mm))
-    found = []
+    scores = []
     for label, row in zip(labels, table, strict=True):
         if label in (0, IGNORE):
             continue
         size, hits = int(row.sum()), int(row[1:].sum())
-        # What the touching components cover of the background: voxels of another lesion are right,
-        # and of ignored ones nothing is known.
+        # Background voxels of the touching components: those on another lesion are true positives,
+        # and the class of ignored ones is unknown.
         spill = int(table[0, 1:][row[1:] > 0].sum())
         volume_mm3 = size * voxel_mm3
         iou = hits / (size + spill)
-        found.append(
+        scores.append(
             Lesion(
                 instance=int(label),
                 volume_mm3=volume_mm3,
@@ -169,11 +168,11 @@ def lesions(
                 dice=2 * hits / (size + hits + spill),
             )
         )
-    return found
+    return scores
 
 
 def foreground(prediction: NDArray[Any], reference: NDArray[Any]) -> tuple[Mask, Mask]:
-    """Prediction and reference as booleans, both False where the reference says ignore.
+    """Return prediction and reference as booleans, both False on ignored voxels.
 
     Raises:
         ValueError: The shapes differ.
@@ -186,6 +185,6 @@ def foreground(prediction: NDArray[Any], reference: NDArray[Any]) -> tuple[Mask,
 
 
 def _surface_input(p: Mask, r: Mask) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both masks `(1, 1, x, y, z)`, cropped to what they cover: surfaces lie nowhere else."""
+    """Return both masks `(1, 1, x, y, z)`, cropped to their common bounding box for speed."""
     box = ndimage.find_objects((p | r).astype(np.uint8))[0]
     return torch.from_numpy(p[box].copy())[None, None], torch.from_numpy(r[box].copy())[None, None]

@@ -1,4 +1,4 @@
-"""How figures are summarised."""
+"""Settings of the evaluation summary."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from semilung.evaluation.empty_conventions import require_policy
 
 @dataclass
 class EvaluationConfig:
-    """What `semilung evaluate` makes of the figures of its cases.
+    """Settings of `semilung evaluate` that are not part of the model.
 
     Attributes:
-        empty: Whose convention for empty masks the summary shows beside ours: `semilung` (none
-            beside), `nnunet`, `monai` or `pymic`; see `apply_empty_policy`.
+        empty: Convention for empty masks that the summary shows in addition: `nnunet`, `monai` or
+            `pymic`; `semilung` adds none. See `apply_empty_policy`.
 
     Raises:
         UserError: There is no such convention.
@@ -22,5 +22,5 @@ class EvaluationConfig:
     empty: str = "semilung"
 
     def __post_init__(self) -> None:
-        """Refuse a convention that is none."""
+        """Raise UserError unless the convention exists."""
         require_policy(self.empty)

@@ -1,4 +1,4 @@
-"""From a report to the table that goes into the paper."""
+"""Summary table of an evaluation: means with 95 % intervals, as CSV, Markdown and terminal text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from semilung.evaluation.lesion_sizes import by_size
 from semilung.files import write_text
 
 
-class _Figure(NamedTuple):
+class _Row(NamedTuple):
     metric: str
     group: str
     unit: str
@@ -32,39 +32,38 @@ class _Figure(NamedTuple):
 
 
 def summarise(report: Report, *, empty: str = "semilung") -> pd.DataFrame:
-    """Means with 95 % intervals; scans with nodules and scans without kept apart.
+    """Return means with 95 % intervals, separately for positive and healthy scans.
 
-    Intervals of means are those of `bootstrap_mean`, of sensitivity those of `wilson`.
+    Intervals of means are `bootstrap_mean`, those of sensitivity `wilson`.
 
     Args:
-        report: In our own policy for empty masks, as `evaluate_cases` returns it.
-        empty: Another toolkit's convention for empty masks, to show its figures beside ours; see
-            `apply_empty_policy`. The rows above stay as they are.
+        report: As returned by `evaluate_cases`, in the policy `semilung` for empty masks.
+        empty: Convention of another toolkit for empty masks, whose values are added as a group of
+            their own; see `apply_empty_policy`.
 
     Returns:
         Columns metric, group, mean, low, high, n, unit; n counts the defined values. Groups:
         `positive` (scans whose reference has a lesion), `lesions` and `lesions <size>` (each
-        lesion counts once, a missed one with Dice 0), `healthy` (scans whose reference
-        has none) and, where there are several cohorts of these, `healthy <cohort>`. The row
-        `empty_prediction` is the share of positive scans on which nothing was predicted and
-        `hd95_mm` is undefined: read the two together. With another convention the group
-        `all scans, as <convention>` holds the figures that its toolkit computes.
+        lesion counts once, a missed one with Dice 0), `healthy` (scans whose reference has none)
+        and, if these are of several cohorts, `healthy <cohort>`. The row `empty_prediction` is the
+        share of positive scans with an empty prediction, on which `hd95_mm` is undefined: read the
+        two together. Another convention adds the group `all scans, as <convention>` with the
+        metrics that its toolkit computes.
 
     Raises:
         UserError: There is no such convention.
     """
     positive = report.cases[report.cases["reference_volume_mm3"] > 0]
     healthy = report.cases[report.cases["reference_volume_mm3"] == 0]
-    figures = [*_positive(positive), *_lesions(report.lesions), *_healthy("healthy", healthy)]
+    rows = [*_positive(positive), *_lesions(report.lesions), *_healthy("healthy", healthy)]
     cohorts = healthy.groupby("cohort")
     if len(cohorts) > 1:
-        figures += [f for name, scans in cohorts for f in _healthy(f"healthy {name}", scans)]
-    figures += _as_convention(report.cases, empty)
-    rows = [
-        {"metric": f.metric, "group": f.group, **f.interval(f.values)._asdict(), "unit": f.unit}
-        for f in figures
-    ]
-    return pd.DataFrame(rows)
+        rows += [row for name, scans in cohorts for row in _healthy(f"healthy {name}", scans)]
+    rows += _as_convention(report.cases, empty)
+    return pd.DataFrame(
+        {"metric": r.metric, "group": r.group, **r.interval(r.values)._asdict(), "unit": r.unit}
+        for r in rows
+    )
 
 
 def write_report(
@@ -73,9 +72,9 @@ def write_report(
     """Write `cases.csv`, `lesions.csv`, `summary.csv` and `summary.md` to `folder`, atomically.
 
     Args:
-        report: As `evaluate_cases` returns it; `cases.csv` holds it as it is.
-        folder: Made where it does not exist.
-        empty: Convention for empty masks of the summary; see `summarise`.
+        report: As returned by `evaluate_cases`; `cases.csv` is independent of `empty`.
+        folder: Created if it does not exist.
+        empty: Further convention for empty masks in the summary; see `summarise`.
     """
     summary = summarise(report, empty=empty)
     tables = {"cases": report.cases, "lesions": report.lesions, "summary": summary}
@@ -85,52 +84,52 @@ def write_report(
 
 
 def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
-    """Print what `summarise` returns as a table (to standard output by default)."""
+    """Print the result of `summarise` as a table (to standard output by default)."""
     table = Table()
     for column in summary.columns:
         table.add_column(str(column), justify="right" if column in _NUMBERS else "left")
     for row in _cells(summary):
         table.add_row(*map(printable, row))
-    # Off a terminal rich assumes 80 columns, which would cut the names.
-    wide = None if sys.stdout.isatty() else 120
-    (console or Console(width=wide)).print(table, markup=False)
+    # rich assumes 80 columns where there is no terminal, which would truncate the names
+    width = None if sys.stdout.isatty() else 120
+    (console or Console(width=width)).print(table, markup=False)
 
 
-def _positive(scans: pd.DataFrame) -> Iterator[_Figure]:
-    yield _Figure("dice", "positive", "", scans["dice"])
-    yield _Figure("surface_dice_2mm", "positive", "", scans["surface_dice_2mm"])
-    yield _Figure("hd95_mm", "positive", _UNITS["hd95_mm"], scans["hd95_mm"])
+def _positive(scans: pd.DataFrame) -> Iterator[_Row]:
+    yield _Row("dice", "positive", "", scans["dice"])
+    yield _Row("surface_dice_2mm", "positive", "", scans["surface_dice_2mm"])
+    yield _Row("hd95_mm", "positive", _UNITS["hd95_mm"], scans["hd95_mm"])
     empty = scans["predicted_volume_mm3"] == 0
-    yield _Figure("empty_prediction", "positive", "share of scans", empty)
-    yield _Figure("fp_components", "positive", "per scan", scans["fp_components"])
-    yield _Figure("fp_volume_mm3", "positive", "mm3 per scan", scans["fp_volume_mm3"])
+    yield _Row("empty_prediction", "positive", "share of scans", empty)
+    yield _Row("fp_components", "positive", "per scan", scans["fp_components"])
+    yield _Row("fp_volume_mm3", "positive", "mm3 per scan", scans["fp_volume_mm3"])
     yield from _calibration("positive", scans)
 
 
-def _lesions(lesions: pd.DataFrame) -> Iterator[_Figure]:
-    for size, chosen in by_size(lesions).items():
+def _lesions(lesions: pd.DataFrame) -> Iterator[_Row]:
+    for size, sized in by_size(lesions).items():
         group = "lesions" if size == "all" else f"lesions {size}"
-        yield _Figure("sensitivity", group, "share of lesions", chosen["detected"], wilson)
-        yield _Figure("lesion_dice", group, "", chosen["dice"])
+        yield _Row("sensitivity", group, "share of lesions", sized["detected"], wilson)
+        yield _Row("lesion_dice", group, "", sized["dice"])
 
 
-def _healthy(group: str, scans: pd.DataFrame) -> Iterator[_Figure]:
-    yield _Figure("fp_components", group, "per scan", scans["fp_components"])
-    yield _Figure("fp_volume_mm3", group, "mm3 per scan", scans["fp_volume_mm3"])
+def _healthy(group: str, scans: pd.DataFrame) -> Iterator[_Row]:
+    yield _Row("fp_components", group, "per scan", scans["fp_components"])
+    yield _Row("fp_volume_mm3", group, "mm3 per scan", scans["fp_volume_mm3"])
     silent = scans["predicted_volume_mm3"] == 0
-    yield _Figure("silent", group, "share of scans", silent)
+    yield _Row("silent", group, "share of scans", silent)
     yield from _calibration(group, scans)
 
 
-def _as_convention(cases: pd.DataFrame, empty: str) -> Iterator[_Figure]:
+def _as_convention(cases: pd.DataFrame, empty: str) -> Iterator[_Row]:
     scored = apply_empty_policy(cases, empty)
     for metric in EMPTY_POLICIES[empty] if empty != "semilung" else ():
-        yield _Figure(metric, f"all scans, as {empty}", _UNITS.get(metric, ""), scored[metric])
+        yield _Row(metric, f"all scans, as {empty}", _UNITS.get(metric, ""), scored[metric])
 
 
-def _calibration(group: str, scans: pd.DataFrame) -> Iterator[_Figure]:
-    for metric in [name for name in Calibration._fields if name in scans]:  # older tables lack them
-        yield _Figure(metric, group, "", scans[metric])
+def _calibration(group: str, scans: pd.DataFrame) -> Iterator[_Row]:
+    for metric in [name for name in Calibration._fields if name in scans]:  # not in older tables
+        yield _Row(metric, group, "", scans[metric])
 
 
 _UNITS = {"hd95_mm": "mm"}

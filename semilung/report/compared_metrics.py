@@ -124,7 +124,7 @@ def compared(study: Study, figure: Figure) -> pd.DataFrame:
 
 def _compared(group: Group, figure: Figure, confounded: dict[str, list[str]]) -> pd.DataFrame:
     cases = long_table(group, figure)
-    found = compare_arms(cases, figure=figure.column, reference=group.reference)
+    found = compare_arms(cases, metric=figure.column, reference=group.reference)
     found = found.set_index("arm").loc[list(group.contenders)].reset_index()
     whole = [
         name for name, runs in group.contenders.items() if all(r.best is not None for r in runs)

@@ -212,7 +212,7 @@ def _taken_off(group: Group, best: str) -> str:
         return ""
     figure = FIGURES["healthy_fp_mm3"]
     cases = long_table(group, figure)
-    found = relative_reduction(cases, figure=figure.column, reference=NO_HEALTHY)
+    found = relative_reduction(cases, metric=figure.column, reference=NO_HEALTHY)
     row = next(row for row in records(found) if row["arm"] == best)
     interval = between(100 * row["low"], 100 * row["high"], 1)
     if not interval:  # training without them marks nothing, or the scans are too few

@@ -10,7 +10,7 @@ from semilung.evaluation import best_ball, content_blind_ball
 from semilung.types import UserError
 
 
-def test_a_ball_in_millimetres():
+def test_content_blind_ball_anisotropic_spacing_has_radius_in_mm():
     # Radius 2 mm on a grid of 1 x 1 x 2 mm: 13 in the centre plane, 1 above, 1 below.
     ball = content_blind_ball((7, 7, 7), (3, 3, 3), 2.0, (1, 1, 2))
     assert ball.sum() == 15
@@ -18,23 +18,23 @@ def test_a_ball_in_millimetres():
     assert ball[3, 3, 1] == ball[0, 3, 3] == 0
 
 
-def test_a_centre_between_voxels():
+def test_content_blind_ball_centre_between_voxels_is_exact():
     assert content_blind_ball((4, 4, 4), (1.5, 1.5, 1.5), 0.9, (1, 1, 1)).sum() == 8
 
 
-def test_the_best_radius_is_found():
+def test_best_ball_selects_the_best_radius():
     truth = [content_blind_ball((15, 15, 15), (7, 7, 7), r, (1, 1, 1)) for r in (4.0, 4.2)]
     ball = best_ball(truth, (1, 1, 1), (2, 3, 4, 5, 6), (7, 7, 7))
     assert ball.radius_mm == 4
     assert ball.dice > 0.95
 
 
-def test_best_ball_off_the_middle_says_where_it_lies():
+def test_best_ball_off_centre_returns_its_centre():
     truth = content_blind_ball((15, 15, 21), (5, 8.5, 6), 3.0, (1, 1, 0.5))
     assert best_ball([truth], (1, 1, 0.5), (2, 3, 4), (5, 8.5, 6)) == ((5.0, 8.5, 6.0), 3.0, 1.0)
 
 
-def test_masks_must_agree_in_shape_and_exist():
+def test_best_ball_without_masks_of_one_shape_is_an_error():
     with pytest.raises(UserError, match="masks of one shape"):
         best_ball([], (1, 1, 1), (2,), (1, 1, 1))
     with pytest.raises(UserError, match="masks of one shape"):
@@ -42,7 +42,7 @@ def test_masks_must_agree_in_shape_and_exist():
 
 
 @pytest.mark.parametrize(("split", "expected"), [("train", 0.456), ("test", 0.511)])
-def test_the_ball_of_the_nodule_cubes(split, expected, real_data):
+def test_best_ball_of_the_nodule_cubes_has_the_published_dice(split, expected, real_data):
     folder = real_data / "nodule_cubes"
     with (folder / "index.csv").open() as file:
         cases = [row["case"] for row in csv.DictReader(file) if row["split"] == split]

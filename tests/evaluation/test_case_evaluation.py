@@ -35,7 +35,7 @@ BOX, SMALL, ELSEWHERE = np.s_[2:8, 2:8, 2:8], np.s_[11:13, 9:11, 9:11], np.s_[12
 
 
 class Bright(nn.Module):
-    """A nodule is what is brighter than -300 HU."""
+    """A network whose foreground is what is brighter than -300 HU."""
 
     def __init__(self, gain: float = 50):
         super().__init__()
@@ -82,7 +82,7 @@ def report(cases) -> Report:
     return evaluate_cases(Bright(), cases, **SETTINGS)
 
 
-def test_cases_one_by_one(report):
+def test_evaluate_cases_has_a_row_of_metrics_per_case(report):
     by_case = report.cases.set_index("case")
     # BOX has 216 voxels of 2 mm3, SMALL 8, ELSEWHERE 12.
     assert by_case["dice"].round(6).to_dict() == pytest.approx(
@@ -92,17 +92,17 @@ def test_cases_one_by_one(report):
     )
     volumes = by_case[["reference_volume_mm3", "predicted_volume_mm3"]].to_numpy()
     assert volumes.tolist() == [[448, 448], [448, 456], [16, 0], [0, 0], [0, 456]]
-    wrong = by_case[["fp_components", "fp_volume_mm3"]].to_numpy()
-    assert wrong.tolist() == [[0, 0], [1, 24], [0, 0], [0, 0], [2, 456]]
+    false = by_case[["fp_components", "fp_volume_mm3"]].to_numpy()
+    assert false.tolist() == [[0, 0], [1, 24], [0, 0], [0, 0], [2, 456]]
     assert by_case["hd95_mm"].isna().tolist() == [False, False, True, True, True]
     assert by_case.loc["both", "hd95_mm"] == 0
     assert by_case.loc["none", "surface_dice_2mm"] == 0
     assert by_case["role"].tolist() == ["labelled"] * 3 + ["healthy"] * 2
 
 
-def test_lesions_one_by_one(report):
-    found = report.lesions[["case", "instance", "detected", "dice"]].to_numpy().tolist()
-    assert found == [
+def test_evaluate_cases_has_a_row_per_reference_lesion(report):
+    actual = report.lesions[["case", "instance", "detected", "dice"]].to_numpy().tolist()
+    assert actual == [
         ["both", 1, True, 1],
         ["both", 2, True, 1],
         ["one", 1, True, 1],
@@ -111,31 +111,31 @@ def test_lesions_one_by_one(report):
     ]
 
 
-def test_calibration_is_that_of_the_probabilities_behind_the_mask(report):
+def test_evaluate_cases_calibration_is_of_the_probabilities(report):
     by_case = report.cases.set_index("case")
     # Sigmoids of the logits 50 (150 / 1400 - 0.5) and 50 (1050 / 1400 - 0.5) are 3e-9 and 1 - 4e-6,
-    # so of 2688 voxels those count that the mask has wrong: 12 + 8 of "one", 8 of "none".
-    wrong = {"both": 0, "one": 20, "none": 8, "calm": 0, "loud": 228}
-    for figure in ("ece", "brier"):
-        expected = {name: count / 2688 for name, count in wrong.items()}
-        assert by_case[figure].to_dict() == pytest.approx(expected, abs=1e-5)
+    # so of 2688 voxels the errors are those of the mask: 12 + 8 of "one", 8 of "none".
+    errors = {"both": 0, "one": 20, "none": 8, "calm": 0, "loud": 228}
+    for metric in ("ece", "brier"):
+        expected = {name: count / 2688 for name, count in errors.items()}
+        assert by_case[metric].to_dict() == pytest.approx(expected, abs=1e-5)
     confident = {"both": 0, "one": 12 / 228, "none": math.nan, "calm": math.nan, "loud": 1}
-    found = by_case["foreground_ece"].to_dict()
-    assert found == pytest.approx(confident, abs=1e-5, nan_ok=True)
+    actual = by_case["foreground_ece"].to_dict()
+    assert actual == pytest.approx(confident, abs=1e-5, nan_ok=True)
 
 
-def test_an_unsure_network_is_judged_by_its_probabilities_and_not_by_its_mask(cases):
-    figures = evaluate_cases(Bright(gain=5), cases[:1], **SETTINGS).cases.iloc[0]
-    assert figures["dice"] == 1
+def test_evaluate_cases_uncertain_network_has_calibration_error_despite_a_perfect_mask(cases):
+    metrics = evaluate_cases(Bright(gain=5), cases[:1], **SETTINGS).cases.iloc[0]
+    assert metrics["dice"] == 1
     # Of 2688 voxels 224 are bright. Logits 5 (1050 / 1400 - 0.5) and 5 (150 / 1400 - 0.5).
     bright, dark = 1 / (1 + math.exp(-1.25)), 1 / (1 + math.exp(5 * 550 / 1400))
     error = (224 * (1 - bright) + 2464 * dark) / 2688
-    assert figures[["ece", "foreground_ece"]].tolist() == pytest.approx([error] * 2, abs=1e-5)
+    assert metrics[["ece", "foreground_ece"]].tolist() == pytest.approx([error] * 2, abs=1e-5)
     brier = (224 * (1 - bright) ** 2 + 2464 * dark**2) / 2688
-    assert figures["brier"] == pytest.approx(brier, abs=1e-5)
+    assert metrics["brier"] == pytest.approx(brier, abs=1e-5)
 
 
-def test_summary_keeps_positive_and_healthy_scans_apart(report):
+def test_summarise_separates_positive_and_healthy_scans(report):
     rows = summarise(report).set_index(["metric", "group"])
 
     def mean_and_n(metric: str, group: str) -> tuple[float, int]:
@@ -160,18 +160,18 @@ def test_summary_keeps_positive_and_healthy_scans_apart(report):
     assert mean_and_n("fp_components", "healthy b") == (2, 1)
 
 
-def test_sensitivity_has_an_interval_where_all_are_found(report):
+def test_summarise_sensitivity_of_one_has_an_interval(report):
     row = summarise(report).set_index(["metric", "group"]).loc[("sensitivity", "lesions 6-10 mm")]
     assert row["mean"] == row["high"] == 1
     assert row["low"] == pytest.approx(2 / (2 + 1.959964**2))  # Wilson's at two of two
 
 
-def test_tables_of_older_runs_without_calibration_are_summarised(report):
+def test_summarise_older_tables_without_calibration_are_accepted(report):
     older = replace(report, cases=report.cases.drop(columns=["ece", "foreground_ece", "brier"]))
     assert "ece" not in set(summarise(older)["metric"])
 
 
-def test_healthy_scans_alone_leave_the_rest_undefined(cases):
+def test_summarise_healthy_scans_only_leaves_other_groups_undefined(cases):
     summary = summarise(evaluate_cases(Bright(), cases[3:4], **SETTINGS))
     rows = summary.set_index(["metric", "group"])
     assert rows.loc[("dice", "positive"), "n"] == 0
@@ -180,14 +180,14 @@ def test_healthy_scans_alone_leave_the_rest_undefined(cases):
     assert "healthy a" not in set(summary["group"])
 
 
-def test_a_labelled_scan_without_lesions_is_a_healthy_scan(tmp_path):
+def test_summarise_labelled_scan_without_lesions_counts_as_healthy(tmp_path):
     case = prepared(tmp_path, "clear", "labelled", bright=[SMALL], lesions=[])
     summary = summarise(evaluate_cases(Bright(), [case], **SETTINGS))
     row = summary.set_index(["metric", "group"]).loc[("fp_components", "healthy")]
     assert (row["mean"], row["n"]) == (1, 1)
 
 
-def test_small_predictions_and_threshold_are_honoured(cases):
+def test_evaluate_cases_applies_threshold_and_smallest_component(cases):
     report = evaluate_cases(
         Bright(), cases, **SETTINGS | {"config": replace(WINDOW, min_volume_mm3=100)}
     )
@@ -199,7 +199,7 @@ def test_small_predictions_and_threshold_are_honoured(cases):
     assert (silent.cases["predicted_volume_mm3"] == 0).all()
 
 
-def test_the_report_on_disk_reads_back(report, tmp_path):
+def test_write_report_files_read_back_equal(report, tmp_path):
     write_report(report, tmp_path / "report")
     files = sorted(path.name for path in (tmp_path / "report").iterdir())
     assert files == ["cases.csv", "lesions.csv", "summary.csv", "summary.md"]
@@ -213,7 +213,7 @@ def test_the_report_on_disk_reads_back(report, tmp_path):
     assert lines[2].split("|")[1].strip() == "dice"
 
 
-def test_the_table_is_printed_whole(report):
+def test_print_table_shows_every_value(report):
     out = io.StringIO()
     print_table(summarise(report), Console(file=out, width=120))
     text = out.getvalue()
@@ -223,7 +223,7 @@ def test_the_table_is_printed_whole(report):
 
 
 @pytest.mark.parametrize(("terminal", "columns"), [(True, 70), (False, 120)])
-def test_the_table_is_as_wide_as_the_terminal_or_120_columns(
+def test_print_table_is_as_wide_as_the_terminal_or_120_columns(
     report, terminal, columns, capsys, monkeypatch
 ):
     monkeypatch.setenv("COLUMNS", "70")
@@ -235,7 +235,7 @@ def test_the_table_is_as_wide_as_the_terminal_or_120_columns(
     assert len(border) == columns
 
 
-def test_no_case_a_case_twice_and_a_case_without_reference(cases, tmp_path):
+def test_evaluate_cases_without_or_repeated_or_unlabelled_cases_is_an_error(cases, tmp_path):
     with pytest.raises(UserError, match="no cases"):
         evaluate_cases(Bright(), [], **SETTINGS)
     with pytest.raises(UserError, match="both"):
@@ -245,17 +245,17 @@ def test_no_case_a_case_twice_and_a_case_without_reference(cases, tmp_path):
         evaluate_cases(Bright(), [*cases, secret], **SETTINGS)
 
 
-def test_ignored_voxels_count_on_neither_side():
+def test_compare_ignored_voxels_are_excluded_from_both_masks():
     prediction, reference = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     prediction[BOX], reference[BOX] = 1, 255
     prediction[SMALL], reference[SMALL] = 1, 1
-    figures = compare(prediction, reference, SPACING_MM)
-    assert figures["dice"] == 1
-    assert figures["predicted_volume_mm3"] == figures["reference_volume_mm3"] == 16
-    assert figures["fp_components"] == 0
+    metrics = compare(prediction, reference, SPACING_MM)
+    assert metrics["dice"] == 1
+    assert metrics["predicted_volume_mm3"] == metrics["reference_volume_mm3"] == 16
+    assert metrics["fp_components"] == 0
 
 
-def test_evaluate_cases_with_nodules_all_ignored_counts_them_in_no_group(tmp_path):
+def test_evaluate_cases_case_with_ignored_nodules_counts_in_no_group(tmp_path):
     cases = [
         prepared(tmp_path, "sick", "labelled", bright=[BOX], lesions=[BOX]),
         prepared(tmp_path, "well", "healthy", bright=[], lesions=[]),
@@ -273,7 +273,7 @@ def test_evaluate_cases_with_nodules_all_ignored_counts_them_in_no_group(tmp_pat
     unsure = Case("unsure", "q", tmp_path / "unsure.nii", "labelled", tmp_path / "unsure_mask.nii")
     config = DataConfig(cache=str(tmp_path / "cache"), spacing_mm=None)
     cases += prepare([unsure], config, progress=False)
-    with pytest.warns(UserWarning, match="all that is marked in unsure is 255"):
+    with pytest.warns(UserWarning, match="every marked voxel of unsure is 255"):
         report = evaluate_cases(Bright(), cases, **SETTINGS)
     summary = summarise(report, empty="nnunet").set_index(["metric", "group"])
     assert summary.loc[("silent", "healthy"), "n"] == 1

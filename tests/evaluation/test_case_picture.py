@@ -1,4 +1,4 @@
-"""The captioned picture of a case: sides, scale in mm, close-up, legend, and the case's name."""
+"""Captioned overlay of a case: orientation, scale bar in mm, close-up, legend and case name."""
 
 import warnings
 
@@ -46,7 +46,7 @@ def columns(rgb, colour):
     return np.argwhere((rgb[HEADER:] == colour).all(axis=2))
 
 
-def test_case_picture_patients_right_is_on_the_left_and_so_lettered(texts):
+def test_case_picture_shows_the_patients_right_on_the_left_with_letters(texts):
     rgb = drawn(ball((33, 20, 20)))  # high x is the patient's right
     axial = rgb[:, :320]
     assert columns(axial, REFERENCE_RGB)[:, 1].max() < 160
@@ -88,7 +88,7 @@ def test_case_picture_names_case_window_volumes_and_both_colours(texts):
         assert (legend < 12).any()
 
 
-def test_case_picture_silent_healthy_scan_has_no_close_up_and_says_none(texts):
+def test_case_picture_silent_healthy_scan_has_no_close_up_and_volume_none(texts):
     silent = drawn()
     assert [w for w, _, _ in texts if w.endswith(": none")] == [
         "\N{BLACK SQUARE} reference: none", "\N{BLACK SQUARE} prediction: none",
@@ -103,7 +103,7 @@ def test_case_picture_close_up_at_an_edge_stays_within_the_scan():
 
 
 @pytest.mark.parametrize("title", ["$x_{", "a\x1b[31m\n", "x" * 500, "肺", ""])
-def test_case_picture_any_name_is_drawn_without_a_warning(texts, title):
+def test_case_picture_of_any_name_is_drawn_without_warning(texts, title):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         drawn(title=title)
@@ -112,6 +112,6 @@ def test_case_picture_any_name_is_drawn_without_a_warning(texts, title):
     assert name.isprintable()
 
 
-def test_case_picture_masks_must_be_of_the_image():
+def test_case_picture_mask_of_another_shape_is_an_error():
     with pytest.raises(ValueError, match="shape"):
         drawn(np.zeros((2, 2, 2)))

@@ -1,4 +1,4 @@
-"""Each convention against its toolkit: MONAI itself, and the published rules of the others."""
+"""Conventions for empty masks compared with MONAI and the published rules of other toolkits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def box(low: int, high: int) -> np.ndarray:
 
 
 EMPTY = np.zeros(SHAPE, np.uint8)
-# Prediction and reference: found, found in part, missed, a false alarm, rightly silent.
+# Prediction and reference: equal, partial overlap, missed, false positive, both empty.
 PAIRS = {
     "exact": (box(2, 5), box(2, 5)),
     "part": (box(2, 5), box(3, 8)),
@@ -44,68 +44,68 @@ PAIRS = {
 CASES = pd.DataFrame([{"case": name, **compare(p, r, (1, 1, 1))} for name, (p, r) in PAIRS.items()])
 
 
-def scored(policy: str, figure: str) -> list[float]:
-    return apply_empty_policy(CASES, policy)[figure].tolist()
+def scored(policy: str, metric: str) -> list[float]:
+    return apply_empty_policy(CASES, policy)[metric].tolist()
 
 
-def test_ours_is_what_the_table_holds_already():
+def test_apply_empty_policy_semilung_changes_nothing():
     pd.testing.assert_frame_equal(apply_empty_policy(CASES, "semilung"), CASES)
 
 
 @pytest.mark.parametrize(
-    ("figure", "metric"),
+    ("metric", "monai_metric"),
     [
         ("dice", DiceMetric(reduction="none")),
         ("hd95_mm", HausdorffDistanceMetric(percentile=95, reduction="none")),
         ("surface_dice_2mm", SurfaceDiceMetric([2.0], use_subvoxels=True, reduction="none")),
     ],
 )
-def test_monai_itself(figure, metric):
+def test_apply_empty_policy_monai_equals_monai(metric, monai_metric):
     def one_hot(masks):
         foreground = torch.from_numpy(np.stack(masks)).bool()
         return torch.stack([~foreground, foreground], dim=1)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of empty masks, and of its own arguments
-        metric(*(one_hot(masks) for masks in zip(*PAIRS.values(), strict=True)))
-        theirs = metric.aggregate()
+        monai_metric(*(one_hot(masks) for masks in zip(*PAIRS.values(), strict=True)))
+        expected = monai_metric.aggregate()
     # The mean that MONAI forms leaves NaN out.
-    foreground = theirs[:, -1].tolist()
-    assert scored("monai", figure) == pytest.approx(foreground, nan_ok=True, abs=1e-6)
+    foreground = expected[:, -1].tolist()
+    assert scored("monai", metric) == pytest.approx(foreground, nan_ok=True, abs=1e-6)
 
 
-def test_nnunet_divides_and_leaves_zero_by_zero_undefined():
-    theirs = []
+def test_apply_empty_policy_nnunet_divides_and_leaves_zero_by_zero_undefined():
+    expected = []
     for p, r in PAIRS.values():
         tp, fp, fn = ((p & r).sum(), (p & ~r & 1).sum(), (~p & r & 1).sum())
         with np.errstate(invalid="ignore"):
-            theirs.append(np.float64(2 * tp) / (2 * tp + fp + fn))
-    assert scored("nnunet", "dice") == pytest.approx(theirs, nan_ok=True)
+            expected.append(np.float64(2 * tp) / (2 * tp + fp + fn))
+    assert scored("nnunet", "dice") == pytest.approx(expected, nan_ok=True)
     assert scored("nnunet", "dice")[2:] == pytest.approx([0, 0, math.nan], nan_ok=True)
     assert set(EMPTY_POLICIES["nnunet"]) == {"dice"}
 
 
-def test_pymic_smooths_dice_and_gives_a_distance_of_100():
-    theirs = [(2 * (p & r).sum() + 1e-5) / (p.sum() + r.sum() + 1e-5) for p, r in PAIRS.values()]
-    assert scored("pymic", "dice") == pytest.approx(theirs, abs=1e-5)
+def test_apply_empty_policy_pymic_smooths_dice_and_sets_a_distance_of_100():
+    expected = [(2 * (p & r).sum() + 1e-5) / (p.sum() + r.sum() + 1e-5) for p, r in PAIRS.values()]
+    assert scored("pymic", "dice") == pytest.approx(expected, abs=1e-5)
     assert scored("pymic", "hd95_mm")[2:] == [100, 100, 0]
     assert scored("pymic", "hd95_mm")[:2] == CASES["hd95_mm"].tolist()[:2]
 
 
-def test_a_table_is_not_changed_in_place_and_can_be_rescored():
+def test_apply_empty_policy_returns_a_copy_that_can_be_rescored():
     before = CASES.copy()
     again = apply_empty_policy(apply_empty_policy(CASES, "pymic"), "semilung")
     pd.testing.assert_frame_equal(CASES, before)
     pd.testing.assert_frame_equal(again, CASES)
 
 
-def test_the_summary_shows_the_convention_beside_our_own_rows():
+def test_summarise_with_a_convention_appends_its_rows():
     cases = CASES.assign(cohort="", **dict.fromkeys(("ece", "foreground_ece", "brier"), 0.1))
     lesions = pd.DataFrame(columns=["case", "instance", "diameter_mm", "detected", "dice"])
     report = Report(cases, lesions.astype({"diameter_mm": float}))
-    ours, theirs = summarise(report), summarise(report, empty="pymic")
-    pd.testing.assert_frame_equal(theirs.iloc[: len(ours)], ours)
-    extra = theirs.iloc[len(ours) :].set_index("metric")
+    base, pymic = summarise(report), summarise(report, empty="pymic")
+    pd.testing.assert_frame_equal(pymic.iloc[: len(base)], base)
+    extra = pymic.iloc[len(base) :].set_index("metric")
     assert set(extra["group"]) == {"all scans, as pymic"}
     # exact 1, part 2 * 18 / (27 + 45), missed 0, alarm 0, silent 1.
     assert extra.loc["dice", ["mean", "n"]].tolist() == [2.5 / 5, 5]
@@ -113,24 +113,24 @@ def test_the_summary_shows_the_convention_beside_our_own_rows():
     assert nnunet[["metric", "mean", "n"]].tolist() == ["dice", 1.5 / 4, 4]
 
 
-@pytest.mark.parametrize("wrong", ["nnU-Net", "", 3, {"a": 1}])
-def test_no_such_convention(wrong):
-    with pytest.raises(UserError, match=r"evaluation\.empty is one of semilung, nnunet"):
-        EvaluationConfig(empty=wrong)
+@pytest.mark.parametrize("name", ["nnU-Net", "", 3, {"a": 1}])
+def test_apply_empty_policy_unknown_name_is_an_error(name):
+    with pytest.raises(UserError, match=r"evaluation\.empty must be one of semilung, nnunet"):
+        EvaluationConfig(empty=name)
     with pytest.raises(UserError, match="got"):
-        apply_empty_policy(CASES, wrong)
+        apply_empty_policy(CASES, name)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "hint"), [("nnU-Net", "; did you mean nnunet?"), ("monia", "; did you mean monai?"),
+    ("name", "hint"), [("nnU-Net", "; did you mean nnunet?"), ("monia", "; did you mean monai?"),
                         ("zero", "")]
 )  # fmt: skip
-def test_a_misspelt_convention_is_answered_with_the_nearest(wrong, hint):
+def test_apply_empty_policy_misspelt_name_suggests_the_nearest(name, hint):
     with pytest.raises(UserError) as error:
-        apply_empty_policy(CASES, wrong)
-    assert str(error.value).endswith(f"got {wrong!r}{hint}")
+        apply_empty_policy(CASES, name)
+    assert str(error.value).endswith(f"got {name!r}{hint}")
 
 
-def test_the_convention_is_no_part_of_a_training():
-    asked = TrainConfig(evaluation=EvaluationConfig("nnunet"))
-    assert run_name(asked) == run_name(TrainConfig())
+def test_run_name_does_not_depend_on_the_convention():
+    config = TrainConfig(evaluation=EvaluationConfig("nnunet"))
+    assert run_name(config) == run_name(TrainConfig())

@@ -22,7 +22,7 @@ SEEDS = lesions(
 )
 
 
-def test_a_lesion_counts_once_however_many_seeds_judged_it():
+def test_size_bins_of_several_seeds_count_a_lesion_once():
     table = size_bins(SEEDS).set_index("size")
     assert table["n_lesions"].to_dict() == {
         "all": 3, "< 6 mm": 1, "6-10 mm": 1, "10-20 mm": 0, ">= 20 mm": 1
@@ -34,27 +34,27 @@ def test_a_lesion_counts_once_however_many_seeds_judged_it():
     assert table.loc["all", ["low", "high"]].tolist() == list(wilson([0.5, 0, 1])[1:3])
 
 
-def test_arms_are_kept_apart():
+def test_size_bins_of_several_arms_are_separate():
     arms = pd.concat([SEEDS.assign(arm="y"), SEEDS.assign(arm="x", detected=True)])
     table = size_bins(arms)
     assert table["arm"].unique().tolist() == ["y", "x"]
     assert table[table["size"] == "all"]["sensitivity"].tolist() == [0.5, 1]
 
 
-def test_one_run_needs_no_seed_and_no_lesion():
+def test_size_bins_of_one_run_need_neither_seed_nor_lesion():
     one = SEEDS[SEEDS["seed"] == 0].drop(columns="seed")
     assert size_bins(one)["n_seeds"].tolist() == [1] * 5
     assert size_bins(one.iloc[:0])["n_lesions"].tolist() == [0] * 5
 
 
-def test_seeds_judged_on_different_lesions_are_refused():
-    with pytest.raises(UserError, match="lesion 1 of b comes 1 times with 2 seeds"):
+def test_size_bins_of_seeds_with_different_lesions_are_an_error():
+    with pytest.raises(UserError, match="lesion 1 of b has 1 rows for 2 seeds"):
         size_bins(SEEDS.iloc[:-1])
-    with pytest.raises(UserError, match="comes 2 times with 1 seeds"):
+    with pytest.raises(UserError, match="has 2 rows for 1 seeds"):
         size_bins(SEEDS.drop(columns="seed"))
 
 
-def test_every_lesion_is_in_one_bin():
+def test_by_size_assigns_every_lesion_to_one_bin():
     sizes = pd.DataFrame({"diameter_mm": [0.1, 6, 9.99, 10, 20, 100]})
     groups = by_size(sizes)
     assert [len(rows) for rows in groups.values()] == [6, 1, 2, 1, 2]

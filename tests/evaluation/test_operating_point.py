@@ -1,4 +1,4 @@
-"""The threshold that is chosen on validation cases."""
+"""Choice of the threshold on validation cases."""
 
 import numpy as np
 import pandas as pd
@@ -12,14 +12,14 @@ from semilung.types import UserError
 
 
 class Echo(torch.nn.Module):
-    """Says that a voxel is foreground with the probability that the image holds."""
+    """A network whose foreground probability is its input."""
 
     def forward(self, x):
         return {"logits": torch.logit(x)}
 
 
-class Held:
-    """A prepared case held in memory."""
+class InMemoryCase:
+    """A prepared case in memory."""
 
     spacing_mm = (1.0, 1.0, 2.0)
     lungs = None
@@ -49,42 +49,48 @@ def table(*cases):
     ).set_index("threshold")
 
 
-def test_figures_at_every_threshold():
+def test_threshold_table_has_both_metrics_at_every_threshold():
     probability, mask = cube(0.75, 0.45)
-    found = table(Held(probability, mask), Held(probability))
-    assert tuple(found.index) == THRESHOLDS
-    assert found.loc[0.4, "dice"] == pytest.approx(20 / 26)  # nodule and vessel
-    assert found.loc[0.5, "dice"] == found.loc[0.7, "dice"] == 1
-    assert found.loc[0.8, "dice"] == 0
-    # healthy: 16 voxels of 2 mm3, then 10, then none; the nodule scan's own are not counted
-    assert found["healthy_fp_volume_mm3"].loc[[0.4, 0.5, 0.8]].tolist() == [32, 20, 0]
+    actual = table(InMemoryCase(probability, mask), InMemoryCase(probability))
+    assert tuple(actual.index) == THRESHOLDS
+    assert actual.loc[0.4, "dice"] == pytest.approx(20 / 26)  # nodule and vessel
+    assert actual.loc[0.5, "dice"] == actual.loc[0.7, "dice"] == 1
+    assert actual.loc[0.8, "dice"] == 0
+    # healthy: 16 voxels of 2 mm3, then 10, then none; those of the nodule scan are excluded
+    assert actual["healthy_fp_volume_mm3"].loc[[0.4, 0.5, 0.8]].tolist() == [32, 20, 0]
 
 
-def test_the_best_of_equals_is_the_highest():
+def test_choose_threshold_of_equal_dice_returns_the_highest():
     probability, mask = cube(0.75, 0.45)
-    found = table(Held(probability, mask))
-    assert choose_threshold(found.reset_index()) == 0.7
-    assert found["healthy_fp_volume_mm3"].isna().all()
+    actual = table(InMemoryCase(probability, mask))
+    assert choose_threshold(actual.reset_index()) == 0.7
+    assert actual["healthy_fp_volume_mm3"].isna().all()
 
 
-def test_case_with_all_nodules_ignored_counts_neither_as_nodule_nor_as_healthy():
+def test_threshold_table_case_with_ignored_nodules_counts_in_neither_metric():
     probability, mask = cube(0.75, 0.45)
-    with pytest.raises(UserError, match="no validation case holds a nodule"):
-        table(Held(probability), Held(probability, np.where(mask > 0, 255, 0).astype(np.uint8)))
-    ignored = Held(probability, np.where(mask > 0, 255, 0).astype(np.uint8))
-    found = table(Held(probability, mask), ignored)
-    assert np.isnan(found.loc[0.4, "healthy_fp_volume_mm3"])
-    assert found.loc[0.4, "dice"] == table(Held(probability, mask)).loc[0.4, "dice"]
+    with pytest.raises(UserError, match="no validation case has a nodule"):
+        table(
+            InMemoryCase(probability),
+            InMemoryCase(probability, np.where(mask > 0, 255, 0).astype(np.uint8)),
+        )
+    ignored = InMemoryCase(probability, np.where(mask > 0, 255, 0).astype(np.uint8))
+    actual = table(InMemoryCase(probability, mask), ignored)
+    assert np.isnan(actual.loc[0.4, "healthy_fp_volume_mm3"])
+    assert actual.loc[0.4, "dice"] == table(InMemoryCase(probability, mask)).loc[0.4, "dice"]
 
 
-def test_a_mean_over_cases_decides():
+def test_choose_threshold_uses_the_mean_over_cases():
     sure, mask = cube(0.92, 0.01)
     unsure, _ = cube(0.35, 0.01)
-    assert choose_threshold(table(Held(sure, mask), Held(unsure, mask)).reset_index()) == 0.3
+    assert (
+        choose_threshold(table(InMemoryCase(sure, mask), InMemoryCase(unsure, mask)).reset_index())
+        == 0.3
+    )
 
 
-def test_a_point_of_dice_is_given_for_fewer_false_positives_and_no_more():
-    for behind, chosen in ((0.009, 0.7), (0.011, 0.4)):
+def test_choose_threshold_trades_at_most_the_margin_of_dice():
+    for behind, expected in ((0.009, 0.7), (0.011, 0.4)):
         dice = [0.45, 0.5, 0.5 - behind, 0.45]
         table = pd.DataFrame({"threshold": [0.3, 0.4, 0.7, 0.9], "dice": dice})
-        assert choose_threshold(table) == chosen
+        assert choose_threshold(table) == expected

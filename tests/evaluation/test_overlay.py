@@ -29,7 +29,7 @@ def middle(where: np.ndarray) -> tuple[float, float]:
     return row / PANEL, column / PANEL
 
 
-def test_radiological_convention():
+def test_overlay_planes_follow_radiological_convention():
     image = dark()
     image[10, 10, 10] = 400
     image[18, 10, 10] = 400  # towards the patient's right
@@ -49,7 +49,7 @@ def test_radiological_convention():
     assert bright(sagittal) == {(0, -7), (-6, 0)}  # front is left, head is up
 
 
-def test_outlines_show_side_by_side_where_both_agree():
+def test_overlay_planes_of_equal_masks_show_both_outlines():
     mask = np.zeros((SIZE, SIZE, SIZE), np.uint8)
     mask[4:8, 9:13, 9:13] = 3
     rgb = overlay_planes(dark(), reference=mask, prediction=mask, window_hu=WINDOW_HU)
@@ -62,7 +62,7 @@ def test_outlines_show_side_by_side_where_both_agree():
     assert row < 0.5
 
 
-def test_planes_run_through_the_largest_reference_component():
+def test_overlay_planes_pass_through_the_largest_reference_component():
     mask = np.zeros((SIZE, SIZE, SIZE), np.uint8)
     mask[2:5, 2:5, 2:5] = 1
     mask[15, 15, 15] = 2
@@ -73,7 +73,7 @@ def test_planes_run_through_the_largest_reference_component():
             assert (panel == 255).all(axis=2).any()
 
 
-def test_the_reference_goes_before_the_prediction_and_ignored_voxels_are_not_drawn():
+def test_overlay_planes_prefer_the_reference_and_skip_ignored_voxels():
     reference, prediction = np.zeros((2, SIZE, SIZE, SIZE), np.uint8)
     reference[3, 3, 3], prediction[16, 16, 16] = 1, 1
     reference[10:, :, :] = 255
@@ -82,7 +82,7 @@ def test_the_reference_goes_before_the_prediction_and_ignored_voxels_are_not_dra
     assert not (rgb == PREDICTION_RGB).all(axis=2).any()
 
 
-def test_panels_of_a_flat_volume_are_centred_on_one_height():
+def test_overlay_planes_of_a_flat_volume_are_padded_to_one_height():
     image = np.full((40, 30, 10), 400, np.int16)
     rgb = overlay_planes(image, window_hu=WINDOW_HU)
     assert rgb.shape == (30 * 8, (40 + 40 + 30) * 8 + 2 * GAP, 3)
@@ -91,12 +91,12 @@ def test_panels_of_a_flat_volume_are_centred_on_one_height():
     assert (coronal[: 10 * 8] == 0).all()
 
 
-def test_masks_must_be_of_the_image():
+def test_overlay_planes_mask_of_another_shape_is_an_error():
     with pytest.raises(ValueError, match="shape"):
         overlay_planes(dark(), reference=np.zeros((2, 2, 2)), window_hu=WINDOW_HU)
 
 
-def test_the_picture_on_disk_is_the_picture(tmp_path: Path):
+def test_write_png_reads_back_equal(tmp_path: Path):
     rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     write_png(tmp_path / "new" / "picture.png", rgb)
     read = matplotlib.image.imread(tmp_path / "new" / "picture.png")

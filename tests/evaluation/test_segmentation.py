@@ -37,19 +37,19 @@ def test_dice_of_a_cube_shifted_by_one_of_its_four_voxels():
     assert dice(box((4, 4, 4), (4, 4, 4)), box((5, 4, 4), (4, 4, 4))) == pytest.approx(48 / 64)
 
 
-def test_distance_of_two_voxels_is_that_of_their_centres():
+def test_hd95_of_two_voxels_is_the_distance_of_their_centres():
     a, b = voxels((2, 2, 2)), voxels((4, 2, 2))
     assert hd95_mm(a, b, (1, 1, 1)) == pytest.approx(2)
     assert hd95_mm(a, b, (0.7, 1, 1)) == pytest.approx(1.4)
     assert hd95_mm(a, voxels((2, 3, 4)), (1, 3, 2)) == pytest.approx(5)  # 3, 4, 5
 
 
-def test_distance_of_two_sheets_is_their_gap_along_the_coarse_axis():
+def test_hd95_of_two_sheets_is_their_gap_along_the_coarse_axis():
     a, b = box((0, 0, 3), (20, 20, 1)), box((0, 0, 7), (20, 20, 1))
     assert hd95_mm(a, b, SPACING_MM) == pytest.approx(4 * 2.5)
 
 
-def test_hd95_leaves_out_the_farthest_twentieth_of_the_surface():
+def test_hd95_ignores_the_farthest_twentieth_of_the_surface():
     # A sheet of 400 voxels with one far voxel: 1 of 401 is beyond the 95th percentile.
     sheet = box((0, 0, 3), (20, 20, 1))
     spotted = sheet | box((9, 9, 15), (1, 1, 1))
@@ -75,11 +75,11 @@ def test_surface_dice_of_a_shifted_voxel_by_its_corners():
     for step_mm in (1.0, 2.5):
         expected = {0.99: 0.0, 1.0: 0.5, 1.99: 0.5, 2.0: 1.0}
         for steps, share in expected.items():
-            found = surface_dice(a, b, (step_mm, 1, 1), steps * step_mm)
-            assert found == pytest.approx(share), (step_mm, steps)
+            results = surface_dice(a, b, (step_mm, 1, 1), steps * step_mm)
+            assert results == pytest.approx(share), (step_mm, steps)
 
 
-def test_surface_dice_weighs_by_area_in_mm():
+def test_surface_dice_weights_by_area_in_mm():
     # A slab 14 x 14 x 2 mm against one thicker by 1 mm at its top, tolerance 0.9 mm. The sides
     # below agree; the top, nearly half the surface, is off in both.
     reference = box((3, 3, 8), (14, 14, 2))
@@ -93,14 +93,14 @@ def test_surface_dice_weighs_by_area_in_mm():
     assert tall == pytest.approx(1 - (2 * ends + 4 * 14 * 10) / (4 * ends + 2 * sides), abs=0.05)
 
 
-def test_the_rim_of_the_volume_is_a_surface():
+def test_hd95_edge_of_the_volume_is_a_surface():
     corner, opposite = empty(3, 3, 3), empty(3, 3, 3)
     corner[0, 0, 0] = opposite[2, 0, 0] = 1
     assert hd95_mm(corner, opposite, (1, 1, 1)) == 2
     assert surface_dice(corner, opposite, (1, 1, 1), 1.0) == 0.5
 
 
-def test_policy_for_empty_masks():
+def test_metrics_of_empty_masks_follow_the_policy():
     something, nothing = voxels((4, 4, 4)), empty()
     for prediction in (something, nothing):
         assert math.isnan(dice(prediction, nothing))
@@ -111,7 +111,7 @@ def test_policy_for_empty_masks():
     assert math.isnan(hd95_mm(nothing, something, SPACING_MM))
 
 
-def test_ignored_voxels_take_no_part():
+def test_metrics_ignored_voxels_are_excluded():
     reference, prediction = voxels((2, 2, 2)), voxels((2, 2, 2), (6, 6, 6), (6, 6, 7))
     reference[6, 6, 6:8] = 255
     assert dice(prediction, reference) == 1
@@ -121,14 +121,14 @@ def test_ignored_voxels_take_no_part():
 
 
 @pytest.mark.parametrize("metric", [dice, lambda p, r: hd95_mm(p, r, SPACING_MM)])
-def test_shapes_must_agree(metric):
+def test_metrics_of_unequal_shapes_are_an_error(metric):
     with pytest.raises(ValueError, match="shape"):
         metric(empty(3, 3, 3), empty(3, 3, 1))
 
 
 @given(filled, filled)
 @settings(max_examples=40, deadline=None)
-def test_metrics_are_symmetric_in_range_and_blind_to_mirrors(a, b):
+def test_metrics_are_symmetric_in_range_and_invariant_to_mirroring(a, b):
     for metric, best, limit in (
         (dice, 1, 1),
         (lambda p, r: surface_dice(p, r, SPACING_MM, 1), 1, 1),
@@ -155,16 +155,16 @@ def two_lesions() -> np.ndarray:
     return 3 * box((2, 2, 2), (3, 3, 3)) + 7 * box((12, 12, 12), (2, 2, 2))
 
 
-def test_lesions_are_judged_one_by_one():
-    found = lesions(box((2, 2, 2), (3, 3, 3)), two_lesions(), (1, 1, 2))
-    assert [lesion.instance for lesion in found] == [3, 7]
-    assert [lesion.volume_mm3 for lesion in found] == [54, 16]
-    assert [lesion.detected for lesion in found] == [True, False]
-    assert [lesion.dice for lesion in found] == [1, 0]
-    assert found[0].diameter_mm == pytest.approx((6 * 54 / math.pi) ** (1 / 3))
+def test_lesions_returns_one_result_per_reference_lesion():
+    results = lesions(box((2, 2, 2), (3, 3, 3)), two_lesions(), (1, 1, 2))
+    assert [lesion.instance for lesion in results] == [3, 7]
+    assert [lesion.volume_mm3 for lesion in results] == [54, 16]
+    assert [lesion.detected for lesion in results] == [True, False]
+    assert [lesion.dice for lesion in results] == [1, 0]
+    assert results[0].diameter_mm == pytest.approx((6 * 54 / math.pi) ** (1 / 3))
 
 
-def test_all_components_on_a_lesion_are_judged_together():
+def test_lesions_components_on_one_lesion_are_merged():
     # 9 + 9 of 27 voxels in two components of which one runs 9 voxels too far.
     prediction = box((2, 2, 2), (1, 3, 3)) | box((4, 2, 2), (2, 3, 3))
     lesion = lesions(prediction, two_lesions(), (1, 1, 1))[0]
@@ -172,23 +172,23 @@ def test_all_components_on_a_lesion_are_judged_together():
     assert lesion.dice == pytest.approx(2 * 18 / (27 + 27))
 
 
-def test_a_component_over_two_lesions_is_not_held_against_either():
+def test_lesions_component_over_two_lesions_penalises_neither():
     reference = 1 * box((2, 2, 2), (2, 2, 2)) + 2 * box((4, 2, 2), (2, 2, 2))
-    found = lesions(box((2, 2, 2), (4, 2, 2)), reference, (1, 1, 1))
-    assert [lesion.dice for lesion in found] == [1, 1]
+    results = lesions(box((2, 2, 2), (4, 2, 2)), reference, (1, 1, 1))
+    assert [lesion.dice for lesion in results] == [1, 1]
 
 
-def test_detection_needs_an_iou_of_a_tenth():
+def test_lesions_detection_needs_an_iou_of_a_tenth():
     lesion = box((2, 2, 2), (1, 1, 1))
     assert lesions(box((2, 2, 2), (10, 1, 1)), lesion, (1, 1, 1))[0].detected
     assert not lesions(box((2, 2, 2), (11, 1, 1)), lesion, (1, 1, 1))[0].detected
 
 
-def test_a_flood_detects_nothing():
+def test_lesions_component_filling_the_volume_detects_nothing():
     assert not any(x.detected for x in lesions(np.ones((20, 20, 20)), two_lesions(), (1, 1, 1)))
 
 
-def test_ignored_voxels_neither_help_nor_harm_a_lesion():
+def test_lesions_ignored_voxels_do_not_change_overlap():
     reference = two_lesions()
     reference[5:9, 2:5, 2:5] = 255
     lesion = lesions(box((2, 2, 2), (7, 3, 3)), reference, (1, 1, 1))[0]
@@ -198,12 +198,12 @@ def test_ignored_voxels_neither_help_nor_harm_a_lesion():
     assert lesion.iou == pytest.approx(27 / 36)
 
 
-def test_a_reference_without_background():
+def test_lesions_reference_without_background_is_scored():
     lesion = lesions(np.ones((3, 3, 3)), np.full((3, 3, 3), 4, np.uint8), (1, 1, 1))[0]
     assert (lesion.instance, lesion.iou) == (4, 1)
 
 
-def test_diameter_of_a_ball():
+def test_lesions_diameter_of_a_ball_is_its_own():
     axes = np.ogrid[-14:15, -14:15, -14:15]
     ball = (sum(axis**2 for axis in axes) <= 12**2).astype(np.uint8)
     assert lesions(ball, ball, (0.5, 0.5, 0.5))[0].diameter_mm == pytest.approx(12, rel=0.01)
@@ -211,16 +211,16 @@ def test_diameter_of_a_ball():
 
 @given(masks, arrays(np.uint8, (5, 4, 3), elements=st.sampled_from([0, 0, 0, 1, 2, 255])))
 @settings(max_examples=60, deadline=None)
-def test_lesion_figures_equal_their_definition(prediction, reference):
+def test_lesions_equal_their_definition(prediction, reference):
     from scipy.ndimage import label
 
     components, _ = label(prediction, np.ones((3, 3, 3)))
     for lesion in lesions(prediction, reference, SPACING_MM):
-        own = reference == lesion.instance
-        touching = np.isin(components, np.setdiff1d(components[own], 0))
-        union = touching & (own | (reference == 0))
-        assert lesion.dice == pytest.approx(2 * (union & own).sum() / (union.sum() + own.sum()))
-        assert lesion.iou == pytest.approx((union & own).sum() / (union | own).sum())
+        truth = reference == lesion.instance
+        touching = np.isin(components, np.setdiff1d(components[truth], 0))
+        union = touching & (truth | (reference == 0))
+        assert lesion.dice == pytest.approx(2 * (union & truth).sum() / (union.sum() + truth.sum()))
+        assert lesion.iou == pytest.approx((union & truth).sum() / (union | truth).sum())
 
 
 def test_size_bins_cover_every_diameter_once():
