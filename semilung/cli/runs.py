@@ -35,7 +35,10 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="default: report, in the first folder")
     parser.add_argument("--split", choices=["val", "test"], help="default: the sweep's; of runs "
                         "test where all were judged on it, else val")  # fmt: skip
-    parser.add_argument("--figure", default="dice", help="what arms are compared by")
+    parser.add_argument("--metric", default="dice", help="metric to compare arms by")
+    # the name of the option in earlier versions
+    parser.add_argument("--figure", dest="metric", default=argparse.SUPPRESS,
+                        help=argparse.SUPPRESS)  # fmt: skip
     parser.set_defaults(run=_report)
 
 
@@ -120,7 +123,7 @@ def _report(arguments: argparse.Namespace) -> None:
     from semilung.report import write_html
 
     page = write_html(
-        arguments.folders, arguments.out, split=arguments.split, figure=arguments.figure
+        arguments.folders, arguments.out, split=arguments.split, metric=arguments.metric
     )
     say(f"report: {page}")
 

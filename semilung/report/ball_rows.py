@@ -1,4 +1,4 @@
-"""The content-blind ball beside the arms, where every case is a cube of one size."""
+"""Content-blind ball as a baseline of the arms, where all cases are cubes of one size."""
 
 from __future__ import annotations
 
@@ -17,56 +17,57 @@ from semilung.types import IGNORE, UserError
 STEP_MM = 0.25
 
 LEAST = 0.05
-"""Below this Dice cases are whole scans, not cut around their nodules: no baseline to mention."""
+"""Lowest Dice to report: below, cases are whole scans rather than crops around their nodule."""
 
 
 def ball_dice(group: Group) -> float | None:
-    """Mean Dice, over judged cases, of the ball that fits the training cases best.
+    """Return the mean Dice, over evaluated cases, of the ball that fits the training cases best.
 
-    Its centre is the mean centroid, and its radius is fitted, on every training mask that the
-    manifest names, beyond the label budget too, which makes it the harder to beat; fold by fold,
-    by the splits of the group's first contender with its first seed.
+    Its centre is the mean centroid of all training masks in the manifest and its radius the best
+    one on them. Masks beyond the label budget are included, which makes the baseline stronger. One
+    ball is fitted per fold, with the splits of the group's first contender and its first seed.
 
     Returns:
-        None where a manifest, its splits or masks are not at hand, cases are no cubes of one size
-        and spacing, or the ball has next to no overlap.
+        None if manifest, splits or masks are not available, cases are not cubes of one size and
+        spacing, or the Dice is below `LEAST`.
     """
     first = next(iter(group.contenders.values()))
     scores: list[float] = []
     for run in (run for run in first if run.seed == first[0].seed):
         try:
-            found = _of_run(run)
-        except UserError:  # the volumes have moved or changed since: no baseline, still a report
+            fold_scores = _fold_scores(run)
+        except UserError:  # volumes were moved or changed since the training
             return None
-        if found is None:
+        if fold_scores is None:
             return None
-        scores += found
+        scores += fold_scores
     mean = float(np.mean(scores)) if scores else 0.0
     return mean if mean >= LEAST else None
 
 
-def _of_run(run: Run) -> list[float] | None:
+def _fold_scores(run: Run) -> list[float] | None:
     manifest = Path(str((run.config.get("data") or {}).get("manifest")))
     if not (manifest.is_file() and run.splits):
         return None
     cases = {case.case: case for case in read_manifest(manifest)}
-    trained = [
-        cases[c] for c, kept in run.splits.items() if kept["split"] == "train" and c in cases
+    train = [
+        cases[name]
+        for name, entry in run.splits.items()
+        if entry["split"] == "train" and name in cases and cases[name].role == "labelled"
     ]
-    train = [case for case in trained if case.role == "labelled"]
     positive = run.cases[run.cases["reference_volume_mm3"] > 0]["case"]
-    judged = [cases[name] for name in positive if name in cases]
-    if not train or len(judged) < len(positive) or not _cubes([*train, *judged]):
+    evaluated = [cases[name] for name in positive if name in cases]
+    if not train or len(evaluated) < len(positive) or not _are_equal_cubes([*train, *evaluated]):
         return None
-    seen = [volume for volume in _masks(train) if _lesion(volume).any()]
-    if not seen:
+    volumes = [volume for volume in _masks(train) if _lesion(volume).any()]
+    if not volumes:
         return None
-    fitted = _fit(seen)
-    return [dice(fitted, volume.data) for volume in _masks(judged)]
+    ball = _fit(volumes)
+    return [dice(ball, volume.data) for volume in _masks(evaluated)]
 
 
-def _cubes(cases: Sequence[Case]) -> bool:
-    """Whether all have masks on cubes of one size and one spacing."""
+def _are_equal_cubes(cases: Sequence[Case]) -> bool:
+    """Return whether all cases have masks on cubes of one size and one spacing."""
     if any(case.mask is None for case in cases):
         return False
     grids = [read_grid(case.mask) for case in cases if case.mask]
@@ -80,8 +81,7 @@ def _masks(cases: Sequence[Case]) -> list[Volume]:
 
 
 def _lesion(volume: Volume) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = (volume.data > 0) & (volume.data != IGNORE)
-    return found
+    return np.asarray((volume.data > 0) & (volume.data != IGNORE))
 
 
 def _fit(volumes: Sequence[Volume]) -> NDArray[Any]:

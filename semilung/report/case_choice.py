@@ -1,4 +1,4 @@
-"""Which cases a reader should see, and their overlays."""
+"""Choice of the cases that a report shows, and their overlays."""
 
 from __future__ import annotations
 
@@ -8,144 +8,153 @@ from typing import NamedTuple
 import pandas as pd
 
 from semilung.files import is_inside
-from semilung.report.compared_metrics import FIGURES, Figure, long_table, seed_means
-from semilung.report.formatting import named, number
+from semilung.report.compared_metrics import METRICS, Metric, long_table, seed_means
+from semilung.report.formatting import number, quoted
 from semilung.report.study import Group, Run
 
-SHOWN_ALARMS = 3
+SHOWN_FALSE_POSITIVES = 3
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_MAX_PNG = 2**24  # bytes; the overlay of a scan of 1024 voxels a side takes a quarter
+_MAX_PNG = 2**24  # bytes; four times the overlay of a scan of 1024 voxels per axis
 
 
 class Picture(NamedTuple):
-    """An overlay of one run's prediction; `source` is a data URI, empty where there is none."""
+    """Overlay of one run's prediction, with its metric as text.
+
+    `source` is a data URI; if it is empty, `alt` is the reason.
+    """
 
     title: str
-    figure: str
+    value: str
     source: str
     alt: str
 
 
 class Row(NamedTuple):
-    """One case in the arms that are shown side by side."""
+    """One case in several arms, shown side by side."""
 
     title: str
     pictures: list[Picture]
 
 
-def typical(group: Group, arm: str) -> list[Row]:
-    """The median case with a nodule, and the median healthy scan, of an arm.
+def median_cases(group: Group, arm: str) -> list[Row]:
+    """Return the median case with a nodule and the median healthy scan of an arm.
 
-    Where the median has no overlay, a scan of the same value stands for it, as one silent healthy
-    scan does for another; where that has none either, nothing is shown. Of several seeds the one is
-    shown whose value is closest to their mean, by which the median was chosen.
+    If the median case has no overlay, another case of equal value replaces it, such as another
+    silent healthy scan; if none has one, the row is omitted. Of several seeds, the one closest to
+    their mean is shown, because the ranking is by that mean.
     """
     rows = []
-    for kind, name in (("Case with a nodule", "dice"), ("Healthy scan", "healthy_fp_mm3")):
-        ranked = _ranked(group, FIGURES[name], arm)
-        median = ranked.get(_middle(ranked))
-        alike = [_middle(ranked), *map(str, ranked.index[ranked == median])]
-        runs = {c: _closest_run(group, arm, c, FIGURES[name], ranked[c]) for c in alike if c}
-        shown = [c for c, run in runs.items() if _source(run, c)[0]]
-        for case in shown[:1]:
-            picture = _picture(runs[case], arm, case, FIGURES[name])
-            rows.append(Row(f"{kind}, the median one: {case}", [picture]))
+    for kind, name in (("case with a nodule", "dice"), ("healthy scan", "healthy_fp_mm3")):
+        ranked = _ranked(group, METRICS[name], arm)
+        median = ranked.get(_median(ranked))
+        equal = [_median(ranked), *map(str, ranked.index[ranked == median])]
+        runs = {c: _closest_run(group, arm, c, METRICS[name], ranked[c]) for c in equal if c}
+        with_overlay = [c for c, run in runs.items() if _source(run, c)[0]]
+        for case in with_overlay[:1]:
+            picture = _picture(runs[case], arm, case, METRICS[name])
+            rows.append(Row(f"Median {kind}: {case}", [picture]))
     return rows
 
 
-def segmented(group: Group, arms: list[str]) -> list[Row]:
-    """The best, the median and the worst case of the last of `arms` by Dice, in all of them.
+def ranked_cases(group: Group, arms: list[str]) -> list[Row]:
+    """Return the best, median and worst case by Dice in the last of `arms`, shown in all of them.
 
-    Where no case has any overlap there is no best one, and one case stands for all.
+    If Dice is 0 in every case, one case is returned instead.
     """
-    figure = FIGURES["dice"]
-    ranked = _ranked(group, figure, arms[-1])
+    metric = METRICS["dice"]
+    ranked = _ranked(group, metric, arms[-1])
     if ranked.empty:
         return []
     if not ranked.gt(0).any():
         case = str(ranked.index[0])
-        title = f"No case has any overlap with its reference; one of them: {case}"
-        return [_row(title, group, arms, case, figure)]
-    chosen = {"Best": str(ranked.index[-1]), "Median": _middle(ranked), "Worst": ranked.index[0]}
-    first: dict[str, str] = {}
-    for name, case in chosen.items():
-        first.setdefault(str(case), name)
-    return [_row(f"{name} case: {case}", group, arms, case, figure) for case, name in first.items()]
+        title = f"Dice is 0 in every case; one of them: {case}"
+        return [_row(title, group, arms, case, metric)]
+    ranks = {"Best": str(ranked.index[-1]), "Median": _median(ranked), "Worst": ranked.index[0]}
+    first_rank: dict[str, str] = {}
+    for rank, case in ranks.items():
+        first_rank.setdefault(str(case), rank)
+    return [
+        _row(f"{rank} case: {case}", group, arms, case, metric) for case, rank in first_rank.items()
+    ]
 
 
-def healthy(group: Group, arms: list[str]) -> list[Row]:
-    """Healthy scans in all of `arms`: those of most false positives in the last, then a silent one.
+def healthy_scans(group: Group, arms: list[str]) -> list[Row]:
+    """Return the healthy scans with most false positives in the last of `arms`, and a silent one.
 
-    The silent one is the first that has an overlay.
+    All are shown in each of `arms`. The silent scan is the first that has an overlay.
     """
-    figure = FIGURES["healthy_fp_mm3"]
-    ranked = _ranked(group, figure, arms[-1])
-    worst = [str(case) for case in ranked[ranked > 0].index[::-1][:SHOWN_ALARMS]]
-    rows = [_row(f"Healthy scan: {case}", group, arms, case, figure) for case in worst]
+    metric = METRICS["healthy_fp_mm3"]
+    ranked = _ranked(group, metric, arms[-1])
+    worst = [str(case) for case in ranked[ranked > 0].index[::-1][:SHOWN_FALSE_POSITIVES]]
+    rows = [_row(f"Healthy scan: {case}", group, arms, case, metric) for case in worst]
     for case in map(str, ranked[ranked == 0].index):
         if _source(_run_of(group, arms[-1], case), case)[0]:
-            title = f"Healthy scan, silent in {named(arms[-1])}: {case}"
-            return [*rows, _row(title, group, arms, case, figure)]
+            title = f"Healthy scan without false positives in {quoted(arms[-1])}: {case}"
+            return [*rows, _row(title, group, arms, case, metric)]
     return rows
 
 
-def _ranked(group: Group, figure: Figure, arm: str) -> pd.Series[float]:
-    """Cases by their mean over seeds, ascending; of equals, the first by name comes first."""
-    if any(figure.column not in run.cases for run in group.contenders[arm]):
+def _ranked(group: Group, metric: Metric, arm: str) -> pd.Series[float]:
+    """Return means over seeds by case, ascending, ties in the order of names."""
+    if any(metric.column not in run.cases for run in group.contenders[arm]):
         return pd.Series(dtype=float)
-    alone = Group(group.label, {arm: group.contenders[arm]})
-    means = seed_means(long_table(alone, figure), figure)
-    return means.set_index("case")[figure.column].dropna().sort_index().sort_values(kind="stable")
+    single = Group(group.label, {arm: group.contenders[arm]})
+    means = seed_means(long_table(single, metric), metric)
+    return means.set_index("case")[metric.column].dropna().sort_index().sort_values(kind="stable")
 
 
-def _middle(ranked: pd.Series[float]) -> str:
-    """The median case; of an even number the lower one of the middle two; none of none."""
+def _median(ranked: pd.Series[float]) -> str:
+    """Return the median case, the lower of the middle two, or an empty text if there is none."""
     return str(ranked.index[(len(ranked) - 1) // 2]) if len(ranked) else ""
 
 
-def _row(title: str, group: Group, arms: list[str], case: str, figure: Figure) -> Row:
-    return Row(title, [_picture(_run_of(group, arm, case), arm, case, figure) for arm in arms])
+def _row(title: str, group: Group, arms: list[str], case: str, metric: Metric) -> Row:
+    return Row(title, [_picture(_run_of(group, arm, case), arm, case, metric) for arm in arms])
 
 
 def _run_of(group: Group, arm: str, case: str) -> Run:
     return next(run for run in group.contenders[arm] if case in set(run.cases["case"]))
 
 
-def _closest_run(group: Group, arm: str, case: str, figure: Figure, value: float) -> Run:
+def _closest_run(group: Group, arm: str, case: str, metric: Metric, value: float) -> Run:
     runs = [run for run in group.contenders[arm] if case in set(run.cases["case"])]
-    values = [float(run.cases.set_index("case")[figure.column][case]) for run in runs]
+    values = [float(run.cases.set_index("case")[metric.column][case]) for run in runs]
     return min(zip(runs, values, strict=True), key=lambda pair: abs(pair[1] - value))[0]
 
 
-def _picture(run: Run, arm: str, case: str, figure: Figure) -> Picture:
+def _picture(run: Run, arm: str, case: str, metric: Metric) -> Picture:
     cases = run.cases.set_index("case")
-    value = float(cases[figure.column][case])
-    metric = f"{figure.label} {number(value, figure.digits)}"
-    if figure.healthy:
-        metric = f"{number(value, figure.digits)} mm³ marked" if value else "nothing marked"
-    source, missing = _source(run, case)
-    nothing = cases.loc[case, ["reference_volume_mm3", "predicted_volume_mm3"]].eq(0).all()
-    if nothing and not source:
-        missing = "nothing was predicted, rightly"
-    alt = f"Axial, coronal and sagittal plane of {case} in {arm}, seed {run.seed}: {metric}."
-    return Picture(f"{arm}, seed {run.seed}", metric, source, alt if source else missing)
+    value = float(cases[metric.column][case])
+    text = metric.text(value)
+    if metric.healthy:
+        text = (
+            f"{number(value, metric.digits)} mm³ of false positives"
+            if value
+            else "no false positives"
+        )
+    source, reason = _source(run, case)
+    silent = cases.loc[case, ["reference_volume_mm3", "predicted_volume_mm3"]].eq(0).all()
+    if silent and not source:
+        reason = "no nodule and no prediction"
+    alt = f"Axial, coronal and sagittal plane of {case} in {arm}, seed {run.seed}: {text}."
+    return Picture(f"{arm}, seed {run.seed}", text, source, alt if source else reason)
 
 
 def _source(run: Run, case: str) -> tuple[str, str]:
-    """An overlay as data URI, or an empty text and why there is none."""
+    """Return an overlay as data URI, or an empty text and the reason."""
     path = run.overlays / f"{case}.png"
     try:
         if not path.is_file():
             return "", "no overlay was written"
-        # a case's name is no path, and a link within a run brings nothing from outside
+        # neither a case name with ../ nor a symbolic link may include a file from outside the run
         if path.resolve().parent != run.overlays.resolve() or not is_inside(path, run.folder):
             return "", "the overlay lies outside the run's folder, so it is not shown"
         if path.stat().st_size > _MAX_PNG:
             return "", "the overlay is too large to be shown"
         content = path.read_bytes()
-    except (OSError, ValueError):  # a name that no file system takes
-        return "", "no overlay can be read"
+    except (OSError, ValueError):  # the name is invalid on this file system
+        return "", "the overlay cannot be read"
     if not content.startswith(_PNG):
-        return "", "the overlay is no PNG"
+        return "", "the overlay is not a PNG file"
     return "data:image/png;base64," + base64.b64encode(content).decode(), ""

@@ -1,4 +1,4 @@
-"""What a reader must know before believing the metrics, in sentences; the gravest come first."""
+"""Limitations of a study as sentences: confounded arms, missing cases, few seeds."""
 
 from __future__ import annotations
 
@@ -7,83 +7,88 @@ from typing import Any
 
 import pandas as pd
 
-from semilung.report.differing_settings import silent_contenders, unlike_arms
-from semilung.report.formatting import counted, listed, named
+from semilung.report.differing_settings import confounded_arms, silent_contenders
+from semilung.report.formatting import counted, listed, quoted
 from semilung.report.study import Study
 from semilung.types import EVALUATED_ROLES
 
 FEWEST_SEEDS = 3
 
-NO_HEALTHY_SCAN = (
-    "No healthy scan was evaluated: how much is marked where there is no nodule is not known."
-)
+NO_HEALTHY_SCAN = "No healthy scan was evaluated, so false positives on healthy scans are unknown."
 NO_NODULE = (
-    "No case with a nodule was evaluated: whether any nodule is detected or outlined is not known."
+    "No case with a nodule was evaluated, so neither detection nor segmentation is assessed."
 )
 
 
 def list_caveats(study: Study) -> list[str]:
-    """What a reader must know before believing the metrics, the gravest first."""
-    told = [*unlike_arms(study), *_silent_arms(study), *_missing_cases(study)]
+    """Return the limitations of the results, the most severe first."""
+    caveats = [*confounded_arms(study), *_silent_arms(study), *_absent_cases(study)]
     counts = [(n, _seeds(runs)) for g in study.groups for n, runs in g.contenders.items()]
     seeds = {name: min(count for n, count in counts if n == name) for name, _ in counts}
     few = sorted(name for name, count in seeds.items() if count < FEWEST_SEEDS)
     if min(seeds.values()) == 1:
-        told.append("One seed: the intervals hold the scatter of cases, not that of training.")
-    elif few:
-        told.append(
-            f"Fewer than {FEWEST_SEEDS} seeds of {listed(map(named, few))}: the intervals are too "
-            f"narrow."
+        caveats.append(
+            "With one seed, intervals include the variation between cases but not that between "
+            "trainings."
         )
-    cuts = sorted({cut for run in study.runs for cut in run.cases.get("threshold", ())})
-    if len(cuts) > 1:
-        told.append(
-            f"Runs were cut at different thresholds ({listed(f'{cut:g}' for cut in cuts)}), so "
-            f"arms differ by their operating point too."
+    elif few:
+        caveats.append(
+            f"There are fewer than {FEWEST_SEEDS} seeds of {listed(map(quoted, few))}, so that "
+            f"intervals are too narrow."
+        )
+    thresholds = sorted({t for run in study.runs for t in run.cases.get("threshold", ())})
+    if len(thresholds) > 1:
+        caveats.append(
+            f"Runs were evaluated at different thresholds "
+            f"({listed(f'{threshold:g}' for threshold in thresholds)}), so arms also differ in "
+            f"their operating point."
         )
     if study.split == "val":
-        told.append(
-            "These are validation cases, by which arms and checkpoints may have been picked; the "
-            "test split has the last word."
+        caveats.append(
+            "Results are on validation cases, which may have been used to select arms and "
+            "checkpoints; confirm them on the test split."
         )
     if any(run.best is None for run in study.runs):
-        told.append("The best checkpoint was not evaluated for every run: add --checkpoint best.")
+        caveats.append(
+            "The best checkpoint was not evaluated for every run; evaluate it with --checkpoint "
+            "best."
+        )
     if not study.failures.empty:
-        told.append(f"{counted(len(study.failures), 'run')} failed and took no part.")
-    return told
+        caveats.append(f"The comparison excludes {counted(len(study.failures), 'failed run')}.")
+    return caveats
 
 
 def _silent_arms(study: Study) -> list[str]:
     names = [name for group in study.groups for name in silent_contenders(group.contenders)]
-    silent = [named(name) for name in dict.fromkeys(names)]
+    silent = [quoted(name) for name in dict.fromkeys(names)]
     if not silent:
         return []
     verb = "predicts" if len(silent) == 1 else "predict"
     return [
-        f"{listed(silent)} {verb} nothing, not one voxel on any scan: no false positives, and no "
-        f"findings either."
+        f"{listed(silent)} {verb} no foreground voxel on any scan, so the absence of false "
+        f"positives is not informative."
     ]
 
 
-def _missing_cases(study: Study) -> list[str]:
-    """Cases that nobody evaluated, and roles that are all in training."""
+def _absent_cases(study: Study) -> list[str]:
+    """Return sentences on kinds of cases that were not evaluated, and roles without validation."""
     volumes = pd.concat([run.cases["reference_volume_mm3"] for run in study.runs])
-    missing = []
+    caveats = []
     if not (volumes == 0).any():
-        missing.append(NO_HEALTHY_SCAN)
+        caveats.append(NO_HEALTHY_SCAN)
     if not (volumes > 0).any():
-        missing.append(NO_NODULE)
+        caveats.append(NO_NODULE)
     for role in EVALUATED_ROLES:
         splits = [
-            {kept["split"] for kept in run.splits.values() if kept["role"] == role}
+            {entry["split"] for entry in run.splits.values() if entry["role"] == role}
             for run in study.runs
         ]
         if any("train" in s and "val" not in s for s in splits):
-            missing.append(
-                f"No {role} case is left for validation: all of them are in training or test, so "
-                f"nothing was checked on {role} cases while the training ran."
+            caveats.append(
+                f"There are no {role} validation cases: all of them are in the training or test "
+                f"split, so {role} cases were not monitored during training."
             )
-    return missing
+    return caveats
 
 
 def _seeds(runs: Sequence[Any]) -> int:

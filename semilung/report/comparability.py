@@ -1,4 +1,4 @@
-"""Comparisons that no report should print: other cases, doubled runs, leaking splits."""
+"""Errors for invalid comparisons: unequal cases, duplicate runs, leaking splits."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from semilung.report.study import Group, Run, Study
 from semilung.types import UserError
 
 
-def require_fair(study: Study) -> list[str]:
-    """Refuse what would compare unlike things.
+def require_comparable(study: Study) -> list[str]:
+    """Raise UserError unless all runs can be compared.
 
     Returns:
-        What could not be checked, as sentences for the page.
+        Sentences for the page on what could not be checked.
 
     Raises:
-        UserError: Contenders (or their seeds) were judged on different cases, two runs are the
-            same contender and seed on the same case, or a split leaks a patient.
+        UserError: Contenders (or their seeds) were evaluated on different cases, two runs are of
+            the same contender, seed and case, or a patient is in training and evaluation.
     """
     _require_same_cases(study.groups)
     patients: dict[str, dict[str, str] | None] = {}
@@ -30,8 +30,8 @@ def require_fair(study: Study) -> list[str]:
         _require_unseen(run, patients[manifest])
     if None in patients.values():
         return [
-            "A manifest is not where its run found it, so cases were checked for leaks into "
-            "training, but not their patients."
+            "A manifest was moved after training, so leakage between training and evaluation was "
+            "checked by case, but not by patient."
         ]
     return []
 
@@ -39,56 +39,57 @@ def require_fair(study: Study) -> list[str]:
 def _require_same_cases(groups: Sequence[Group]) -> None:
     by_manifest: dict[object, list[Group]] = defaultdict(list)
     for group in groups:
-        # groups of different manifests are settings of their own, within which arms are compared
+        # arms are compared within a manifest, so cases of different manifests may differ
         by_manifest[group.runs[0].values.get("data.manifest")].append(group)
-    for alike in by_manifest.values():
-        _require_equal(alike)
+    for manifest_groups in by_manifest.values():
+        _require_equal_cases(manifest_groups)
 
 
-def _require_equal(groups: Sequence[Group]) -> None:
-    judged: dict[str, dict[str, str]] = defaultdict(dict)
+def _require_equal_cases(groups: Sequence[Group]) -> None:
+    run_of_case: dict[str, dict[str, str]] = defaultdict(dict)
     for group in groups:
         for name, runs in group.contenders.items():
             for run in runs:
-                who = ", ".join(filter(None, [name, group.label, f"seed {run.seed}"]))
-                known = judged[who]
-                twice = [case for case in run.cases["case"] if case in known]
-                if twice:
+                label = ", ".join(filter(None, [name, group.label, f"seed {run.seed}"]))
+                evaluated = run_of_case[label]
+                repeated = [case for case in run.cases["case"] if case in evaluated]
+                if repeated:
                     msg = (
-                        f"{known[twice[0]]} and {run.name} are both {who} and both judged on "
-                        f"{twice[0]}; give one of them"
+                        f"{evaluated[repeated[0]]} and {run.name} are both {label}, and both were "
+                        f"evaluated on {repeated[0]}; give one of them"
                     )
                     raise UserError(msg)
-                known |= dict.fromkeys(run.cases["case"], run.name)
-    (first, expected), *others = judged.items()
-    for who, found in others:
-        unlike = sorted(set(expected) ^ set(found))
-        if unlike:
+                evaluated |= dict.fromkeys(run.cases["case"], run.name)
+    (first, expected), *others = run_of_case.items()
+    for label, evaluated in others:
+        unequal = sorted(set(expected) ^ set(evaluated))
+        if unequal:
             msg = (
-                f"test cases differ: ({first}) and ({who}) were not judged on the same cases; only "
-                f"one of them has {', '.join(unlike[:5])}{' ...' if len(unlike) > 5 else ''}. "
+                f"test cases differ: ({first}) and ({label}) were evaluated on different cases; "
+                f"only one of them has {', '.join(unequal[:5])}"
+                f"{' ...' if len(unequal) > 5 else ''}. "
                 f"State the splits in the manifest, or finish every fold, then train and evaluate "
-                f"anew"
+                f"again"
             )
             raise UserError(msg)
 
 
 def _patients(manifest: Path) -> dict[str, str] | None:
-    """Case to patient; None where the manifest is gone."""
+    """Return case to patient; None if the manifest no longer exists."""
     if not manifest.is_file():
         return None
     return {case.case: case.patient for case in read_manifest(manifest)}
 
 
 def _require_unseen(run: Run, patients: dict[str, str] | None) -> None:
-    splits = {case: kept["split"] for case, kept in run.splits.items()}
-    owner = patients or {}
-    trained = {owner.get(case, case) for case, split in splits.items() if split == "train"}
-    seen = [case for case in run.cases["case"] if owner.get(case, case) in trained]
-    if seen:
+    splits = {case: entry["split"] for case, entry in run.splits.items()}
+    patient_of = patients or {}
+    trained = {patient_of.get(case, case) for case, split in splits.items() if split == "train"}
+    leaking = [case for case in run.cases["case"] if patient_of.get(case, case) in trained]
+    if leaking:
         msg = (
-            f"{run.folder} was trained on {', '.join(seen[:5])} or on other cases of their "
-            f"patients, and judged on them: the split leaks. Give every patient one split in the "
-            f"manifest, then train and evaluate anew"
+            f"{run.folder} was trained on {', '.join(leaking[:5])} or on other cases of their "
+            f"patients, and evaluated on them: the split leaks. Assign every patient to one split "
+            f"in the manifest, then train and evaluate again"
         )
         raise UserError(msg)

@@ -1,4 +1,4 @@
-"""Settings and training data in which arms differ besides what they are named after."""
+"""Confounders: settings and training cases in which arms differ apart from those that name them."""
 
 from __future__ import annotations
 
@@ -7,122 +7,121 @@ from collections.abc import Mapping
 from typing import Any
 
 from semilung.nested import leaves
-from semilung.report.formatting import counted, listed, named
+from semilung.report.formatting import counted, listed, quoted
 from semilung.report.study import Group, Run, Study
 from semilung.training.training_config import RESUMABLE
 
 FOLDS = ("data.folds", "data.fold")
-"""Folds of one cross-validation are parts of one metric, not settings to compare."""
+"""Settings of a cross-validation, whose folds form one result."""
 
 NOT_COMPARED = ("seed", "data.manifest", *RESUMABLE, *FOLDS)
 
 BUDGETS = ("data.labelled", "data.healthy", "data.rest")
-"""Settings that say which training cases keep their label."""
+"""Settings that select the training cases whose label is used."""
 
 TRAINING_CASES = "training cases"
 
 
-def unlike(study: Study, group: Group) -> dict[str, list[str]]:
-    """Contender to the settings in which it differs from the reference besides its name's.
+def confounded(study: Study, group: Group) -> dict[str, list[str]]:
+    """Return contenders that differ from the reference in settings that do not name them.
 
-    An arm is named after its strategies and whether healthy scans teach; runs of one arm are named
-    after the settings swept. What differs beyond these is confounded with them.
+    An arm is named after its strategies and its use of healthy scans; runs of one arm are named
+    after the swept settings. Any further difference is confounded with these.
 
     Returns:
-        Contenders that differ, with the keys of the settings; `TRAINING_CASES` stands for label
-        budgets that differ without a setting that says so.
+        Contender to the keys of the settings; `TRAINING_CASES` if label budgets differ although the
+        settings of the budget are equal.
     """
     reference = group.contenders[group.reference][0]
-    found = {
-        name: _confounded(study, runs[0], reference)
+    confounders = {
+        name: _confounders(study, runs[0], reference)
         for name, runs in group.contenders.items()
         if name != group.reference
     }
-    return {name: keys for name, keys in found.items() if keys}
+    return {name: keys for name, keys in confounders.items() if keys}
 
 
-def unlike_arms(study: Study) -> list[str]:
-    """Caveats on arms that differ in more than their name says; label budgets come first."""
+def confounded_arms(study: Study) -> list[str]:
+    """Return caveats on confounded arms, those on label budgets first."""
     pairs: dict[tuple[str, tuple[str, ...]], dict[str, None]] = defaultdict(dict)
     budgets: dict[str, None] = {}
     for group in study.groups:
-        for name, keys in unlike(study, group).items():
+        for name, keys in confounded(study, group).items():
             pairs[group.reference, tuple(keys)][name] = None
             if TRAINING_CASES in keys or set(BUDGETS) & set(keys):
                 budgets[_budget_sentence(group, name)] = None
-    what = "the strategy" if len(study.arms) > 1 else "one"
+    besides = "Besides the strategy, " if len(study.arms) > 1 else ""
     settings = [
-        f"{listed(map(named, names))} and {named(reference)} differ in "
-        f"{counted(len(keys), 'more setting')} than {what}: {listed(keys)}. The difference between "
-        f"them is that of all of these together, so no p-value is given; train them alike to "
-        f"compare them."
+        f"{besides}{listed(map(quoted, names))} and {quoted(reference)} differ in "
+        f"{counted(len(keys), 'setting')}: {listed(keys)}. Their effects cannot be separated, so "
+        f"no p-value is given; train the arms with equal settings to compare them."
         for (reference, keys), names in pairs.items()
     ]
     return [*budgets, *settings]
 
 
 def _budget_sentence(group: Group, name: str) -> str:
-    who = (name, group.reference)
+    arms = (name, group.reference)
     budgets = [
         listed(f"{count} {role}" for role, count in training_counts(group.contenders[arm][0]))
-        for arm in who
+        for arm in arms
     ]
-    each = "; ".join(
-        f"{named(arm)}: {cases or 'unknown'}" for arm, cases in zip(who, budgets, strict=True)
+    counts = "; ".join(
+        f"{quoted(arm)}: {cases or 'unknown'}" for arm, cases in zip(arms, budgets, strict=True)
     )
-    return f"The arms were trained with different label budgets ({each} training cases)."
+    return f"The arms were trained with different label budgets ({counts} training cases)."
 
 
 def training_counts(run: Run) -> list[tuple[str, int]]:
-    """Role to the number of training cases whose voxels are all known; healthy ones if read."""
+    """Return role and number of labelled and, if used, healthy training cases."""
     roles = ["labelled"]
     if leaves(run.config).get("data.batch.healthy") != 0:
         roles.append("healthy")
-    counts = Counter(kept["role"] for kept in run.splits.values() if kept["split"] == "train")
+    counts = Counter(entry["role"] for entry in run.splits.values() if entry["split"] == "train")
     return [(role, counts[role]) for role in roles] if run.splits else []
 
 
-def _confounded(study: Study, run: Run, reference: Run) -> list[str]:
-    ours, theirs = leaves(run.config), leaves(reference.config)
-    named_after = _named_after(study, run, reference)
-    # a setting that only one run has came later, or belongs to its strategy
+def _confounders(study: Study, run: Run, reference: Run) -> list[str]:
+    settings, reference_settings = leaves(run.config), leaves(reference.config)
+    named_after = _name_settings(study, run, reference)
+    # a setting that only one run has was added in a later version, or belongs to its strategy
     keys = [
         key
-        for key, value in ours.items()
-        if key in theirs
-        and value != theirs[key]
+        for key, value in settings.items()
+        if key in reference_settings
+        and value != reference_settings[key]
         and key not in named_after
         and key not in NOT_COMPARED
         and not key.startswith("strategies.")
-        and not _is_unread_stream(key, value, theirs[key])
+        and not _is_unread_stream(key, value, reference_settings[key])
     ]
-    both = dict(training_counts(run)), dict(training_counts(reference))
-    differ = any(both[0][role] != both[1][role] for role in both[0].keys() & both[1].keys())
-    stated = {*keys, *named_after} & set(BUDGETS)
-    return [*keys, TRAINING_CASES] if differ and not stated else keys
+    counts, reference_counts = dict(training_counts(run)), dict(training_counts(reference))
+    differ = any(counts[r] != reference_counts[r] for r in counts.keys() & reference_counts.keys())
+    budget_settings = {*keys, *named_after} & set(BUDGETS)
+    return [*keys, TRAINING_CASES] if differ and not budget_settings else keys
 
 
-def _named_after(study: Study, run: Run, reference: Run) -> set[str]:
-    """Settings that tell the two apart in their names, and are the comparison itself."""
+def _name_settings(study: Study, run: Run, reference: Run) -> set[str]:
+    """Return the settings that distinguish the names of two runs, and so are compared."""
     differing = {key for key in study.axes if run.values.get(key) != reference.values.get(key)}
-    named_after = differing if study.sweep or len(differing) == 1 else set()
+    keys = differing if study.sweep or len(differing) == 1 else set()
     if set(run.config.get("strategies") or {}) == set(reference.config.get("strategies") or {}):
-        named_after = named_after | {"data.batch.healthy"}
-    if study.asked.get("equal") == "compute":
-        named_after = named_after | {"trainer.max_steps"}
-    return named_after
+        keys = keys | {"data.batch.healthy"}
+    if study.request.get("equal") == "compute":
+        keys = keys | {"trainer.max_steps"}
+    return keys
 
 
 def _is_unread_stream(key: str, value: Any, other: Any) -> bool:
-    """Whether one arm lacks a stream that the other's strategy reads."""
+    """Return whether one arm has no stream of this kind because its strategy reads none."""
     return key in ("data.batch.unlabelled", "data.batch.weak") and 0 in (value, other)
 
 
 def is_silent(run: Run) -> bool:
-    """Whether a run predicts no voxel on any evaluated case."""
+    """Return whether a run predicts no foreground voxel on any evaluated case."""
     return not (run.cases["predicted_volume_mm3"] > 0).any()
 
 
 def silent_contenders(contenders: Mapping[str, list[Run]]) -> list[str]:
-    """Contenders that predict nothing, in any run of theirs on any case."""
+    """Return the contenders of which every run is silent."""
     return [name for name, runs in contenders.items() if all(map(is_silent, runs))]

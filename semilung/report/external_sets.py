@@ -1,4 +1,4 @@
-"""What runs find on scans beside those of the split: single healthy cohorts, other manifests."""
+"""Results on further sets of scans: single cohorts of healthy scans, and other manifests."""
 
 from __future__ import annotations
 
@@ -9,55 +9,57 @@ from functools import partial
 import pandas as pd
 
 from semilung.report import metric_tables as tables
-from semilung.report.comparability import require_fair
-from semilung.report.compared_metrics import compared, known
+from semilung.report.comparability import require_comparable
+from semilung.report.compared_metrics import comparison_table, defined_metrics
 from semilung.report.metric_tables import Table
 from semilung.report.study import Run, Study
 from semilung.types import UserError
 
 
-def elsewhere(study: Study) -> tuple[list[Table], list[str]]:
-    """A table for each cohort of healthy scans, and for each other set that all were judged on.
+def external_tables(study: Study) -> tuple[list[Table], list[str]]:
+    """Return a table per cohort of healthy scans, and per further set evaluated by all runs.
 
     Returns:
-        The tables, and a sentence on each set that cannot be compared: nobody asked for it, so it
-        is left out and the page is made without.
+        The tables, and a sentence on each set that cannot be compared. Such a set is omitted
+        without an error, because the user did not request it.
     """
-    made, refused = [], []
-    for name, where, other in _sets(study):
+    created, errors = [], []
+    for name, description, subset in _sets(study):
         try:
-            require_fair(other)
+            require_comparable(subset)
         except UserError as error:
-            refused.append(f"No table on {where}: {error}")
+            errors.append(f"There is no table of {description}: {error}")
             continue
-        found = {figure: compared(other, figure) for figure in known(other.runs)}
-        if found:
+        metrics = defined_metrics(subset.runs)
+        if metrics:
             safe = re.sub(r"[^\w.-]+", "_", name)
-            caption = f"On {where}, with 95 % intervals"
-            made.append(tables.figures_table(found, f"figures-{safe}", caption))
-    return made, refused
+            caption = f"Metrics of each arm on {description}, with 95 % intervals"
+            comparisons = {metric: comparison_table(subset, metric) for metric in metrics}
+            created.append(tables.all_metrics_table(comparisons, f"figures-{safe}", caption))
+    return created, errors
 
 
 def _sets(study: Study) -> Iterator[tuple[str, str, Study]]:
-    """Name, what it is in a sentence, and the runs as they were judged on it."""
+    """Yield name, description and the study on each set."""
     for cohort in _healthy_cohorts(study):
-        where = f"the healthy scans of cohort {cohort}"
-        yield f"healthy-{cohort}", where, study.on(partial(_of_cohort, cohort=cohort))
-    for name in study.runs[0].elsewhere:
-        if all(name in run.elsewhere for run in study.runs):
-            yield name, f"the scans of {name}", study.on(partial(_judged_on, name=name))
+        description = f"the healthy scans of cohort {cohort}"
+        on_cohort = study.with_cases(partial(_cohort_cases, cohort=cohort))
+        yield f"healthy-{cohort}", description, on_cohort
+    for name in study.runs[0].external:
+        if all(name in run.external for run in study.runs):
+            yield name, f"the scans of {name}", study.with_cases(partial(_set_cases, name=name))
 
 
 def _healthy_cohorts(study: Study) -> list[str]:
-    """Cohorts of the healthy scans, where there are several."""
+    """Return the cohorts of the healthy scans, or none if there is only one."""
     cases = study.runs[0].cases
     names = sorted(cases.loc[cases["reference_volume_mm3"] == 0, "cohort"].dropna().unique())
     return names if len(names) > 1 else []
 
 
-def _of_cohort(run: Run, *, cohort: str) -> pd.DataFrame:
+def _cohort_cases(run: Run, *, cohort: str) -> pd.DataFrame:
     return run.cases[(run.cases["cohort"] == cohort) & (run.cases["reference_volume_mm3"] == 0)]
 
 
-def _judged_on(run: Run, *, name: str) -> pd.DataFrame:
-    return run.elsewhere[name]
+def _set_cases(run: Run, *, name: str) -> pd.DataFrame:
+    return run.external[name]

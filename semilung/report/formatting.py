@@ -1,4 +1,4 @@
-"""How figures are written in a page, and paths of the machine kept out of it."""
+"""Text of values, intervals, names and counts in a report, and removal of absolute paths."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from typing import Any
 
 NONE = "\N{EN DASH}"
-"""Stands where a figure is undefined or a setting absent."""
+"""Text of an undefined value or an absent setting."""
 
 _PATH = re.compile(r"(?<![\w.~…/])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:()]+[/\\])+")
-"""The folders of an absolute path, wherever it stands in a text."""
+"""The folders of an absolute path anywhere in a text."""
 
 _WHOLE_PATH = re.compile(r"^(?:~|[A-Za-z]:)?[/\\].*[/\\](?=[^/\\]*$)|^(?:~|[A-Za-z]:)?[/\\]")
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A figure with a fixed count of decimals and a real minus sign; a dash where undefined.
+    """Return a value with a fixed number of decimals and a typographic minus; a dash if NaN.
 
     Example:
         >>> number(-0.04321), number(1104.2, 1), number(-1e-17), number(float("nan"))
@@ -29,7 +29,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def between(low: float, high: float, digits: int = 3) -> str:
-    """An interval, or nothing where it is undefined.
+    """Return an interval as text, or an empty text if it is undefined.
 
     Example:
         >>> between(-0.1, 0.25, 2).split()  # its spaces do not break
@@ -41,7 +41,7 @@ def between(low: float, high: float, digits: int = 3) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign.
+    """Return a difference with its sign.
 
     Example:
         >>> signed(0.04321)
@@ -51,7 +51,7 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value; what is below 0.001 is written so.
+    """Return a p-value as text, `< 0.001` if it is smaller.
 
     Example:
         >>> p_value(0.0004), p_value(0.0321)
@@ -61,7 +61,7 @@ def p_value(value: float) -> str:
 
 
 def listed(names: Iterable[Any], most: int = 8) -> str:
-    """Names as a sentence has them.
+    """Return names joined by commas and "and", at most `most` of them.
 
     Example:
         >>> listed(["a", "b", "c"])
@@ -73,18 +73,18 @@ def listed(names: Iterable[Any], most: int = 8) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def named(arm: str) -> str:
-    """An arm's name in a sentence, in quotes where its own words or commas would run into it.
+def quoted(arm: str) -> str:
+    """Return an arm's name for a sentence, in quotes if it contains spaces or punctuation.
 
     Example:
-        >>> named("mean_teacher"), named("supervised, no healthy")
+        >>> quoted("mean_teacher"), quoted("supervised, no healthy")
         ('mean_teacher', '“supervised, no healthy”')
     """
     return f"“{arm}”" if re.search(r"[\s,;=]", arm) else arm
 
 
 def counted(count: int, noun: str) -> str:
-    """A count and its noun.
+    """Return a count and its noun, in the plural unless it is 1.
 
     Example:
         >>> counted(1, "seed"), counted(3, "seed")
@@ -94,9 +94,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def without_folders(value: Any) -> Any:
-    """A value whose absolute paths have lost their folders, nested ones too.
+    """Return a value without the folders of its absolute paths, nested values included.
 
-    A page is handed on; where its machine keeps files, and under whose name, is nobody's business.
+    Reports are shared, and folder names may contain names of users or patients.
 
     Example:
         >>> without_folders({"manifest": "/home/ann/my scans/m.csv", "n": 3})
@@ -118,7 +118,7 @@ def without_folders(value: Any) -> Any:
 
 
 def size(name: str) -> str:
-    """A bin of diameters as a reader has it.
+    """Return a bin of diameters with typographic symbols.
 
     Example:
         >>> size(">= 20 mm"), size("6-10 mm")

@@ -1,4 +1,4 @@
-"""Names beside what they name, where neither hides the other."""
+"""Placement of plot labels next to points and line ends without overlap."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TypeAlias, cast
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from semilung.report.plot_style import Look
+from semilung.report.plot_style import Style
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, bottom, right, top."""
@@ -19,18 +19,18 @@ _DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1.5), (0
 
 
 def label_dots(
-    axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[str], seen: dict[str, Look]
+    axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[str], styles: dict[str, Style]
 ) -> None:
-    """Names near dots (in data), tied to them; the layout must have been settled."""
-    points = 72 / cast(Canvas, axes.get_figure()).dpi
+    """Label dots (in data coordinates) with connecting lines; the layout must be final."""
+    points = 72 / cast(Figure, axes.get_figure()).dpi
     at = (axes.transData.transform(dots) * points).tolist()
     left, bottom, right, top = (float(edge) * points for edge in axes.bbox.extents)
     sizes = [(5.3 * len(name) + 2, 11.0) for name in names]
     places = place_labels(at, sizes, (left, bottom, right, top))
     for dot, name, (x, y), (label_x, label_y) in zip(dots, names, at, places, strict=True):
-        beside = abs(label_x - x) > 1
-        side = (float(label_x < x), 0.5) if beside else (0.5, float(label_y < y))
-        tie = {"arrowstyle": "-", "color": seen[name].colour, "linewidth": 0.8, "relpos": side}
+        horizontal = abs(label_x - x) > 1
+        side = (float(label_x < x), 0.5) if horizontal else (0.5, float(label_y < y))
+        tie = {"arrowstyle": "-", "color": styles[name].colour, "linewidth": 0.8, "relpos": side}
         axes.annotate(
             name,
             dot,
@@ -44,7 +44,7 @@ def label_dots(
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Positions at least `gap` apart, in the order of `values` and around them.
+    """Return positions at least `gap` apart, in the order of `values` and near them.
 
     Neighbours that are too close form a block, which is centred on the mean of its values.
 
@@ -76,17 +76,22 @@ def _half(block: Sequence[int], gap: float) -> float:
     return gap * len(block) / 2
 
 
-def label_ends(axes: Axes, ends: dict[str, tuple[float, float]], seen: dict[str, Look]) -> None:
-    """Names right of where lines end, moved apart where they would overlap, tied to their line."""
-    drawn = cast(Canvas, axes.get_figure())
-    gap = 12.5 / (drawn.get_size_inches()[1] * 72 / len(drawn.axes) - 45)
+def label_ends(axes: Axes, ends: dict[str, tuple[float, float]], styles: dict[str, Style]) -> None:
+    """Label lines at the right of their ends, moved apart and connected where they overlap."""
+    figure = cast(Figure, axes.get_figure())
+    gap = 12.5 / (figure.get_size_inches()[1] * 72 / len(figure.axes) - 45)
     heights = [
         axes.transAxes.inverted().transform(axes.transData.transform(e))[1] for e in ends.values()
     ]
     places = spread(heights, gap)
     lifted = max(0.0, gap / 2 - min(places))
     for (name, end), place in zip(ends.items(), places, strict=True):
-        tie = {"arrowstyle": "-", "color": seen[name].colour, "linewidth": 0.8, "relpos": (0, 0.5)}
+        tie = {
+            "arrowstyle": "-",
+            "color": styles[name].colour,
+            "linewidth": 0.8,
+            "relpos": (0, 0.5),
+        }
         axes.annotate(
             name,
             xy=end,
@@ -101,21 +106,21 @@ def label_ends(axes: Axes, ends: dict[str, tuple[float, float]], seen: dict[str,
 def place_labels(
     dots: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], bounds: Box
 ) -> list[tuple[float, float]]:
-    """Centres of labels near their dots that cover neither a dot, nor each other, nor the rim.
+    """Return centres of labels near their dots that overlap neither dots nor labels nor bounds.
 
-    Each label in turn takes the nearest free of eight directions, the diagonals first. Where all
-    are taken it stays beside its dot and overlaps.
+    Each label in turn is assigned the nearest free position in eight directions, the diagonals
+    first. If there is none, it is placed at the right of its dot and overlaps.
 
     Args:
         dots: Positions in points.
-        sizes: Width and height of each label.
-        bounds: Where labels may be.
+        sizes: Width and height of each label in points.
+        bounds: Box that contains all labels.
 
     Example:
         >>> place_labels([(50, 50), (52, 44)], [(30, 10), (30, 10)], (0, 0, 100, 100))
         [(73.0, 58), (75.0, 36)]
     """
-    taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in dots]
+    occupied: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in dots]
     centres = []
     for (x, y), (width, height) in zip(dots, sizes, strict=True):
         free = [(x + 8 + width / 2, y)]
@@ -126,13 +131,13 @@ def place_labels(
                 inside = all(a >= b for a, b in zip(box[:2], bounds[:2], strict=True)) and all(
                     a <= b for a, b in zip(box[2:], bounds[2:], strict=True)
                 )
-                if inside and not any(_overlap(box, other) for other in taken):
+                if inside and not any(_overlap(box, other) for other in occupied):
                     free.append(at)
             if len(free) > 1:
                 break
-        chosen = free[min(1, len(free) - 1)]
-        centres.append(chosen)
-        taken.append(_around(chosen, width, height))
+        centre = free[min(1, len(free) - 1)]
+        centres.append(centre)
+        occupied.append(_around(centre, width, height))
     return centres
 
 

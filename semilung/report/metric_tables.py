@@ -1,4 +1,4 @@
-"""Tables of figures: as text for the page and Markdown, as numbers for the CSV."""
+"""Tables of metrics, as text for HTML and Markdown and as numbers for CSV."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import pandas as pd
 from semilung.csv_tables import write_csv
 from semilung.evaluation import size_bins
 from semilung.files import write_text
-from semilung.report.compared_metrics import FIGURES, Figure, records
+from semilung.report.compared_metrics import METRICS, Metric, records
 from semilung.report.formatting import NONE, between, number, p_value, signed, size
 from semilung.report.study import Group
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text, and the figures behind them.
+    """A table as text, and the data behind it.
 
     Attributes:
-        name: Of its files.
-        caption: What it shows.
+        name: Name of its files.
+        caption: Title.
         header: Names of the columns.
-        rows: Cells, as many a row as the header has.
-        data: What the CSV holds.
-        words: How many columns from the left hold words; the others hold figures.
-        note: What to know to read it.
+        rows: Cells, as many per row as the header has.
+        data: Content of the CSV file.
+        text_columns: Number of columns from the left that contain text; the others are numeric.
+        note: Explanation below the table.
     """
 
     name: str
@@ -35,35 +35,35 @@ class Table:
     header: list[str]
     rows: list[list[str]]
     data: pd.DataFrame
-    words: int = 1
+    text_columns: int = 1
     note: str = ""
 
     def markdown(self) -> str:
-        """As a Markdown table."""
-        rule = ["---"] * self.words + ["--:"] * (len(self.header) - self.words)
+        """Return a Markdown table."""
+        rule = ["---"] * self.text_columns + ["--:"] * (len(self.header) - self.text_columns)
         lines = [self.header, rule, *self.rows]
         return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines) + "\n"
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:
-    """Write `<name>.csv` and `<name>.md` of each."""
+    """Write `<name>.csv` and `<name>.md` of each table."""
     for table in tables:
         write_csv(folder / f"{table.name}.csv", table.data)
         write_text(folder / f"{table.name}.md", table.markdown())
 
 
-def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> Table:
-    """Mean, paired difference and p of every arm by the figure of the report.
+def arms_table(comparison: pd.DataFrame, metric: Metric, ball: dict[str, float]) -> Table:
+    """Return mean, paired difference and p-value of every arm.
 
     Args:
-        found: What `compared` returns.
-        figure: What it was compared by.
-        ball: Setting to the mean of the content-blind ball; empty where there is none.
+        comparison: As returned by `comparison_table`.
+        metric: Metric of the comparison.
+        ball: Setting to the mean Dice of the content-blind ball; empty if there is none.
     """
-    d, grouped = figure.digits, bool(found["setting"].any())
+    d, grouped = metric.digits, bool(comparison["setting"].any())
     rows: list[list[str]] = []
-    last = str(found["setting"].iloc[0])
-    for row in records(found):
+    last = str(comparison["setting"].iloc[0])
+    for row in records(comparison):
         if row["setting"] != last:
             rows += _ball_row(ball, last, grouped, d)
         last = row["setting"]
@@ -82,28 +82,29 @@ def arms_table(found: pd.DataFrame, figure: Figure, ball: dict[str, float]) -> T
         rows.append([row["setting"], *cells] if grouped else cells)
     rows += _ball_row(ball, last, grouped, d)
     header = [
-        "arm", "seeds", "cases", f"{figure.title} (95 % interval)", "difference (95 % interval)",
-        "p", "p (Holm)", f"{figure.label}, best checkpoint",
+        "arm", "seeds", "cases", f"{metric.title} (95 % interval)", "difference (95 % interval)",
+        "p", "p (Holm)", f"{metric.label}, best checkpoint",
     ]  # fmt: skip
     note = (
-        "Last checkpoint, but for the last column. Seeds are averaged within a case before arms "
-        "are paired by case. Intervals: hierarchical bootstrap over seeds and cases. p: Wilcoxon "
-        "signed rank, then Holm's correction over the arms of a setting."
+        "Last checkpoint, except for the last column. Values are averaged over seeds within each "
+        "case, and arms are compared on paired cases. Intervals: hierarchical bootstrap over seeds "
+        "and cases. p: two-sided Wilcoxon signed-rank test, with Holm's correction for the number "
+        "of arms compared with the reference."
     )
-    if found["other_settings"].any():
-        note += " No p where an arm differs from the reference in other settings too."
+    if comparison["other_settings"].any():
+        note += " No p-value is given for arms that differ from the reference in other settings."
     if ball:
         note += (
-            " The content-blind ball never looks at the image: one ball, its place and size fitted "
-            "on every training mask of the manifest."
+            " The content-blind ball is a baseline that does not use the image: one ball, with "
+            "centre and radius fitted to all training masks of the manifest."
         )
     return Table(
         "arms",
-        f"{figure.label} of each arm, and its paired difference from the reference arm",
+        f"{metric.label} of each arm, and paired difference from the reference arm",
         ["setting", *header] if grouped else header,
         rows,
-        found,
-        words=2 if grouped else 1,
+        comparison,
+        text_columns=2 if grouped else 1,
         note=note,
     )
 
@@ -120,8 +121,8 @@ def _with_interval(value: str, low: float, high: float, digits: int) -> str:
     return f"{value} ({interval})" if interval else value
 
 
-def metrics_table(figures: Iterable[Figure]) -> Table:
-    """What each metric is, in which unit, and which way is better."""
+def metrics_table(figures: Iterable[Metric]) -> Table:
+    """Return unit, direction and definition of each metric."""
     rows = [
         [f.label, f.unit or NONE, "higher" if f.more_is_better else "lower", f.meaning]
         for f in figures
@@ -129,48 +130,48 @@ def metrics_table(figures: Iterable[Figure]) -> Table:
     header = ["metric", "unit", "better", "meaning"]
     return Table(
         "metrics",
-        "What the metrics mean",
+        "Definition of the metrics",
         header,
         rows,
         pd.DataFrame(rows, columns=header),
-        words=4,
-        note="A 95 % interval holds the mean with this confidence; a dash is undefined.",
+        text_columns=4,
+        note="Intervals are 95 % confidence intervals of the mean. A dash: undefined, or no unit.",
     )
 
 
-def figures_table(
-    found: dict[Figure, pd.DataFrame],
+def all_metrics_table(
+    comparisons: dict[Metric, pd.DataFrame],
     name: str = "figures",
     caption: str = "All metrics of each arm, with 95 % intervals",
 ) -> Table:
-    """The mean of each metric with its interval: a row a metric, a column an arm."""
-    first = records(next(iter(found.values())))
+    """Return the mean of each metric with its interval, one row per metric, one column per arm."""
+    first = records(next(iter(comparisons.values())))
     names = [", ".join(filter(None, [row["arm"], row["setting"]])) for row in first]
     rows = [
-        [figure.title]
+        [metric.title]
         + [
             _with_interval(
-                number(row["mean"], figure.digits), row["low"], row["high"], figure.digits
+                number(row["mean"], metric.digits), row["low"], row["high"], metric.digits
             )
             for row in records(table)
         ]
-        for figure, table in found.items()
+        for metric, table in comparisons.items()
     ]
-    data = pd.concat([table.assign(figure=f.name) for f, table in found.items()])
+    data = pd.concat([table.assign(figure=metric.name) for metric, table in comparisons.items()])
     return Table(
         name,
         caption,
         ["metric", *names],
         rows,
         data,
-        note="HD95 is undefined where nothing was predicted: read it together with the Dice."
-        if FIGURES["hd95_mm"] in found
+        note="HD95 excludes cases with an empty prediction; read it together with Dice."
+        if METRICS["hd95_mm"] in comparisons
         else "",
     )
 
 
 def sizes_table(groups: Sequence[Group]) -> Table | None:
-    """Sensitivity by diameter; None where no lesion was judged."""
+    """Return sensitivity by lesion diameter; None if no lesion was evaluated."""
     parts = []
     for group in groups:
         lesions = [
@@ -193,7 +194,7 @@ def sizes_table(groups: Sequence[Group]) -> Table | None:
     grouped = data["setting"].any()
     return Table(
         "sizes",
-        "Share of lesions found, by diameter, with 95 % intervals",
+        "Sensitivity (share of lesions detected) by diameter, with 95 % intervals",
         [
             *(["setting"] if grouped else []),
             "arm",
@@ -201,12 +202,12 @@ def sizes_table(groups: Sequence[Group]) -> Table | None:
         ],
         [[*(key if grouped else key[1:]), *cells] for key, cells in wide.items()],
         data,
-        words=2 if grouped else 1,
+        text_columns=2 if grouped else 1,
     )
 
 
 def _escaped(cell: str) -> str:
-    """A cell that cannot break out of a Markdown table, nor be read as HTML."""
-    for bad, good in (("|", "\\|"), ("\n", " "), ("\xa0", " "), ("<", "&lt;"), (">", "&gt;")):
-        cell = cell.replace(bad, good)
+    """Return a cell without Markdown table separators, line breaks or HTML tags."""
+    for raw, escaped in (("|", "\\|"), ("\n", " "), ("\xa0", " "), ("<", "&lt;"), (">", "&gt;")):
+        cell = cell.replace(raw, escaped)
     return cell

@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it, and its tables as files beside it."""
+"""The HTML report: one self-contained file, with its tables as files next to it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from semilung import __version__
 from semilung.arm_names import BASELINE
 from semilung.files import require_inside, write_text
-from semilung.report import case_choice as pictures
-from semilung.report import curves, plots
+from semilung.report import case_choice, curves, plots, run_tables, sentences
 from semilung.report import metric_tables as tables
-from semilung.report import run_tables as ledger
-from semilung.report import sentences as words
 from semilung.report.ball_rows import ball_dice
 from semilung.report.caveats import list_caveats
-from semilung.report.comparability import require_fair
-from semilung.report.compared_metrics import FIGURES, Figure, compared, known, records
-from semilung.report.external_sets import elsewhere
-from semilung.report.formatting import named, without_folders
+from semilung.report.comparability import require_comparable
+from semilung.report.compared_metrics import (
+    METRICS,
+    Metric,
+    comparison_table,
+    defined_metrics,
+    records,
+)
+from semilung.report.external_sets import external_tables
+from semilung.report.formatting import quoted, without_folders
 from semilung.report.metric_tables import Table
-from semilung.report.plot_style import Look, looks
+from semilung.report.plot_style import Style, assign_styles
 from semilung.report.plots import Plot
 from semilung.report.read_runs import read_study
 from semilung.report.study import Group, Study, blank
@@ -34,14 +37,14 @@ from semilung.types import UserError
 
 
 class _Section(NamedTuple):
-    """The visual parts of one setting."""
+    """Plots and overlays of one setting."""
 
     label: str
     plots: dict[str, Plot]
     best: str
-    typical: list[pictures.Row]
-    segmented: list[pictures.Row]
-    healthy: list[pictures.Row]
+    median: list[case_choice.Row]
+    ranked: list[case_choice.Row]
+    healthy: list[case_choice.Row]
 
 
 def write_html(
@@ -49,37 +52,33 @@ def write_html(
     out: Path | None = None,
     *,
     split: str | None = None,
-    figure: str = "dice",
+    metric: str = "dice",
 ) -> Path:
     """Write `index.html` and `tables/<name>.csv` and `.md` of a sweep, or of one or several runs.
 
     Args:
         folders: A sweep's folder alone, or run folders.
-        out: Where to; by default `report` within the first folder.
+        out: Output folder; by default `report` in the first folder.
         split: `val` or `test`; see `read_study`.
-        figure: Name of the metric that arms are compared by, of `FIGURES`; where no case with a
-            nodule was evaluated and the default has no values, the first that has.
+        metric: Key of `METRICS` by which arms are compared. If the default is undefined because no
+            case with a nodule was evaluated, the first defined metric is used.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        UserError: A folder is neither run nor sweep, a run was never judged, contenders were judged
-            on different cases, a split leaks a patient, or the figure is unknown or undefined.
+        UserError: A folder is neither run nor sweep, a run was not evaluated, contenders were
+            evaluated on different cases, a split leaks a patient, or the metric is unknown or
+            undefined.
     """
     study = read_study(folders, split)
-    caveats = [*list_caveats(study), *require_fair(study)]
-    measured = known(study.runs)
-    without_nodules = FIGURES["dice"] not in measured and figure == "dice"
-    chosen = next((f for f in measured if f.name == figure or without_nodules), None)
-    if chosen is None:
-        found = ", ".join(f.name for f in measured) or "none"
-        told = "no such figure" if figure not in FIGURES else "it is undefined in some run"
-        msg = f"--figure {figure}: {told}; these runs have: {found}"
-        raise UserError(msg)
-    beside, refused = elsewhere(study)
-    caveats += refused
-    context = _context(study, chosen, {f: compared(study, f) for f in measured}, beside)
+    caveats = [*list_caveats(study), *require_comparable(study)]
+    defined = defined_metrics(study.runs)
+    main = _select_metric(metric, defined)
+    external, errors = external_tables(study)
+    caveats += errors
+    comparisons = {metric: comparison_table(study, metric) for metric in defined}
+    context = _context(study, main, comparisons, external)
     root = folders[0] if out is None else out
     out = out or folders[0] / "report"
     require_inside((out, out / "tables"), root)
@@ -89,48 +88,64 @@ def write_html(
     return out / "index.html"
 
 
+def _select_metric(name: str, defined: Sequence[Metric]) -> Metric:
+    names = ", ".join(metric.name for metric in defined) or "none"
+    if name not in METRICS:
+        msg = f"--metric {name}: there is no such metric; the runs have: {names}"
+        raise UserError(msg)
+    if METRICS[name] in defined:
+        return METRICS[name]
+    if name == "dice" and defined:
+        return defined[0]
+    msg = f"--metric {name} is undefined in at least one run; metrics defined in all: {names}"
+    raise UserError(msg)
+
+
 def _context(
-    study: Study, figure: Figure, found: dict[Figure, pd.DataFrame], beside: Sequence[Table]
+    study: Study,
+    metric: Metric,
+    comparisons: dict[Metric, pd.DataFrame],
+    external: Sequence[Table],
 ) -> dict[str, Any]:
-    """What the template shows."""
-    groups, main = study.groups, found[figure]
-    balls = {g.label: ball_dice(g) for g in groups} if figure.name == "dice" else {}
+    """Return the variables of the template."""
+    groups, main = study.groups, comparisons[metric]
+    balls = {g.label: ball_dice(g) for g in groups} if metric.name == "dice" else {}
     ball = {label: mean for label, mean in balls.items() if mean is not None}
     names = list(dict.fromkeys(name for group in groups for name in group.contenders))
-    seen = looks(names, groups[0].reference)
-    dice, alarms = (found.get(FIGURES[name]) for name in ("dice", "healthy_fp_mm3"))
-    made = [
-        tables.arms_table(main, figure, ball),
-        tables.figures_table(found),
-        tables.metrics_table(found),
-        tables.sizes_table(groups),
-        ledger.cost_table(study),
-        ledger.audits_table(study),
-        ledger.settings_table(groups),
-        ledger.versions_table(study),
-        ledger.failures_table(study),
-        *beside,
+    styles = assign_styles(names, groups[0].reference)
+    dice, healthy = (comparisons.get(METRICS[name]) for name in ("dice", "healthy_fp_mm3"))
+    sizes = tables.sizes_table(groups)
+    all_tables = [
+        tables.arms_table(main, metric, ball),
+        tables.all_metrics_table(comparisons),
+        tables.metrics_table(comparisons),
+        sizes,
+        run_tables.cost_table(study),
+        run_tables.audits_table(study),
+        run_tables.settings_table(groups),
+        run_tables.versions_table(study),
+        run_tables.failures_table(study),
+        *external,
     ]
-    overall = list(_overall(study, found, seen, made[3]))
     return {
         "study": study,
         "version": __version__,
-        "figure": figure,
+        "metric": metric,
         "cases": int(main["n_cases"].max()),
-        "healthy": 0 if alarms is None else int(alarms["n_cases"].max()),
-        "lead": words.lead(main, figure),
-        "headline": words.headline(study, main, figure, ball),
-        "silence": words.silence(study, alarms, dice),
-        "tables": {table.name: table for table in made if table is not None},
-        "plots": {plot.name: plot for plot in overall},
-        "sections": [_section(g, figure, found, seen, ball.get(g.label)) for g in groups],
+        "healthy": 0 if healthy is None else int(healthy["n_cases"].max()),
+        "lead": sentences.lead(main, metric),
+        "headline": sentences.headline(study, main, metric, ball),
+        "false_positives": sentences.false_positives(study, healthy, dice),
+        "tables": {table.name: table for table in all_tables if table is not None},
+        "plots": {plot.name: plot for plot in _overall_plots(study, comparisons, styles, sizes)},
+        "sections": [_section(g, metric, comparisons, styles, ball.get(g.label)) for g in groups],
         "configs": {
             name: yaml.safe_dump(without_folders(runs[0].config), sort_keys=False)
             for name, runs in _first_configs(groups).items()
         },
-        "commands": words.commands(study),
-        "asked": yaml.safe_dump(without_folders(study.asked), sort_keys=False)
-        if study.asked
+        "commands": sentences.commands(study),
+        "request": yaml.safe_dump(without_folders(study.request), sort_keys=False)
+        if study.request
         else "",
     }
 
@@ -145,40 +160,43 @@ def _first_configs(groups: Sequence[Group]) -> dict[str, list[Any]]:
 
 def _section(
     group: Group,
-    figure: Figure,
-    found: dict[Figure, pd.DataFrame],
-    seen: dict[str, Look],
+    metric: Metric,
+    comparisons: dict[Metric, pd.DataFrame],
+    styles: dict[str, Style],
     ball: float | None,
 ) -> _Section:
-    own = {f.name: rows[rows["setting"] == group.label] for f, rows in found.items()}
-    main = own[figure.name]
-    drawn = [
-        plots.forest(group, figure, main, seen, float("nan") if ball is None else ball),
-        plots.strips(group, figure, seen),
-        curves.learning(group, seen),
+    rows = {m.name: table[table["setting"] == group.label] for m, table in comparisons.items()}
+    main = rows[metric.name]
+    section_plots = [
+        plots.forest(group, metric, main, styles, float("nan") if ball is None else ball),
+        plots.strips(group, metric, styles),
+        curves.learning(group, styles),
     ]
-    if {"dice", "healthy_fp_mm3"} <= set(own):
-        drawn.append(plots.trade_off(own["dice"], own["healthy_fp_mm3"], seen))
-    best = str(words.best_arm(records(main), figure)["arm"])
+    if {"dice", "healthy_fp_mm3"} <= set(rows):
+        section_plots.append(plots.trade_off(rows["dice"], rows["healthy_fp_mm3"], styles))
+    best = str(sentences.best_arm(records(main), metric)["arm"])
     arms = list(dict.fromkeys([group.reference, best]))
     return _Section(
         group.label,
-        {plot.name: plot for plot in drawn if plot is not None},
-        named(best),
-        pictures.typical(group, best),
-        pictures.segmented(group, arms),
-        pictures.healthy(group, arms),
+        {plot.name: plot for plot in section_plots if plot is not None},
+        quoted(best),
+        case_choice.median_cases(group, best),
+        case_choice.ranked_cases(group, arms),
+        case_choice.healthy_scans(group, arms),
     )
 
 
-def _overall(
-    study: Study, found: dict[Figure, pd.DataFrame], seen: dict[str, Look], sizes: Table | None
+def _overall_plots(
+    study: Study,
+    comparisons: dict[Metric, pd.DataFrame],
+    styles: dict[str, Style],
+    sizes: Table | None,
 ) -> list[Plot]:
-    """Plots across settings: against each swept count, and lesions found by size."""
-    drawn = [_against(axis, study, found) for axis in study.axes if _is_count(axis, study)]
+    """Return plots over all settings: metrics against each swept count, sensitivity by size."""
+    overall = [_against(axis, study, comparisons) for axis in study.axes if _is_count(axis, study)]
     if sizes is not None and not sizes.data["setting"].any():
-        drawn.append(plots.sizes(sizes.data, seen))
-    return drawn
+        overall.append(plots.sizes(sizes.data, styles))
+    return overall
 
 
 def _is_count(axis: str, study: Study) -> bool:
@@ -187,7 +205,7 @@ def _is_count(axis: str, study: Study) -> bool:
     return len(counts) == len(values) and not any(map(blank, counts)) and len(set(counts)) > 1
 
 
-def _against(axis: str, study: Study, found: dict[Figure, pd.DataFrame]) -> Plot:
+def _against(axis: str, study: Study, comparisons: dict[Metric, pd.DataFrame]) -> Plot:
     lines: dict[tuple[str, str], tuple[str, Any]] = {}
     for group in study.groups:
         for name, runs in group.contenders.items():
@@ -196,14 +214,14 @@ def _against(axis: str, study: Study, found: dict[Figure, pd.DataFrame]) -> Plot
             lines[group.label, name] = (line, runs[0].values[axis])
     rows = {}
     for name in ("dice", "healthy_fp_mm3"):
-        if FIGURES[name] in found:
-            own = found[FIGURES[name]].copy()
-            keys = list(zip(own["setting"], own["arm"], strict=True))
-            own["line"], own[axis] = [lines[k][0] for k in keys], [lines[k][1] for k in keys]
-            rows[name] = own
+        if METRICS[name] in comparisons:
+            table = comparisons[METRICS[name]].copy()
+            keys = list(zip(table["setting"], table["arm"], strict=True))
+            table["line"], table[axis] = [lines[k][0] for k in keys], [lines[k][1] for k in keys]
+            rows[name] = table
     names = list(dict.fromkeys(line for line, _ in lines.values()))
     reference = BASELINE if BASELINE in names else names[0]
-    return curves.along(axis, rows, looks(names, reference))
+    return curves.along(axis, rows, assign_styles(names, reference))
 
 
 def _environment() -> Environment:

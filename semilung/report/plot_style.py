@@ -1,4 +1,4 @@
-"""The look of every plot: colours that colour-blind readers and grey printers keep apart."""
+"""Style of all plots, legible for colour-blind readers and in greyscale print."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 
 INK, MUTED, RULE = "#1f2328", "#5b6470", "#d9dde2"
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195")
-"""Okabe and Ito (2008) without the yellow, which a light page swallows; a violet beside them."""
+"""Palette of Okabe and Ito (2008) with violet instead of yellow, which is invisible on white."""
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)))
@@ -45,7 +45,7 @@ _RC: Any = {
 }
 
 
-class Look(NamedTuple):
+class Style(NamedTuple):
     """Colour, marker and dashes of one arm."""
 
     colour: str
@@ -53,30 +53,30 @@ class Look(NamedTuple):
     dashes: Any
 
 
-def looks(names: Sequence[str], reference: str) -> dict[str, Look]:
-    """A look for each name, all different; the reference is black.
+def assign_styles(names: Sequence[str], reference: str) -> dict[str, Style]:
+    """Return a distinct style for each name; the reference is black.
 
     Example:
-        >>> looks(["supervised", "mil"], "supervised")["supervised"].colour
+        >>> assign_styles(["supervised", "mil"], "supervised")["supervised"].colour
         '#1f2328'
     """
-    found = {reference: Look(INK, "o", "-")}
+    styles = {reference: Style(INK, "o", "-")}
     others = [name for name in names if name != reference]
     for i, name in enumerate(others):
         marker = _MARKERS[(i + 1) % len(_MARKERS)]
-        found[name] = Look(_COLOURS[i % len(_COLOURS)], marker, _DASHES[(i + 1) % len(_DASHES)])
-    return found
+        styles[name] = Style(_COLOURS[i % len(_COLOURS)], marker, _DASHES[(i + 1) % len(_DASHES)])
+    return styles
 
 
 @contextmanager
-def canvas(width: float, height: float) -> Iterator[Canvas]:
-    """A figure of inches in the house style, drawn without a display."""
+def new_figure(width: float, height: float) -> Iterator[Figure]:
+    """Yield a figure of a size in inches, in the style of reports, without a display."""
     with mpl.rc_context(_RC):
-        yield Canvas(figsize=(width, height))
+        yield Figure(figsize=(width, height))
 
 
-def svg(drawn: Canvas) -> str:
-    """The figure as SVG; text is drawn as outlines, so no reader's font can cut it."""
+def svg(figure: Figure) -> str:
+    """Return the figure as SVG, with text as paths, independent of the reader's fonts."""
     buffer = io.StringIO()
-    drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

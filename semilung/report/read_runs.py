@@ -1,4 +1,4 @@
-"""Reading run folders and sweep folders; what is not there is left out, not invented."""
+"""Reading of run folders and sweep folders; absent optional files are omitted from the report."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def read_study(folders: Sequence[Path], split: str | None = None) -> Study:
 
     Args:
         folders: A sweep's folder alone, or run folders.
-        split: `val` or `test`; by default what the sweep was judged on, or, of plain runs, test
-            where all were judged on it, else val.
+        split: `val` or `test`; by default the split of the sweep, or, for single runs, test if all
+            were evaluated on it, else val.
 
     Raises:
-        UserError: A folder is neither run nor sweep, or a run has not been judged on the split.
+        UserError: A folder is neither run nor sweep, or a run was not evaluated on the split.
     """
     sweeps = [folder for folder in folders if is_sweep(folder)]
     if sweeps and len(folders) > 1:
@@ -46,78 +46,89 @@ def read_study(folders: Sequence[Path], split: str | None = None) -> Study:
         raise UserError(msg)
     try:
         return _read_sweep(folders[0], split) if sweeps else _read_runs(folders, split)
-    # a column or a key that is not there, a word where a number is
+    # an absent column or key, or text instead of a number
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-        where = ", ".join(map(str, folders))
-        msg = f"{where}: a table or config is damaged ({type(error).__name__}: {error})"
-        raise UserError(f"{msg}; restore it, or evaluate the run again") from error
+        msg = (
+            f"{', '.join(map(str, folders))}: a table or config is damaged "
+            f"({type(error).__name__}: {error}); restore it, or evaluate the run again"
+        )
+        raise UserError(msg) from error
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether `semilung ablate` has made it.
+    """Return whether a folder is a sweep of `semilung ablate`, rather than a run.
 
     Raises:
-        UserError: It is no folder, or neither a sweep nor a run.
+        UserError: It does not exist, or is neither a sweep nor a run.
     """
     if (folder / "config.yaml").is_file():
         return False
     if (folder / "sweep.yaml").is_file() or (folder / "results.csv").is_file():
         return True
-    what = "is neither a run nor a sweep" if folder.is_dir() else "is no folder"
+    if not folder.is_dir():
+        msg = f"{folder} is not a folder; give a run or a sweep"
+        raise UserError(msg)
     msg = (
-        f"{folder} {what}: a run holds config.yaml (semilung train makes it), a sweep holds "
-        f"sweep.yaml and results.csv (semilung ablate makes it)"
+        f"{folder} is neither a run nor a sweep: a run contains config.yaml (written by semilung "
+        f"train), a sweep sweep.yaml and results.csv (written by semilung ablate)"
     )
     raise UserError(msg)
 
 
 def _read_sweep(folder: Path, split: str | None) -> Study:
-    asked = read_mapping(folder / "sweep.yaml", folder, sources.SWEEP)
+    request = read_mapping(folder / "sweep.yaml", folder, sources.SWEEP)
     rows = read_table(folder / "results.csv", folder, sources.RESULTS)
     if rows is None or rows.empty:
-        msg = f"{folder} has no finished run in results.csv; go on with its semilung ablate command"
+        msg = f"{folder} has no finished run in results.csv; continue its semilung ablate command"
         raise UserError(msg)
-    split = split or str(asked.get("split") or rows.iloc[0].get("split") or "val")
+    split = split or str(request.get("split") or rows.iloc[0].get("split") or "val")
     if split not in SPLITS:
-        msg = f"{folder} says that its runs were evaluated on {split!r}; there are val and test"
-        raise UserError(f"{msg}: restore sweep.yaml, or give --split")
+        msg = (
+            f"{folder}: the split of the sweep is {split!r}, but must be val or test; restore "
+            f"sweep.yaml, or give --split"
+        )
+        raise UserError(msg)
     columns = [str(column) for column in rows.columns]
-    between = columns[columns.index("seed") + 1 : columns.index("split")]
-    axes = [column for column in between if column not in FOLDS]
+    settings = columns[columns.index("seed") + 1 : columns.index("split")]
+    axes = [column for column in settings if column not in FOLDS]
     folders = [folder / "runs" / str(name) for name in rows["run"]]
     outside = [
-        place
-        for place in folders
-        if place.parent != folder / "runs"
-        or place.name == ".."
-        or (place.exists() and not is_inside(place, folder))
+        run_folder
+        for run_folder in folders
+        if run_folder.parent != folder / "runs"
+        or run_folder.name == ".."
+        or (run_folder.exists() and not is_inside(run_folder, folder))
     ]
     if outside:
-        raise UserError(f"{folder / 'results.csv'} names a run outside the sweep: {outside[0]}")
-    _require_judged(folders, split)
+        msg = (
+            f"{folder / 'results.csv'} names a run outside the sweep: {outside[0]}; move the run "
+            f"into {folder / 'runs'}"
+        )
+        raise UserError(msg)
+    _require_evaluated(folders, split)
     runs = []
-    for row, place in zip(rows.to_dict("records"), folders, strict=True):
-        run = _read_run(place, split)
+    for row, run_folder in zip(rows.to_dict("records"), folders, strict=True):
+        run = _read_run(run_folder, split)
         costs = ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib")
-        known: dict[str, Any] = {k: row[k] for k in costs if k in row}
-        values = {axis: _whole(row[axis]) for axis in axes}
+        cost: dict[str, Any] = {key: row[key] for key in costs if key in row}
+        values = {axis: _integral(row[axis]) for axis in axes}
         runs.append(
             replace(
                 run,
                 arm=str(row["arm"]),
                 seed=int(row["seed"]),
                 values=values,
-                cost={**known, **run.cost},
+                cost={**cost, **run.cost},
             )
         )
     failures = read_table(folder / "failures.csv", folder, {})
     return Study(
         title=folder.resolve().name,
         split=split,
-        runs=_own_options(runs),
-        axes=[axis for axis in axes if _everywhere(axis, runs)],
+        runs=_with_options_in_names(runs),
+        axes=[axis for axis in axes if _is_shared(axis, runs)],
         failures=pd.DataFrame() if failures is None else failures,
-        asked=asked,
+        request=request,
         sweep=True,
     )
 
@@ -126,7 +137,7 @@ def _read_runs(folders: Sequence[Path], split: str | None) -> Study:
     if split is None:
         on_test = all(_evaluation(folder, "test").is_dir() for folder in folders)
         split = "test" if on_test else "val"
-    _require_judged(folders, split)
+    _require_evaluated(folders, split)
     runs = [_read_run(folder, split) for folder in folders]
     flat = [leaves(run.config) for run in runs]
     axes = _differing(runs, flat)
@@ -134,39 +145,39 @@ def _read_runs(folders: Sequence[Path], split: str | None) -> Study:
         replace(run, values={axis: config.get(axis) for axis in axes})
         for run, config in zip(runs, flat, strict=True)
     ]
-    runs = _own_options(runs)
+    runs = _with_options_in_names(runs)
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     return Study(title=title, split=split, runs=runs, axes=list(runs[0].values))
 
 
 def _differing(runs: Sequence[Run], flat: Sequence[dict[str, Any]]) -> list[str]:
-    """Settings that differ between runs of one arm; what sets arms apart is the arm itself."""
-    found: dict[str, None] = {}
+    """Return the settings that differ between runs of one arm."""
+    keys: dict[str, None] = {}
     for arm in dict.fromkeys(run.arm for run in runs):
-        own = [config for run, config in zip(runs, flat, strict=True) if run.arm == arm]
-        for key in dict.fromkeys(key for config in own for key in config):
-            held = [config[key] for config in own if key in config]
-            # A setting that a run has not is one that came later: it is as it always was.
-            if key not in NOT_COMPARED and any(value != held[0] for value in held):
-                found[key] = None
-    return list(found)
+        configs = [config for run, config in zip(runs, flat, strict=True) if run.arm == arm]
+        for key in dict.fromkeys(key for config in configs for key in config):
+            values = [config[key] for config in configs if key in config]
+            # A setting that a run lacks was added in a later version and has its default there.
+            if key not in NOT_COMPARED and any(value != values[0] for value in values):
+                keys[key] = None
+    return list(keys)
 
 
-def _own_options(runs: Sequence[Run]) -> list[Run]:
-    """An option that only some arms have becomes part of their names."""
+def _with_options_in_names(runs: Sequence[Run]) -> list[Run]:
+    """Move options that only some arms have from the values of their runs to their names."""
     keys = list(runs[0].values)
-    shared = [key for key in keys if _everywhere(key, runs)]
+    shared = [key for key in keys if _is_shared(key, runs)]
     renamed = []
     for run in runs:
-        own = [k for k in keys if k not in shared and not blank(run.values[k])]
+        options = [k for k in keys if k not in shared and not blank(run.values[k])]
         arm = ", ".join(
-            [run.arm, *(f"{k.removeprefix('strategies.')}={run.values[k]}" for k in own)]
+            [run.arm, *(f"{k.removeprefix('strategies.')}={run.values[k]}" for k in options)]
         )
         renamed.append(replace(run, arm=arm, values={key: run.values[key] for key in shared}))
     return renamed
 
 
-def _everywhere(key: str, runs: Sequence[Run]) -> bool:
+def _is_shared(key: str, runs: Sequence[Run]) -> bool:
     return all(not blank(run.values.get(key)) for run in runs) or not key.startswith("strategies.")
 
 
@@ -175,7 +186,7 @@ def _read_run(folder: Path, split: str) -> Run:
     last = _evaluation(folder, split)
     cases = read_cases(last / "cases.csv", folder)
     if cases is None or cases.empty:
-        msg = f"{last} holds no evaluated case; evaluate {folder} again"
+        msg = f"{last} contains no evaluated case; evaluate {folder} again"
         raise UserError(msg)
     lesions = read_table(last / "lesions.csv", folder, sources.LESIONS)
     curves = read_table(folder / "metrics.csv", folder, sources.CURVES)
@@ -203,23 +214,23 @@ def _read_run(folder: Path, split: str) -> Run:
         provenance=read_mapping(folder / "provenance.json", folder, sources.PROVENANCE),
         splits=read_splits(splits) if is_file(splits, folder) else {},
         overlays=last / "overlays",
-        elsewhere=_elsewhere(folder),
+        external=_read_external(folder),
     )
 
 
-def _elsewhere(folder: Path) -> dict[str, pd.DataFrame]:
-    """Evaluated sets of scans that are no split of the run, such as another manifest."""
-    found = {}
-    for place in sorted(folder.glob("evaluation-*-last")):
-        name = place.name.removeprefix("evaluation-").removesuffix("-last")
-        cases = None if name in SPLITS else read_cases(place / "cases.csv", folder)
+def _read_external(folder: Path) -> dict[str, pd.DataFrame]:
+    """Return the cases of evaluated sets other than the splits of the run, by name."""
+    tables = {}
+    for evaluation in sorted(folder.glob("evaluation-*-last")):
+        name = evaluation.name.removeprefix("evaluation-").removesuffix("-last")
+        cases = None if name in SPLITS else read_cases(evaluation / "cases.csv", folder)
         if cases is not None and len(cases):
-            found[name] = cases
-    return found
+            tables[name] = cases
+    return tables
 
 
 def arm_name(config: dict[str, Any]) -> str:
-    """Strategies joined by `+`, and whether healthy scans had no part.
+    """Return the strategies joined by `+`, with a suffix if healthy scans were not used.
 
     Example:
         >>> arm_name({"strategies": {"supervised": {}, "mil": {}}})
@@ -232,34 +243,37 @@ def arm_name(config: dict[str, Any]) -> str:
 
 
 def _last_is_best(curves: pd.DataFrame) -> bool:
-    """Whether the step that validation picks is the last one, so that both are one checkpoint."""
+    """Return whether the last validation has the highest Dice, so that last and best are equal."""
     scores = curves[curves["name"] == "val/dice"].dropna(subset="value")
     return bool(len(scores)) and scores["value"].idxmax() == scores["step"].idxmax()
 
 
-def _require_judged(folders: Sequence[Path], split: str) -> None:
+def _require_evaluated(folders: Sequence[Path], split: str) -> None:
     for folder in folders:
         if not (folder / "config.yaml").is_file():
-            msg = f"{folder} is not a run: it has no config.yaml. Give folders that train has made"
+            msg = f"{folder} is not a run: it has no config.yaml; give folders of semilung train"
             raise UserError(msg)
-    missing = [f for f in folders if not (_evaluation(f, split) / "cases.csv").is_file()]
-    for folder in missing:
+    pending = [f for f in folders if not (_evaluation(f, split) / "cases.csv").is_file()]
+    for folder in pending:
         _require_cases(folder, split)
-    if missing:
-        commands = "\n".join(f"  semilung evaluate {folder} --split {split}" for folder in missing)
-        msg = f"{len(missing)} of {len(folders)} runs were never evaluated on the {split} split"
-        raise UserError(f"{msg}; run first:\n{commands}")
+    if pending:
+        commands = "\n".join(f"  semilung evaluate {folder} --split {split}" for folder in pending)
+        msg = (
+            f"{len(pending)} of {len(folders)} runs were not evaluated on the {split} split; run "
+            f"first:\n{commands}"
+        )
+        raise UserError(msg)
 
 
 def _require_cases(folder: Path, split: str) -> None:
-    """Refuse a run that has no case to evaluate: its command would only say so."""
+    """Raise UserError if a run has no case to evaluate, so that its evaluation would fail."""
     path = folder / "splits.json"
-    splits = read_splits(path).values() if is_file(path, folder) else ()
-    if splits and not any(k["split"] == split and k["role"] in EVALUATED_ROLES for k in splits):
+    entries = read_splits(path).values() if is_file(path, folder) else ()
+    if entries and not any(e["split"] == split and e["role"] in EVALUATED_ROLES for e in entries):
         msg = (
             f"{folder} has no labelled or healthy case in the {split} split, so there is nothing "
-            f"to report on; name the split of such cases in the manifest and train again, or give "
-            f"another --split"
+            f"to report; assign such cases to it in the manifest and train again, or give another "
+            f"--split"
         )
         raise UserError(msg)
 
@@ -268,6 +282,6 @@ def _evaluation(folder: Path, split: str) -> Path:
     return folder / f"evaluation-{split}-last"
 
 
-def _whole(value: Any) -> Any:
-    """8.0 is 8: one blank cell makes a CSV's column of counts one of fractions."""
+def _integral(value: Any) -> Any:
+    """Return 8.0 as 8: pandas reads a column of integers as floats if a cell is empty."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

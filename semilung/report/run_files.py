@@ -1,7 +1,7 @@
-"""Files of a run or a sweep, read within its folder and checked for the types that a page needs.
+"""Validated reading of the files of a run or a sweep.
 
-A run may come from elsewhere: a link in it must not bring another file of the machine onto the
-page, and a table of words where numbers belong is named, not computed with.
+Runs may come from another machine or person, so symbolic links that lead out of the folder are
+errors, as are values of an invalid type or range.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ COSTS = dict.fromkeys(
     ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib", "threads"), _AMOUNT
 )
 RESULTS = {"seed": (-1e15, 1e15), **COSTS}
-"""Columns of numbers in each table, with the range of their values."""
+"""Numeric columns of each table, with the range of their values."""
 
-NEEDED = {
+REQUIRED = {
     "cases.csv": ("case", "cohort", "reference_volume_mm3", "predicted_volume_mm3"),
     "lesions.csv": ("case", "instance", "diameter_mm", "detected"),
     "metrics.csv": ("step", "name", "value"),
     "results.csv": ("run", "arm", "seed", "split"),
 }
-"""Columns that a table must have, where a page reads any."""
+"""Columns that a table must have, by file name."""
 
 _NAMES = ("case", "run", "arm", "name")
 _TEXT = (*_NAMES, "cohort", "role", "split", "message")
 _NO_NUMBER = ("nan", "na", "n/a", "null", "none")
-"""How tables say that a number is missing, besides an empty cell; lower case."""
+"""Text of an absent number, besides an empty cell; lower case."""
 
 _MAX_TABLE = 2**28  # bytes: rows of a million cases
 
 Shape = Mapping[str, Any]
-"""Key to the type of its value, as `semilung.nested.fits` reads it."""
+"""Key to the type of its value, in the form of `semilung.nested.fits`."""
 
 CONFIG: Shape = {"seed": int, "strategies": dict | None, "data": dict | None}
 AUDIT: Shape = dict.fromkeys(("status", "summary", "advice"), str | None)
@@ -59,37 +59,37 @@ SWEEP: Shape = {"split": str | None, "equal": str | None}
 
 
 def is_file(path: Path, root: Path) -> bool:
-    """Whether there is a file of this path within `root`.
+    """Return whether `path` is a file within `root`.
 
     Raises:
-        UserError: There is one, and a link leads to it from outside.
+        UserError: It is a symbolic link to a file outside `root`.
     """
     try:
-        there = path.is_file()
+        exists = path.is_file()
     except (OSError, ValueError):
         return False
-    if there and not is_inside(path, root):
+    if exists and not is_inside(path, root):
         msg = (
-            f"{path} leads out of {root} by a link, and a report shows nothing from outside; copy "
-            f"the file to where the link is"
+            f"{path} is a symbolic link that leads out of {root}, and a report includes no files "
+            f"from outside; replace the link by a copy of the file"
         )
         raise UserError(msg)
-    return there
+    return exists
 
 
 def read_table(
     path: Path, root: Path, ranges: Mapping[str, tuple[float, float]]
 ) -> pd.DataFrame | None:
-    """A CSV table with its numbers as numbers; None where there is no such file.
+    """Return a CSV table with its numeric columns as floats; None if there is no such file.
 
     Args:
-        path: The file, by whose name `NEEDED` knows its columns.
-        root: Folder that it must lie within.
-        ranges: Column to the range of its values, for those of the columns that are there.
+        path: The file; its name determines the columns in `REQUIRED`.
+        root: Folder that must contain it.
+        ranges: Numeric column, which may be absent, to the range of its values.
 
     Raises:
-        UserError: It lies outside, is too large or no CSV, lacks a column, or holds something else
-            than a number (or one out of range) where a number belongs.
+        UserError: It is outside `root`, too large or not CSV, lacks a column, or a value is not a
+            number or out of range.
     """
     if not is_file(path, root):
         return None
@@ -97,7 +97,7 @@ def read_table(
         if path.stat().st_size > _MAX_TABLE:
             raise ValueError(f"{path.stat().st_size} bytes, more than {_MAX_TABLE}")
         types = dict.fromkeys(_TEXT, str)
-        # a case or an arm may be named NA or nan: what is missing is an empty cell
+        # a case or an arm may be named NA or nan, so only empty cells are missing values
         table: pd.DataFrame = pd.read_csv(
             path,
             dtype=types,
@@ -107,16 +107,22 @@ def read_table(
             na_values=[""],
         )
     except (OSError, ValueError, MemoryError, OverflowError) as error:
-        msg = f"{path} cannot be read as CSV: {' '.join(str(error).split())[:300]}"
-        raise UserError(f"{msg}. Restore the file, or evaluate the run again") from error
+        msg = (
+            f"{path} cannot be read as CSV: {' '.join(str(error).split())[:300]}. Restore the "
+            f"file, or evaluate the run again"
+        )
+        raise UserError(msg) from error
     table = table.rename(columns=read_cell)
-    lacking = [name for name in NEEDED.get(path.name, ()) if name not in table]
-    if lacking:
-        msg = f"{path} lacks the columns {', '.join(lacking)}"
-        raise UserError(f"{msg}; restore the file, or evaluate the run again")
+    absent = [name for name in REQUIRED.get(path.name, ()) if name not in table]
+    if absent:
+        msg = (
+            f"{path} lacks the columns {', '.join(absent)}; restore the file, or evaluate the run "
+            f"again"
+        )
+        raise UserError(msg)
     for name in set(_TEXT) & set(table):
         table[name] = table[name].map(read_cell, na_action="ignore")
-    for name in set(_NAMES) & set(NEEDED.get(path.name, ())):
+    for name in set(_NAMES) & set(REQUIRED.get(path.name, ())):
         _require(path, name, table[name].notna(), table[name], "a name")
     for name, bounds in ranges.items():
         if name in table:
@@ -125,7 +131,7 @@ def read_table(
 
 
 def read_cases(path: Path, root: Path) -> pd.DataFrame | None:
-    """A `cases.csv` with the column `silent`: 1 where nothing was predicted, else 0."""
+    """Return a `cases.csv` with a column `silent`: 1 if the prediction is empty, else 0."""
     cases = read_table(path, root, CASES)
     if cases is None:
         return None
@@ -135,7 +141,7 @@ def read_cases(path: Path, root: Path) -> pd.DataFrame | None:
 def _numbers(path: Path, cells: pd.Series[Any], low: float, high: float) -> pd.Series[Any]:
     if cells.dtype == object or pd.api.types.is_string_dtype(cells):
         cells = cells.mask(cells.astype(str).str.lower().isin(_NO_NUMBER))
-    # one cell that is no truth value makes words of a column of them
+    # pandas reads a boolean column as text if one cell is something else
     truths = cells.map({"True": 1.0, "False": 0.0}) if cells.dtype != bool else cells
     values = pd.to_numeric(cells, errors="coerce").fillna(truths)
     if np.iscomplexobj(values):
@@ -151,51 +157,63 @@ def _require(
 ) -> None:
     if not valid.all():
         row = int(np.flatnonzero(~valid.to_numpy(bool))[0])
-        msg = f"{path}, row {row + 2}: {column} must be {what}, found {str(cells.iloc[row])[:80]!r}"
-        raise UserError(f"{msg}; restore the file, or evaluate the run again")
+        msg = (
+            f"{path}, row {row + 2}: {column} must be {what}, got {str(cells.iloc[row])[:80]!r}; "
+            f"restore the file, or evaluate the run again"
+        )
+        raise UserError(msg)
 
 
 def read_mapping(path: Path, root: Path, shape: Shape) -> dict[str, Any]:
-    """A YAML or JSON mapping; empty where there is no such file.
+    """Return a YAML or JSON mapping; empty if there is no such file.
 
     Raises:
-        UserError: It lies outside `root`, is damaged or no mapping, or a value has another type
-            than `shape` says.
+        UserError: It is outside `root`, damaged or not a mapping, or a value is not of the type in
+            `shape`.
     """
     if not is_file(path, root):
         return {}
     read: Callable[[Path], Any] = read_json if path.suffix == ".json" else read_yaml
     content = read(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no mapping; restore the file")
+        raise UserError(f"{path} is not a mapping; restore the file")
     require_shape(path, content, shape)
     return {str(key): value for key, value in content.items()}
 
 
 def read_costs(path: Path, root: Path) -> dict[str, float]:
-    """The numbers of `cost.json` that a page shows; those that are not known are left out.
+    """Return the costs in `cost.json` that a report shows, without unknown ones.
 
     Raises:
-        UserError: As `read_mapping`, or a cost is no number from 0 on.
+        UserError: As for `read_mapping`, or a cost is out of range.
     """
     content = read_mapping(path, root, dict.fromkeys(COSTS, float | None))
     costs = {key: content[key] for key in COSTS if content.get(key) is not None}
     for key, value in costs.items():
         low, high = COSTS[key]
         if not low <= value <= high:
-            msg = f"{path}: {key} must be between {low:g} and {high:g}, found {str(value)[:80]}"
-            raise UserError(f"{msg}; restore the file")
+            msg = (
+                f"{path}: {key} must be between {low:g} and {high:g}, got {str(value)[:80]}; "
+                f"restore the file"
+            )
+            raise UserError(msg)
     return costs
 
 
 def require_shape(path: Path, content: Mapping[Any, Any], shape: Shape, within: str = "") -> None:
-    """Refuse values of other types than a page reads.
+    """Raise UserError if the value of a key has another type than in `shape`; keys may be absent.
 
-    Raises:
-        UserError: A key of `shape` has another type; a key that is absent has none.
+    Args:
+        path: File of the content, for the message.
+        content: Mapping to check.
+        shape: Key to the type of its value.
+        within: Prefix of the keys in the message.
     """
     for key, hint in shape.items():
         if key in content and not fits(content[key], hint):
-            found = f"{type(content[key]).__name__} {str(content[key])[:80]!r}"
-            msg = f"{path}: {within}{key} has a value of another type, found {found}"
-            raise UserError(f"{msg}; restore the file")
+            value = content[key]
+            msg = (
+                f"{path}: {within}{key} has a value of an invalid type, got "
+                f"{type(value).__name__} {str(value)[:80]!r}; restore the file"
+            )
+            raise UserError(msg)

@@ -1,4 +1,4 @@
-"""Tables of everything around the figures: cost, audits, settings, versions, failures."""
+"""Tables of runs: cost, audits, settings, versions and failures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from semilung.report.metric_tables import Table
 from semilung.report.study import Group, Run, Study
 
 STATUSES = {"warning": "▲ warning", "ok": "● ok", "not applicable": "○ not applicable"}
-"""Status of an audit by word and shape, the worst first."""
+"""Status of an audit as symbol and text, the worst first."""
 
 
 def cost_table(study: Study) -> Table | None:
-    """Time and memory of each run; None where nothing is known."""
+    """Return time and memory of training by arm; None if unknown."""
     keys = ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib", "threads")
     data = pd.DataFrame(
         [
@@ -34,50 +34,50 @@ def cost_table(study: Study) -> Table | None:
     if not data["peak_gpu_memory_mib"].gt(0).any():
         del peaks["peak_gpu_memory_mib"]
     rows = []
-    for key, own in data.groupby(by, sort=False):
-        means = own[["steps", "seconds"]].mean()
+    for key, group in data.groupby(by, sort=False):
+        means = group[["steps", "seconds"]].mean()
         rows.append(
-            [*map(str, key), str(len(own)), number(means["steps"], 0),
+            [*map(str, key), str(len(group)), number(means["steps"], 0),
              number(means["seconds"] / 60, 1), number(means["seconds"] / means["steps"], 2),
-             *(number(own[peak].max(), 0) for peak in peaks)]
+             *(number(group[peak].max(), 0) for peak in peaks)]
         )  # fmt: skip
     total = data["seconds"].sum() / 3600
     return Table(
         "cost",
-        "What training took: means over runs, the largest peak of memory",
-        [*by, "runs", "steps", "minutes", "seconds a step", *peaks.values()],
+        "Training time (mean over runs) and peak memory (maximum over runs)",
+        [*by, "runs", "steps", "minutes", "seconds per step", *peaks.values()],
         rows,
         data,
-        words=len(by),
-        note=f"All runs together: {number(total, 2)} hours.",
+        text_columns=len(by),
+        note=f"Total training time: {number(total, 2)} hours.",
     )
 
 
 def audits_table(study: Study) -> Table | None:
-    """What the audits found, warnings first; None where none was made.
+    """Return the results of audits, warnings first; None if there are none.
 
-    Runs of an arm whose sentences differ, in a number mostly, share a line with the first one's.
+    Runs of an arm with equal status share a row, which shows the summary of the first run.
     """
     data = pd.DataFrame(
         [
-            [run.name, run.arm, audit, told.get("status", ""), told.get("summary") or "",
-             told.get("advice") or "", json.dumps(told.get("figures") or {}, sort_keys=True)]
+            [run.name, run.arm, audit, result.get("status", ""), result.get("summary") or "",
+             result.get("advice") or "", json.dumps(result.get("figures") or {}, sort_keys=True)]
             for run in study.runs
-            for audit, told in without_folders(run.audits).items()
+            for audit, result in without_folders(run.audits).items()
         ],
         columns=["run", "arm", "audit", "status", "summary", "advice", "figures"],
     )  # fmt: skip
     if data.empty:
         return None
     lines: dict[tuple[str, ...], list[str]] = {}
-    for key, own in data.groupby(["status", "audit", "arm"], sort=False):
+    for key, group in data.groupby(["status", "audit", "arm"], sort=False):
         status, audit, arm = map(str, key)
-        summary, others = own["summary"].iloc[0], len(own["summary"].unique()) - 1
+        summary, others = group["summary"].iloc[0], len(group["summary"].unique()) - 1
         if others:
-            summary += f" ({own['run'].iloc[0]}; the others are in audits.csv)"
-        whole = sum(run.arm == arm for run in study.runs)
-        name = arm if len(own) == whole else f"{arm} ({len(own)} of {whole} runs)"
-        lines.setdefault((status, audit, summary, own["advice"].iloc[0]), []).append(name)
+            summary += f" ({group['run'].iloc[0]}; other runs: audits.csv)"
+        total = sum(run.arm == arm for run in study.runs)
+        name = arm if len(group) == total else f"{arm} ({len(group)} of {total} runs)"
+        lines.setdefault((status, audit, summary, group["advice"].iloc[0]), []).append(name)
     order = list(STATUSES)
     keys = sorted(lines, key=lambda k: (order.index(k[0]) if k[0] in order else -1, k[1]))
     rows = [
@@ -86,12 +86,12 @@ def audits_table(study: Study) -> Table | None:
         for key in keys
         for status, audit, summary, advice in [key]
     ]  # fmt: skip
-    header = ["status", "audit", "found", "advice", "arms"]
-    return Table("audits", "Audits, warnings first", header, rows, data, words=5)
+    header = ["status", "audit", "result", "advice", "arms"]
+    return Table("audits", "Results of audits, warnings first", header, rows, data, text_columns=5)
 
 
 def settings_table(groups: Sequence[Group]) -> Table | None:
-    """Settings that differ between contenders; None where none does."""
+    """Return the settings that differ between contenders; None if there are none."""
     first: dict[str, Run] = {}
     for group in groups:
         for name, runs in group.contenders.items():
@@ -114,7 +114,7 @@ def settings_table(groups: Sequence[Group]) -> Table | None:
         header,
         rows,
         pd.DataFrame(rows, columns=header),
-        words=len(header),
+        text_columns=len(header),
     )
 
 
@@ -123,28 +123,32 @@ def _value(values: dict[str, Any], key: str) -> str:
 
 
 def versions_table(study: Study) -> Table | None:
-    """Versions and revision behind the runs, one column where all agree."""
-    found: dict[str, list[str]] = {}
+    """Return versions of software and hardware of the runs; None if unknown."""
+    versions: dict[str, list[str]] = {}
     for run in study.runs:
-        told = run.provenance
-        if told:
-            pairs = {"git revision": told.get("git_revision"), "python": told.get("python")}
-            pairs |= told.get("versions") or {}
-            pairs |= {"machine": told.get("machine"), "CPU cores": told.get("cpu_count")}
+        source = run.provenance
+        if source:
+            pairs = {"git revision": source.get("git_revision"), "python": source.get("python")}
+            pairs |= source.get("versions") or {}
+            pairs |= {"machine": source.get("machine"), "CPU cores": source.get("cpu_count")}
             for key, value in pairs.items():
-                found.setdefault(key, []).append("unknown" if value is None else str(value))
-    if not found:
+                versions.setdefault(key, []).append("unknown" if value is None else str(value))
+    if not versions:
         return None
-    rows = [[key, listed(dict.fromkeys(values))] for key, values in found.items()]
+    rows = [[key, listed(dict.fromkeys(values))] for key, values in versions.items()]
     data = pd.DataFrame(rows, columns=["what", "version"])
-    return Table("versions", "Versions behind the runs", ["what", "version"], rows, data, words=2)
+    header = ["component", "version"]
+    return Table(
+        "versions", "Software and hardware of the runs", header, rows, data, text_columns=2
+    )
 
 
 def failures_table(study: Study) -> Table | None:
-    """Runs that failed; None where none did."""
+    """Return the failed runs; None if there are none."""
     if study.failures.empty:
         return None
     data = study.failures.map(without_folders)
     rows = [[str(cell) for cell in row] for row in data.itertuples(index=False)]
-    caption = f"{counted(len(rows), 'run')} failed and took no part"
-    return Table("failures", caption, list(data.columns), rows, data, words=len(data.columns))
+    caption = f"{counted(len(rows), 'failed run')}, excluded from the comparison"
+    header = list(data.columns)
+    return Table("failures", caption, header, rows, data, text_columns=len(header))

@@ -1,4 +1,4 @@
-"""What was found, in sentences that say no more than the figures do."""
+"""Sentences on the results: the best arm, false positives on healthy scans, and commands."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pandas as pd
 from semilung.arm_names import NO_HEALTHY
 from semilung.evaluation import relative_reduction
 from semilung.report.caveats import NO_HEALTHY_SCAN
-from semilung.report.compared_metrics import FIGURES, Figure, long_table, records
+from semilung.report.compared_metrics import METRICS, Metric, long_table, records
 from semilung.report.differing_settings import silent_contenders
 from semilung.report.formatting import (
     between,
     counted,
-    named,
     number,
     p_value,
+    quoted,
     signed,
     without_folders,
 )
@@ -26,129 +26,135 @@ from semilung.report.study import Group, Study
 SIGNIFICANT = 0.05
 
 
-def best_arm(rows: Sequence[Mapping[str, Any]], figure: Figure) -> Mapping[str, Any]:
-    """The row that is furthest ahead of the reference on the cases of both; of equals the first.
+def best_arm(rows: Sequence[Mapping[str, Any]], metric: Metric) -> Mapping[str, Any]:
+    """Return the row with the best paired difference from the reference; of equals the first.
 
-    Where all cases are defined, it is the best mean. Where some are not (HD95 of a silent net), a
-    mean runs over the cases that an arm chose to speak of, and would flatter silence.
+    If every case is defined in every arm, it has the best mean. Otherwise (such as HD95 of empty
+    predictions) means run over different cases, which would favour arms that miss the difficult
+    ones.
     """
-    sign = 1 if figure.more_is_better else -1
+    sign = 1 if metric.more_is_better else -1
     return max(rows, key=lambda row: sign * row["difference"] if row["n_pairs"] else 0.0)
 
 
-def lead(found: pd.DataFrame, figure: Figure) -> str:
-    """One sentence over several settings; empty where there is one.
+def lead(comparison: pd.DataFrame, metric: Metric) -> str:
+    """Return one sentence over several settings; empty if there is only one.
 
     Args:
-        found: What `compared` returns.
-        figure: What it was compared by.
+        comparison: As returned by `comparison_table`.
+        metric: Metric of the comparison.
     """
-    settings = [records(rows) for _, rows in found.groupby("setting", sort=False)]
+    settings = [records(rows) for _, rows in comparison.groupby("setting", sort=False)]
     if len(settings) < 2 or len(settings[0]) < 2:
         return ""
-    ahead = sum(_is_ahead(best_arm(rows, figure), figure) for rows in settings)
-    times = "every setting" if ahead == len(settings) else counted(ahead, "setting")
-    of = "" if ahead == len(settings) else f" of {len(settings)}"
-    if not ahead:
-        return f"In none of {len(settings)} settings is an arm shown to be ahead of its reference."
+    better = sum(_is_better(best_arm(rows, metric), metric) for rows in settings)
+    if not better:
+        return (
+            f"In none of {len(settings)} settings is an arm shown to be better than its reference."
+        )
     return (
-        f"In {times}{of}, the best arm is ahead of its reference by a paired interval of the mean "
-        f"{figure.label} that leaves out zero."
+        f"In {better} of {len(settings)} settings, the best arm is better than its reference: the "
+        f"95 % interval of its paired difference in mean {metric.label} excludes zero."
     )
 
 
-def _is_ahead(row: Mapping[str, Any], figure: Figure) -> bool:
-    """Whether the whole paired interval is on the better side of zero; NaN never is.
+def _is_better(row: Mapping[str, Any], metric: Metric) -> bool:
+    """Return whether the interval of the paired difference is entirely on the better side of zero.
 
-    Nor is an arm that differs from the reference in other settings: what is ahead is not known.
+    False for an undefined interval, and for an arm that also differs in other settings.
     """
     if row["other_settings"]:
         return False
-    if figure.more_is_better:
+    if metric.more_is_better:
         return bool(row["difference_low"] > 0)
     return bool(row["difference_high"] < 0)
 
 
 def headline(
-    study: Study, found: pd.DataFrame, figure: Figure, ball: Mapping[str, float]
+    study: Study, comparison: pd.DataFrame, metric: Metric, ball: Mapping[str, float]
 ) -> list[str]:
-    """A sentence a setting on who is ahead, and whether the data show it.
+    """Return a statement per setting on the best arm and the evidence for it.
 
-    An arm is called better only where the whole paired interval is on the better side of zero; the
-    corrected p-value stands next to it, with a "but" where it disagrees.
+    An arm is called better only if the interval of the paired difference is entirely on the better
+    side of zero. The adjusted p-value follows, introduced by "but" if it is not significant.
 
     Args:
-        study: What was compared.
-        found: What `compared` returns.
-        figure: What it was compared by.
+        study: Runs of the comparison.
+        comparison: As returned by `comparison_table`.
+        metric: Metric of the comparison.
         ball: Setting to the mean Dice of the content-blind ball.
     """
-    told = []
+    statements = []
     split = {"val": "validation", "test": "test"}[study.split]
-    scans = "healthy scan" if figure.healthy else "case"
     silent = {group.label: silent_contenders(group.contenders) for group in study.groups}
-    for name, rows in found.groupby("setting", sort=False):
+    for name, rows in comparison.groupby("setting", sort=False):
         setting = str(name)
         arms = records(rows)
-        cases = int((rows["n_cases"] + rows["n_undefined"]).max())
-        on = f"On {counted(cases, f'{split} {scans}')}{'' if figure.healthy else ' with nodules'}"
+        count = int((rows["n_cases"] + rows["n_undefined"]).max())
+        scans = (
+            counted(count, f"healthy {split} scan")
+            if metric.healthy
+            else f"{counted(count, f'{split} case')} with nodules"
+        )
         seeds = counted(int(rows["n_seeds"].max()), "seed")
-        sentence = f"{on} and {seeds}{f', at {setting}' if setting else ''}, "
-        if best_arm(arms, figure)["arm"] in silent[setting]:
-            told.append(sentence + _all_silent(arms, figure))
+        statement = f"On {scans} and {seeds}{f' ({setting})' if setting else ''}, "
+        if best_arm(arms, metric)["arm"] in silent[setting]:
+            statements.append(statement + _silent_statement(arms, metric))
             continue
-        sentence += _ahead(arms, figure)
+        statement += _best_statement(arms, metric)
         if setting in ball:
-            sentence += " " + _against_ball(best_arm(arms, figure), ball[setting], figure)
-        told.append(sentence)
-    return told
+            statement += " " + _ball_statement(best_arm(arms, metric), ball[setting], metric)
+        statements.append(statement)
+    return statements
 
 
-def _all_silent(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
-    best = best_arm(rows, figure)
-    who = named(best["arm"])
-    who = who if len(rows) == 1 else f"none of {len(rows)} arms is ahead of {who}, which"
-    if figure.healthy:
-        return f"{who} predicts nothing at all: not one voxel on any scan."
-    value = f"{figure.label} of {number(best['mean'], figure.digits)}"
+def _silent_statement(rows: Sequence[Mapping[str, Any]], metric: Metric) -> str:
+    best = best_arm(rows, metric)
+    name = quoted(best["arm"])
+    arm = name if len(rows) == 1 else f"none of {len(rows)} arms is better than {name}, which"
+    if metric.healthy:
+        return f"{arm} predicts no foreground voxel on any scan."
     return (
-        f"{who} predicts nothing at all: not one voxel on any scan. Its {value} is that of an "
-        f"empty mask."
+        f"{arm} predicts no foreground voxel on any scan. Its {metric.label} of "
+        f"{number(best['mean'], metric.digits)} is that of an empty mask."
     )
 
 
-def _ahead(rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
-    best, d = best_arm(rows, figure), figure.digits
-    value = f"{figure.label} of {number(best['mean'], d)}"
+def _best_statement(rows: Sequence[Mapping[str, Any]], metric: Metric) -> str:
+    best, d = best_arm(rows, metric), metric.digits
+    value = metric.text(best["mean"])
     interval = between(best["low"], best["high"], d)
-    value += f" (95 % interval {interval})" if interval else ""
+    value += f", 95 % interval {interval}" if interval else ""
+    name = quoted(best["arm"])
     if len(rows) == 1:
-        return f"{named(best['arm'])} reaches a {value}; there is no other arm to compare it with."
+        return f"only {name} was evaluated ({value}), so there is no comparison."
     reference = next(row for row in rows if row["difference"] != row["difference"])
     if best is reference:
-        arm = named(best["arm"])
-        return f"none of {len(rows)} arms is ahead of {arm}, which reaches a {value}."
-    low, high = best["difference_low"], best["difference_high"]
-    on_both = " on the cases that both define" if _undefined(best, reference) else ""
-    sentence = (
-        f"{named(best['arm'])} is the best of {len(rows)} arms, with a {value}: "
-        f"{signed(best['difference'], d)} against {named(reference['arm'])}{on_both}. "
+        return f"none of {len(rows)} arms is better than {name} ({value})."
+    on_both = ", on the cases that both define," if _undefined(best, reference) else ""
+    statement = (
+        f"{name} is the best of {len(rows)} arms ({value}). Its paired difference from "
+        f"{quoted(reference['arm'])}{on_both} is {signed(best['difference'], d)}"
     )
-    if not (paired := between(low, high, d)):
+    paired = between(best["difference_low"], best["difference_high"], d)
+    if not paired:
         return (
-            f"{sentence}The cases are too few for a paired interval: no arm is shown to be better."
+            f"{statement}. There are too few cases for an interval of the difference, so no arm is "
+            f"shown to be better."
         )
-    sentence += f"The paired interval, {paired}, "
+    statement += f" (95 % interval {paired})"
     if best["other_settings"]:
         return (
-            f"{sentence}is of two arms that also differ in {best['other_settings']}: what made the "
-            f"difference is not known, and no p-value is given."
+            f"{statement}. The two arms also differ in {best['other_settings']}, so the difference "
+            f"cannot be attributed to the strategy and no p-value is given."
         )
-    if not _is_ahead(best, figure):
-        return sentence + "includes zero: no arm is shown to be better."
-    side = "above" if figure.more_is_better else "below"
+    if not _is_better(best, metric):
+        return f"{statement}. The interval includes zero, so no arm is shown to be better."
     link = "and" if best["p_holm"] < SIGNIFICANT else "but"
-    return f"{sentence}is {side} zero, {link} {_p(best['p_holm'])} after Holm's correction."
+    return (
+        f"{statement}. The interval excludes zero, {link} {_p(best['p_holm'])} after Holm's "
+        f"correction."
+    )
 
 
 def _undefined(*rows: Mapping[str, Any]) -> bool:
@@ -156,73 +162,77 @@ def _undefined(*rows: Mapping[str, Any]) -> bool:
 
 
 def _p(value: float) -> str:
-    told = p_value(value)
-    return f"p {told if told.startswith('<') else '= ' + told}".replace(" ", "\N{NO-BREAK SPACE}")
+    text = p_value(value)
+    return f"p {text if text.startswith('<') else '= ' + text}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _against_ball(best: Mapping[str, Any], ball: float, figure: Figure) -> str:
-    name = f"the content-blind ball ({number(ball, figure.digits)})"
+def _ball_statement(best: Mapping[str, Any], ball: float, metric: Metric) -> str:
+    name = f"the content-blind ball ({number(ball, metric.digits)}), which does not use the image"
     if best["low"] > ball:
-        return f"It stands above {name}, which never looks at the image."
+        return f"It exceeds {name}."
     if best["mean"] > ball:
-        return f"It is not clearly above {name}, which never looks at the image."
-    return f"It does not reach {name}, which never looks at the image."
+        return f"Its interval includes {name}."
+    return f"It does not exceed {name}."
 
 
-def silence(study: Study, alarms: pd.DataFrame | None, dice: pd.DataFrame | None) -> list[str]:
-    """A sentence a setting on the healthy scans, of the arm that is best by Dice.
+def false_positives(
+    study: Study, healthy: pd.DataFrame | None, dice: pd.DataFrame | None
+) -> list[str]:
+    """Return a statement per setting on healthy scans, for the arm with the best Dice.
 
     Args:
-        study: What was compared.
-        alarms: What `compared` returns of `healthy_fp_mm3`; None where no healthy scan was
-            evaluated, which is said then.
-        dice: What it returns of `dice`; None where no case with a nodule was evaluated.
+        study: Runs of the comparison.
+        healthy: `comparison_table` by `healthy_fp_mm3`; None if no healthy scan was evaluated.
+        dice: `comparison_table` by `dice`; None if no case with a nodule was evaluated.
     """
-    if alarms is None:
+    if healthy is None:
         return [NO_HEALTHY_SCAN] * len(study.groups)
-    told = []
+    statements = []
     for group in study.groups:
-        rows = alarms[alarms["setting"] == group.label]
-        held = [] if dice is None else records(dice[dice["setting"] == group.label])
-        best = best_arm(held, FIGURES["dice"])["arm"] if held else group.reference
+        rows = healthy[healthy["setting"] == group.label]
+        by_dice = [] if dice is None else records(dice[dice["setting"] == group.label])
+        best = best_arm(by_dice, METRICS["dice"])["arm"] if by_dice else group.reference
         means = dict(zip(rows["arm"], rows["mean"], strict=True))
         scans = counted(int(rows["n_cases"].iloc[0]), "healthy scan")
-        at = f", at {group.label}" if group.label else ""
+        setting = f" ({group.label})" if group.label else ""
         if best in silent_contenders(group.contenders):
-            told.append(
-                f"On {scans}{at}, {named(best)} marks nothing either, so its silence there shows "
-                f"nothing."
+            statements.append(
+                f"On {scans}{setting}, {quoted(best)} has no false positives, which is not "
+                f"informative for an arm without any prediction."
             )
             continue
-        sentence = f"On {scans}{at}, {named(best)} marks {_mm3(means[best])} a scan"
-        sentence += _taken_off(group, best)
+        statement = (
+            f"On {scans}{setting}, {quoted(best)} has {_mm3(means[best])} of false positives per "
+            f"scan{_reduction(group, best)}"
+        )
         if group.reference != best:
-            sentence += f"; {named(group.reference)} marks {_mm3(means[group.reference])}"
-        told.append(f"{sentence}.")
-    return told
+            statement += f"; {quoted(group.reference)} has {_mm3(means[group.reference])}"
+        statements.append(f"{statement}.")
+    return statements
 
 
 def _mm3(volume: float) -> str:
-    return f"{number(volume, FIGURES['healthy_fp_mm3'].digits)}\N{NO-BREAK SPACE}mm³"
+    return f"{number(volume, METRICS['healthy_fp_mm3'].digits)}\N{NO-BREAK SPACE}mm³"
 
 
-def _taken_off(group: Group, best: str) -> str:
-    """How much of the false positives of training without healthy scans is gone."""
+def _reduction(group: Group, best: str) -> str:
+    """Return the reduction of false positives relative to training without healthy scans."""
     if NO_HEALTHY not in group.contenders or best == NO_HEALTHY:
         return ""
-    figure = FIGURES["healthy_fp_mm3"]
-    cases = long_table(group, figure)
-    found = relative_reduction(cases, metric=figure.column, reference=NO_HEALTHY)
-    row = next(row for row in records(found) if row["arm"] == best)
+    metric = METRICS["healthy_fp_mm3"]
+    table = relative_reduction(
+        long_table(group, metric), metric=metric.column, reference=NO_HEALTHY
+    )
+    row = next(row for row in records(table) if row["arm"] == best)
     interval = between(100 * row["low"], 100 * row["high"], 1)
-    if not interval:  # training without them marks nothing, or the scans are too few
+    if not interval:  # the reference has no false positives, or there are too few scans
         return ""
     percent = number(100 * row["reduction"], 1)
     return f", {percent} % less (95 % interval {interval}) than training without healthy scans"
 
 
 def commands(study: Study) -> list[str]:
-    """How the runs were made, one command a line; folders of the machine are left out."""
+    """Return the distinct training commands, without absolute folders."""
     lines = []
     for run in study.runs:
         program, *rest = map(str, without_folders(run.provenance.get("command") or [""]))
@@ -231,5 +241,5 @@ def commands(study: Study) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    """A word of a command, in quotes where a shell would take it apart."""
+    """Return a word of a command, in quotes if it contains special characters of a shell."""
     return f"'{word}'" if any(c in word for c in " []{}()*?;&|<>$") else word

@@ -1,4 +1,4 @@
-"""What a report is about: runs with their figures, and how they stand to one another."""
+"""Runs with their metrics, grouped by setting for comparison."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from semilung.report.formatting import without_folders
 
 @dataclass(frozen=True)
 class Run:
-    """A judged run.
+    """An evaluated run.
 
     Attributes:
-        name: Of its folder.
-        folder: Where it is.
+        name: Name of its folder.
+        folder: Path of its folder.
         arm: The strategies, joined by `+`.
-        seed: Of its training.
-        values: Further settings that differ from run to run, such as `data.labelled`.
-        config: What it was told, nested.
-        cases: A row a judged case, of the last checkpoint.
-        lesions: A row a reference lesion of these.
-        best: As `cases`, of the checkpoint picked on validation cases; None where not judged.
-        curves: `step`, `name`, `value`, as training logged them.
-        cost: `seconds`, `peak_memory_mib` and what else is known.
+        seed: Seed of the training.
+        values: Further settings that differ between runs, such as `data.labelled`.
+        config: Nested settings.
+        cases: One row per evaluated case, of the last checkpoint.
+        lesions: One row per reference lesion of these cases.
+        best: As `cases`, of the checkpoint with the best validation; None if not evaluated.
+        curves: `step`, `name`, `value` as logged in training.
+        cost: `seconds`, `peak_memory_mib` and other known costs.
         audits: Audit to its `status`, `summary`, `advice` and `figures`.
         provenance: Command, versions and revision.
-        overlays: Folder of pictures, `<case>.png`.
-        splits: Case to its `split` and `role` after the label budget; empty where not known.
-        elsewhere: As `cases`, of other sets of scans that the run was judged on, by their name.
+        overlays: Folder of overlays, `<case>.png`.
+        splits: Case to its `split` and `role` after the label budget; empty if unknown.
+        external: As `cases`, of other evaluated sets of scans, by name.
     """
 
     name: str
@@ -51,15 +51,15 @@ class Run:
     provenance: dict[str, Any]
     overlays: Path
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    elsewhere: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    external: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one setting, which may be compared: what differs between them is the contender.
+    """Comparable runs of one setting. A contender is an arm, or a setting of a single arm.
 
     Attributes:
-        label: The setting that all share, as `data.labelled=8`; empty where there is one alone.
+        label: The common setting, such as `data.labelled=8`; empty if there is only one.
         contenders: Name to its runs, over seeds and folds, in the order of the study.
     """
 
@@ -68,27 +68,27 @@ class Group:
 
     @property
     def reference(self) -> str:
-        """The contender that the others are held against: `supervised`, or else the first."""
+        """Return the contender with which the others are compared: `supervised`, else the first."""
         return BASELINE if BASELINE in self.contenders else next(iter(self.contenders))
 
     @property
     def runs(self) -> list[Run]:
-        """All runs."""
+        """Return all runs."""
         return [run for runs in self.contenders.values() for run in runs]
 
 
 @dataclass(frozen=True)
 class Study:
-    """All that a report tells of.
+    """All runs of a report.
 
     Attributes:
         title: Name of the run or the sweep.
-        split: The judged split, `val` or `test`.
+        split: The evaluated split, `val` or `test`.
         runs: In the order of the sweep.
         axes: Keys of `Run.values`.
-        failures: `run`, `arm`, `message` of what failed.
-        asked: What the sweep was asked for; empty for plain runs.
-        sweep: Whether this is a sweep's folder.
+        failures: `run`, `arm` and `message` of failed runs.
+        request: Content of `sweep.yaml`; empty for single runs.
+        sweep: Whether this is a sweep.
     """
 
     title: str
@@ -96,43 +96,43 @@ class Study:
     runs: list[Run]
     axes: list[str]
     failures: pd.DataFrame = field(default_factory=pd.DataFrame)
-    asked: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
     sweep: bool = False
 
-    def on(self, cases: Callable[[Run], pd.DataFrame]) -> Study:
-        """The same runs, judged on other cases of theirs; the best checkpoint is left out."""
+    def with_cases(self, cases: Callable[[Run], pd.DataFrame]) -> Study:
+        """Return the study on other evaluated cases, without the best checkpoint."""
         runs = [replace(run, cases=cases(run), best=None) for run in self.runs]
         return replace(self, runs=runs)
 
     @property
     def arms(self) -> list[str]:
-        """Each arm once."""
+        """Return the distinct arms."""
         return list(dict.fromkeys(run.arm for run in self.runs))
 
     @property
     def seeds(self) -> list[int]:
-        """Each seed once."""
+        """Return the distinct seeds."""
         return sorted({run.seed for run in self.runs})
 
     @property
     def groups(self) -> list[Group]:
-        """Several arms are compared within each setting; the settings of a single arm together."""
-        found: dict[str, dict[str, list[Run]]] = {}
+        """Return a group per setting; the settings of a single arm form one group."""
+        groups: dict[str, dict[str, list[Run]]] = {}
         several = len(self.arms) > 1
         for run in self.runs:
             setting = setting_label(run.values)
             label, name = (setting, run.arm) if several else ("", setting or run.arm)
-            found.setdefault(label, {}).setdefault(name, []).append(run)
-        return [Group(label, contenders) for label, contenders in found.items()]
+            groups.setdefault(label, {}).setdefault(name, []).append(run)
+        return [Group(label, contenders) for label, contenders in groups.items()]
 
 
 def blank(value: Any) -> bool:
-    """Whether a setting has no value, as a strategy's own has in arms without it."""
-    return value is None or value == "" or value != value  # NaN is unlike itself
+    """Return whether a setting has no value, as the options of a strategy in arms without it."""
+    return value is None or value == "" or value != value  # NaN != NaN
 
 
 def setting_label(values: Mapping[str, Any]) -> str:
-    """Values as the command line has them, without folders of the machine.
+    """Return values in the syntax of the command line, without absolute folders.
 
     Example:
         >>> setting_label({"data.labelled": 8, "model.depth": 2})

@@ -1,4 +1,4 @@
-"""Run and sweep folders as train, evaluate and ablate leave them, made of figures by hand."""
+"""Run and sweep folders in the format of train, evaluate and ablate, with chosen metrics."""
 
 import json
 
@@ -18,8 +18,8 @@ CONFIG = {
 }
 
 
-def cases(dice, alarms=(0.0, 0.0), nodules=NODULES, healthy=HEALTHY):
-    """A `cases.csv`: the Dice of cases with a nodule, mm3 of false positives of healthy ones."""
+def cases(dice, fp_mm3=(0.0, 0.0), nodules=NODULES, healthy=HEALTHY):
+    """Return a `cases.csv` of given Dice (cases with a nodule) and mm3 of false positives."""
     positive = [
         {"case": name, "cohort": "lidc", "role": "labelled", "dice": value, "hd95_mm": 5.0,
          "surface_dice_2mm": value, "reference_volume_mm3": 100.0, "predicted_volume_mm3": 90.0,
@@ -29,13 +29,13 @@ def cases(dice, alarms=(0.0, 0.0), nodules=NODULES, healthy=HEALTHY):
     silent = [
         {"case": name, "cohort": "covid", "role": "healthy", "reference_volume_mm3": 0.0,
          "predicted_volume_mm3": value, "fp_components": int(value > 0), "fp_volume_mm3": value}
-        for name, value in zip(healthy, alarms, strict=True)
+        for name, value in zip(healthy, fp_mm3, strict=True)
     ]  # fmt: skip
     return pd.DataFrame(positive + silent)
 
 
 def lesions(detected=(True, True, False, True)):
-    """A `lesions.csv`: a lesion of 8 mm a case."""
+    """Return a `lesions.csv` with one lesion of 8 mm per case."""
     return pd.DataFrame(
         {"case": NODULES, "cohort": "lidc", "instance": 1, "volume_mm3": 268.0,
          "diameter_mm": 8.0, "detected": detected, "iou": 0.5, "dice": 0.6}
@@ -43,12 +43,12 @@ def lesions(detected=(True, True, False, True)):
 
 
 def write_evaluation(run, table, name="val-last", pictures=()):
-    """Write an evaluation's folder."""
+    """Write the folder of an evaluation."""
     folder = run / f"evaluation-{name}"
     folder.mkdir(parents=True)
     table.to_csv(folder / "cases.csv", index=False)
-    found = lesions()
-    found[found["case"].isin(table["case"])].to_csv(folder / "lesions.csv", index=False)
+    rows = lesions()
+    rows[rows["case"].isin(table["case"])].to_csv(folder / "lesions.csv", index=False)
     for case in pictures:
         write_png(folder / "overlays" / f"{case}.png", np.full((8, 24, 3), 90, np.uint8))
 
@@ -56,20 +56,22 @@ def write_evaluation(run, table, name="val-last", pictures=()):
 def write_run(folder, table, *, strategies=("supervised",), seed=0, splits=None, **settings):
     """Write a run with its evaluation on val; `settings` are nested parts of its config."""
     folder.mkdir(parents=True)
-    named = {"strategies": {name: {} for name in strategies}, "seed": seed}
-    config = {**CONFIG, **named, **settings}
+    arm = {"strategies": {name: {} for name in strategies}, "seed": seed}
+    config = {**CONFIG, **arm, **settings}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    found = splits or {
+    splits = splits or {
         "t1": {"role": "labelled", "split": "train"},
         **{name: {"role": "labelled", "split": "val"} for name in NODULES},
         **{name: {"role": "healthy", "split": "val"} for name in HEALTHY},
     }
-    (folder / "splits.json").write_text(json.dumps(found))
+    (folder / "splits.json").write_text(json.dumps(splits))
     steps = "step,name,value\n10,terms/supervised/labelled,0.9\n20,terms/supervised/labelled,0.5\n"
     (folder / "metrics.csv").write_text(steps + "10,val/dice,0.3\n20,val/dice,0.6\n")
-    told = {"command": ["semilung", "train", "data.manifest=/home/ann/my scans/manifest.csv"],
-            "git_revision": "abc", "python": "3.11", "versions": {"torch": "2.13.0"}}  # fmt: skip
-    (folder / "provenance.json").write_text(json.dumps(told))
+    provenance = {
+        "command": ["semilung", "train", "data.manifest=/home/ann/my scans/manifest.csv"],
+        "git_revision": "abc", "python": "3.11", "versions": {"torch": "2.13.0"},
+    }  # fmt: skip
+    (folder / "provenance.json").write_text(json.dumps(provenance))
     write_evaluation(folder, table, pictures=("n1", "n4", "h1"))
     return folder
 
@@ -82,14 +84,14 @@ ARMS = {
 
 
 def write_sweep(folder, *, seeds=(0, 1, 2), budgets=(), arms=ARMS):
-    """Write a sweep over arms and seeds, and over `data.labelled` where budgets are given."""
+    """Write a sweep over arms and seeds, and over `data.labelled` if there are budgets."""
     rows = []
-    for arm, (strategies, dice, alarms) in arms.items():
+    for arm, (strategies, dice, fp_mm3) in arms.items():
         for seed in seeds:
             for budget in budgets or (None,):
                 name = f"r{len(rows)}"
-                gained = 0.0 if budget is None else budget / 100
-                table = cases([value + gained + 0.01 * seed for value in dice], alarms)
+                gain = 0.0 if budget is None else budget / 100
+                table = cases([value + gain + 0.01 * seed for value in dice], fp_mm3)
                 healthy = int("no healthy" not in arm)
                 data = {**CONFIG["data"], "labelled": budget or 8, "batch": {"healthy": healthy}}
                 run = folder / "runs" / name

@@ -1,4 +1,4 @@
-"""Comparisons that are refused, each with one message that says what to do."""
+"""Invalid comparisons are errors with one message that says what to do."""
 
 import json
 
@@ -12,9 +12,9 @@ DICE = (0.5, 0.6, 0.7, 0.8)
 
 
 def test_a_folder_that_is_neither_run_nor_sweep(tmp_path):
-    with pytest.raises(UserError, match="is neither a run nor a sweep: a run holds"):
+    with pytest.raises(UserError, match="is neither a run nor a sweep: a run contains"):
         write_html([tmp_path])
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         write_html([tmp_path / "none"])
 
 
@@ -105,14 +105,14 @@ def test_a_patient_that_was_trained_on(tmp_path):
     masked = [f"{r},{r.split(',')[0]}_mask.nii.gz" if ",labelled" in r else f"{r}," for r in rows]
     manifest.write_text("\n".join(["case,patient,image,role,mask", *masked]) + "\n")
     run = write_run(tmp_path / "a", cases(DICE), data={"manifest": str(manifest)})
-    with pytest.raises(UserError, match="was trained on n4") as told:
+    with pytest.raises(UserError, match="was trained on n4") as error:
         write_html([run])
-    assert "smith" not in str(told.value)
+    assert "smith" not in str(error.value)
 
 
 def test_patients_that_cannot_be_checked_are_told(tmp_path):
     run = write_run(tmp_path / "a", cases(DICE))
-    assert "but not their patients" in write_html([run]).read_text()
+    assert "by case, but not by patient" in write_html([run]).read_text()
 
 
 def test_several_sweeps_at_once(tmp_path):
@@ -134,7 +134,7 @@ def test_a_damaged_file(tmp_path):
     with pytest.raises(UserError, match=r"audits\.json cannot be read"):
         write_html([run])
     (run / "audits.json").write_text(json.dumps([1]))
-    with pytest.raises(UserError, match=r"audits\.json holds no mapping"):
+    with pytest.raises(UserError, match=r"audits\.json is not a mapping"):
         write_html([run])
 
 

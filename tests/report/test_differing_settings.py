@@ -1,4 +1,4 @@
-"""Runs that are unlike one another, silent or half evaluated: said first, and no p-value given."""
+"""Caveats on confounded arms, which get no p-value, on silent arms and on absent cases."""
 
 import html
 import re
@@ -9,7 +9,7 @@ from made_sweep import HEALTHY, NODULES, cases, write_run, write_sweep
 
 from semilung.report import read_study, write_html
 from semilung.report.caveats import list_caveats
-from semilung.report.compared_metrics import _FIGURES, _of_figure
+from semilung.report.compared_metrics import _METRICS, _metric_cases
 
 BASE = (0.2, 0.3, 0.4, 0.5, 0.3, 0.4, 0.2, 0.3, 0.5, 0.4, 0.3, 0.2)
 MANY = tuple(f"n{i}" for i in range(1, len(BASE) + 1))
@@ -21,34 +21,34 @@ SPLITS = {
 }
 
 
-def pair(tmp_path, theirs=None, *, gain=0.3, splits=SPLITS, strategies=("supervised", "mil")):
+def pair(tmp_path, settings=None, *, gain=0.3, splits=SPLITS, strategies=("supervised", "mil")):
     """Supervised, and an arm with other settings that is ahead in each of 12 cases."""
     table = cases(BASE, nodules=MANY)
     better = cases([value + gain for value in BASE], nodules=MANY)
     a = write_run(tmp_path / "a", table, splits=SPLITS, model={"widths": [4, 8]})
     b = write_run(
         tmp_path / "b", better, splits=splits, strategies=strategies,
-        **{"model": {"widths": [4, 8]}, **(theirs or {})},
+        **{"model": {"widths": [4, 8]}, **(settings or {})},
     )  # fmt: skip
     return [a, b]
 
 
-def found(page):
-    """The page's first section as text: what was found, and what to know before believing it."""
-    section = page.read_text().partition('id="found"')[2].partition("</section>")[0]
+def results(page):
+    """The page's first section as text: results and limitations."""
+    section = page.read_text().partition('id="results"')[2].partition("</section>")[0]
     words = html.unescape(re.sub(r"<[^>]+>", " ", section.partition(">")[2]))
     return " ".join(words.split())
 
 
 def test_arms_that_differ_in_the_strategy_alone_have_a_p_and_no_caveat(tmp_path):
     page = write_html(pair(tmp_path))
-    assert "and p < 0.001 after Holm" in found(page)
-    assert "differ in" not in found(page)
+    assert "and p < 0.001 after Holm" in results(page)
+    assert "differ in" not in results(page)
     assert pd.read_csv(page.parent / "tables/arms.csv")["p"].notna().sum() == 1
 
 
 @pytest.mark.parametrize(
-    "theirs",
+    "settings",
     [
         {"model": {"widths": [8, 16]}},
         {"data": {"manifest": "/home/ann/m.csv", "labelled": 8, "batch": {"healthy": 2}}},
@@ -56,69 +56,69 @@ def test_arms_that_differ_in_the_strategy_alone_have_a_p_and_no_caveat(tmp_path)
         {"data": {"labelled": 8, "batch": {"healthy": 1}, "crop": [64, 64, 64]}},
     ],
 )
-def test_unlike_arms_are_named_first_and_get_no_p(tmp_path, theirs):
-    runs = pair(tmp_path, theirs)
+def test_unlike_arms_are_named_first_and_get_no_p(tmp_path, settings):
+    runs = pair(tmp_path, settings)
     for run, extra in zip(runs, ("[32, 32, 32]", None), strict=True):
         if extra:  # the other arm's crop and window, as its own config has them
             text = (run / "config.yaml").read_text()
             text = text.replace("  labelled: 8", f"  labelled: 8\n  crop: {extra}")
             (run / "config.yaml").write_text(f"{text}inference: {{window: {extra}}}\n")
     page = write_html(runs)
-    caveats = found(page).partition("Before you believe it")[2]
-    assert caveats.startswith(" mil and supervised differ in 1 more setting than the strategy: ")
-    assert "no p-value is given" in found(page).partition("Before you believe it")[0]
-    assert "Holm" not in found(page)
+    caveats = results(page).partition("Limitations")[2]
+    assert caveats.startswith(" Besides the strategy, mil and supervised differ in 1 setting: ")
+    assert "no p-value is given" in results(page).partition("Limitations")[0]
+    assert "Holm" not in results(page)
     arms = pd.read_csv(page.parent / "tables/arms.csv").set_index("arm")
     assert arms.loc["mil", ["p", "p_holm"]].isna().all()
     assert arms.loc["mil", "other_settings"] in caveats
 
 
 def test_several_settings_are_counted_and_listed(tmp_path):
-    theirs = {"model": {"widths": [8, 16]}, "data": {"labelled": 8, "batch": {"healthy": 3}}}
-    assert "differ in 2 more settings than the strategy: data.batch.healthy and model.widths" in (
-        found(write_html(pair(tmp_path, theirs)))
+    settings = {"model": {"widths": [8, 16]}, "data": {"labelled": 8, "batch": {"healthy": 3}}}
+    assert "differ in 2 settings: data.batch.healthy and model.widths" in (
+        results(write_html(pair(tmp_path, settings)))
     )
 
 
 def test_streams_that_an_arm_does_not_read_set_it_not_apart(tmp_path):
-    theirs = {"data": {"labelled": 8, "batch": {"healthy": 1, "unlabelled": 2}}}
-    runs = pair(tmp_path, theirs)
+    settings = {"data": {"labelled": 8, "batch": {"healthy": 1, "unlabelled": 2}}}
+    runs = pair(tmp_path, settings)
     text = (runs[0] / "config.yaml").read_text()
     (runs[0] / "config.yaml").write_text(text.replace("    healthy: 1", "    healthy: 1\n    "
                                                       "unlabelled: 0"))  # fmt: skip
-    assert "differ in" not in found(write_html(runs))
+    assert "differ in" not in results(write_html(runs))
 
 
 def test_an_arm_without_healthy_scans_and_another_strategy_differs_in_both(tmp_path):
-    theirs = {"data": {"labelled": 8, "batch": {"healthy": 0}}}
-    assert "more setting than the strategy: data.batch.healthy" in (
-        found(write_html(pair(tmp_path, theirs)))
+    settings = {"data": {"labelled": 8, "batch": {"healthy": 0}}}
+    assert "differ in 1 setting: data.batch.healthy" in (
+        results(write_html(pair(tmp_path, settings)))
     )
-    alone = pair(tmp_path / "alone", theirs, strategies=("supervised",))
-    assert "differ in" not in found(write_html(alone))
+    alone = pair(tmp_path / "alone", settings, strategies=("supervised",))
+    assert "differ in" not in results(write_html(alone))
 
 
 def test_different_label_budgets_come_before_everything(tmp_path):
-    fewer = {name: kept for name, kept in SPLITS.items() if name not in ("t0", "t1", "t2")}
+    fewer = {name: entry for name, entry in SPLITS.items() if name not in ("t0", "t1", "t2")}
     caveats = list_caveats(read_study(pair(tmp_path, splits=fewer)))
     assert caveats[0] == (
         "The arms were trained with different label budgets (mil: 5 labelled and 3 healthy; "
         "supervised: 8 labelled and 3 healthy training cases)."
     )
-    theirs = {"data": {"labelled": 5, "batch": {"healthy": 1}}}
-    stated = list_caveats(read_study(pair(tmp_path / "stated", theirs, splits=fewer)))
+    settings = {"data": {"labelled": 5, "batch": {"healthy": 1}}}
+    stated = list_caveats(read_study(pair(tmp_path / "stated", settings, splits=fewer)))
     assert stated[0] == caveats[0]
-    assert "1 more setting than the strategy: data.labelled" in stated[1]
+    assert "differ in 1 setting: data.labelled" in stated[1]
 
 
 def test_runs_of_one_arm_may_differ_in_one_setting_but_not_in_two(tmp_path):
     one = pair(tmp_path / "1", {"model": {"widths": [8, 16]}}, strategies=("supervised",))
-    assert "and p < 0.001" in found(write_html(one))
-    theirs = {"model": {"widths": [8, 16]}, "optim": {"lr": 0.1}}
-    two = pair(tmp_path / "2", theirs, strategies=("supervised",))
+    assert "and p < 0.001" in results(write_html(one))
+    settings = {"model": {"widths": [8, 16]}, "optim": {"lr": 0.1}}
+    two = pair(tmp_path / "2", settings, strategies=("supervised",))
     text = (two[0] / "config.yaml").read_text()
     (two[0] / "config.yaml").write_text(f"{text}optim: {{lr: 0.2}}\n")
-    assert "differ in 2 more settings than one" in found(write_html(two))
+    assert "differ in 2 settings: model.widths and optim.lr" in results(write_html(two))
 
 
 def test_arms_of_a_sweep_are_alike(tmp_path):
@@ -132,46 +132,46 @@ def silent(table):
 
 def test_a_silent_net_is_said_to_predict_nothing_and_has_no_best_case(tmp_path):
     page = write_html([write_run(tmp_path / "a", silent(cases(BASE[:4])))])
-    text = found(page)
-    assert "supervised predicts nothing at all: not one voxel on any scan" in text
+    text = results(page)
+    assert "supervised predicts no foreground voxel on any scan" in text
     assert "Its Dice of 0.000 is that of an empty mask" in text
-    assert "its silence there shows nothing" in text
-    assert text.partition("Before you believe it")[2].startswith(" supervised predicts nothing")
+    assert "supervised has no false positives, which is not informative" in text
+    assert text.partition("Limitations")[2].startswith(" supervised predicts no foreground voxel")
     assert "Best case" not in page.read_text()
 
 
 def test_a_silent_arm_among_others_is_a_caveat(tmp_path):
     write_run(tmp_path / "a", silent(cases(BASE[:4])))
     write_run(tmp_path / "b", cases(BASE[:4]), strategies=("supervised", "mil"))
-    text = found(write_html([tmp_path / "a", tmp_path / "b"]))
-    assert text.startswith("What was found On 4 validation cases with nodules and 1 seed, mil is")
-    assert "Before you believe it supervised predicts nothing" in text
+    text = results(write_html([tmp_path / "a", tmp_path / "b"]))
+    assert text.startswith("Results On 4 validation cases with nodules and 1 seed, mil is")
+    assert "Limitations supervised predicts no foreground voxel" in text
 
 
 def test_no_healthy_scan_is_said_at_the_top(tmp_path):
     page = write_html([write_run(tmp_path / "a", cases(BASE[:4], (), healthy=()))])
-    top, _, caveats = found(page).partition("Before you believe it")
+    top, _, caveats = results(page).partition("Limitations")
     assert "No healthy scan was evaluated" in top
     assert caveats.startswith(" No healthy scan was evaluated")
 
 
 def test_no_case_with_a_nodule_is_said_and_the_page_is_of_false_positives(tmp_path):
     table = cases((), (4.0, 0.0), nodules=())
-    text = found(write_html([write_run(tmp_path / "a", table)]))
-    assert "On 2 validation healthy scans" in text
+    text = results(write_html([write_run(tmp_path / "a", table)]))
+    assert "On 2 healthy validation scans" in text
     assert "No case with a nodule was evaluated" in text
 
 
 def test_a_role_without_a_validation_case_is_said(tmp_path):
-    splits = {name: kept for name, kept in SPLITS.items() if name not in HEALTHY}
+    splits = {name: entry for name, entry in SPLITS.items() if name not in HEALTHY}
     splits |= {name: {"role": "healthy", "split": "test"} for name in HEALTHY}
     run = write_run(tmp_path / "a", cases(BASE[:4], nodules=NODULES), splits=splits)
     caveats = list_caveats(read_study([run]))
-    assert any(line.startswith("No healthy case is left for validation") for line in caveats)
-    assert not any(line.startswith("No labelled case") for line in caveats)
+    assert any(line.startswith("There are no healthy validation cases") for line in caveats)
+    assert not any(line.startswith("There are no labelled") for line in caveats)
 
 
 def test_cases_with_all_nodules_ignored_enter_no_metric():
     table = pd.DataFrame({"reference_volume_mm3": [0.0, 5.0, float("nan")]})
-    for figure in _FIGURES:
-        assert list(_of_figure(table, figure).index) == ([0] if figure.healthy else [1])
+    for metric in _METRICS:
+        assert list(_metric_cases(table, metric).index) == ([0] if metric.healthy else [1])

@@ -46,13 +46,13 @@ def test_the_headline_tells_figures_worked_out_by_hand(page):
     # Seeds add 0, 0.01 and 0.02; mean teacher: (0.7 + 0.6 + 0.5 + 0.8) / 4 + 0.01 = 0.66,
     # supervised: 0.5 + 0.01. Every case gains 0.1 to 0.2, so the interval is above zero.
     assert "On 4 validation cases with nodules and 3 seeds, mean_teacher is the best of" in text
-    assert "with a Dice of 0.660" in text
-    assert "+0.150 against supervised" in text
-    assert "is above zero, but p" in text  # four pairs cannot reach 0.05
-    # 5 mm3 a scan against 500: 99 % less; supervised marks 10.
-    assert "mean_teacher marks 5.0 mm³ a scan, 99.0 % less" in text
-    assert "supervised marks 10.0 mm³" in text
-    assert "These are validation cases" in text
+    assert "(Dice 0.660, 95 % interval" in text
+    assert "Its paired difference from supervised is +0.150" in text
+    assert "The interval excludes zero, but p" in text  # four pairs cannot reach 0.05
+    # 5 mm3 per scan instead of 500: 99 % less; supervised has 10.
+    assert "mean_teacher has 5.0 mm³ of false positives per scan, 99.0 % less" in text
+    assert "supervised has 10.0 mm³" in text
+    assert "Results are on validation cases" in text
 
 
 def test_the_table_of_arms_is_beside_the_page(page):
@@ -111,11 +111,11 @@ def test_ids_are_unique_and_links_within_the_page_lead_somewhere(page):
 
 
 def test_no_path_of_the_machine_is_told(page, sweep):
-    told = page.read_text() + "".join(p.read_text() for p in (page.parent / "tables").iterdir())
-    assert "/home" not in told
-    assert "my scans" not in told
-    assert str(sweep.parent) not in told
-    assert "…/manifest.csv" in told
+    text = page.read_text() + "".join(p.read_text() for p in (page.parent / "tables").iterdir())
+    assert "/home" not in text
+    assert "my scans" not in text
+    assert str(sweep.parent) not in text
+    assert "…/manifest.csv" in text
 
 
 def test_the_best_median_and_worst_case_are_shown_in_the_reference_and_the_best_arm(page):
@@ -130,9 +130,11 @@ def test_the_best_median_and_worst_case_are_shown_in_the_reference_and_the_best_
     assert (
         "Axial, coronal and sagittal plane of n4 in mean_teacher, seed 0: Dice 0.800." in pictures
     )
-    assert any("h1 in mean_teacher" in alt and "10.0 mm³ marked" in alt for alt in pictures)
+    assert any(
+        "h1 in mean_teacher" in alt and "10.0 mm³ of false positives" in alt for alt in pictures
+    )
     assert "no overlay was written" in reader.text  # n2 has none
-    assert "Healthy scan: h2" not in text  # silent in the best arm
+    assert "Healthy scan: h2" not in text  # no false positives in the best arm
 
 
 def test_page_begins_with_the_median_case_and_a_silent_healthy_scan_of_the_best_arm(tmp_path):
@@ -143,13 +145,13 @@ def test_page_begins_with_the_median_case_and_a_silent_healthy_scan_of_the_best_
             picture = np.full((8, 24, 3), 90, np.uint8)
             write_png(run / f"evaluation-val-last/overlays/{case}.png", picture)
     text = write_html([tmp_path / name for name in tables]).read_text()
-    top = Reader(text.partition("Before you believe it")[0])
+    top = Reader(text.partition("<h3>Limitations")[0])
     assert [i["alt"] for i in top.of("img")] == [
         "Axial, coronal and sagittal plane of n2 in mil, seed 0: Dice 0.600.",
-        "Axial, coronal and sagittal plane of h1 in mil, seed 0: nothing marked.",
+        "Axial, coronal and sagittal plane of h1 in mil, seed 0: no false positives.",
     ]
-    assert "Case with a nodule, the median one: n2" in top.text
-    assert "Healthy scan, silent in mil: h1" in Reader(text).text
+    assert "Median case with a nodule: n2" in top.text
+    assert "Healthy scan without false positives in mil: h1" in Reader(text).text
 
 
 def test_page_begins_with_the_seed_that_is_closest_to_the_mean(tmp_path):
@@ -157,14 +159,14 @@ def test_page_begins_with_the_seed_that_is_closest_to_the_mean(tmp_path):
         run = write_run(tmp_path / f"{seed}", cases((0.1, value, 0.9, 0.7)), seed=seed)
         write_png(run / "evaluation-val-last/overlays/n2.png", np.full((8, 24, 3), 90, np.uint8))
     text = write_html([tmp_path / f"{seed}" for seed in range(3)]).read_text()
-    first = Reader(text.partition("Before you believe it")[0]).of("img")[0]
+    first = Reader(text.partition("<h3>Limitations")[0]).of("img")[0]
     # means over seeds: n1 0.1, n2 0.5, n4 0.7, n3 0.9; of four the lower middle one
     assert "n2 in supervised, seed 2: Dice 0.600" in first["alt"]
 
 
 def test_page_explains_each_metric_once_with_unit_and_direction(page):
     table = pd.read_csv(page.parent / "tables/metrics.csv")
-    assert {"Dice", "HD95", "Silent healthy scans"} <= set(table["metric"])
+    assert {"Dice", "HD95", "Share of silent healthy scans"} <= set(table["metric"])
     assert set(table["better"]) == {"higher", "lower"}
     assert table["meaning"].str.len().between(20, 160).all()
     wide = pd.read_csv(page.parent / "tables/figures.csv")["figure"].unique()
@@ -232,9 +234,9 @@ def test_a_case_name_that_is_a_path_opens_no_file(tmp_path):
 def test_one_run_is_reported_without_a_comparison(tmp_path):
     run = write_run(tmp_path / "lonely", cases((0.5, 0.6, 0.7, 0.8), (3.0, 0.0)))
     text = Reader(write_html([run]).read_text()).text
-    assert "supervised reaches a Dice of 0.650" in text
-    assert "there is no other arm to compare it with" in text
-    assert "One seed" in text
+    assert "only supervised was evaluated (Dice 0.650, 95 % interval" in text
+    assert "so there is no comparison" in text
+    assert "With one seed" in text
     assert (run / "report/tables/arms.csv").is_file()
 
 
@@ -258,8 +260,8 @@ def test_budgets_are_compared_each_on_its_own_and_drawn_as_a_curve(tmp_path):
     assert table.loc[("data.labelled=16", "mean_teacher"), "mean"] == pytest.approx(0.81)
     assert table.loc[("data.labelled=16", "mean_teacher"), "difference"] == pytest.approx(0.15)
     text = Reader(page.read_text()).text
-    assert "In every setting, the best arm is ahead of its reference" in text
-    assert "Against data.labelled" in text
+    assert "In 2 of 2 settings, the best arm is better than its reference" in text
+    assert "Metrics against data.labelled" in text
 
 
 def test_settings_of_one_arm_are_compared_with_one_another(tmp_path):
@@ -270,25 +272,25 @@ def test_settings_of_one_arm_are_compared_with_one_another(tmp_path):
 
 
 def test_another_figure_is_the_headline_where_asked(tmp_path, sweep):
-    page = write_html([sweep], tmp_path, figure="healthy_fp_mm3")
+    page = write_html([sweep], tmp_path, metric="healthy_fp_mm3")
     text = Reader(page.read_text()).text
-    assert "On 2 validation healthy scans and 3 seeds, mean_teacher is the best of 3 arms" in text
-    assert "Healthy false positives of 5.0" in text
+    assert "On 2 healthy validation scans and 3 seeds, mean_teacher is the best of 3 arms" in text
+    assert "False positives on healthy scans 5.0 mm³ per scan" in text
 
 
 def test_calibration_is_of_scans_with_a_nodule(tmp_path):
     table = cases((0.5, 0.6, 0.7, 0.8))
     table["brier"] = [0.1, 0.1, 0.1, 0.1, 0.9, 0.9]
-    page = write_html([write_run(tmp_path / "a", table)], figure="brier")
+    page = write_html([write_run(tmp_path / "a", table)], metric="brier")
     assert pd.read_csv(page.parent / "tables/arms.csv")["mean"].tolist() == [pytest.approx(0.1)]
     assert "On 4 validation cases with nodules and 1 seed" in Reader(page.read_text()).text
 
 
 def test_an_unknown_figure_is_refused_with_those_that_there_are(sweep, tmp_path):
-    with pytest.raises(UserError, match="no such figure; these runs have: dice, surface_dice"):
-        write_html([sweep], tmp_path, figure="accuracy")
-    with pytest.raises(UserError, match="undefined in some run"):
-        write_html([sweep], tmp_path, figure="brier")
+    with pytest.raises(UserError, match="no such metric; the runs have: dice, surface_dice"):
+        write_html([sweep], tmp_path, metric="accuracy")
+    with pytest.raises(UserError, match="undefined in at least one run; metrics defined in all"):
+        write_html([sweep], tmp_path, metric="brier")
 
 
 def test_a_sweep_of_the_healthy_share_is_drawn(tmp_path):
@@ -307,7 +309,7 @@ def test_arms_cut_at_different_thresholds_are_told(tmp_path):
     for cut, strategies in ((0.5, ("supervised",)), (0.9, ("supervised", "mil"))):
         table = cases((0.5, 0.6, 0.7, 0.8)).assign(threshold=cut)
         runs.append(write_run(tmp_path / f"{cut}", table, strategies=strategies))
-    assert "cut at different thresholds (0.5 and 0.9)" in write_html(runs).read_text()
+    assert "evaluated at different thresholds (0.5 and 0.9)" in write_html(runs).read_text()
 
 
 def test_scans_elsewhere_that_cannot_be_compared_cost_no_report(tmp_path):
@@ -318,7 +320,7 @@ def test_scans_elsewhere_that_cannot_be_compared_cost_no_report(tmp_path):
         write_evaluation(run, other, "background-last")
         runs.append(run)
     page = write_html(runs)
-    assert "No table on the scans of background: test cases differ" in page.read_text()
+    assert "There is no table of the scans of background: test cases differ" in page.read_text()
     assert not (page.parent / "tables/figures-background.csv").exists()
 
 
@@ -360,7 +362,7 @@ def test_runs_whose_audits_differ_in_a_number_share_a_line(tmp_path):
     rows = (page.parent / "tables/audits.md").read_text().splitlines()[2:]
     assert rows == [
         "| ▲ warning | probe | AUC 0.2. |  | mil (1 of 3 runs) |",
-        "| ● ok | probe | AUC 0.0. (r0; the others are in audits.csv) |  | mil (2 of 3 runs) |",
+        "| ● ok | probe | AUC 0.0. (r0; other runs: audits.csv) |  | mil (2 of 3 runs) |",
     ]
     assert len(pd.read_csv(page.parent / "tables/audits.csv")) == 3
 
@@ -373,5 +375,5 @@ def test_what_failed_is_told(tmp_path):
     sweep = write_sweep(tmp_path / "s")
     (sweep / "failures.csv").write_text("run,arm,message\nx,mil,lost /home/ann/m.csv\n")
     text = Reader(write_html([sweep]).read_text()).text
-    assert "1 run failed and took no part" in text
+    assert "The comparison excludes 1 failed run." in text
     assert "lost …/m.csv" in text

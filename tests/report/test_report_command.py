@@ -32,4 +32,4 @@ def test_a_trained_run_is_refused_until_it_is_evaluated_and_then_reported(
     text = page.read_text()
     assert str(tmp_path) not in text
     assert "data:image/png" in text
-    assert run("report", tmp_path / "tiny", "--figure", "x") == 2
+    assert run("report", tmp_path / "tiny", "--metric", "x") == 2

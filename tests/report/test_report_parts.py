@@ -1,4 +1,4 @@
-"""The parts of a report on their own: sentences, labels, paths, the ball."""
+"""Parts of a report: sentences, label placement, paths and the content-blind ball."""
 
 import math
 from itertools import pairwise
@@ -14,16 +14,16 @@ from made_sweep import cases, write_run
 
 from semilung.evaluation import content_blind_ball
 from semilung.report.ball_rows import ball_dice
-from semilung.report.compared_metrics import FIGURES
+from semilung.report.compared_metrics import METRICS
 from semilung.report.formatting import without_folders
 from semilung.report.label_placement import place_labels, spread
-from semilung.report.plot_style import looks
+from semilung.report.plot_style import assign_styles
 from semilung.report.read_runs import read_study
 from semilung.report.sentences import headline, lead
 from semilung.types import UserError
 
-DICE = FIGURES["dice"]
-ALARMS = FIGURES["healthy_fp_mm3"]
+DICE = METRICS["dice"]
+ALARMS = METRICS["healthy_fp_mm3"]
 
 
 def row(arm, mean, difference=math.nan, low=math.nan, high=math.nan, p_holm=math.nan, setting=""):
@@ -42,58 +42,62 @@ def study(tmp_path):
     return read_study([write_run(tmp_path / "a", cases((0.5, 0.6, 0.7, 0.8)))])
 
 
-def told(study, rows, figure=DICE, ball=None):
-    (sentence,) = headline(study, pd.DataFrame(rows), figure, ball or {})
+def statement(study, rows, metric=DICE, ball=None):
+    (sentence,) = headline(study, pd.DataFrame(rows), metric, ball or {})
     return sentence.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_an_interval_that_holds_zero_shows_nothing(study):
     rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, -0.01, 0.1, 0.04)]
-    assert "+0.050 against supervised" in told(study, rows)
-    assert "includes zero: no arm is shown to be better" in told(study, rows)
+    assert "difference from supervised, on the cases that both define, is +0.050" in (
+        statement(study, rows)
+    )
+    assert "includes zero, so no arm is shown to be better" in statement(study, rows)
 
 
 def test_an_interval_that_there_is_not_is_not_told(study):
     rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, p_holm=1.0)]
-    assert "too few for a paired interval: no arm is shown to be better" in told(study, rows)
+    assert "too few cases for an interval of the difference" in statement(study, rows)
 
 
 def test_a_p_that_disagrees_with_the_interval_is_told(study):
     rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, 0.01, 0.1, 0.2)]
-    assert "is above zero, but p = 0.200 after Holm's correction" in told(study, rows)
+    assert "excludes zero, but p = 0.200 after Holm's correction" in statement(study, rows)
     rows[1]["p_holm"] = 0.0004
-    assert "is above zero, and p < 0.001 after Holm's correction" in told(study, rows)
+    assert "excludes zero, and p < 0.001 after Holm's correction" in statement(study, rows)
 
 
 def test_a_reference_that_is_best_is_not_beaten(study):
     rows = [row("supervised", 0.5), row("mil", 0.45, -0.05, -0.1, -0.01, 0.01)]
-    assert "none of 2 arms is ahead of supervised" in told(study, rows)
+    assert "none of 2 arms is better than supervised" in statement(study, rows)
 
 
 def test_fewer_false_positives_are_better(study):
     rows = [row("supervised", 9.0), row("mil", 2.0, -7.0, -9.0, -3.0, 0.01)]
-    assert "mil is the best of 2 arms" in told(study, rows, ALARMS)
-    assert "is below zero, and p = 0.010" in told(study, rows, ALARMS)
+    assert "mil is the best of 2 arms" in statement(study, rows, ALARMS)
+    assert "excludes zero, and p = 0.010" in statement(study, rows, ALARMS)
 
 
 @pytest.mark.parametrize(
-    ("ball", "said"),
-    [(0.44, "It stands above"), (0.46, "It is not clearly above"), (0.5, "It does not reach")],
+    ("ball", "text"),
+    [(0.44, "It exceeds"), (0.46, "Its interval includes"), (0.5, "It does not exceed")],
 )
-def test_the_ball_is_beaten_by_the_whole_interval_or_not(study, ball, said):
-    assert f"{said} the content-blind ball" in told(study, [row("mil", 0.495)], ball={"": ball})
+def test_the_ball_is_beaten_by_the_whole_interval_or_not(study, ball, text):
+    assert f"{text} the content-blind ball" in statement(
+        study, [row("mil", 0.495)], ball={"": ball}
+    )
 
 
 def test_an_arm_that_is_silent_on_the_hard_cases_is_not_the_best_for_that(study):
     rows = [row("supervised", 9.0), row("mil", 6.0, 1.5, 0.5, 2.5, 0.01)]
     rows[0] |= {"n_cases": 10, "n_undefined": 0}
     rows[1] |= {"n_cases": 6, "n_undefined": 4, "n_pairs": 6}
-    said = told(study, rows, FIGURES["hd95_mm"])
-    assert "none of 2 arms is ahead of supervised" in said
-    assert said.startswith("On 10 validation cases")
+    text = statement(study, rows, METRICS["hd95_mm"])
+    assert "none of 2 arms is better than supervised" in text
+    assert text.startswith("On 10 validation cases")
     rows[1] |= {"difference": -1.5, "difference_low": -2.5, "difference_high": -0.5}
-    said = told(study, rows, FIGURES["hd95_mm"])
-    assert "\N{MINUS SIGN}1.5 against supervised on the cases that both define." in said
+    text = statement(study, rows, METRICS["hd95_mm"])
+    assert "supervised, on the cases that both define, is \N{MINUS SIGN}1.5" in text
 
 
 def test_several_settings_have_a_sentence_above_them():
@@ -101,12 +105,12 @@ def test_several_settings_have_a_sentence_above_them():
         row("supervised", 0.4, setting="a=1"), row("mil", 0.5, 0.1, 0.05, 0.2, setting="a=1"),
         row("supervised", 0.4, setting="a=2"), row("mil", 0.5, 0.1, -0.1, 0.2, setting="a=2"),
     ]  # fmt: skip
-    assert lead(pd.DataFrame(rows), DICE).startswith("In 1 setting of 2, the best arm is ahead")
+    assert lead(pd.DataFrame(rows), DICE).startswith("In 1 of 2 settings, the best arm is better")
     assert lead(pd.DataFrame(rows[:2]), DICE) == ""
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "expected"),
     [
         ("/home/ann/m.csv", "…/m.csv"),
         ("init=/home/ann lee/runs/a", "init=…/a"),
@@ -118,9 +122,9 @@ def test_several_settings_have_a_sentence_above_them():
         ("runs/a/last.pt", "runs/a/last.pt"),
     ],
 )
-def test_absolute_paths_lose_their_folders_and_nothing_else_does(text, kept):
-    assert without_folders(text) == kept
-    assert without_folders({"a": [text, 1.0, None]}) == {"a": [kept, 1.0, None]}
+def test_absolute_paths_lose_their_folders_and_nothing_else_does(text, expected):
+    assert without_folders(text) == expected
+    assert without_folders({"a": [text, 1.0, None]}) == {"a": [expected, 1.0, None]}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.3))
@@ -145,9 +149,9 @@ def test_labels_of_a_crowd_cover_no_dot_and_no_other_label():
 
 def test_arms_differ_in_marker_or_dashes_not_in_colour_alone():
     names = [f"arm {i}" for i in range(14)]
-    found = looks(names, "arm 0")
-    assert len(set(found.values())) == 14
-    by_shape = {(look.marker, str(look.dashes)) for look in found.values()}
+    styles = assign_styles(names, "arm 0")
+    assert len(set(styles.values())) == 14
+    by_shape = {(style.marker, str(style.dashes)) for style in styles.values()}
     assert len(by_shape) == 14
 
 
@@ -177,12 +181,12 @@ def ball_of(tmp_path, manifest):
 def test_the_ball_takes_place_and_size_from_the_training_masks(tmp_path):
     # Training balls (33 voxels) lie one voxel left and right of the middle, so the fitted one is in
     # the middle. It shares 15, 19, 20, 28 and 32 voxels with each where it has 19, 27, 33, 57 and
-    # 81; the 27 fit best (38 / 60). They all lie in the judged ball's 33: 54 / 60.
+    # 81; the 27 fit best (38 / 60). They all lie in the evaluated ball's 33: 54 / 60.
     assert ball_of(tmp_path, write_cubes(tmp_path / "cubes")) == 0.9
 
 
 def test_an_empty_mask_takes_no_part_in_the_ball(tmp_path):
-    # t2 alone fits its own ball of 33 voxels, one voxel off the judged one, which shares 20 of them
+    # t2 alone fits its own ball of 33 voxels, one voxel off the evaluated one, sharing 20
     manifest = write_cubes(tmp_path / "cubes")
     for name, ball in (("t1", 20 / 33), ("t2", None)):
         nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.uint8), np.diag([-1, -1, 1, 1])),
@@ -235,5 +239,5 @@ def test_a_split_is_picked_where_all_were_judged(tmp_path):
     assert read_study([run]).split == "val"
     (run / "evaluation-val-last").rename(run / "evaluation-test-last")
     assert read_study([run]).split == "test"
-    with pytest.raises(UserError, match="never evaluated on the val split"):
+    with pytest.raises(UserError, match="not evaluated on the val split"):
         read_study([run], "val")

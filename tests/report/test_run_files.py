@@ -1,4 +1,4 @@
-"""Files of a run that are links, damaged or of wrong types: one sentence, nothing from outside."""
+"""Links, damaged files and invalid types in a run: one error message, no file from outside."""
 
 import json
 
@@ -185,7 +185,7 @@ def test_report_file_linked_from_outside_is_refused(intact, tmp_path, name):
     (tmp_path / "outside").write_bytes(content)
     (intact / name).unlink(missing_ok=True)
     (intact / name).symlink_to(tmp_path / "outside")
-    with pytest.raises(UserError, match="by a link, and a report shows nothing from outside"):
+    with pytest.raises(UserError, match="is a symbolic link that leads out of"):
         write_html([intact], tmp_path / "out")
 
 
