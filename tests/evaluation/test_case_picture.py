@@ -13,7 +13,7 @@ HEADER = 56
 SHAPE = (40, 40, 40)
 
 
-def drawn(reference=None, prediction=None, *, shape=SHAPE, spacing_mm=(2, 2, 2), title="n1"):
+def picture_of(reference=None, prediction=None, *, shape=SHAPE, spacing_mm=(2, 2, 2), title="n1"):
     image = np.full(shape, -1000, np.int16)
     empty = np.zeros(shape, np.uint8)
     return case_picture(
@@ -47,7 +47,7 @@ def columns(rgb, colour):
 
 
 def test_case_picture_shows_the_patients_right_on_the_left_with_letters(texts):
-    rgb = drawn(ball((33, 20, 20)))  # high x is the patient's right
+    rgb = picture_of(ball((33, 20, 20)))  # high x is the patient's right
     axial = rgb[:, :320]
     assert columns(axial, REFERENCE_RGB)[:, 1].max() < 160
     right = next(x for text, x, _ in texts if text == "R")
@@ -58,7 +58,7 @@ def test_case_picture_shows_the_patients_right_on_the_left_with_letters(texts):
 
 
 def test_case_picture_scale_bar_has_its_length_in_mm(texts):
-    rgb = drawn()  # 80 mm over 320 pixels: 4 pixels a mm
+    rgb = picture_of()  # 80 mm over 320 pixels: 4 pixels a mm
     (length,) = [int(text.split()[0]) for text, _, _ in texts if text.endswith(" mm")]
     row = rgb[-8]
     white = np.flatnonzero((row[:160] > 200).all(axis=1))
@@ -69,14 +69,14 @@ def test_case_picture_scale_bar_has_its_length_in_mm(texts):
 def test_case_picture_anisotropic_voxels_keep_their_shape_in_mm():
     cube = np.zeros((40, 40, 10), np.uint8)
     cube[16:24, 16:24, 4:6] = 1  # 16 x 16 x 16 mm
-    rgb = drawn(cube, shape=(40, 40, 10), spacing_mm=(2, 2, 8))
+    rgb = picture_of(cube, shape=(40, 40, 10), spacing_mm=(2, 2, 8))
     coronal = columns(rgb[: HEADER + 320, 324:644], REFERENCE_RGB)
     height, width = np.ptp(coronal, axis=0)
     assert abs(height - width) <= 2
 
 
 def test_case_picture_names_case_window_volumes_and_both_colours(texts):
-    rgb = drawn(ball((20, 20, 20)), ball((20, 20, 20), 3))
+    rgb = picture_of(ball((20, 20, 20)), ball((20, 20, 20), 3))
     words = [text for text, _, _ in texts]
     assert "n1" in words
     assert "window \N{MINUS SIGN}1000 to 400 HU" in words
@@ -89,15 +89,15 @@ def test_case_picture_names_case_window_volumes_and_both_colours(texts):
 
 
 def test_case_picture_silent_healthy_scan_has_no_close_up_and_volume_none(texts):
-    silent = drawn()
+    silent = picture_of()
     assert [w for w, _, _ in texts if w.endswith(": none")] == [
         "\N{BLACK SQUARE} reference: none", "\N{BLACK SQUARE} prediction: none",
     ]  # fmt: skip
-    assert drawn(prediction=ball((20, 20, 20))).shape[0] > silent.shape[0] + 200
+    assert picture_of(prediction=ball((20, 20, 20))).shape[0] > silent.shape[0] + 200
 
 
 def test_case_picture_close_up_at_an_edge_stays_within_the_scan():
-    rgb = drawn(ball((0, 39, 0)), spacing_mm=(4, 4, 4))
+    rgb = picture_of(ball((0, 39, 0)), spacing_mm=(4, 4, 4))
     close_up = rgb[HEADER + 320 :]
     assert (close_up == REFERENCE_RGB).all(axis=2).any()
 
@@ -106,7 +106,7 @@ def test_case_picture_close_up_at_an_edge_stays_within_the_scan():
 def test_case_picture_of_any_name_is_drawn_without_warning(texts, title):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        drawn(title=title)
+        picture_of(title=title)
     (name,) = [text for text, x, y in texts if (x, y) == (8, 5)]
     assert len(name) <= 60
     assert name.isprintable()
@@ -114,4 +114,4 @@ def test_case_picture_of_any_name_is_drawn_without_warning(texts, title):
 
 def test_case_picture_mask_of_another_shape_is_an_error():
     with pytest.raises(ValueError, match="shape"):
-        drawn(np.zeros((2, 2, 2)))
+        picture_of(np.zeros((2, 2, 2)))

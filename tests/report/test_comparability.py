@@ -11,21 +11,21 @@ from semilung.types import UserError
 DICE = (0.5, 0.6, 0.7, 0.8)
 
 
-def test_a_folder_that_is_neither_run_nor_sweep(tmp_path):
+def test_report_of_neither_run_nor_sweep_is_an_error(tmp_path):
     with pytest.raises(UserError, match="is neither a run nor a sweep: a run contains"):
         write_html([tmp_path])
     with pytest.raises(UserError, match="is not a folder"):
         write_html([tmp_path / "none"])
 
 
-def test_runs_that_were_never_judged_with_the_command_to_run(tmp_path):
+def test_report_of_unevaluated_runs_is_an_error_with_the_command_to_run(tmp_path):
     splits = {name: {"role": "labelled", "split": "test"} for name in NODULES}
     run = write_run(tmp_path / "a", cases(DICE), splits=splits)
     with pytest.raises(UserError, match=f"semilung evaluate {run} --split test"):
         write_html([run], split="test")
 
 
-def test_runs_judged_on_different_cases(tmp_path):
+def test_report_of_runs_with_different_cases_is_an_error(tmp_path):
     a = write_run(tmp_path / "a", cases(DICE))
     other = cases(DICE, nodules=("n1", "n2", "n3", "n9"))
     b = write_run(tmp_path / "b", other, strategies=("supervised", "mil"))
@@ -33,14 +33,14 @@ def test_runs_judged_on_different_cases(tmp_path):
         write_html([a, b])
 
 
-def test_seeds_of_one_arm_judged_on_different_cases(tmp_path):
+def test_report_of_seeds_with_different_cases_is_an_error(tmp_path):
     a = write_run(tmp_path / "a", cases(DICE))
     b = write_run(tmp_path / "b", cases(DICE[:3], nodules=NODULES[:3]), seed=1)
     with pytest.raises(UserError, match="only one of them has n4"):
         write_html([a, b])
 
 
-def test_folds_of_one_arm_make_one_whole(tmp_path):
+def test_report_folds_of_one_arm_form_one_result(tmp_path):
     runs = []
     for arm, extra in (("supervised", ()), ("mil", ("mil",))):
         for fold, names in enumerate((NODULES[:2], NODULES[2:])):
@@ -57,7 +57,7 @@ def test_folds_of_one_arm_make_one_whole(tmp_path):
         write_html(runs[:3], tmp_path / "out")
 
 
-def test_manifests_are_settings_within_which_cases_must_be_the_same(tmp_path):
+def test_report_of_several_manifests_compares_cases_within_each(tmp_path):
     runs = []
     for strategies in (("supervised",), ("supervised", "mil")):
         for name, nodules in (("x", NODULES), ("y", ("m1", "m2", "m3", "m4"))):
@@ -83,13 +83,13 @@ def test_manifests_are_settings_within_which_cases_must_be_the_same(tmp_path):
     assert "/home/ann" not in text
 
 
-def test_two_runs_of_one_arm_and_seed(tmp_path):
+def test_report_of_two_runs_with_equal_arm_and_seed_is_an_error(tmp_path):
     runs = [write_run(tmp_path / name, cases(DICE)) for name in ("a", "b")]
     with pytest.raises(UserError, match="a and b are both supervised, seed 0"):
         write_html(runs)
 
 
-def test_a_case_that_was_trained_on(tmp_path):
+def test_report_of_a_training_case_is_an_error(tmp_path):
     splits = {name: {"role": "labelled", "split": "train" if name == "n2" else "val"}
               for name in NODULES}  # fmt: skip
     run = write_run(tmp_path / "a", cases(DICE), splits=splits)
@@ -97,7 +97,7 @@ def test_a_case_that_was_trained_on(tmp_path):
         write_html([run])
 
 
-def test_a_patient_that_was_trained_on(tmp_path):
+def test_report_of_a_training_patient_is_an_error(tmp_path):
     rows = [f"{name},{name},{name}.nii.gz,labelled" for name in NODULES[:3]]
     rows += [f"{name},{name},{name}.nii.gz,healthy" for name in HEALTHY]
     rows += ["n4,smith,n4.nii.gz,labelled", "t1,smith,t1.nii.gz,unlabelled"]
@@ -110,25 +110,25 @@ def test_a_patient_that_was_trained_on(tmp_path):
     assert "smith" not in str(error.value)
 
 
-def test_patients_that_cannot_be_checked_are_told(tmp_path):
+def test_report_without_manifest_has_a_caveat_on_patients(tmp_path):
     run = write_run(tmp_path / "a", cases(DICE))
     assert "by case, but not by patient" in write_html([run]).read_text()
 
 
-def test_several_sweeps_at_once(tmp_path):
+def test_report_of_several_sweeps_is_an_error(tmp_path):
     sweeps = [write_sweep(tmp_path / name, seeds=(0,)) for name in ("s", "t")]
     with pytest.raises(UserError, match="give one sweep alone"):
         write_html(sweeps)
 
 
-def test_a_sweep_without_a_finished_run(tmp_path):
+def test_report_of_a_sweep_without_a_finished_run_is_an_error(tmp_path):
     sweep = write_sweep(tmp_path / "s", seeds=(0,))
     (sweep / "results.csv").unlink()
     with pytest.raises(UserError, match="no finished run"):
         write_html([sweep])
 
 
-def test_a_damaged_file(tmp_path):
+def test_report_of_a_damaged_file_is_an_error(tmp_path):
     run = write_run(tmp_path / "a", cases(DICE))
     (run / "audits.json").write_text("{")
     with pytest.raises(UserError, match=r"audits\.json cannot be read"):
@@ -138,7 +138,7 @@ def test_a_damaged_file(tmp_path):
         write_html([run])
 
 
-def test_a_split_without_a_case_leaves_nothing_to_report(tmp_path):
+def test_report_of_a_split_without_cases_is_an_error(tmp_path):
     splits = {name: {"role": "labelled", "split": "train"} for name in NODULES}
     run = write_run(tmp_path / "a", cases(DICE), splits=splits)
     with pytest.raises(UserError, match="has no labelled or healthy case in the test split"):

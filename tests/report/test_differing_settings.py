@@ -40,7 +40,7 @@ def results(page):
     return " ".join(words.split())
 
 
-def test_arms_that_differ_in_the_strategy_alone_have_a_p_and_no_caveat(tmp_path):
+def test_caveats_of_arms_that_differ_in_strategy_only_are_none(tmp_path):
     page = write_html(pair(tmp_path))
     assert "and p < 0.001 after Holm" in results(page)
     assert "differ in" not in results(page)
@@ -56,7 +56,7 @@ def test_arms_that_differ_in_the_strategy_alone_have_a_p_and_no_caveat(tmp_path)
         {"data": {"labelled": 8, "batch": {"healthy": 1}, "crop": [64, 64, 64]}},
     ],
 )
-def test_unlike_arms_are_named_first_and_get_no_p(tmp_path, settings):
+def test_caveats_of_confounded_arms_come_first_without_p_value(tmp_path, settings):
     runs = pair(tmp_path, settings)
     for run, extra in zip(runs, ("[32, 32, 32]", None), strict=True):
         if extra:  # the other arm's crop and window, as its own config has them
@@ -73,14 +73,14 @@ def test_unlike_arms_are_named_first_and_get_no_p(tmp_path, settings):
     assert arms.loc["mil", "other_settings"] in caveats
 
 
-def test_several_settings_are_counted_and_listed(tmp_path):
+def test_caveats_of_several_confounders_count_and_list_them(tmp_path):
     settings = {"model": {"widths": [8, 16]}, "data": {"labelled": 8, "batch": {"healthy": 3}}}
     assert "differ in 2 settings: data.batch.healthy and model.widths" in (
         results(write_html(pair(tmp_path, settings)))
     )
 
 
-def test_streams_that_an_arm_does_not_read_set_it_not_apart(tmp_path):
+def test_caveats_ignore_streams_that_an_arm_does_not_read(tmp_path):
     settings = {"data": {"labelled": 8, "batch": {"healthy": 1, "unlabelled": 2}}}
     runs = pair(tmp_path, settings)
     text = (runs[0] / "config.yaml").read_text()
@@ -89,7 +89,7 @@ def test_streams_that_an_arm_does_not_read_set_it_not_apart(tmp_path):
     assert "differ in" not in results(write_html(runs))
 
 
-def test_an_arm_without_healthy_scans_and_another_strategy_differs_in_both(tmp_path):
+def test_caveats_of_an_arm_without_healthy_scans_and_another_strategy_name_both(tmp_path):
     settings = {"data": {"labelled": 8, "batch": {"healthy": 0}}}
     assert "differ in 1 setting: data.batch.healthy" in (
         results(write_html(pair(tmp_path, settings)))
@@ -98,7 +98,7 @@ def test_an_arm_without_healthy_scans_and_another_strategy_differs_in_both(tmp_p
     assert "differ in" not in results(write_html(alone))
 
 
-def test_different_label_budgets_come_before_everything(tmp_path):
+def test_caveats_on_different_label_budgets_come_first(tmp_path):
     fewer = {name: entry for name, entry in SPLITS.items() if name not in ("t0", "t1", "t2")}
     caveats = list_caveats(read_study(pair(tmp_path, splits=fewer)))
     assert caveats[0] == (
@@ -111,7 +111,7 @@ def test_different_label_budgets_come_before_everything(tmp_path):
     assert "differ in 1 setting: data.labelled" in stated[1]
 
 
-def test_runs_of_one_arm_may_differ_in_one_setting_but_not_in_two(tmp_path):
+def test_caveats_of_runs_of_one_arm_need_two_differing_settings(tmp_path):
     one = pair(tmp_path / "1", {"model": {"widths": [8, 16]}}, strategies=("supervised",))
     assert "and p < 0.001" in results(write_html(one))
     settings = {"model": {"widths": [8, 16]}, "optim": {"lr": 0.1}}
@@ -121,7 +121,7 @@ def test_runs_of_one_arm_may_differ_in_one_setting_but_not_in_two(tmp_path):
     assert "differ in 2 settings: model.widths and optim.lr" in results(write_html(two))
 
 
-def test_arms_of_a_sweep_are_alike(tmp_path):
+def test_caveats_of_a_sweep_have_no_confounders(tmp_path):
     assert not any("differ in" in line for line in list_caveats(read_study(
         [write_sweep(tmp_path / "s", budgets=(4, 16))])))  # fmt: skip
 
@@ -130,7 +130,7 @@ def silent(table):
     return table.assign(predicted_volume_mm3=0.0, dice=table["dice"] * 0, hd95_mm=float("nan"))
 
 
-def test_a_silent_net_is_said_to_predict_nothing_and_has_no_best_case(tmp_path):
+def test_report_of_a_silent_net_says_so_and_has_no_best_case(tmp_path):
     page = write_html([write_run(tmp_path / "a", silent(cases(BASE[:4])))])
     text = results(page)
     assert "supervised predicts no foreground voxel on any scan" in text
@@ -140,7 +140,7 @@ def test_a_silent_net_is_said_to_predict_nothing_and_has_no_best_case(tmp_path):
     assert "Best case" not in page.read_text()
 
 
-def test_a_silent_arm_among_others_is_a_caveat(tmp_path):
+def test_report_of_a_silent_arm_among_others_has_a_caveat(tmp_path):
     write_run(tmp_path / "a", silent(cases(BASE[:4])))
     write_run(tmp_path / "b", cases(BASE[:4]), strategies=("supervised", "mil"))
     text = results(write_html([tmp_path / "a", tmp_path / "b"]))
@@ -148,21 +148,21 @@ def test_a_silent_arm_among_others_is_a_caveat(tmp_path):
     assert "Limitations supervised predicts no foreground voxel" in text
 
 
-def test_no_healthy_scan_is_said_at_the_top(tmp_path):
+def test_report_without_healthy_scans_says_so_at_the_top(tmp_path):
     page = write_html([write_run(tmp_path / "a", cases(BASE[:4], (), healthy=()))])
     top, _, caveats = results(page).partition("Limitations")
     assert "No healthy scan was evaluated" in top
     assert caveats.startswith(" No healthy scan was evaluated")
 
 
-def test_no_case_with_a_nodule_is_said_and_the_page_is_of_false_positives(tmp_path):
+def test_report_without_nodules_says_so_and_shows_false_positives(tmp_path):
     table = cases((), (4.0, 0.0), nodules=())
     text = results(write_html([write_run(tmp_path / "a", table)]))
     assert "On 2 healthy validation scans" in text
     assert "No case with a nodule was evaluated" in text
 
 
-def test_a_role_without_a_validation_case_is_said(tmp_path):
+def test_caveats_name_a_role_without_validation_case(tmp_path):
     splits = {name: entry for name, entry in SPLITS.items() if name not in HEALTHY}
     splits |= {name: {"role": "healthy", "split": "test"} for name in HEALTHY}
     run = write_run(tmp_path / "a", cases(BASE[:4], nodules=NODULES), splits=splits)
@@ -171,7 +171,7 @@ def test_a_role_without_a_validation_case_is_said(tmp_path):
     assert not any(line.startswith("There are no labelled") for line in caveats)
 
 
-def test_cases_with_all_nodules_ignored_enter_no_metric():
+def test_metric_cases_exclude_cases_with_ignored_nodules():
     table = pd.DataFrame({"reference_volume_mm3": [0.0, 5.0, float("nan")]})
     for metric in _METRICS:
         assert list(_metric_cases(table, metric).index) == ([0] if metric.healthy else [1])

@@ -1,4 +1,4 @@
-"""The page and its tables, from folders to what a reader sees."""
+"""The page and its tables, from folders to text."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def test_the_headline_tells_figures_worked_out_by_hand(page):
+def test_headline_equals_hand_calculation(page):
     text = Reader(page.read_text()).text
     # Seeds add 0, 0.01 and 0.02; mean teacher: (0.7 + 0.6 + 0.5 + 0.8) / 4 + 0.01 = 0.66,
     # supervised: 0.5 + 0.01. Every case gains 0.1 to 0.2, so the interval is above zero.
@@ -55,7 +55,7 @@ def test_the_headline_tells_figures_worked_out_by_hand(page):
     assert "Results are on validation cases" in text
 
 
-def test_the_table_of_arms_is_beside_the_page(page):
+def test_arms_table_files_equal_hand_calculation(page):
     table = pd.read_csv(page.parent / "tables/arms.csv").set_index("arm")
     assert table["mean"].round(6).to_dict() == {
         "supervised, no healthy": 0.51,
@@ -70,7 +70,7 @@ def test_the_table_of_arms_is_beside_the_page(page):
     assert len({line.count("|") for line in markdown}) == 1
 
 
-def test_every_table_on_the_page_has_its_files(page):
+def test_page_every_table_has_its_files(page):
     links = [a["href"] for a in Reader(page.read_text()).of("a") if a["href"].startswith("tables")]
     assert {"tables/arms.csv", "tables/figures.md", "tables/sizes.csv", "tables/cost.csv"} <= set(
         links
@@ -78,7 +78,7 @@ def test_every_table_on_the_page_has_its_files(page):
     assert all((page.parent / link).is_file() for link in links)
 
 
-def test_the_page_holds_everything_and_asks_for_nothing(page):
+def test_page_is_self_contained(page):
     reader = Reader(page.read_text())
     assert not reader.of("script")
     assert not reader.of("link")[1:]
@@ -95,14 +95,14 @@ def test_the_page_holds_everything_and_asks_for_nothing(page):
     assert not re.search(r"(?:url\(|@import)", page.read_text())
 
 
-def test_headings_step_down_one_by_one(page):
+def test_page_headings_skip_no_level(page):
     levels = [int(tag[1]) for tag, _ in Reader(page.read_text()).tags if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
-def test_ids_are_unique_and_links_within_the_page_lead_somewhere(page):
+def test_page_ids_are_unique_and_internal_links_resolve(page):
     reader = Reader(page.read_text())
     ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -110,7 +110,7 @@ def test_ids_are_unique_and_links_within_the_page_lead_somewhere(page):
     assert inner <= set(ids)
 
 
-def test_no_path_of_the_machine_is_told(page, sweep):
+def test_page_contains_no_absolute_path(page, sweep):
     text = page.read_text() + "".join(p.read_text() for p in (page.parent / "tables").iterdir())
     assert "/home" not in text
     assert "my scans" not in text
@@ -118,7 +118,7 @@ def test_no_path_of_the_machine_is_told(page, sweep):
     assert "…/manifest.csv" in text
 
 
-def test_the_best_median_and_worst_case_are_shown_in_the_reference_and_the_best_arm(page):
+def test_page_shows_best_median_and_worst_case_in_reference_and_best_arm(page):
     text = page.read_text()
     # mean teacher: n3 0.5, n2 0.6, n1 0.7, n4 0.8; of four the lower middle one is the median
     assert "Best case: n4" in text
@@ -137,7 +137,7 @@ def test_the_best_median_and_worst_case_are_shown_in_the_reference_and_the_best_
     assert "Healthy scan: h2" not in text  # no false positives in the best arm
 
 
-def test_page_begins_with_the_median_case_and_a_silent_healthy_scan_of_the_best_arm(tmp_path):
+def test_page_begins_with_median_case_and_silent_healthy_scan_of_best_arm(tmp_path):
     tables = {"supervised": cases((0.1, 0.2, 0.3, 0.2)), "mil": cases((0.5, 0.6, 0.7, 0.8))}
     for name, table in tables.items():
         run = write_run(tmp_path / name, table, strategies=("supervised", name))
@@ -180,9 +180,9 @@ def test_page_share_of_silent_scans_is_a_metric_between_0_and_1(page):
     assert silent[["low", "high"]].stack().between(0, 1).all()
 
 
-def test_page_no_zero_has_a_sign(tmp_path):
+def test_page_zero_has_no_sign(tmp_path):
     sweep = write_sweep(tmp_path / "s", seeds=(0,))
-    for run in (sweep / "runs").iterdir():  # no lesion found: Wilson's lower bound is 0
+    for run in (sweep / "runs").iterdir():  # no lesion detected: Wilson's lower bound is 0
         path = run / "evaluation-val-last/lesions.csv"
         pd.read_csv(path).assign(detected=False).to_csv(path, index=False)
     page = write_html([sweep])
@@ -198,7 +198,7 @@ def test_page_quotes_an_arm_whose_name_has_a_comma(tmp_path):
     assert "“supervised, no healthy” is the best of 2 arms" in text
 
 
-def test_markup_in_names_stays_text(tmp_path):
+def test_page_markup_in_names_is_escaped(tmp_path):
     evil = "<script>alert(1)</script>"
     nodules = (evil, *NODULES[1:])
     splits = {name: {"role": "labelled", "split": "val"} for name in nodules}
@@ -217,7 +217,7 @@ def test_markup_in_names_stays_text(tmp_path):
     assert "\\|" in line
 
 
-def test_a_case_name_that_is_a_path_opens_no_file(tmp_path):
+def test_page_case_name_that_is_a_path_reads_no_file(tmp_path):
     secret = tmp_path / "runs/secret.png"
     secret.parent.mkdir()
     secret.write_bytes(b"secret")
@@ -231,7 +231,7 @@ def test_a_case_name_that_is_a_path_opens_no_file(tmp_path):
     assert base64.b64encode(b"secret").decode() not in page
 
 
-def test_one_run_is_reported_without_a_comparison(tmp_path):
+def test_page_of_one_run_has_no_comparison(tmp_path):
     run = write_run(tmp_path / "lonely", cases((0.5, 0.6, 0.7, 0.8), (3.0, 0.0)))
     text = Reader(write_html([run]).read_text()).text
     assert "only supervised was evaluated (Dice 0.650, 95 % interval" in text
@@ -240,7 +240,7 @@ def test_one_run_is_reported_without_a_comparison(tmp_path):
     assert (run / "report/tables/arms.csv").is_file()
 
 
-def test_files_that_are_missing_leave_parts_out(tmp_path):
+def test_page_of_absent_files_omits_their_sections(tmp_path):
     run = write_run(tmp_path / "bare", cases((0.5, 0.6, 0.7, 0.8)).drop(columns="hd95_mm"))
     for name in ("metrics.csv", "provenance.json", "splits.json"):
         (run / name).unlink()
@@ -252,7 +252,7 @@ def test_files_that_are_missing_leave_parts_out(tmp_path):
     assert "Audits" not in reader.text
 
 
-def test_budgets_are_compared_each_on_its_own_and_drawn_as_a_curve(tmp_path):
+def test_page_of_several_budgets_compares_each_and_plots_a_curve(tmp_path):
     page = write_html([write_sweep(tmp_path / "s", seeds=(0,), budgets=(4, 16))])
     table = pd.read_csv(page.parent / "tables/arms.csv").set_index(["setting", "arm"])
     # budgets add 0.04 and 0.16
@@ -264,21 +264,21 @@ def test_budgets_are_compared_each_on_its_own_and_drawn_as_a_curve(tmp_path):
     assert "Metrics against data.labelled" in text
 
 
-def test_settings_of_one_arm_are_compared_with_one_another(tmp_path):
+def test_page_of_one_arm_compares_its_settings(tmp_path):
     arms = {"mean_teacher": ARMS["mean_teacher"]}
     page = write_html([write_sweep(tmp_path / "s", budgets=(4, 16), arms=arms)])
     table = pd.read_csv(page.parent / "tables/arms.csv").set_index("arm")
     assert table.loc["data.labelled=16", "difference"] == pytest.approx(0.12)
 
 
-def test_another_figure_is_the_headline_where_asked(tmp_path, sweep):
+def test_headline_of_another_metric_uses_it(tmp_path, sweep):
     page = write_html([sweep], tmp_path, metric="healthy_fp_mm3")
     text = Reader(page.read_text()).text
     assert "On 2 healthy validation scans and 3 seeds, mean_teacher is the best of 3 arms" in text
     assert "False positives on healthy scans 5.0 mm³ per scan" in text
 
 
-def test_calibration_is_of_scans_with_a_nodule(tmp_path):
+def test_page_calibration_is_of_scans_with_a_nodule(tmp_path):
     table = cases((0.5, 0.6, 0.7, 0.8))
     table["brier"] = [0.1, 0.1, 0.1, 0.1, 0.9, 0.9]
     page = write_html([write_run(tmp_path / "a", table)], metric="brier")
@@ -286,14 +286,14 @@ def test_calibration_is_of_scans_with_a_nodule(tmp_path):
     assert "On 4 validation cases with nodules and 1 seed" in Reader(page.read_text()).text
 
 
-def test_an_unknown_figure_is_refused_with_those_that_there_are(sweep, tmp_path):
+def test_write_html_unknown_or_undefined_metric_is_an_error_with_the_defined_ones(sweep, tmp_path):
     with pytest.raises(UserError, match="no such metric; the runs have: dice, surface_dice"):
         write_html([sweep], tmp_path, metric="accuracy")
     with pytest.raises(UserError, match="undefined in at least one run; metrics defined in all"):
         write_html([sweep], tmp_path, metric="brier")
 
 
-def test_a_sweep_of_the_healthy_share_is_drawn(tmp_path):
+def test_page_of_a_swept_count_plots_it(tmp_path):
     sweep = write_sweep(tmp_path / "s", seeds=(0,))
     rows = pd.read_csv(sweep / "results.csv")
     rows.insert(3, "data.batch.healthy", [0, 1, 1])
@@ -304,7 +304,7 @@ def test_a_sweep_of_the_healthy_share_is_drawn(tmp_path):
     assert "against data.batch.healthy" not in write_html([sweep]).read_text()
 
 
-def test_arms_cut_at_different_thresholds_are_told(tmp_path):
+def test_page_of_different_thresholds_has_a_caveat(tmp_path):
     runs = []
     for cut, strategies in ((0.5, ("supervised",)), (0.9, ("supervised", "mil"))):
         table = cases((0.5, 0.6, 0.7, 0.8)).assign(threshold=cut)
@@ -312,7 +312,7 @@ def test_arms_cut_at_different_thresholds_are_told(tmp_path):
     assert "evaluated at different thresholds (0.5 and 0.9)" in write_html(runs).read_text()
 
 
-def test_scans_elsewhere_that_cannot_be_compared_cost_no_report(tmp_path):
+def test_page_external_set_that_is_not_comparable_has_a_caveat(tmp_path):
     runs = []
     for i, strategies in enumerate((("supervised",), ("supervised", "mil"))):
         run = write_run(tmp_path / f"{i}", cases((0.5, 0.6, 0.7, 0.8)), strategies=strategies)
@@ -324,7 +324,7 @@ def test_scans_elsewhere_that_cannot_be_compared_cost_no_report(tmp_path):
     assert not (page.parent / "tables/figures-background.csv").exists()
 
 
-def test_scans_judged_elsewhere_have_a_table_of_their_own(tmp_path):
+def test_page_external_set_has_a_table(tmp_path):
     sweep = write_sweep(tmp_path / "s")
     for run in (sweep / "runs").iterdir():
         elsewhere = cases((), (7.0, 1.0), nodules=(), healthy=("b1", "b2"))
@@ -335,7 +335,7 @@ def test_scans_judged_elsewhere_have_a_table_of_their_own(tmp_path):
     assert volume["mean"].tolist() == [4.0, 4.0, 4.0]
 
 
-def test_audits_tell_their_status_by_word_and_shape_the_worst_first(tmp_path):
+def test_audits_table_shows_status_as_symbol_and_text_worst_first(tmp_path):
     sweep = write_sweep(tmp_path / "s")
     for run in sorted((sweep / "runs").iterdir()):
         bad = "mean_teacher" in yaml.safe_load((run / "config.yaml").read_text())["strategies"]
@@ -352,7 +352,7 @@ def test_audits_tell_their_status_by_word_and_shape_the_worst_first(tmp_path):
     assert rows[2].startswith("| ○ not applicable | pseudo labels")
 
 
-def test_runs_whose_audits_differ_in_a_number_share_a_line(tmp_path):
+def test_audits_table_runs_with_equal_status_share_a_row(tmp_path):
     sweep = write_sweep(tmp_path / "s", arms={"mil": ARMS["mean_teacher"]})
     for place, run in enumerate(sorted((sweep / "runs").iterdir())):
         status = "ok" if place < 2 else "warning"
@@ -367,11 +367,11 @@ def test_runs_whose_audits_differ_in_a_number_share_a_line(tmp_path):
     assert len(pd.read_csv(page.parent / "tables/audits.csv")) == 3
 
 
-def test_the_same_folders_give_the_same_bytes(sweep, page, tmp_path):
+def test_page_of_equal_folders_is_equal_bytes(sweep, page, tmp_path):
     assert write_html([sweep], tmp_path).read_bytes() == page.read_bytes()
 
 
-def test_what_failed_is_told(tmp_path):
+def test_page_of_failed_runs_lists_them(tmp_path):
     sweep = write_sweep(tmp_path / "s")
     (sweep / "failures.csv").write_text("run,arm,message\nx,mil,lost /home/ann/m.csv\n")
     text = Reader(write_html([sweep]).read_text()).text

@@ -1,4 +1,4 @@
-"""What a browser makes of the page: no sideways scroll, no complaint."""
+"""Layout of the page in a browser: no horizontal scrolling, no console message."""
 
 import json
 import re
@@ -15,7 +15,7 @@ CHROMIUM = next(
 )
 
 FRAME = """<!DOCTYPE html><iframe id="f" src="{page}" style="width:{width}px;height:900px"></iframe>
-<pre id="found"></pre><script>
+<pre id="result"></pre><script>
 const frame = document.getElementById("f");
 frame.onload = () => {{
   const inner = frame.contentDocument, root = inner.documentElement;
@@ -24,7 +24,7 @@ frame.onload = () => {{
     && e.getBoundingClientRect().right > root.clientWidth + 1).map(e => e.tagName);
   const cut = [...inner.querySelectorAll(".scroll")]
     .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.parentElement.id);
-  document.getElementById("found").textContent =
+  document.getElementById("result").textContent =
     `scroll=${{root.scrollWidth}} client=${{root.clientWidth}} ` +
     `broken=${{images}} out=${{out}} cut=${{cut}};`;
 }};
@@ -33,7 +33,7 @@ frame.onload = () => {{
 
 @pytest.fixture(scope="module")
 def wide_page(tmp_path_factory):
-    """A page whose tables are as wide as they come: long names, many settings and arms."""
+    """A page with wide tables: long names, many settings and arms."""
     long, (_, *rest) = "long_name_of_a_strategy", ARMS["supervised"]
     arms = {f"{name}+{long}": (("supervised", name, long), *rest) for name in "abcdefg"}
     folder = tmp_path_factory.mktemp("wide") / "s"
@@ -46,9 +46,9 @@ def wide_page(tmp_path_factory):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+@pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
 @pytest.mark.parametrize("width", [1280, 800, 400])
-def test_page_at_any_width_has_nothing_cut_off_and_no_complaint(wide_page, tmp_path, width):
+def test_page_at_any_width_is_not_cut_off_and_logs_nothing(wide_page, tmp_path, width):
     outer = tmp_path / "outer.html"
     outer.write_text(FRAME.format(page=wide_page.as_uri(), width=width))
     command = [
@@ -58,9 +58,9 @@ def test_page_at_any_width_has_nothing_cut_off_and_no_complaint(wide_page, tmp_p
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     pattern = r"scroll=(\d+) client=(\d+) broken=(\d+) out=(.*?) cut=(.*?);"
-    found = re.search(pattern, done.stdout)
-    assert found, done.stderr[-2000:]
-    scroll, client, broken, out, cut = found.groups()
+    result = re.search(pattern, done.stdout)
+    assert result, done.stderr[-2000:]
+    scroll, client, broken, out, cut = result.groups()
     assert int(scroll) <= int(client)
     assert (broken, out, cut) == ("0", "", "")
     assert "CONSOLE" not in done.stderr

@@ -47,7 +47,7 @@ def statement(study, rows, metric=DICE, ball=None):
     return sentence.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_an_interval_that_holds_zero_shows_nothing(study):
+def test_headline_interval_with_zero_is_not_significant(study):
     rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, -0.01, 0.1, 0.04)]
     assert "difference from supervised, on the cases that both define, is +0.050" in (
         statement(study, rows)
@@ -55,24 +55,24 @@ def test_an_interval_that_holds_zero_shows_nothing(study):
     assert "includes zero, so no arm is shown to be better" in statement(study, rows)
 
 
-def test_an_interval_that_there_is_not_is_not_told(study):
+def test_headline_without_interval_says_too_few_cases(study):
     rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, p_holm=1.0)]
     assert "too few cases for an interval of the difference" in statement(study, rows)
 
 
-def test_a_p_that_disagrees_with_the_interval_is_told(study):
+def test_headline_p_that_disagrees_with_the_interval_has_a_but(study):
     rows = [row("supervised", 0.4), row("mil", 0.45, 0.05, 0.01, 0.1, 0.2)]
     assert "excludes zero, but p = 0.200 after Holm's correction" in statement(study, rows)
     rows[1]["p_holm"] = 0.0004
     assert "excludes zero, and p < 0.001 after Holm's correction" in statement(study, rows)
 
 
-def test_a_reference_that_is_best_is_not_beaten(study):
+def test_headline_best_reference_has_no_better_arm(study):
     rows = [row("supervised", 0.5), row("mil", 0.45, -0.05, -0.1, -0.01, 0.01)]
     assert "none of 2 arms is better than supervised" in statement(study, rows)
 
 
-def test_fewer_false_positives_are_better(study):
+def test_headline_of_false_positives_prefers_the_lowest(study):
     rows = [row("supervised", 9.0), row("mil", 2.0, -7.0, -9.0, -3.0, 0.01)]
     assert "mil is the best of 2 arms" in statement(study, rows, ALARMS)
     assert "excludes zero, and p = 0.010" in statement(study, rows, ALARMS)
@@ -82,13 +82,13 @@ def test_fewer_false_positives_are_better(study):
     ("ball", "text"),
     [(0.44, "It exceeds"), (0.46, "Its interval includes"), (0.5, "It does not exceed")],
 )
-def test_the_ball_is_beaten_by_the_whole_interval_or_not(study, ball, text):
+def test_headline_ball_is_compared_with_the_interval(study, ball, text):
     assert f"{text} the content-blind ball" in statement(
         study, [row("mil", 0.495)], ball={"": ball}
     )
 
 
-def test_an_arm_that_is_silent_on_the_hard_cases_is_not_the_best_for_that(study):
+def test_headline_arm_without_values_on_difficult_cases_is_not_best(study):
     rows = [row("supervised", 9.0), row("mil", 6.0, 1.5, 0.5, 2.5, 0.01)]
     rows[0] |= {"n_cases": 10, "n_undefined": 0}
     rows[1] |= {"n_cases": 6, "n_undefined": 4, "n_pairs": 6}
@@ -100,7 +100,7 @@ def test_an_arm_that_is_silent_on_the_hard_cases_is_not_the_best_for_that(study)
     assert "supervised, on the cases that both define, is \N{MINUS SIGN}1.5" in text
 
 
-def test_several_settings_have_a_sentence_above_them():
+def test_lead_of_several_settings_is_one_sentence():
     rows = [
         row("supervised", 0.4, setting="a=1"), row("mil", 0.5, 0.1, 0.05, 0.2, setting="a=1"),
         row("supervised", 0.4, setting="a=2"), row("mil", 0.5, 0.1, -0.1, 0.2, setting="a=2"),
@@ -122,20 +122,20 @@ def test_several_settings_have_a_sentence_above_them():
         ("runs/a/last.pt", "runs/a/last.pt"),
     ],
 )
-def test_absolute_paths_lose_their_folders_and_nothing_else_does(text, expected):
+def test_without_folders_removes_folders_of_absolute_paths_only(text, expected):
     assert without_folders(text) == expected
     assert without_folders({"a": [text, 1.0, None]}) == {"a": [expected, 1.0, None]}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.3))
-def test_spread_labels_keep_their_order_and_distance(values, gap):
+def test_spread_keeps_order_and_distance(values, gap):
     placed = spread(values, gap)
     ordered = [placed[i] for i in sorted(range(len(values)), key=lambda i: values[i])]
     assert all(b - a >= gap - 1e-6 for a, b in pairwise(ordered))
     assert np.mean(placed) == pytest.approx(np.mean(values), abs=1e-6)
 
 
-def test_labels_of_a_crowd_cover_no_dot_and_no_other_label():
+def test_place_labels_of_a_crowd_overlap_neither_dots_nor_labels():
     rng = np.random.default_rng(0)
     dots = [(x, y) for x, y in rng.uniform(150, 250, (10, 2))]
     placed = place_labels(dots, [(60.0, 11.0)] * 10, (0, 0, 500, 400))
@@ -147,7 +147,7 @@ def test_labels_of_a_crowd_cover_no_dot_and_no_other_label():
             assert apart_x or top <= other[1] or other[3] <= bottom
 
 
-def test_arms_differ_in_marker_or_dashes_not_in_colour_alone():
+def test_assign_styles_differ_in_marker_or_dashes():
     names = [f"arm {i}" for i in range(14)]
     styles = assign_styles(names, "arm 0")
     assert len(set(styles.values())) == 14
@@ -178,14 +178,14 @@ def ball_of(tmp_path, manifest):
     return ball_dice(read_study([run]).groups[0])
 
 
-def test_the_ball_takes_place_and_size_from_the_training_masks(tmp_path):
+def test_ball_dice_is_of_the_ball_fitted_to_training_masks(tmp_path):
     # Training balls (33 voxels) lie one voxel left and right of the middle, so the fitted one is in
     # the middle. It shares 15, 19, 20, 28 and 32 voxels with each where it has 19, 27, 33, 57 and
     # 81; the 27 fit best (38 / 60). They all lie in the evaluated ball's 33: 54 / 60.
     assert ball_of(tmp_path, write_cubes(tmp_path / "cubes")) == 0.9
 
 
-def test_an_empty_mask_takes_no_part_in_the_ball(tmp_path):
+def test_ball_dice_excludes_empty_masks(tmp_path):
     # t2 alone fits its own ball of 33 voxels, one voxel off the evaluated one, sharing 20
     manifest = write_cubes(tmp_path / "cubes")
     for name, ball in (("t1", 20 / 33), ("t2", None)):
@@ -194,12 +194,12 @@ def test_an_empty_mask_takes_no_part_in_the_ball(tmp_path):
         assert ball_of(tmp_path / name, manifest) == ball
 
 
-def test_there_is_no_ball_where_cases_are_no_cubes_or_gone(tmp_path):
+def test_ball_dice_of_absent_or_non_cubic_cases_is_none(tmp_path):
     assert ball_of(tmp_path, write_cubes(tmp_path / "cubes", (9, 9, 10))) is None
     assert ball_of(tmp_path / "b", tmp_path / "none.csv") is None
 
 
-def test_options_of_some_arms_alone_are_part_of_their_names(tmp_path):
+def test_read_study_options_of_some_arms_are_part_of_their_names(tmp_path):
     runs = [write_run(tmp_path / "s", cases((0.5, 0.6, 0.7, 0.8)))]
     for weight in (1, 10):
         strategies = {"supervised": {}, "mil": {"weight": weight}}
@@ -213,7 +213,7 @@ def test_options_of_some_arms_alone_are_part_of_their_names(tmp_path):
     assert [group.label for group in study.groups] == [""]
 
 
-def test_a_setting_that_came_later_sets_no_older_run_apart(tmp_path):
+def test_read_study_setting_absent_in_older_runs_is_no_axis(tmp_path):
     runs = [write_run(tmp_path / name, cases((0.5, 0.6, 0.7, 0.8))) for name in "ab"]
     config = yaml.safe_load((runs[1] / "config.yaml").read_text())
     config.setdefault("inference", {})["precision"] = "32-true"
@@ -224,7 +224,7 @@ def test_a_setting_that_came_later_sets_no_older_run_apart(tmp_path):
     assert read_study(runs).axes == ["inference.precision"]
 
 
-def test_a_run_is_no_sweep_and_gets_its_name_from_its_config(tmp_path):
+def test_read_study_of_a_run_names_the_arm_after_its_config(tmp_path):
     run = write_run(
         tmp_path / "x", cases((0.5, 0.6, 0.7, 0.8)), strategies=("supervised", "mil", "anomaly"),
         data={"batch": {"healthy": 0}},
@@ -234,7 +234,7 @@ def test_a_run_is_no_sweep_and_gets_its_name_from_its_config(tmp_path):
     assert study.arms == ["mil+anomaly, no healthy"]
 
 
-def test_a_split_is_picked_where_all_were_judged(tmp_path):
+def test_read_study_uses_test_if_all_runs_were_evaluated_on_it(tmp_path):
     run = write_run(tmp_path / "x", cases((0.5, 0.6, 0.7, 0.8)))
     assert read_study([run]).split == "val"
     (run / "evaluation-val-last").rename(run / "evaluation-test-last")

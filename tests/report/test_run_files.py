@@ -144,7 +144,7 @@ def test_report_failures_of_any_type_are_shown(tmp_path):
     sweep = write_sweep(tmp_path / "s", seeds=(0,))
     (sweep / "failures.csv").write_text("run,arm,message,5\nx,mil,,=1\ny,,2.5,\n")
     page = write_html([sweep])
-    assert "2 runs failed" in page.read_text()
+    assert "The comparison excludes 2 failed runs" in page.read_text()
     assert "'=1" in (page.parent / "tables/failures.csv").read_text()
 
 
@@ -227,10 +227,10 @@ def test_report_names_that_pandas_takes_for_missing_are_kept(tmp_path, name, cap
     run = write_run(tmp_path / "a", table)
     code, error = report(run, tmp_path / "out", capsys)
     assert (code, error) == (0, "")
-    kept = read_table(run / "evaluation-val-last/cases.csv", run, CASES)
-    assert kept["case"].tolist() == table["case"].tolist()
-    assert set(kept["cohort"]) == {"lidc", name}
-    assert kept["dice"].notna().tolist() == table["dice"].notna().tolist()
+    rows = read_table(run / "evaluation-val-last/cases.csv", run, CASES)
+    assert rows["case"].tolist() == table["case"].tolist()
+    assert set(rows["cohort"]) == {"lidc", name}
+    assert rows["dice"].notna().tolist() == table["dice"].notna().tolist()
 
 
 def test_report_swept_value_named_nan_is_a_value_and_an_absent_number_none(tmp_path):
