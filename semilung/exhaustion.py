@@ -1,17 +1,20 @@
-"""What a machine runs out of: memory, open files."""
+"""Messages for exhausted resources: memory, open files."""
 
 from __future__ import annotations
 
 import errno
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
+
+from semilung.types import UserError
 
 MEMORY = ("DefaultCPUAllocator", "CUDA out of memory", "_ALLOC_FAILED", "Cannot allocate memory")
 FILES = "Too many open files"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ended, the processor's or a device's.
+    """Whether an error means that memory ran out, the processor's or a device's.
 
     Torch has a type for the device's alone, and may not be imported here.
 
@@ -24,7 +27,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def exhausted(error: BaseException) -> str | None:
-    """What ran out, as one sentence with a remedy; None for any other error.
+    """Return which resource ran out, as one sentence with a remedy; None for any other error.
 
     Example:
         >>> exhausted(ValueError("shape")) is None
@@ -41,6 +44,24 @@ def exhausted(error: BaseException) -> str | None:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return f"too many open files: at most {limit} are allowed. Allow more with: ulimit -n 1024"
     return None
+
+
+@contextmanager
+def explain_memory_errors(remedy: str) -> Iterator[None]:
+    """Raise out-of-memory errors, of the processor or a device, as one clear message.
+
+    Args:
+        remedy: Settings that need less memory.
+
+    Raises:
+        UserError: Memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"out of memory ({str(error).strip()[:200]}); try {remedy}") from error
 
 
 def _is_of_files(error: BaseException) -> bool:

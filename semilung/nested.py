@@ -58,3 +58,25 @@ def fits(value: Any, hint: Any) -> bool:
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def describe_type(hint: Any) -> str:
+    """Return a setting's type in words.
+
+    Example:
+        >>> describe_type(int), describe_type(tuple[float, float] | None)
+        ('an integer', 'a list of 2 numbers or null')
+    """
+    kind, arguments = get_origin(hint), get_args(hint)
+    if kind in (Union, types.UnionType):
+        options = [describe_type(option) for option in arguments if option is not type(None)]
+        return " or ".join([*options, "null"] if type(None) in arguments else options)
+    if kind is tuple:
+        return f"a list of {len(arguments)} {_PLURALS.get(arguments[0], 'values')}"
+    if kind is dict:
+        return f"a mapping of names to {_PLURALS.get(arguments[1], 'values')}"
+    return _SINGULARS.get(hint, "a group of settings")
+
+
+_SINGULARS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+_PLURALS = {int: "integers", float: "numbers", bool: "truth values", str: "texts"}

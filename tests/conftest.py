@@ -1,9 +1,15 @@
 """Shared by all tests."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from semilung.runs import TrainConfig
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported, as the command does
 
@@ -33,3 +39,11 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep prepared volumes of tests out of the user's cache."""
     os.environ["SEMILUNG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny(phantom: Path) -> "Callable[..., TrainConfig]":
+    """`tiny_config` on the shared phantom: a training that takes a second."""
+    from tiny_runs import tiny_config
+
+    return partial(tiny_config, phantom)

@@ -8,9 +8,10 @@ import pytest
 
 from semilung.bounds import BOUNDS
 from semilung.cli import main
-from semilung.config.schema import CommandConfig, data_config, with_settings
+from semilung.config.schema import CommandConfig, data_config
 from semilung.data import DataConfig
 from semilung.inference.windows import window_starts
+from semilung.runs import with_settings
 from semilung.training import TrainConfig
 from semilung.types import UserError
 

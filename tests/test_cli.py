@@ -283,7 +283,7 @@ def test_a_manifest_that_is_gone_leaves_patients_unchecked_and_says_so(trained, 
             str(phantom.parent / p) if isinstance(p, str) else "" for p in table[column]
         ]
     table.to_csv(tmp_path / "m.csv", index=False)
-    with pytest.warns(UserWarning, match=r"gone\.csv.* is gone: .* not their patients"):
+    with pytest.warns(UserWarning, match=r"gone\.csv.* was not found: .* not their patients"):
         assert run("evaluate", moved, "--manifest", tmp_path / "m.csv") == 0
 
 
@@ -321,7 +321,7 @@ def test_prepare_keeps_the_good_cases_and_tells_the_others_with_code_2(phantom, 
     assert run(*asked) == 2
     told = capsys.readouterr().err
     assert f"1 of {len(table)} cases cannot be prepared" in told
-    assert f"{table.loc[2, 'case']}: {tmp_path / 'gone.nii.gz'}: no such file" in told
+    assert f"{table.loc[2, 'case']}: {tmp_path / 'gone.nii.gz'}: there is no such file" in told
     assert len(list((tmp_path / "c").rglob("*.b2nd"))) == len(table) - 1
 
 

@@ -193,17 +193,18 @@ def test_launcher_without_a_setting_is_answered_with_the_remedy(
 
 
 def test_launcher_settings_of_the_documentation_are_taken():
-    from semilung.ablation.launchers import open_hydra, read_launcher
+    from semilung.ablation.launchers import read_launcher
     from semilung.ablation.sweep_request import read_request
+    from semilung.config.hydra_adapter import open_launchers
 
     words = ["strategy=supervised", "hydra/launcher=parallel", "hydra.launcher.n_jobs=3"]
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    with open_hydra() as hydra:
-        config = read_launcher(hydra, read_request(words), "/x").hydra
+    with open_launchers("test", "pkg://semilung.configs") as session:
+        config = read_launcher(session, read_request(words), "/x").hydra
     assert config.launcher.n_jobs == 3
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     words[1:] = ["hydra/launcher=slurm", "hydra.launcher.partition=gpu"]
     words += ["hydra.launcher.gpus_per_node=2", "hydra.launcher.max_num_timeout=5"]
-    with open_hydra() as hydra:
-        config = read_launcher(hydra, read_request(words), "/x").hydra
+    with open_launchers("test", "pkg://semilung.configs") as session:
+        config = read_launcher(session, read_request(words), "/x").hydra
     assert (config.launcher.partition, config.launcher.gpus_per_node) == ("gpu", 2)

@@ -7,8 +7,8 @@ import pytest
 from tiny_settings import TINY
 
 from semilung.cli import main
-from semilung.config.schema import load_run_config, with_known_cache
 from semilung.data.manifest.cases import read_manifest
+from semilung.runs import load_run_config, with_available_cache
 from semilung.training import TrainConfig
 from semilung.types import UserError
 
@@ -44,14 +44,14 @@ def test_nul_in_a_run_folder_is_refused():
     config = TrainConfig()
     config.data.cache = "a\0b"
     with pytest.raises(UserError, match=r"data\.cache='a.x00b' is no path"):
-        with_known_cache(config)
+        with_available_cache(config)
 
 
 def test_evaluate_fills_no_folder_that_a_strangers_run_names(phantom, tmp_path, capsys):
     words = [*TINY, f"data.manifest={phantom}", f"runs_dir={tmp_path}", "run_name=r"]
     with pytest.raises(SystemExit):
         main(["train", *words, f"data.cache={tmp_path / 'own'}"])
-    assert with_known_cache(load_run_config(tmp_path / "r")).data.cache == str(tmp_path / "own")
+    assert with_available_cache(load_run_config(tmp_path / "r")).data.cache == str(tmp_path / "own")
     (tmp_path / "own").rename(tmp_path / "moved")
     victim = tmp_path / "own"
     victim.mkdir()

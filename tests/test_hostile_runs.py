@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from semilung.ablation.sweep_folder import SweepFolder
 from semilung.cli import main
-from semilung.config.schema import data_config, load_run_config
+from semilung.config.schema import data_config
 from semilung.data import read_splits
 from semilung.files import MAX_YAML, read_json, read_yaml
 from semilung.nested import plain
 from semilung.report.read_runs import read_study
+from semilung.runs import RunFolder, load_run_config
 from semilung.training import TrainConfig
 from semilung.training.audits.audit import read_audits
 from semilung.training.cost import CostMeter, read_cost
 from semilung.training.metric_log import MetricsLog
-from semilung.training.run import RunFolder
 from semilung.types import UserError
 
 CONFIG = yaml.safe_dump(plain(asdict(TrainConfig())), sort_keys=False)
@@ -60,7 +60,7 @@ def read_all(folder):
         "audits.json": lambda: [a.figures.get("step")
                                 for a in read_audits(folder / "audits.json").values()],
         "metrics.csv": log,
-        "sweep.yaml": lambda: SweepFolder(folder).asked(),
+        "sweep.yaml": lambda: SweepFolder(folder).request(),
         "runs/a/row.json": lambda: SweepFolder(folder).collect(),
     }  # fmt: skip
     assert metrics.exists()

@@ -12,7 +12,7 @@ import pytest
 from semilung.arm_names import printable
 from semilung.cli import main
 from semilung.cli.screen import Screen
-from semilung.cli.settings import parted
+from semilung.cli.settings import split_settings
 from semilung.config.compose import Composer
 from semilung.inference.scan_progress import ScanProgress
 
@@ -74,9 +74,9 @@ def test_word_that_names_a_file_is_no_setting(tmp_path, monkeypatch):
     for name in ("site=A/manifest.csv", "inference.k=1.nii.gz"):
         (tmp_path / name).touch()
     words = ["data", "prepare", "site=A/manifest.csv", "spacing_mm=[2,2,2]", "a=" + "b" * 300]
-    assert parted(words) == (words[3:], words[:3])
+    assert split_settings(words) == (words[3:], words[:3])
     words = ["predict", "inference.k=1.nii.gz", "inference.threshold=0.1"]
-    assert parted(words) == (words[2:], words[:2])
+    assert split_settings(words) == (words[2:], words[:2])
 
 
 @pytest.mark.parametrize(

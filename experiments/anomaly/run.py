@@ -27,12 +27,11 @@ from autoencoder import train_autoencoder
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from semilung.config.schema import load_run_config
 from semilung.data import PreparedCase, prepare, read_manifest, scale_hu
 from semilung.data.anatomy.classes import ANATOMY
 from semilung.data.phantom import write_phantom
 from semilung.inference import predict_probability
-from semilung.training import load_predictor
+from semilung.runs import load_predictor, load_run_config
 
 SIZE, SPACING_MM, CROP = 64, 2.5, 24
 FIELD = [ANATOMY[name] for name in ("lung", "vessel", "airway")]

@@ -25,7 +25,7 @@ import pandas as pd
 from reversible import BACKENDS
 
 from semilung.report.plot_style import canvas, looks, svg
-from semilung.training.run import provenance
+from semilung.runs.run_folder import provenance
 
 HERE = Path(__file__).parent
 HEAD = """# Benchmarks

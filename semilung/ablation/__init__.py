@@ -1,4 +1,4 @@
-"""Ablations: every combination of the swept settings, trained, judged on the same cases, kept."""
+"""Ablations: every combination of the swept settings, trained, evaluated on the same cases."""
 
 from semilung.ablation.sweep import FailedRunsError, ablate
 

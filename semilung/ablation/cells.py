@@ -25,8 +25,8 @@ class Cell:
         arm: Its strategies joined by `+`, or `supervised, no healthy`.
         seed: Its seed.
         axes: Its value of each further swept setting.
-        overrides: What `semilung train` is told, as `key=value`.
-        steps: How many it trains, where that is not for the overrides to say (`equal=compute`).
+        overrides: Settings of `semilung train`, as `key=value`.
+        steps: Its number of steps, where the overrides do not decide it (`equal=compute`).
     """
 
     arm: str
@@ -37,13 +37,13 @@ class Cell:
 
     @property
     def words(self) -> list[str]:
-        """All that a training is told."""
+        """All settings of the training."""
         steps = [] if self.steps is None else [f"trainer.max_steps={self.steps}"]
         return [*self.overrides, *steps]
 
     @property
     def name(self) -> str:
-        """The run's folder: arm, seed and swept values, and a hash of all that it is told."""
+        """Name of the run's folder: arm, seed and swept values, and a hash of all settings."""
         digest = hashlib.sha256("\n".join(shaping(self.overrides)).encode()).hexdigest()[:6]
         swept = [f"{key.rsplit('.', 1)[-1]}{value}" for key, value in sorted(self.axes.items())]
         readable = "-".join([self.arm.replace(", ", "-"), f"s{self.seed}", *swept])
@@ -52,16 +52,16 @@ class Cell:
 
 
 def cells_of(request: Request, *, healthy: bool) -> list[Cell]:
-    """All runs that a request asks for, each once, seed by seed.
+    """Return all runs of a request, each once, seed by seed.
 
     A setting `strategies.X.*` concerns the arms that hold X and is left out of the others.
 
     Args:
-        request: What was asked for.
+        request: The requested ablation.
         healthy: Whether the data has a healthy stream, so that the arm without it is another.
 
     Raises:
-        UserError: A setting of a strategy that there is not.
+        UserError: A setting of a strategy that does not exist.
 
     Example:
         >>> from semilung.ablation.sweep_request import read_request
@@ -74,24 +74,24 @@ def cells_of(request: Request, *, healthy: bool) -> list[Cell]:
         supervised = {BASELINE: [f"strategy={BASELINE}"]}
         without = {NO_HEALTHY: [f"strategy={BASELINE}", f"{HEALTHY}=0"]}
         arms = (without if healthy else {}) | supervised | arms
-    _require_known([*request.swept, *(word.partition("=")[0] for word in request.common)])
+    _require_strategies([*request.swept, *(word.partition("=")[0] for word in request.common)])
     further = {key: request.axes[key] for key in request.swept}
-    found: dict[tuple[str, ...], Cell] = {}
+    cells: dict[tuple[str, ...], Cell] = {}
     for seed, values in product(request.axes["seed"], product(*further.values())):
         swept = dict(zip(further, values, strict=True))
-        for arm, own in arms.items():
-            fixed = dict(word.split("=", 1) for word in own)
+        for arm, chosen in arms.items():
+            fixed = dict(word.split("=", 1) for word in chosen)
             axes = {k: fixed.get(k, v) for k, v in swept.items() if _concerns(k, arm)}
             words = [*request.common, *(f"{key}={value}" for key, value in axes.items())]
             words = [w for w in words if _concerns(w, arm) and w.partition("=")[0] not in fixed]
-            name = _named(arm, dict(word.split("=", 1) for word in [*own, *words]))
-            cell = Cell(name, seed, axes, [*own, f"seed={seed}", *words])
-            found.setdefault(tuple(sorted(cell.overrides)), cell)
-    return list(found.values())
+            name = _named(arm, dict(word.split("=", 1) for word in [*chosen, *words]))
+            cell = Cell(name, seed, axes, [*chosen, f"seed={seed}", *words])
+            cells.setdefault(tuple(sorted(cell.overrides)), cell)
+    return list(cells.values())
 
 
 def arm_name(strategy: str) -> str:
-    """The arm of a word of `strategy=...`, see `mixture_name`.
+    """Return the arm of a word of `strategy=...`, see `mixture_name`.
 
     Example:
         >>> arm_name("[mean_teacher,mil]"), arm_name("supervised")
@@ -100,14 +100,14 @@ def arm_name(strategy: str) -> str:
     return mixture_name(name.strip() for name in strategy.strip("[]").split(","))
 
 
-def _named(arm: str, told: Mapping[str, str]) -> str:
-    """Supervised without the healthy stream has one name, however it comes about.
+def _named(arm: str, settings: Mapping[str, str]) -> str:
+    """Return the name of an arm; supervised without the healthy stream always has the same.
 
     Args:
         arm: Strategies joined by `+`.
-        told: Setting to value.
+        settings: Setting to value.
     """
-    return NO_HEALTHY if arm == BASELINE and told.get(HEALTHY) == "0" else arm
+    return NO_HEALTHY if arm == BASELINE and settings.get(HEALTHY) == "0" else arm
 
 
 def _concerns(word: str, arm: str) -> bool:
@@ -116,16 +116,16 @@ def _concerns(word: str, arm: str) -> bool:
 
 
 def _strategy_of(key: str) -> str | None:
-    """The strategy that a setting `strategies.X.*` belongs to."""
+    """Return the strategy that a setting `strategies.X.*` belongs to."""
     parts = key.split(".")
     return parts[1] if parts[0].lstrip("+~") == "strategies" and len(parts) > 1 else None
 
 
-def _require_known(keys: Iterable[str]) -> None:
-    known = list_strategies()
+def _require_strategies(keys: Iterable[str]) -> None:
+    names = list_strategies()
     for key in keys:
         strategy = _strategy_of(key)
-        if strategy is not None and strategy not in known:
-            near = difflib.get_close_matches(strategy, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+        if strategy is not None and strategy not in names:
+            near = difflib.get_close_matches(strategy, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"
             raise UserError(f"{key} is a setting of no strategy{hint}")

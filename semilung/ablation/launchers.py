@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf
 
 from semilung.ablation.sweep_job import Job
 from semilung.ablation.sweep_request import Request
 from semilung.config.compose import quoted, read_overrides
+from semilung.config.hydra_adapter import (
+    DictConfig,
+    HydraException,
+    LauncherSession,
+    launcher_setting,
+)
 from semilung.types import UserError
 
 LAUNCHERS = ("basic", "parallel", "slurm", "slurm_local")
@@ -35,19 +30,8 @@ EXTRAS = {"parallel": "parallel", "slurm": "cluster"}
 """Word in a launcher's name to the extra that brings it."""
 
 
-@contextmanager
-def open_hydra() -> Iterator[Hydra]:
-    """Hydra over our package alone; of its internals, which `hydra-core<1.4` keeps."""
-    try:
-        yield Hydra.create_main_hydra2(
-            "semilung ablate", create_config_search_path("pkg://semilung.configs")
-        )
-    finally:
-        GlobalHydra.instance().clear()
-
-
 def require_launcher(words: Sequence[str]) -> None:
-    """Refuse settings of Hydra that are no launcher of ours and no plain setting of one.
+    """Raise UserError for a setting of Hydra that is no launcher nor a plain setting of one.
 
     Args:
         words: The overrides of Hydra itself.
@@ -66,8 +50,8 @@ def require_launcher(words: Sequence[str]) -> None:
         chosen = key == "hydra/launcher" and value in LAUNCHERS
         prefix, _, name = key.rpartition(".")
         plain = isinstance(value, str | int | float | None) and "$" not in str(value)
-        known = prefix == "hydra.launcher" and name in SETTINGS and plain
-        if override.package or override.is_delete() or not (chosen or known):
+        allowed = prefix == "hydra.launcher" and name in SETTINGS and plain
+        if override.package or override.is_delete() or not (chosen or allowed):
             msg = (
                 f"{override.input_line}: of Hydra itself an ablation takes hydra/launcher="
                 f"{'|'.join(LAUNCHERS)} and plain values of hydra.launcher.NAME, where NAME is "
@@ -76,16 +60,16 @@ def require_launcher(words: Sequence[str]) -> None:
             raise UserError(msg)
 
 
-def read_launcher(hydra: Hydra, request: Request, folder: Path) -> DictConfig:
-    """Hydra's own config for the chosen launcher.
+def read_launcher(session: LauncherSession, request: Request, folder: Path) -> DictConfig:
+    """Return Hydra's own config for the chosen launcher.
 
     Raises:
         UserError: No such launcher or setting, or its extra is not installed.
     """
     require_launcher(request.hydra)
-    own = [f"hydra.sweep.dir={quoted(str(folder))}"]
+    place = f"hydra.sweep.dir={quoted(str(folder))}"
     try:
-        return hydra.compose_config("launch", [*own, *request.hydra], RunMode.MULTIRUN)
+        return session.compose("launch", [place, *request.hydra])
     except HydraException as error:
         words = " ".join(request.hydra)
         extra = next((extra for word, extra in EXTRAS.items() if f"launcher={word}" in words), None)
@@ -103,31 +87,18 @@ def one_by_one(master: DictConfig) -> bool:
     return str(master.hydra.launcher._target_).endswith(".BasicLauncher")
 
 
-def defaults(master: DictConfig) -> list[str]:
-    """What the launcher has runs told: with others beside them, not to take all processors."""
+def default_settings(master: DictConfig) -> list[str]:
+    """Return the settings that a launcher gives its runs: side by side, each has few threads."""
     if one_by_one(master):
         return []
-    given = OmegaConf.select(master, "hydra.launcher.cpus_per_task")
-    return [f"trainer.threads={given or 1}"]
+    return [f"trainer.threads={launcher_setting(master, 'cpus_per_task') or 1}"]
 
 
-def launch(hydra: Hydra, master: DictConfig, job: Job) -> None:
+def launch(session: LauncherSession, master: DictConfig, job: Job) -> None:
     """Run a job's cells; those that fail, or whose process is lost, have no row afterwards.
 
     Raises:
-        UserError: The launcher is not to be had.
+        UserError: The launcher is not available.
         KeyboardInterrupt: It was interrupted.
     """
-    words = [[f"run_name={quoted(name)}"] for name in job.cells]
-    _launcher(hydra, master, job).launch(words, initial_job_idx=0)
-
-
-def _launcher(hydra: Hydra, master: DictConfig, job: Job) -> Launcher:
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-    try:
-        launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=context, task_function=job, config=master
-        )
-    except (ImportError, RuntimeError) as error:  # a plugin that is not there, or none at all
-        raise UserError(f"the launcher cannot be had: {error}") from error
-    return launcher
+    session.launch(master, job, [[f"run_name={quoted(name)}"] for name in job.cells])

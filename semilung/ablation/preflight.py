@@ -1,4 +1,4 @@
-"""What is refused before the first training: runs that could not train, or not be compared."""
+"""Checks before the first training: runs that could not train, or not be compared."""
 
 from __future__ import annotations
 
@@ -8,46 +8,48 @@ from dataclasses import replace
 from semilung.ablation.cells import Cell
 from semilung.ablation.sweep_folder import SweepFolder
 from semilung.ablation.sweep_request import Request
-from semilung.config.schema import differences, load_run_config
+from semilung.config.resume import differences
 from semilung.data import Cohort, open_cohort
-from semilung.training import TrainConfig, build_learner
-from semilung.training.run import RunFolder
+from semilung.runs import RunFolder, TrainConfig, load_run_config
+from semilung.training import build_learner
 from semilung.types import UserError
 
 DIFFERENT_BY_DESIGN = ("data.fold", "data.manifest")
-"""Swept settings whose values are judged on different cases."""
+"""Swept settings whose values are evaluated on different cases."""
 
 Group = tuple[tuple[str, str], ...]
-Judged = tuple[str, frozenset[str]]
-"""The first run of a group, and the cases that it is judged on."""
+Evaluated = tuple[str, frozenset[str]]
+"""The first run of a group, and the cases that it is evaluated on."""
 
 
 def check_cells(
     request: Request, cells: Sequence[Cell], configs: Mapping[str, TrainConfig], sweep: SweepFolder
 ) -> None:
-    """Refuse cells that cannot be trained or would be judged on different cases.
+    """Raise UserError for cells that cannot be trained or compared.
 
-    Runs that are there already are held against what their manifest and configs say now.
+    Runs that exist already are compared with their manifest and configs as they are now.
 
     Args:
-        request: What was asked for.
+        request: The requested ablation.
         cells: All runs.
         configs: Run name to its config.
-        sweep: Where they are kept.
+        sweep: Their folder.
 
     Raises:
-        UserError: They would be, or on none; a run's strategies or model are at fault; or a
-            manifest is, as where a patient is in two splits.
+        UserError: Cells would be evaluated on different cases, or on none; a run's strategies,
+            model or manifest are invalid, as where a patient is in two splits.
     """
-    judged: dict[Group, Judged] = {}
+    evaluated: dict[Group, Evaluated] = {}
     for cell in cells:
         config = configs[cell.name]
         cohort = open_cohort(config.data, seed=config.seed)
         cases = frozenset(case.case for case in cohort.evaluated(request.split))
         if not cases:
-            msg = f"the {request.split} split of {config.data.manifest} holds no case to judge on"
-            raise UserError(f"{msg}; give it labelled or healthy ones, or choose another split")
-        _require_same(judged, cell, cases)
+            raise UserError(
+                f"the {request.split} split of {config.data.manifest} holds no case to evaluate "
+                f"on; give it labelled or healthy ones, or choose another split"
+            )
+        _require_same(evaluated, cell, cases)
         _require_as_begun(RunFolder(sweep.run(cell)), config, cohort, request.equal)
         if not sweep.finished(cell):
             try:
@@ -61,18 +63,20 @@ def has_healthy(configs: Sequence[TrainConfig]) -> bool:
     return any("healthy" in open_cohort(c.data, seed=c.seed).available for c in configs)
 
 
-def _require_same(judged: dict[Group, Judged], cell: Cell, cases: frozenset[str]) -> None:
-    """Refuse arms, seeds and budgets that would be judged on different cases."""
+def _require_same(evaluated: dict[Group, Evaluated], cell: Cell, cases: frozenset[str]) -> None:
+    """Raise UserError for arms, seeds and budgets evaluated on different cases."""
     group = tuple((k, v) for k, v in cell.axes.items() if k in DIFFERENT_BY_DESIGN)
-    first, expected = judged.setdefault(group, (cell.name, cases))
+    first, expected = evaluated.setdefault(group, (cell.name, cases))
     if cases != expected:
         some = ", ".join(sorted(cases ^ expected)[:5])
-        msg = f"{cell.name} and {first} would be judged on different cases ({some} ...)"
-        raise UserError(f"{msg}; give all runs the same splits (data.split_seed, data.folds)")
+        raise UserError(
+            f"{cell.name} and {first} would be evaluated on different cases ({some} ...); give all "
+            f"runs the same splits (data.split_seed, data.folds)"
+        )
 
 
 def _require_as_begun(run: RunFolder, config: TrainConfig, cohort: Cohort, equal: str) -> None:
-    """Refuse to stand beside a run, or to go on with one, that was trained or split otherwise."""
+    """Raise UserError where a run exists that was trained or split otherwise."""
     if not run.config.exists():
         return
     run.require_same_splits(cohort.splits)
@@ -81,5 +85,7 @@ def _require_as_begun(run: RunFolder, config: TrainConfig, cohort: Cohort, equal
         steps = replace(config.trainer, max_steps=begun.trainer.max_steps)
         config = replace(config, trainer=steps)
     if differing := differences(begun, config):
-        msg = f"{run.path} was trained with other settings: {'; '.join(differing[:5])}"
-        raise UserError(f"{msg}. Restore them, or name another sweep_dir=...")
+        raise UserError(
+            f"{run.path} was trained with other settings: {'; '.join(differing[:5])}. Restore "
+            f"them, or name another sweep_dir=..."
+        )

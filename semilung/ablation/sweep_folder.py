@@ -1,4 +1,4 @@
-"""A sweep's folder: what was asked, its runs, and the table of what they found."""
+"""A sweep's folder: the request, its runs, and the table of their results."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class SweepFolder:
     path: Path
 
     def run(self, cell: Cell) -> Path:
-        """The folder of a run."""
+        """Return the folder of a run."""
         return self.path / "runs" / cell.name
 
     def row(self, cell: Cell) -> Path:
-        """What a finished run found; a run without it is not finished."""
+        """Return the file of a finished run's results; a run without it is not finished."""
         return self.run(cell) / "row.json"
 
     def failure(self, cell: Cell) -> Path:
-        """Why a run failed."""
+        """Return the file that says why a run failed."""
         return self.run(cell) / "failure.json"
 
     def finished(self, cell: Cell) -> bool:
@@ -51,7 +51,7 @@ class SweepFolder:
 
     @contextmanager
     def claimed(self, cell: Cell) -> Iterator[bool]:
-        """Whether the run is this process's; no other gets it until the block ends.
+        """Claim a run for this process until the block ends; yield whether it was free.
 
         The claim is a POSIX lock: it ends with its process, however that ends, and the loader's
         processes do not inherit it.
@@ -63,12 +63,12 @@ class SweepFolder:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 free = False
-            except OSError:  # a file system without locks: the user minds that herself
+            except OSError:  # a file system without locks: the user has to see to that
                 pass
             yield free
 
-    def asked(self) -> dict[str, Any]:
-        """What `sweep.yaml` says; nothing where no ablation has begun here.
+    def request(self) -> dict[str, Any]:
+        """Return the content of `sweep.yaml`; nothing where no ablation has begun here.
 
         Raises:
             UserError: It is damaged.
@@ -76,15 +76,15 @@ class SweepFolder:
         path = self.path / "sweep.yaml"
         if not path.exists():
             return {}
-        kept = read_yaml(path)
-        lists = [*kept["axes"].values(), kept["common"]] if _is_sweep(kept) else [None]
+        saved = read_yaml(path)
+        lists = [*saved["axes"].values(), saved["common"]] if _is_sweep(saved) else [None]
         if not all(isinstance(v, list) and all(isinstance(w, str) for w in v) for v in lists):
             msg = f"{path} is damaged: it does not say what is swept; name another sweep_dir=..."
             raise UserError(msg)
-        return cast("dict[str, Any]", kept)
+        return cast("dict[str, Any]", saved)
 
     def joined(self, request: Request) -> Request:
-        """The request as one of the ablation that the folder holds, if it holds any.
+        """Return a request as one of the ablation that the folder holds, if it holds any.
 
         Raises:
             UserError: The folder holds an ablation of other common settings, a damaged one, or a
@@ -92,34 +92,34 @@ class SweepFolder:
         """
         if (self.path / "config.yaml").exists():
             raise UserError(f"{self.path} is a run's folder; name another sweep_dir=...")
-        kept = self.asked()
-        if kept:
-            request = request.along(kept["axes"])
-            _require_alike(self.path, kept, _asked(request))
+        saved = self.request()
+        if saved:
+            request = request.along(saved["axes"])
+            _require_same_settings(self.path, saved, _as_mapping(request))
         return request
 
     def begin(self, request: Request) -> None:
         """Write or widen `sweep.yaml` by a request that has joined."""
-        kept, asked = self.asked(), _asked(request)
-        if kept:
-            asked = {**kept, "axes": _union(kept["axes"], asked["axes"])}
-        self.write(asked)
+        saved, content = self.request(), _as_mapping(request)
+        if saved:
+            content = {**saved, "axes": _union(saved["axes"], content["axes"])}
+        self.write(content)
 
     def write(self, sweep: dict[str, Any]) -> None:
         """Write `sweep.yaml`."""
         write_text(self.path / "sweep.yaml", yaml.safe_dump(plain(sweep), sort_keys=False))
 
     def fail(self, cell: Cell, message: str, details: str = "") -> None:
-        """Keep why a run failed: one line for the table, and what a developer asks for."""
+        """Write why a run failed: one line for the table, and the traceback for a developer."""
         line = " ".join(message.split())
         text = json.dumps({**dict(zip(FAILURES, (cell.name, cell.arm, line), strict=True)),
                            "details": details}, indent=1)  # fmt: skip
         write_text(self.failure(cell), text + "\n")
 
     def collect(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Write `results.csv` and `failures.csv` from what the runs left; both tables."""
-        results = pd.DataFrame(self._left("row.json"))
-        failures = pd.DataFrame(self._left("failure.json"), columns=FAILURES)
+        """Write `results.csv` and `failures.csv` from the files of the runs; return both tables."""
+        results = pd.DataFrame(self._rows("row.json"))
+        failures = pd.DataFrame(self._rows("failure.json"), columns=FAILURES)
         write_csv(self.path / "results.csv", results)
         path = self.path / "failures.csv"
         if failures.empty:
@@ -128,33 +128,34 @@ class SweepFolder:
             write_csv(path, failures)
         return results, failures
 
-    def _left(self, name: str) -> list[dict[str, Any]]:
+    def _rows(self, name: str) -> list[dict[str, Any]]:
         rows = {}
         for path in sorted((self.path / "runs").glob(f"*/{name}")):
             try:
                 rows[path] = read_json(path)
             except UserError:
-                if path.exists():  # else a run beside this one has just succeeded
+                if path.exists():  # else another run has just succeeded
                     raise
         damaged = [str(path) for path, row in rows.items() if not fits(row, dict[str, Any])]
         if damaged:
-            msg = f"{damaged[0]} holds no row; delete it, and the same command makes it again"
-            raise UserError(msg)
+            raise UserError(
+                f"{damaged[0]} holds no row; delete it, and the same command makes it again"
+            )
         return list(rows.values())
 
 
-def row_of(cell: Cell, swept: Sequence[str], **found: object) -> dict[str, Any]:
-    """A row of `results.csv`: which run it is, its values of the swept settings, what it found."""
+def row_of(cell: Cell, swept: Sequence[str], **results: object) -> dict[str, Any]:
+    """Return a row of `results.csv`: the run, its values of the swept settings, its results."""
     values = {key: cell.axes.get(key) for key in swept}
-    return {"run": cell.name, "arm": cell.arm, "seed": int(cell.seed), **values, **found}
+    return {"run": cell.name, "arm": cell.arm, "seed": int(cell.seed), **values, **results}
 
 
-def _is_sweep(kept: Any) -> bool:
-    known = {"axes": dict[str, Any], "common": list, "split": str, "equal": str}
-    return isinstance(kept, dict) and all(fits(kept.get(k), hint) for k, hint in known.items())
+def _is_sweep(content: Any) -> bool:
+    hints = {"axes": dict[str, Any], "common": list, "split": str, "equal": str}
+    return isinstance(content, dict) and all(fits(content.get(k), h) for k, h in hints.items())
 
 
-def _asked(request: Request) -> dict[str, Any]:
+def _as_mapping(request: Request) -> dict[str, Any]:
     return {
         "axes": request.axes,
         "common": request.common,
@@ -163,8 +164,8 @@ def _asked(request: Request) -> dict[str, Any]:
     }
 
 
-def _require_alike(path: Path, kept: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Refuse to mix runs that differ in more than the axes."""
+def _require_same_settings(path: Path, saved: dict[str, Any], requested: dict[str, Any]) -> None:
+    """Raise UserError for runs that differ in more than the axes."""
     old, new = (
         {
             **dict(w.split("=", 1) for w in shaping(sweep["common"])),
@@ -172,7 +173,7 @@ def _require_alike(path: Path, kept: dict[str, Any], asked: dict[str, Any]) -> N
             "equal": sweep["equal"],
         }
         | dict.fromkeys([key for key in sweep["axes"] if key not in ("strategy", "seed")], "swept")
-        for sweep in (kept, asked)
+        for sweep in (saved, requested)
     )
     differing = [
         f"{key} is {old.get(key, 'not set')} there and {new.get(key, 'not set')} here"
@@ -180,11 +181,13 @@ def _require_alike(path: Path, kept: dict[str, Any], asked: dict[str, Any]) -> N
         if old.get(key) != new.get(key)
     ]
     if differing:
-        msg = f"{path} holds an ablation of other settings: {'; '.join(differing[:5])}. Its runs"
-        raise UserError(f"{msg} are not to be compared with these; name another sweep_dir=...")
+        raise UserError(
+            f"{path} holds an ablation of other settings: {'; '.join(differing[:5])}. Its runs are "
+            f"not comparable with these; name another sweep_dir=..."
+        )
 
 
 def _union(old: dict[str, list[str]], new: dict[str, list[str]]) -> dict[str, list[str]]:
-    """All values of all axes, the old ones first."""
+    """Return all values of all axes, the old ones first."""
     keys: Sequence[str] = list(dict.fromkeys([*old, *new]))
     return {key: list(dict.fromkeys([*old.get(key, []), *new.get(key, [])])) for key in keys}

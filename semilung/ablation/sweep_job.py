@@ -1,4 +1,4 @@
-"""One run of an ablation: train it or go on with it, judge it, write its row."""
+"""One run of an ablation: train or resume it, evaluate it, write its row."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from semilung.ablation.cells import Cell
 from semilung.ablation.sweep_folder import SweepFolder, row_of
-from semilung.config.schema import load_run_config, resumed
+from semilung.api.run_evaluation import evaluate_runs
+from semilung.config.hydra_adapter import DictConfig
+from semilung.config.resume import resumed
 from semilung.evaluation import Report, summarise
 from semilung.files import write_text
-from semilung.training import TrainConfig, judge, split_cases, train
-from semilung.training.checkpoint import load_checkpoint
+from semilung.runs import (
+    RunFolder,
+    TrainConfig,
+    evaluation_name,
+    load_checkpoint,
+    load_run_config,
+    split_cases,
+)
+from semilung.runs.train_config import RESUMABLE
+from semilung.training import train
 from semilung.training.cost import read_cost
-from semilung.training.judge import evaluation_folder
-from semilung.training.training_config import RESUMABLE
 from semilung.types import UserError
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a launcher calls with the name of each run; it may do so on another machine.
+    """The task that a launcher calls with the name of each run, maybe on another machine.
 
     Attributes:
         folder: The sweep's folder, as an absolute path.
         cells: Run name to run.
         swept: The swept settings besides strategy and seed.
-        split: What runs are judged on.
+        split: Split that runs are evaluated on.
         total: Runs of the whole ablation; those that `cells` lacks were finished before.
-        logged: Whether what a training says goes to `log.txt` in the run's folder, as it must where
-            several speak at once.
+        logged: Whether the output of a training goes to `log.txt` in the run's folder, as it must
+            where several run at once.
         began: When the ablation was called, in seconds of `time.time`.
-        configs: Run name to its config, as it was checked: a launcher composes none anew.
+        configs: Run name to its checked config: a launcher composes none anew.
     """
 
     folder: Path
@@ -53,7 +59,7 @@ class Job:
     configs: dict[str, TrainConfig]
 
     def __call__(self, composed: DictConfig) -> None:
-        """Run the cell that `composed.run_name` names; a failure is written down, and no more.
+        """Run the cell that `composed.run_name` names; a failure is written to its folder.
 
         Raises:
             KeyboardInterrupt: The training was interrupted, by the signal of this number; the other
@@ -61,8 +67,8 @@ class Job:
         """
         cell = self.cells[str(composed.run_name)]
         sweep = SweepFolder(self.folder)
-        with sweep.claimed(cell) as mine:
-            if not mine:
+        with sweep.claimed(cell) as claimed:
+            if not claimed:
                 self._say(cell, "is being run by another process")
             elif not sweep.finished(cell):  # another process may have been quicker
                 self._run(cell, sweep)
@@ -71,30 +77,34 @@ class Job:
         self._say(cell, "begins")
         try:
             with self._output(sweep.run(cell)):
-                row = self._found(cell, self.configs[cell.name], sweep.run(cell))
+                row = self._result(cell, self.configs[cell.name], sweep.run(cell))
         except Exception as error:
-            mistake = isinstance(error, UserError)
-            message = str(error) if mistake else repr(error)
-            sweep.fail(cell, message, "" if mistake else traceback.format_exc())
+            expected = isinstance(error, UserError)
+            message = str(error) if expected else repr(error)
+            sweep.fail(cell, message, "" if expected else traceback.format_exc())
             self._say(cell, f"failed: {message}")
             return
         sweep.failure(cell).unlink(missing_ok=True)
         write_text(sweep.row(cell), json.dumps(row) + "\n")
-        with suppress(UserError):  # the row of another run is damaged, which is told at the end
+        with suppress(UserError):  # another run's row is damaged; the end of the sweep reports it
             sweep.collect()
 
-    def _found(self, cell: Cell, config: TrainConfig, run: Path) -> dict[str, Any]:
-        begun = (run / "config.yaml").exists()
+    def _result(self, cell: Cell, config: TrainConfig, run: Path) -> dict[str, Any]:
+        folder = RunFolder(run)
+        begun = folder.config.exists()
         if begun:
             config = resumed(load_run_config(run), config, [*cell.overrides, *RESUMABLE])
         outcome = train(config, run, resume=begun)
         if not outcome.finished:
-            raise KeyboardInterrupt(outcome.asked)
-        report = self._judged(run, config, "last")
-        best = run / "best.pt"  # none without validation cases
-        if best.exists() and load_checkpoint(best)["step"] != config.trainer.max_steps:
-            self._judged(run, config, "best")
-        cost = read_cost(run / "cost.json")
+            raise KeyboardInterrupt(outcome.signal)
+        report = self._evaluate(run, config, "last")
+        # none without validation cases
+        if (
+            folder.best.exists()
+            and load_checkpoint(folder.best)["step"] != config.trainer.max_steps
+        ):
+            self._evaluate(run, config, "best")
+        cost = read_cost(folder.cost)
         return row_of(
             cell,
             self.swept,
@@ -103,15 +113,15 @@ class Job:
             seconds=cost.seconds,
             peak_memory_mib=cost.peak_memory_mib,
             peak_gpu_memory_mib=cost.peak_gpu_memory_mib,
-            **figures(report),
+            **mean_metrics(report),
         )
 
-    def _judged(self, run: Path, config: TrainConfig, checkpoint: str) -> Report:
-        return judge(
+    def _evaluate(self, run: Path, config: TrainConfig, checkpoint: str) -> Report:
+        return evaluate_runs(
             [run],
             [config],
             split_cases([run], [config], self.split),
-            run / evaluation_folder(self.split, checkpoint),
+            run / evaluation_name(self.split, checkpoint),
             what=self.split,
             checkpoint=checkpoint,
             empty=config.evaluation.empty,
@@ -119,7 +129,7 @@ class Job:
 
     @contextmanager
     def _output(self, run: Path) -> Iterator[None]:
-        """What a run says, in its own file where others run beside it."""
+        """Redirect the output of a run to its own file where several run at once."""
         if not self.logged:
             yield
             return
@@ -137,8 +147,8 @@ class Job:
         print(f"[{number}/{self.total}] {cell.name} {what} ({elapsed} elapsed)", flush=True)  # noqa: T201
 
 
-def figures(report: Report) -> dict[str, float]:
-    """The means of an evaluation, by name; those of healthy scans begin with `healthy_`."""
+def mean_metrics(report: Report) -> dict[str, float]:
+    """Return the means of an evaluation by name; those of healthy scans begin with `healthy_`."""
     prefix = {"positive": "", "lesions": "", "healthy": "healthy_"}
     rows = summarise(report).to_dict("records")
     return {f"{prefix[r['group']]}{r['metric']}": r["mean"] for r in rows if r["group"] in prefix}

@@ -1,4 +1,4 @@
-"""What the words after `semilung ablate` ask for, read by Hydra's own grammar."""
+"""The request behind the words after `semilung ablate`, read by Hydra's own grammar."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
-
 from semilung.config.compose import verbatim_path
-from semilung.training.training_config import RESUMABLE
+from semilung.config.hydra_adapter import (
+    ConfigTree,
+    HydraException,
+    OverrideParseException,
+    expand_sweep,
+)
+from semilung.runs.train_config import RESUMABLE, require_choice
 from semilung.types import Split, UserError
 
 SPLITS = ("val", "test")
@@ -24,16 +25,16 @@ EQUALS = ("steps", "compute")
 
 @dataclass(frozen=True)
 class Request:
-    """An ablation as it was asked for.
+    """A requested ablation.
 
     Attributes:
         axes: Swept setting to its values, in the order of the command line; `strategy` and `seed`
             are always there.
-        common: What all runs share, as overrides `key=value`.
+        common: Settings that all runs share, as overrides `key=value`.
         hydra: Overrides of Hydra itself, such as the launcher.
-        split: What runs are judged on.
-        equal: What all arms get the same of.
-        baselines: Whether the supervised arms are added where they are not named.
+        split: Split that runs are evaluated on.
+        equal: Whether all arms get the same `steps` or the same `compute`.
+        baselines: Whether the supervised arms are added.
         folder: The sweep's folder.
     """
 
@@ -51,26 +52,26 @@ class Request:
         return [key for key in self.axes if key not in ("strategy", "seed")]
 
     def along(self, axes: Iterable[str]) -> Request:
-        """The same with a single value along axes that an earlier call swept.
+        """Return the request with a single value along axes that an earlier call swept.
 
         Args:
             axes: The swept settings of that call.
         """
         common = dict(word.split("=", 1) for word in self.common)
         fewer = {key: [common.pop(key)] for key in axes if key in common}
-        kept = [f"{key}={value}" for key, value in common.items()]
-        return replace(self, axes=self.axes | fewer, common=kept)
+        rest = [f"{key}={value}" for key, value in common.items()]
+        return replace(self, axes=self.axes | fewer, common=rest)
 
 
-def read_request(words: Sequence[str], *, loader: ConfigLoader | None = None) -> Request:
-    """The request behind the words of a command line.
+def read_request(words: Sequence[str], *, tree: ConfigTree | None = None) -> Request:
+    """Return the request of a command line.
 
     Besides settings of `semilung train`, of which any may be swept (`key=a,b,c`), there are
     `split=val|test`, `equal=steps|compute`, `baselines=true|false` and `sweep_dir=DIR`.
 
     Args:
         words: The command line.
-        loader: Knows the groups of configs, for `strategy=glob(*)`.
+        tree: Provides the groups of configs, for `strategy=glob(*)`.
 
     Raises:
         UserError: Words that Hydra cannot read, no strategy, a choice that there is not, or a
@@ -83,21 +84,25 @@ def read_request(words: Sequence[str], *, loader: ConfigLoader | None = None) ->
         >>> request.common
         ['data.split_seed=0', 'optim.lr=0.001']
     """
-    values = _parsed([word for word in words if not _HYDRA.match(word)], loader)
-    taken = [key for key in ("resume", "runs_dir", "run_name") if key in values]
-    if taken:
-        msg = f"{taken[0]} is not for the user to set: an ablation names and resumes its own runs"
-        raise UserError(f"{msg}; sweep_dir=DIR says where they are kept")
-    for key in _OWN:
-        if len(found := values.get(key, [])) > 1:
-            raise UserError(f"{key}={','.join(found)}: an ablation has one {key}, no list")
-    own = {key: values.pop(key, [default])[0].strip("'\"") for key, default in _OWN.items()}
-    _one_of("split", own["split"], SPLITS)
-    _one_of("equal", own["equal"], EQUALS)
-    _one_of("baselines", own["baselines"].lower(), ("true", "false"))
+    values = _parsed([word for word in words if not _HYDRA.match(word)], tree)
+    for key in ("resume", "runs_dir", "run_name"):
+        if key in values:
+            raise UserError(
+                f"{key} is not for the user to set: an ablation names and resumes its own runs; "
+                f"sweep_dir=DIR says where they are kept"
+            )
+    for key in _DEFAULTS:
+        if len(listed := values.get(key, [])) > 1:
+            raise UserError(f"{key}={','.join(listed)}: an ablation has one {key}, no list")
+    options = {k: values.pop(k, [default])[0].strip("'\"") for k, default in _DEFAULTS.items()}
+    require_choice("split", options["split"], SPLITS)
+    require_choice("equal", options["equal"], EQUALS)
+    require_choice("baselines", options["baselines"].lower(), ("true", "false"))
     if "strategy" not in values:
-        msg = "name the strategies to compare, as in strategy=supervised,mean_teacher"
-        raise UserError(f"{msg} (and seeds: seed=0,1,2)")
+        raise UserError(
+            "name the strategies to compare, as in strategy=supervised,mean_teacher (and seeds: "
+            "seed=0,1,2)"
+        )
     strategy, seed = values.pop("strategy"), values.pop("seed", ["0"])
     values = {"data.split_seed": ["0"], **values}
     axes = {"strategy": strategy, "seed": seed}
@@ -107,15 +112,15 @@ def read_request(words: Sequence[str], *, loader: ConfigLoader | None = None) ->
         axes=axes,
         common=common,
         hydra=[word for word in words if _HYDRA.match(word)],
-        split=cast(Split, own["split"]),
-        equal=own["equal"],
-        baselines=own["baselines"].lower() == "true",
-        folder=Path(own["sweep_dir"] or _default_folder(axes, common, own)),
+        split=cast(Split, options["split"]),
+        equal=options["equal"],
+        baselines=options["baselines"].lower() == "true",
+        folder=Path(options["sweep_dir"] or _default_folder(axes, common, options)),
     )
 
 
 def shaping(overrides: Iterable[str]) -> list[str]:
-    """The overrides that shape what a run finds, sorted: the order of words is no part of it.
+    """Return the overrides that change results, sorted, since the order of words does not.
 
     Example:
         >>> shaping(["optim.lr=1e-3", "data.workers=2", "data.crop=[8,8,8]"])
@@ -125,23 +130,24 @@ def shaping(overrides: Iterable[str]) -> list[str]:
 
 
 _HYDRA = re.compile(r"[+~]*hydra\b")
-_OWN = {"split": "val", "equal": "steps", "baselines": "true", "sweep_dir": ""}
+_DEFAULTS = {"split": "val", "equal": "steps", "baselines": "true", "sweep_dir": ""}
 
 
-def _parsed(words: Sequence[str], loader: ConfigLoader | None) -> dict[str, list[str]]:
-    """Setting to its values, one or several."""
+def _parsed(words: Sequence[str], tree: ConfigTree | None) -> dict[str, list[str]]:
+    """Return setting to its values, one or several.
+
+    Raises:
+        UserError: A word is not of Hydra's grammar.
+    """
     try:
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(
-            [verbatim_path(word) for word in words]
-        )
-        [jobs] = BasicSweeper.split_arguments(overrides, None)
+        combinations = expand_sweep([verbatim_path(word) for word in words], tree)
     except HydraException as error:
         word = error.override if isinstance(error, OverrideParseException) else None
         what = "the settings" if word is None else repr(word)
         raise UserError(f"cannot read {what}: {str(error).splitlines()[0]}") from error
     values: dict[str, list[str]] = {}
-    for job in jobs:
-        for word in job:
+    for combination in combinations:
+        for word in combination:
             key, _, value = word.partition("=")
             if value not in values.setdefault(key, []):
                 values[key].append(value)
@@ -149,16 +155,11 @@ def _parsed(words: Sequence[str], loader: ConfigLoader | None) -> dict[str, list
 
 
 def _default_folder(
-    axes: Mapping[str, Sequence[str]], common: Sequence[str], own: Mapping[str, str]
+    axes: Mapping[str, Sequence[str]], common: Sequence[str], options: Mapping[str, str]
 ) -> Path:
-    """The same strategies, axes and common settings find the same folder, whatever the seeds."""
+    """Return the folder of an ablation: the same for other seeds or values along its axes."""
     names = ",".join(strategy.replace(",", "+") for strategy in axes["strategy"])
     safe = re.sub(r"[^\w+,-]", "", names)[:80]
-    shared = [*sorted(axes), own["split"], own["equal"], *shaping(common)]
+    shared = [*sorted(axes), options["split"], options["equal"], *shaping(common)]
     digest = hashlib.sha256("\n".join(shared).encode()).hexdigest()[:6]
     return Path("sweeps") / f"{safe}-{digest}"
-
-
-def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise UserError(f"{name} is one of {', '.join(allowed)}; got {value!r}")

@@ -1,4 +1,4 @@
-"""What an ablation shows when it ends."""
+"""The table that an ablation prints at its end."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ SHOWN = {
     "steps": "steps",
     "seconds": "seconds",
 }
-"""Columns of `results.csv` that the table has room for."""
+"""Columns of `results.csv` that the table shows, with their titles."""
 
 
 def show(results: pd.DataFrame, swept: Sequence[str], split: str) -> None:
-    """Print the means over seeds of every arm, and what all of it has cost.
+    """Print the means over seeds of every arm, and the total cost.
 
     Args:
         results: `results.csv`, at least one row.
         swept: The swept settings besides strategy and seed.
-        split: What runs were judged on.
+        split: Split that runs were evaluated on.
     """
     shown = [name for name in SHOWN if name in results]
     between = [key for key in swept if key in results]

@@ -1,4 +1,4 @@
-"""The `semilung` command: `train` speaks Hydra, everything else plain arguments.
+"""The `semilung` command: the table of commands, and what all of them share.
 
 Torch and Hydra are imported where a command needs them, so that help comes at once.
 """
@@ -16,16 +16,32 @@ from typing import NoReturn
 
 from semilung import __version__
 from semilung.arm_names import printable
+from semilung.cli.ablate import ablate_command
 from semilung.cli.data import add_data
+from semilung.cli.evaluate import add_evaluate
+from semilung.cli.list import add_list
 from semilung.cli.messages import fail
 from semilung.cli.parser import Parser
-from semilung.cli.runs import add_evaluate, add_list, add_predict, add_report
+from semilung.cli.predict import add_predict
+from semilung.cli.report import add_report
 from semilung.cli.screen import screened
-from semilung.cli.settings import parted
-from semilung.cli.train import ablate_command, stopped_by, train_command
+from semilung.cli.settings import split_settings
+from semilung.cli.train import train_command
 from semilung.exhaustion import exhausted
-from semilung.stopping import breaking_off, leaving_imports
+from semilung.signals import exit_code, exit_on_interrupted_import, interrupt_on_signals
 from semilung.types import UserError
+
+_SETTINGS_COMMANDS = {"train": train_command, "ablate": ablate_command}
+"""Commands of settings, with words of their own grammar."""
+
+_COMMANDS = (
+    ("data", "phantom, check, prepare, anatomy", add_data),
+    ("evaluate", "evaluate a run on a split or a manifest", add_evaluate),
+    ("report", "one page on a sweep, or on one or more runs", add_report),
+    ("predict", "write nodule masks of scans", add_predict),
+    ("list", "names that a config may use", add_list),
+)
+"""Commands of plain arguments: name, help, and what adds the arguments."""
 
 _OF_THE_MACHINE = (
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR),
@@ -37,34 +53,33 @@ _OF_THE_MACHINE = (
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit.
 
-    0 done, 1 a fault of semilung or a failed run of an ablation, 2 a mistake, 75 told to stop
-    (SIGTERM, SIGUSR1) and to be tried again, 130 interrupted.
+    0 done, 1 a bug of semilung or a failed run of an ablation, 2 an error that the user can fix, 75
+    stopped by a cluster (SIGTERM, SIGUSR1) and to be tried again, 130 interrupted.
     """
     # read when torch is imported, whose threads else spin at each barrier
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    with screened(), leaving_imports():
-        _run(list(sys.argv[1:] if argv is None else argv))
+    with screened(), exit_on_interrupted_import():
+        _run([*(sys.argv[1:] if argv is None else argv)])  # `list` is the module of a command
     sys.exit(0)
 
 
-def _run(arguments: list[str]) -> None:
-    warnings.formatwarning = _plain_warning
-    warnings.simplefilter("once", UserWarning)  # a run that is judged twice warns once
-    threading.excepthook = _plain_thread
+def _run(words: list[str]) -> None:
+    warnings.formatwarning = _format_warning
+    warnings.simplefilter("once", UserWarning)  # a run that is evaluated twice warns once
+    threading.excepthook = _thread_error
     try:
-        with breaking_off():
-            if arguments[:1] == ["train"]:
-                train_command(arguments[1:])
-            elif arguments[:1] == ["ablate"]:
-                ablate_command(arguments[1:])
+        with interrupt_on_signals():
+            if command := _SETTINGS_COMMANDS.get(words[0] if words else ""):
+                command(words[1:])
             else:
-                settings, words = parted(arguments)
-                parsed = _parser().parse_args(words, argparse.Namespace(settings=settings))
-                parsed.run(parsed)
+                settings, words = split_settings(words)
+                arguments = argparse.Namespace(settings=settings)
+                _parser().parse_command(words, arguments)
+                arguments.run(arguments)
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt as stop:
-        fail("interrupted", stopped_by(stop))
+        fail("interrupted", exit_code(stop))
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         if (message := exhausted(error) or _machine_error(error)) is None:
             raise
@@ -72,25 +87,25 @@ def _run(arguments: list[str]) -> None:
 
 
 def _machine_error(error: Exception) -> str | None:
-    """What the file system says of a path, wherever it was touched; None for any other error."""
+    """Return what the file system says of a path; None for any other error."""
     if not isinstance(error, OSError) or error.errno not in _OF_THE_MACHINE:
         return None
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
-def _plain_warning(
+def _format_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
     lineno: int,
     line: str | None = None,
 ) -> str:
-    """A warning as a user needs it, without the line of code that gave it."""
+    """Return a warning without the line of code that gave it."""
     return printable(f"semilung: warning: {message}\n")
 
 
-def _plain_thread(caught: threading.ExceptHookArgs) -> None:
-    """A disk that refuses a thread (TensorBoard's) is told by the next write of the main one."""
+def _thread_error(caught: threading.ExceptHookArgs) -> None:
+    """Ignore a disk that refuses a thread (TensorBoard's): the main one's next write reports it."""
     if not isinstance(caught.exc_value, OSError):
         threading.__excepthook__(caught)
 
@@ -99,7 +114,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="semilung",
         description="Semi- and weakly-supervised lung-nodule segmentation on 3D CT.",
-        epilog="semilung COMMAND --help tells more about each.",
+        epilog="semilung COMMAND --help prints the arguments of each.",
     )
     parser.add_argument("--version", action="version", version=f"semilung {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
@@ -108,9 +123,6 @@ def _parser() -> Parser:
         "ablate",
         help="train and compare: semilung ablate strategy=a,b seed=0,1,2 [key=value,value ...]",
     )
-    add_data(commands.add_parser("data", help="phantom, check, prepare, anatomy"))
-    add_evaluate(commands.add_parser("evaluate", help="judge a run on a split or a manifest"))
-    add_report(commands.add_parser("report", help="one page on a sweep, or on one or more runs"))
-    add_predict(commands.add_parser("predict", help="write nodule masks of scans"))
-    add_list(commands.add_parser("list", help="names that a config may use"))
+    for name, text, add_arguments in _COMMANDS:
+        add_arguments(commands.add_parser(name, help=text))
     return parser

@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from semilung.cli.messages import say
 from semilung.types import UserError
 
-if TYPE_CHECKING:
-    from semilung.data.manifest.check_manifest import CheckedCase
-
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """The commands of `semilung data`."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    """Add the commands of `semilung data`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="data_command")
     phantom = commands.add_parser("phantom", help="make a cohort of procedural chest CTs")
     phantom.add_argument("out", type=Path, help="new folder for the scans and manifest.csv")
     phantom.add_argument("--scans", type=int, default=24)
@@ -37,7 +33,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     prepare.set_defaults(run=_data_prepare)
     anatomy = commands.add_parser("anatomy", help="label coarse anatomy where a manifest has none")
     anatomy.add_argument("manifest", type=Path)
-    anatomy.add_argument("--out", type=Path, help="default: anatomy, beside the manifest")
+    anatomy.add_argument("--out", type=Path, help="default: anatomy, next to the manifest")
     anatomy.add_argument("--lungs", choices=["classical", "lungmask"], default="classical")
     anatomy.add_argument("--overwrite", action="store_true", help="make all anatomy anew")
     anatomy.set_defaults(run=_data_anatomy)
@@ -57,55 +53,38 @@ def _data_phantom(arguments: argparse.Namespace) -> None:
 
 
 def _data_check(arguments: argparse.Namespace) -> None:
-    from semilung.data import examine_manifest
-    from semilung.data.manifest.manifest_summary import manifest_summary
+    from semilung.api.check import check
 
-    check = examine_manifest(arguments.manifest)
-    for title, issues in (("error", check.errors), ("warning", check.warnings)):
+    examination = check(arguments.manifest)
+    errors, warnings = examination.check.errors, examination.check.warnings
+    for title, issues in (("error", errors), ("warning", warnings)):
         for issue in issues:
             place = f"row {issue.row}  {issue.case}  {issue.field}: " if issue.row else ""
             say(f"{title}  {place}{issue.message}")
-    for name, value in manifest_summary(check.cases) + _strategy_lines(check.cases):
+    for name, value in examination.summary:
         say(f"{name:<18}{value}")
-    if check.errors:
-        counts = f"{_counted(check.errors, 'error')}, {_counted(check.warnings, 'warning')}"
-        raise UserError(f"{arguments.manifest}: {counts}, listed above; fix the errors")
-    say(f"{arguments.manifest}: no error, {_counted(check.warnings, 'warning')}")
+    if errors:
+        raise UserError(
+            f"{arguments.manifest}: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}, "
+            f"listed above; fix the errors"
+        )
+    say(f"{arguments.manifest}: no error, {_counted(warnings, 'warning')}")
 
 
 def _counted(items: Sequence[object], name: str) -> str:
     return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
 
 
-def _strategy_lines(cases: Sequence[CheckedCase]) -> list[tuple[str, str]]:
-    """Which strategies the training cases allow, and what the others lack."""
-    from semilung.data.cache.open_cohort import stream_sizes
-    from semilung.strategies import build_strategy, list_strategies
-
-    sizes = stream_sizes([item.case for item in cases])
-    lacking: dict[str, list[str]] = {}
-    for name in list_strategies():
-        streams = [s for s in build_strategy(name).needs.views if not sizes.get(s)]
-        lacking.setdefault(" and ".join(streams), []).append(name)
-    ready = lacking.pop("", [])
-    lines = [("strategies", ", ".join(ready) or "none can be trained")]
-    return lines + [
-        (f"without {streams}", f"no {', '.join(names)}") for streams, names in lacking.items()
-    ]
-
-
 def _data_prepare(arguments: argparse.Namespace) -> None:
-    from semilung.config.schema import data_config
-    from semilung.data import prepare, read_manifest
+    from semilung.api.prepare import prepare
 
-    config = data_config(arguments.settings)
-    prepared = prepare(
-        read_manifest(arguments.manifest),
-        config,
+    cases, folder = prepare(
+        arguments.manifest,
+        settings=arguments.settings,
         verify=arguments.verify,
         processes=arguments.processes,
     )
-    say(f"{len(prepared)} cases are prepared in {config.cache_folder()}")
+    say(f"{len(cases)} cases are prepared in {folder}")
 
 
 def _data_anatomy(arguments: argparse.Namespace) -> None:

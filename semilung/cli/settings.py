@@ -14,16 +14,16 @@ _SETTINGS = {
     ("predict",): _USE,
     ("data", "prepare"): re.compile(r"[\w.]+=.*", re.DOTALL),
 }
-"""Words of a command to what its settings look like."""
+"""Words of a command to the pattern of its settings."""
 
 
-def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The settings of a command line, and what remains for argparse, which cannot mix them.
+def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the settings of a command line, and what remains for argparse, which cannot mix them.
 
     A word that names a file is no setting, whatever it looks like (`site=A/manifest.csv`).
 
     Example:
-        >>> parted(["evaluate", "--split", "val", "inference.batch_size=8", "runs/a"])
+        >>> split_settings(["evaluate", "--split", "val", "inference.batch_size=8", "runs/a"])
         (['inference.batch_size=8'], ['evaluate', '--split', 'val', 'runs/a'])
     """
     kinds = [kind for words, kind in _SETTINGS.items() if words == (*arguments[: len(words)],)]

@@ -1,9 +1,8 @@
-"""What Hydra composes of semilung's configs, a folder of further ones, and a command's words.
+"""The config of a training, composed of semilung's configs, a further folder and settings.
 
-Hydra serves for groups, defaults lists and overrides. What is composed has no node `hydra`: neither
-a file nor a word of the command line names a callback, a logger, a launcher or a working folder.
-The launchers of `semilung ablate` are read apart, of our own package
-(`semilung.ablation.launchers`).
+Nothing composed has a node `hydra`: neither a file nor a word of the command line names a callback,
+a logger, a launcher or a working folder. The launchers of `semilung ablate` are composed apart, of
+semilung's own package (`semilung.ablation.launchers`).
 """
 
 from __future__ import annotations
@@ -14,19 +13,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra._internal.defaults_list import create_defaults_list
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from semilung.config.hydra_adapter import ConfigTree, Override, parse_overrides, register_schema
 from semilung.config.hydra_errors import hydra_errors, hydra_refusal
-from semilung.config.schema import CommandConfig, register_schema, to_command
+from semilung.config.schema import CommandConfig, to_command
 from semilung.files import is_there, read_yaml
 from semilung.suggestions import suggestion
 from semilung.types import UserError
@@ -36,7 +27,7 @@ PATHS = ("data.manifest", "data.cache", "init", "resume", "runs_dir")
 
 
 class Composer:
-    """Composes the config of a training; of Hydra's internals, which `hydra-core<1.4` keeps.
+    """Composes the config of a training.
 
     Args:
         config_dir: Folder of further configs, of strategies from elsewhere. Ours come first, so a
@@ -47,21 +38,17 @@ class Composer:
     """
 
     def __init__(self, config_dir: Path | None = None) -> None:
-        version.setbase("1.3")
-        register_schema()
-        Plugins.instance()  # makes the kinds of sources known
-        search_path = ConfigSearchPathImpl()
-        search_path.append("main", "pkg://semilung.configs")
+        register_schema(CommandConfig)
+        sources = {"main": "pkg://semilung.configs"}
         if config_dir is not None:
             if not config_dir.is_dir():
                 raise UserError(f"--config-dir {config_dir}: there is no such folder")
             for path in sorted(config_dir.rglob("*.yaml")):
                 read_yaml(path)  # refuses what Hydra would expand without end
-            if (own := config_dir / "schema.yaml").exists():
-                raise UserError(f"{own}: this name is the schema of the settings; rename the file")
-            search_path.append("command-line", f"file://{config_dir.resolve()}")
-        search_path.append("schema", "structured://")
-        self.loader = ConfigLoaderImpl(search_path)
+            if (path := config_dir / "schema.yaml").exists():
+                raise UserError(f"{path}: this name is the schema of the settings; rename the file")
+            sources["command-line"] = f"file://{config_dir.resolve()}"
+        self.tree = ConfigTree({**sources, "schema": "structured://"})
 
     def compose(self, words: Sequence[str]) -> DictConfig:
         """The config of `train.yaml` and overrides.
@@ -74,7 +61,7 @@ class Composer:
         refuse_hydra(overrides)
         self._require_choices(overrides)
         with hydra_errors():
-            return self._compose(overrides)
+            return self.tree.compose("train", overrides, refuse_places)
 
     def command(self, words: Sequence[str]) -> CommandConfig:
         """The same as checked dataclasses, with every interpolation resolved.
@@ -94,29 +81,16 @@ class Composer:
         """Refuse choices of a group that there are not, `strategy=null` among them."""
         for override in overrides:
             group, value = override.key_or_group, override.value()
-            if override.is_delete() or not self.loader.repository.group_exists(group):
+            if override.is_delete() or not self.tree.is_group(group):
                 continue
-            there = self.loader.get_group_options(group)
+            options = self.tree.options(group)
             for name in value if isinstance(value, list) else [value]:
-                if name is None or not self.loader.repository.config_exists(f"{group}/{name}"):
+                if name is None or not self.tree.has(group, str(name)):
                     msg = (
                         f"{override.input_line}: there is no {group} {name!r}"
-                        f"{suggestion(str(name), there)}\nThere are: {', '.join(there)}"
+                        f"{suggestion(str(name), options)}\nThere are: {', '.join(options)}"
                     )
                     raise UserError(msg)
-
-    def _compose(self, overrides: list[Override]) -> DictConfig:
-        """As Hydra's own loader does it, without the node `hydra`."""
-        self.loader.validate_sweep_overrides_legal(overrides, RunMode.RUN, from_shell=True)
-        repository = CachingConfigRepository(self.loader.repository)
-        defaults = create_defaults_list(
-            repository, "train", overrides, prepend_hydra=False, skip_missing=False
-        )
-        config = self.loader._compose_config_from_defaults_list(defaults.defaults, repository)
-        refuse_places(config)
-        OmegaConf.set_struct(config, True)
-        self.loader._apply_overrides_to_config(defaults.config_overrides, config)
-        return config
 
 
 def read_overrides(words: Sequence[str]) -> list[Override]:
@@ -126,7 +100,7 @@ def read_overrides(words: Sequence[str]) -> list[Override]:
         UserError: A word that Hydra's grammar does not know; the message says how to quote.
     """
     with hydra_errors():
-        return OverridesParser.create().parse_overrides([verbatim_path(word) for word in words])
+        return parse_overrides([verbatim_path(word) for word in words])
 
 
 def model_words(words: Sequence[str]) -> list[str]:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 import yaml
-from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from semilung.config.hydra_adapter import HydraException, OverrideParseException
 from semilung.config.schema import CommandConfig
 from semilung.nested import leaves
 from semilung.suggestions import suggestion, unknown_setting

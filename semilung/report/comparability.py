@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from semilung.data import read_manifest
 from semilung.report.study import Group, Run, Study
+from semilung.runs.leakage import Subject, read_patients, training_leaks
 from semilung.types import UserError
 
 
@@ -26,7 +26,7 @@ def require_comparable(study: Study) -> list[str]:
     for run in study.runs:
         manifest = str((run.config.get("data") or {}).get("manifest"))
         if manifest not in patients:
-            patients[manifest] = _patients(Path(manifest))
+            patients[manifest] = read_patients(Path(manifest))
         _require_unseen(run, patients[manifest])
     if None in patients.values():
         return [
@@ -74,22 +74,13 @@ def _require_equal_cases(groups: Sequence[Group]) -> None:
             raise UserError(msg)
 
 
-def _patients(manifest: Path) -> dict[str, str] | None:
-    """Return case to patient; None if the manifest no longer exists."""
-    if not manifest.is_file():
-        return None
-    return {case.case: case.patient for case in read_manifest(manifest)}
-
-
-def _require_unseen(run: Run, patients: dict[str, str] | None) -> None:
-    splits = {case: entry["split"] for case, entry in run.splits.items()}
-    patient_of = patients or {}
-    trained = {patient_of.get(case, case) for case, split in splits.items() if split == "train"}
-    leaking = [case for case in run.cases["case"] if patient_of.get(case, case) in trained]
-    if leaking:
-        msg = (
-            f"{run.folder} was trained on {', '.join(leaking[:5])} or on other cases of their "
-            f"patients, and evaluated on them: the split leaks. Assign every patient to one split "
-            f"in the manifest, then train and evaluate again"
+def _require_unseen(run: Run, patients: Mapping[str, str] | None) -> None:
+    """Raise UserError where a run was evaluated on a case that it has trained on."""
+    evaluated = [Subject(case, (patients or {}).get(case)) for case in run.cases["case"]]
+    leaks = training_leaks(evaluated, run.splits, patients)
+    if leaks:
+        raise UserError(
+            f"{run.folder} was trained on {', '.join(leak.case for leak in leaks[:5])} or on other "
+            f"cases of their patients, and evaluated on them: the split leaks. Assign every "
+            f"patient to one split in the manifest, then train and evaluate again"
         )
-        raise UserError(msg)

@@ -9,7 +9,7 @@ from typing import Any
 from semilung.nested import leaves
 from semilung.report.formatting import counted, listed, quoted
 from semilung.report.study import Group, Run, Study
-from semilung.training.training_config import RESUMABLE
+from semilung.runs.train_config import RESUMABLE
 
 FOLDS = ("data.folds", "data.fold")
 """Settings of a cross-validation, whose folds form one result."""

@@ -9,7 +9,7 @@
         learner.after_step(progress)                  teacher moves, strategies' hooks
         every log_every:        means of terms, weights, rate, waiting -> metrics.csv, TensorBoard
         at three moments:       each term's gradient -> metrics.csv
-        every validate_every:   learner.after_validation(figures); best.pt
+        every validate_every:   learner.after_validation(metrics); best.pt
         every checkpoint_every: last.pt, cost.json
     audit of the gradients
 
@@ -36,27 +36,28 @@ import torch
 from torch import Tensor
 
 from semilung.data import build_loader
+from semilung.exhaustion import explain_memory_errors
+from semilung.runs.checkpoint import save_checkpoint
+from semilung.runs.run_folder import RunFolder
+from semilung.runs.train_config import TrainConfig
+from semilung.signals import StopRequest
 from semilung.strategies import Term
 from semilung.training.audits import audit_end, audit_start, gradients, is_moment
-from semilung.training.checkpoint import save_checkpoint
 from semilung.training.cost import CostMeter
-from semilung.training.error_messages import told_of_memory, told_of_workers
-from semilung.training.interrupt import Interrupt
+from semilung.training.loader_errors import explain_loader_errors
 from semilung.training.metric_log import MetricsLog
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
 from semilung.training.processes import in_processes
-from semilung.training.run import RunFolder
 from semilung.training.setup import Training, set_up
-from semilung.training.training_config import TrainConfig
 from semilung.training.training_progress import TrainingProgress
 from semilung.training.validate import SCORE, validate
 from semilung.types import Batch, UserError
 
-LEANER = (
+MEMORY_REMEDY = (
     "a smaller data.crop or data.batch, model.backend=fused, or fewer strategies; the last "
     "checkpoint is untouched"
 )
-"""What a training needs less memory with."""
+"""Settings with which a training needs less memory."""
 
 
 @dataclass
@@ -67,79 +68,79 @@ class Outcome:
         run: Its folder.
         steps: Optimizer steps done.
         finished: False after an interruption.
-        figures: The last validation's.
-        asked: Number of the signal that interrupted it; 0 where none did.
+        metrics: The last validation's.
+        signal: Number of the signal that stopped it; 0 where none did.
     """
 
     run: Path
     steps: int
     finished: bool
-    figures: dict[str, float]
-    asked: int = 0
+    metrics: dict[str, float]
+    signal: int = 0
 
 
 def train(config: TrainConfig, folder: Path, *, resume: bool = False) -> Outcome:
-    """Train what `config` says in the run's folder, or go on where the folder stopped.
+    """Train a config in a run's folder, or go on where the folder stopped.
 
     Several processes (`trainer.devices`) are started here, unless torchrun or srun has done so.
 
     Raises:
-        UserError: Anything in config, data, checkpoint or machine that the user can mend, or a
+        UserError: Anything in config, data, checkpoint or machine that the user can fix, or a
             loss that is not finite. Checkpoints that were saved stay.
     """
     return in_processes(config.trainer.devices, _train, config, folder, resume)
 
 
-@told_of_memory(LEANER)
-@told_of_workers()
+@explain_memory_errors(MEMORY_REMEDY)
+@explain_loader_errors()
 def _train(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
     training = set_up(config, RunFolder(folder), resume=resume)
     with training.lock:
         training.team.first_does(audit_start, training)
-        asked = _take_steps(training)
+        stopped_by = _take_steps(training)
         finished = training.step == config.trainer.max_steps
         if finished:
             training.team.first_does(audit_end, training.run)
-    return Outcome(folder, training.step, finished, training.figures, asked)
+    return Outcome(folder, training.step, finished, training.metrics, stopped_by)
 
 
 def _take_steps(training: Training) -> int:
-    """All steps that are left, or those until a signal, whose number is returned."""
+    """Take the steps that are left, or those until a signal, whose number is returned."""
     team, trainer = training.team, training.config.trainer
     with (
-        Interrupt() as interrupt,
+        StopRequest() as stop,
         MetricsLog(training.run, step=training.step, enabled=team.is_first) as log,
         TrainingProgress(trainer.max_steps, done=training.step, shown=team.is_first) as progress,
     ):
-        means, cost, asked = training.means, CostMeter(training.run.cost), 0
+        means, cost, stopped_by = training.means, CostMeter(training.run.cost), 0
         for batch, waited_s, began in _fed(training):
-            figures = _optimize(training, batch)
+            values = _optimize(training, batch)
             training.step += 1
             step_s = time.perf_counter() - began
-            means.add({**figures, "time/step_s": step_s, "time/waiting_share": waited_s / step_s})
+            means.add({**values, "time/step_s": step_s, "time/waiting_share": waited_s / step_s})
             progress.advance(step_s)
             last = training.step == trainer.max_steps
-            asked = team.highest(interrupt.asked)
+            stopped_by = team.highest(stop.number)
             if training.step % trainer.log_every == 0 or last:
-                taken = team.mean(means.take())
-                log.scalars(training.step, taken)
-                progress.report(training.step, _brief(taken))
+                averages = team.mean(means.take())
+                log.scalars(training.step, averages)
+                progress.report(training.step, _brief(averages))
             if is_moment(training.step, trainer.max_steps):
                 team.first_does(_log_gradients, training, batch, log)
             if last or (trainer.validate_every and training.step % trainer.validate_every == 0):
                 _validate(training, log, progress)
-            if training.step % trainer.checkpoint_every == 0 or last or asked:
+            if training.step % trainer.checkpoint_every == 0 or last or stopped_by:
                 _save(training, training.run.last)
                 team.first_does(cost.write, training.step)
-            if asked:
+            if stopped_by:
                 break
-    return asked
+    return stopped_by
 
 
-@told_of_memory(LEANER)
-@told_of_workers()
+@explain_memory_errors(MEMORY_REMEDY)
+@explain_loader_errors()
 def step_seconds(config: TrainConfig, *, warm_up: int = 4, steps: int = 12) -> float:
-    """Median seconds of an optimizer step, loading included, in a training that is thrown away.
+    """Return the median seconds of an optimizer step, loading included, of a throwaway training.
 
     Args:
         config: The training; its validations, checkpoints and audits are left out.
@@ -166,7 +167,7 @@ def _time_steps(config: TrainConfig) -> list[float]:
 
 
 def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
-    """Batches of the steps that are left, with the seconds waited and the time of asking."""
+    """Yield the batches of the steps left, the seconds waited for each, and the time before it."""
     config, fabric = training.config, training.fabric
     loader = build_loader(
         training.streams,
@@ -193,7 +194,7 @@ def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
 
 
 def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
-    """One optimizer step on one batch; its figures by their logged names."""
+    """Take one optimizer step on one batch; return its values by their logged names."""
     config, fabric, optimizer = training.config, training.fabric, training.optimizer
     progress = training.step / config.trainer.max_steps
     torch.manual_seed(_noise_seed(training))
@@ -209,9 +210,9 @@ def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     # a scaler skips such a step and lowers its scale; below 1 there is nothing left to lower
     if not all(map(math.isfinite, norms)) and (scaler is None or scaler.get_scale() < 1):
-        found = training.team.gather(_cases(batch))  # any process's crops may be behind it
-        told = ", ".join(f"{norm:.4g}" for norm in norms)
-        _refuse(f"the gradient's norm is {told}", found, training.step)
+        batches = training.team.gather(_cases(batch))  # any process's crops may be behind it
+        text = ", ".join(f"{norm:.4g}" for norm in norms)
+        _refuse(f"the gradient's norm is {text}", batches, training.step)
     rate = learning_rate(progress, config.optim)
     set_learning_rate(optimizer, rate)
     optimizer.step()
@@ -228,8 +229,8 @@ def _total(terms: dict[str, Term]) -> Tensor:
 
 def _require_finite(loss: Tensor, terms: dict[str, Term], batch: Batch, step: int) -> None:
     if not bool(torch.isfinite(loss)):
-        wrong = [f"{n}={t.value.item()}" for n, t in terms.items() if not t.value.isfinite()]
-        what = f"the loss is not finite ({', '.join(wrong) or 'in the sum of the terms'})"
+        invalid = [f"{n}={t.value.item()}" for n, t in terms.items() if not t.value.isfinite()]
+        what = f"the loss is not finite ({', '.join(invalid) or 'in the sum of the terms'})"
         _refuse(what, [_cases(batch)], step)
 
 
@@ -237,9 +238,11 @@ def _cases(batch: Batch) -> dict[str, set[str]]:
     return {stream: set(samples["case"]) for stream, samples in batch.items()}
 
 
-def _refuse(what: str, found: list[dict[str, set[str]]], step: int) -> NoReturn:
-    """Stop before the weights are touched, and name what they were about to learn from."""
-    cases = {stream: sorted(set().union(*(each[stream] for each in found))) for stream in found[0]}
+def _refuse(what: str, batches: list[dict[str, set[str]]], step: int) -> NoReturn:
+    """Raise UserError before the weights are touched, and name the cases of the step."""
+    cases = {
+        stream: sorted(set().union(*(each[stream] for each in batches))) for stream in batches[0]
+    }
     msg = (
         f"{what} at step {step} on the cases {cases}. The last checkpoint is untouched. Look at "
         f"these cases with `semilung data check`, or lower optim.lr"
@@ -248,7 +251,7 @@ def _refuse(what: str, found: list[dict[str, set[str]]], step: int) -> NoReturn:
 
 
 def _noise_seed(training: Training) -> int:
-    """The seed of the noise of one step of one process."""
+    """Return the seed of the noise of one step of one process."""
     parts = [training.config.seed, training.step, training.fabric.global_rank]
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
@@ -257,31 +260,31 @@ def _log_gradients(training: Training, batch: Batch, log: MetricsLog) -> None:
     log.scalars(training.step, gradients(training, batch, _noise_seed(training)))
 
 
-def _brief(figures: dict[str, float]) -> dict[str, float]:
-    """What a progress line has room for."""
-    terms = {n.removeprefix("terms/"): v for n, v in figures.items() if n.startswith("terms/")}
-    return {"loss": figures["loss"], **terms, "waiting": figures["time/waiting_share"]}
+def _brief(values: dict[str, float]) -> dict[str, float]:
+    """Return the values that a progress line has room for."""
+    terms = {n.removeprefix("terms/"): v for n, v in values.items() if n.startswith("terms/")}
+    return {"loss": values["loss"], **terms, "waiting": values["time/waiting_share"]}
 
 
 def _validate(training: Training, log: MetricsLog, progress: TrainingProgress) -> None:
-    """Judge the predictor on the validation cases; keep the best one."""
+    """Evaluate the predictor on the validation cases; save the best one."""
     team, learner = training.team, training.learner
     if training.val:
-        figures, picture = validate(learner.predictor, training.val, training.config, team)
-        training.figures = figures
-        log.scalars(training.step, figures)
+        metrics, picture = validate(learner.predictor, training.val, training.config, team)
+        training.metrics = metrics
+        log.scalars(training.step, metrics)
         if picture is not None:
             log.image(training.step, "val/overlay", picture)
-        progress.say(f"step {training.step}: " + _readable(figures))
-        score = learner.score(figures, SCORE)
+        progress.say(f"step {training.step}: " + _readable(metrics))
+        score = learner.score(metrics, SCORE)
         if score > training.best:
             training.best = score
             _save(training, training.run.best)
-    learner.after_validation(training.figures)
+    learner.after_validation(training.metrics)
 
 
-def _readable(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+def _readable(metrics: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
 
 
 def _save(training: Training, path: Path) -> None:

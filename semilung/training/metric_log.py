@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from semilung.files import write_error, write_text
-from semilung.training.run import RunFolder
+from semilung.runs.run_folder import RunFolder
 
 HEADER = ("step", "name", "value")
 

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from semilung.training.training_config import OptimConfig
+from semilung.runs.train_config import OptimConfig
 
 ParamGroups = list[tuple[list[nn.Parameter], float]]
 

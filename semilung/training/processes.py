@@ -1,7 +1,7 @@
-"""Where the processes of a training come from: torchrun, srun, or this process, which starts them.
+"""The processes of a training: started by torchrun, by srun, or by this process.
 
-Each process trains on one device. One that we start finds the variables that torchrun would have
-set, so there is one way into a training whoever started it.
+Each process trains on one device. One that we start has the variables that torchrun would have set,
+so the training itself does not depend on who started it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from torch.multiprocessing.spawn import (
     start_processes,
 )
 
-from semilung.training.interrupt import Interrupt
-from semilung.training.ranks import HeardError
+from semilung.signals import StopRequest, ignore_interrupts
+from semilung.training.ranks import ReportedError
 from semilung.types import UserError
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ GRACE_S = 10.0
 
 @dataclass(frozen=True)
 class Launched:
-    """What started this process.
+    """The launcher of this process.
 
     Attributes:
         by: `torchrun`, `srun`, or `us`, where a process is the only one.
@@ -57,10 +57,10 @@ class Launched:
     rank: int = 0
 
     def environment(self) -> ClusterEnvironment:
-        """How Fabric learns ranks and addresses.
+        """Return the environment from which Fabric reads ranks and addresses.
 
         Raises:
-            RuntimeError: Slurm was asked for tasks in a way that Fabric does not understand.
+            RuntimeError: Slurm has started tasks in a way that Fabric does not support.
         """
         if self.by == "torchrun":
             return TorchElasticEnvironment()
@@ -68,42 +68,44 @@ class Launched:
 
 
 def launched() -> Launched:
-    """Who started this process, from its environment.
+    """Return the launcher of this process, from its environment.
 
     A Slurm job of a single task is no launcher: it may start processes of its own.
     """
-    known = os.environ
+    variables = os.environ
     if TorchElasticEnvironment.detect():
-        processes = int(known["WORLD_SIZE"])
-        nodes = processes // int(known["LOCAL_WORLD_SIZE"])
-        return Launched("torchrun", processes, nodes, int(known["RANK"]))
-    tasks = int(known.get("SLURM_STEP_NUM_TASKS", "1"))  # srun's own; sbatch alone sets it not
+        processes = int(variables["WORLD_SIZE"])
+        nodes = processes // int(variables["LOCAL_WORLD_SIZE"])
+        return Launched("torchrun", processes, nodes, int(variables["RANK"]))
+    tasks = int(variables.get("SLURM_STEP_NUM_TASKS", "1"))  # set by srun, and not by sbatch alone
     if tasks > 1:
-        nodes = int(known.get("SLURM_STEP_NUM_NODES", "1"))
-        return Launched("srun", tasks, nodes, int(known["SLURM_PROCID"]))
+        nodes = int(variables.get("SLURM_STEP_NUM_NODES", "1"))
+        return Launched("srun", tasks, nodes, int(variables["SLURM_PROCID"]))
     return Launched()
 
 
-def launcher_words(overrides: Sequence[str]) -> list[str]:
-    """The number of processes that a launcher has started, as an override of the command line.
+def launcher_settings(overrides: Sequence[str]) -> list[str]:
+    """Return the number of processes that a launcher has started, as a setting.
 
     Raises:
-        UserError: The overrides ask for another number.
+        UserError: The settings name another number.
     """
-    found = launched()
-    if found.by == "us":
+    launcher = launched()
+    if launcher.by == "us":
         return []
-    word = f"trainer.devices={found.processes}"
+    word = f"trainer.devices={launcher.processes}"
     other = [o for o in overrides if o.startswith("trainer.devices=") and o != word]
     if other:
-        msg = f"{other[0]}, but {found.by} started {found.processes} processes"
-        raise UserError(f"{msg}; leave trainer.devices out, it follows the launcher")
+        raise UserError(
+            f"{other[0]}, but {launcher.by} started {launcher.processes} processes; leave "
+            f"trainer.devices out, it follows the launcher"
+        )
     return [word]
 
 
 @contextmanager
-def one_voice() -> Iterator[None]:
-    """All processes but the first are silent: nothing on standard output, no warnings."""
+def first_rank_output() -> Iterator[None]:
+    """Let only the first process print and warn within the block."""
     if launched().rank == 0:
         yield
         return
@@ -117,11 +119,11 @@ def one_voice() -> Iterator[None]:
 
 
 def in_processes(count: int, work: Callable[..., T], *arguments: Any) -> T:
-    """`work(*arguments)` in `count` processes of this machine; what the first one returns.
+    """Run `work(*arguments)` in `count` processes of this machine; return the first one's result.
 
     One process is this one, and so is one that a launcher has started among others. If one fails,
-    all end. Signals that ask a training to stop are handed on to all; those of the terminal reach
-    this process alone.
+    all end. Signals that stop a training are forwarded to all; those of the terminal reach this
+    process alone.
 
     Args:
         count: Processes.
@@ -130,37 +132,32 @@ def in_processes(count: int, work: Callable[..., T], *arguments: Any) -> T:
         arguments: Its arguments.
 
     Raises:
-        UserError: What a process found that the user can mend, told once; or one was killed.
+        UserError: The error of a process, raised once; or one was killed.
         KeyboardInterrupt: It was interrupted before anything could be saved, or twice.
     """
     if count == 1 or launched().by != "us":
         return work(*arguments)
     if count > (most := 8 * (os.cpu_count() or 1)):
-        msg = f"trainer.devices={count} asks this machine for more processes than {most}; give less"
-        raise UserError(msg)
-    told: Any = get_context("spawn").SimpleQueue()
-    shared = (count, find_free_network_port(), warnings.formatwarning, told, work, arguments)
-    # The terminal's Ctrl-C is this process's to hand on, also before a child is in its own group.
-    hear_again = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+        raise UserError(f"trainer.devices={count} is more than {most} processes; give fewer")
+    results: Any = get_context("spawn").SimpleQueue()
+    shared = (count, find_free_network_port(), warnings.formatwarning, results, work, arguments)
+    with ignore_interrupts():  # in a child that is not yet in a group of its own, too
         children = start_processes(_work, shared, count, join=False)  # type: ignore[no-untyped-call]
-    finally:
-        signal.signal(signal.SIGINT, hear_again)
 
-    def hand_on(number: int) -> None:
-        # nobody listens to submitit's signal there
+    def forward(number: int) -> None:
+        # submitit's signal has no handler there
         _send(children.processes, number if number == signal.SIGINT else signal.SIGTERM)
 
     failure: Exception | None = None
-    with Interrupt(hand_on) as interrupt:
+    with StopRequest(forward) as stop:
         try:
             while not children.join(grace_period=GRACE_S):
                 pass
         except (ProcessExitedException, ProcessRaisedException) as error:
             failure = error
         finally:
-            _send(children.processes, signal.SIGKILL)  # there is nobody left, save at an interrupt
-    return cast(T, _result(told, failure, interrupt.asked))
+            _send(children.processes, signal.SIGKILL)  # none is left, except at an interrupt
+    return cast(T, _result(results, failure, stop.number))
 
 
 def _work(
@@ -168,11 +165,11 @@ def _work(
     count: int,
     port: int,
     formatwarning: Any,
-    told: Any,
+    results: Any,
     work: Callable[..., Any],
     arguments: Sequence[Any],
 ) -> None:
-    """One of the processes: `work`, with what torchrun would have set."""
+    """Run `work` in one of the processes, with the variables that torchrun would have set."""
     os.setpgrp()  # a Ctrl-C of the terminal does not reach it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
@@ -180,20 +177,20 @@ def _work(
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0"}
     os.environ["TORCHELASTIC_RUN_ID"] = "semilung"
     warnings.formatwarning = formatwarning
-    with one_voice():
+    with first_rank_output():
         try:
             result = work(*arguments)
-        except HeardError:
-            sys.exit(2)  # the process that found it tells of it
+        except ReportedError:
+            sys.exit(2)  # the process that has failed reports why
         except UserError as error:
-            told.put(error)
+            results.put(error)
             sys.exit(2)
     if rank == 0:
-        told.put(result)
+        results.put(result)
 
 
 def _send(processes: Sequence[Any], number: int) -> None:
-    """A signal to the processes that are left; a deadly one to all that they have started too."""
+    """Send a signal to the processes that are left; SIGKILL to all that they have started too."""
     for process in processes:
         if process.is_alive():
             if number == signal.SIGKILL:
@@ -203,16 +200,18 @@ def _send(processes: Sequence[Any], number: int) -> None:
                 os.kill(process.pid, number)
 
 
-def _result(told: Any, failure: Exception | None, asked: int) -> Any:
-    """What the processes said, or why they say nothing."""
-    if not told.empty():
-        said = told.get()
-        if isinstance(said, UserError):
-            raise said
-        return said
-    if asked:  # before there was anything to save
-        raise KeyboardInterrupt(asked)
+def _result(results: Any, failure: Exception | None, stopped_by: int) -> Any:
+    """Return the result of the processes, or raise why there is none."""
+    if not results.empty():
+        result = results.get()
+        if isinstance(result, UserError):
+            raise result
+        return result
+    if stopped_by:  # before there was anything to save
+        raise KeyboardInterrupt(stopped_by)
     if isinstance(failure, ProcessExitedException) and failure.signal_name:
-        msg = f"process {failure.error_index} of the training was ended by {failure.signal_name}"
-        raise UserError(f"{msg}, perhaps for want of memory; the last checkpoint is untouched")
+        raise UserError(
+            f"process {failure.error_index} of the training was ended by {failure.signal_name}, "
+            f"perhaps for want of memory; the last checkpoint is untouched"
+        )
     raise failure or RuntimeError("the processes of the training ended without a result")

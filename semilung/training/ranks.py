@@ -20,16 +20,16 @@ PATIENCE = timedelta(days=1)
 """How long processes wait for the first one, which may be preparing a whole cohort."""
 
 
-class HeardError(UserError):
-    """A mistake that another process has found, and tells of."""
+class ReportedError(UserError):
+    """An error of another process, which reports it."""
 
 
 class Team:
-    """What the processes of a training have to agree on. Of one process, nothing: it is free.
+    """Agreement between the processes of a training; with one process, nothing is exchanged.
 
-    Their words to each other go over the CPU and a group of their own, besides DDP's gradients.
-    What one of them finds wrong becomes an error in all, at the next point where they agree; one
-    that ends without a word is missed at that point too.
+    Messages go over the CPU and a group of their own, apart from DDP's gradients. An error of one
+    process is raised in all, at the next point where they agree; a process that has ended is missed
+    at that point too.
 
     Args:
         fabric: Launched.
@@ -37,7 +37,7 @@ class Team:
     Attributes:
         rank: Number of this process.
         size: Number of processes.
-        is_first: Whether this one writes, logs and speaks.
+        is_first: Whether this one writes, logs and prints.
     """
 
     def __init__(self, fabric: Fabric) -> None:
@@ -47,7 +47,7 @@ class Team:
         self._group = dist.new_group(backend="gloo", timeout=PATIENCE) if self.size > 1 else None
 
     def highest(self, number: int) -> int:
-        """The largest of the processes' numbers."""
+        """Return the largest of the processes' numbers."""
         if self.size == 1:
             return number
         vote = torch.tensor(number)
@@ -56,27 +56,27 @@ class Team:
         return int(vote)
 
     def gather(self, value: T) -> list[T]:
-        """The processes' values, in the order of their ranks."""
+        """Return the processes' values, in the order of their ranks."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
+        values: list[Any] = [None] * self.size
         with _all_there():
-            dist.all_gather_object(found, value, group=self._group)
-        return found
+            dist.all_gather_object(values, value, group=self._group)
+        return values
 
-    def mean(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """Mean of each figure over the processes that have it."""
-        every = self.gather(figures)
+    def mean(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the mean of each metric over the processes that have it."""
+        every = self.gather(metrics)
         names = dict.fromkeys(name for each in every for name in each)
-        values = {name: [each[name] for each in every if name in each] for name in names}
-        return {name: sum(found) / len(found) for name, found in values.items()}
+        lists = {name: [each[name] for each in every if name in each] for name in names}
+        return {name: sum(values) / len(values) for name, values in lists.items()}
 
     @contextmanager
     def agreeing(self) -> Iterator[None]:
-        """A `UserError` within the block of one process is raised by all, where the block ends.
+        """Raise a `UserError` of one process's block in all processes, where the block ends.
 
         Raises:
-            UserError: The first process's that has one; `HeardError` in the others.
+            UserError: The first process's that has one; `ReportedError` in the others.
         """
         error = None
         try:
@@ -111,25 +111,25 @@ class Team:
         buffers = list(module.buffers())
         if self.size == 1 or not buffers:
             return
-        own = torch.cat([buffer.double().flatten() for buffer in buffers])
-        found = [torch.empty_like(own) for _ in range(self.size)]
-        dist.all_gather(found, own)
-        every = torch.stack(found)
+        local = torch.cat([buffer.double().flatten() for buffer in buffers])
+        ranks = [torch.empty_like(local) for _ in range(self.size)]
+        dist.all_gather(ranks, local)
+        every = torch.stack(ranks)
         mean = torch.where((every == every[0]).all(dim=0), every[0], every.mean(dim=0))
         sizes = [buffer.numel() for buffer in buffers]
         for buffer, means, first in zip(
-            buffers, torch.split(mean, sizes), torch.split(found[0], sizes), strict=True
+            buffers, torch.split(mean, sizes), torch.split(ranks[0], sizes), strict=True
         ):
             buffer.copy_((means if buffer.is_floating_point() else first).view_as(buffer))
 
     def _agree(self, error: UserError | None) -> None:
         if not self.highest(int(error is not None)):
             return
-        told = self.gather(None if error is None else str(error))
-        first = next(rank for rank, text in enumerate(told) if text is not None)
+        messages = self.gather(None if error is None else str(error))
+        first = next(rank for rank, text in enumerate(messages) if text is not None)
         if error is not None and first == self.rank:
             raise error
-        raise HeardError(told[first])
+        raise ReportedError(messages[first])
 
 
 @contextmanager
@@ -137,5 +137,5 @@ def _all_there() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        msg = "another process of this training has ended; what it said tells why"
-        raise HeardError(msg) from error
+        msg = "another process of this training has ended; its own message says why"
+        raise ReportedError(msg) from error

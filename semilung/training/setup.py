@@ -1,4 +1,4 @@
-"""All that has to be there before the first step."""
+"""Set-up of a training: everything that the loop needs before the first step."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from semilung.data import Cohort, PreparedCase, open_cohort
 from semilung.data.cache.label_checks import require_bag_labels
+from semilung.runs.checkpoint import load_checkpoint
+from semilung.runs.lock import hold
+from semilung.runs.run_folder import RunFolder
+from semilung.runs.train_config import TrainConfig, TrainerConfig
 from semilung.strategies import Learner
 from semilung.training.build import build_learner
-from semilung.training.checkpoint import load_checkpoint
-from semilung.training.lock import hold
 from semilung.training.metric_log import Means
 from semilung.training.optim import build_optimizer
 from semilung.training.processes import launched
 from semilung.training.ranks import Team
-from semilung.training.run import RunFolder
-from semilung.training.training_config import TrainConfig, TrainerConfig
 from semilung.training.trial_pass import try_sizes
 from semilung.types import UserError
 
 
 @dataclass
 class Training:
-    """Everything that the loop moves. Its `lock` holds the run's folder until it is closed."""
+    """State of a training. Its `lock` holds the run's folder until it is closed."""
 
     config: TrainConfig
     run: RunFolder
@@ -48,18 +48,18 @@ class Training:
     val: list[PreparedCase]
     step: int = 0
     best: float = -math.inf
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     means: Means = field(default_factory=Means)
     lock: ExitStack = field(default_factory=ExitStack)
 
 
 def set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
-    """Everything that the loop moves, from a config, or from where a run stopped.
+    """Return the state of a training, new or from where a run stopped.
 
     The folder is begun last: a start that fails leaves none behind.
 
     Raises:
-        UserError: Anything in config, data, folder or checkpoint that the user can mend.
+        UserError: Anything in config, data, folder or checkpoint that the user can fix.
     """
     fabric = _fabric(config.trainer)
     fabric.launch()
@@ -76,12 +76,12 @@ def set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
 def _prepared(
     config: TrainConfig, run: RunFolder, fabric: Fabric, team: Team, *, resume: bool
 ) -> Training:
-    with team.in_turn():  # the first process prepares what the cache lacks, the others find it
+    with team.in_turn():  # the first process prepares what the cache lacks, the others read it
         cohort = open_cohort(config.data, seed=config.seed)
         state = None
         if resume:
             run.require_same_splits(cohort.splits)
-            # A run that was stopped before its first checkpoint begins anew: step 0 is known too.
+            # A run that was stopped before its first checkpoint begins anew: step 0 is allowed too.
             state = load_checkpoint(run.last) if run.last.exists() else None
         else:
             run.require_free()
@@ -111,7 +111,7 @@ def _prepared(
 
 
 def _restore(training: Training, state: dict[str, Any]) -> None:
-    """Put everything back where the checkpoint was taken."""
+    """Restore the state of a checkpoint."""
     try:
         training.learner.load_state_dict(state["learner"])
         _require_optimizer_state(training, state)
@@ -122,59 +122,62 @@ def _restore(training: Training, state: dict[str, Any]) -> None:
         if training.step < 0:
             raise ValueError(f"step {training.step}")
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        found = " ".join(str(error).split())[:200]
-        msg = f"{training.run.last} does not fit the run's own config ({type(error).__name__}: "
-        raise UserError(f"{msg}{found}). Restore the file, or begin a new run") from error
-    if training.step > (asked := training.config.trainer.max_steps):
-        msg = (
-            f"{training.run.path} has done {training.step} steps, and trainer.max_steps={asked} "
-            f"ends before; give at least as many steps as are done"
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{training.run.last} does not fit the run's own config ({type(error).__name__}: "
+            f"{reason}). Restore the file, or begin a new run"
+        ) from error
+    if training.step > (max_steps := training.config.trainer.max_steps):
+        raise UserError(
+            f"{training.run.path} has done {training.step} steps, and trainer.max_steps="
+            f"{max_steps} ends before; give at least as many steps as are done"
         )
-        raise UserError(msg)
 
 
 REQUIRED = {"adamw": {"params", "lr", "betas"}, "sgd": {"params", "lr", "momentum"}}
-"""Keys of a group of parameters; others, of newer versions of torch, have defaults."""
+"""Required keys of a group of parameters; others, of newer versions of torch, have defaults."""
 
 MOMENTS = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
-"""What an optimizer keeps of each parameter."""
+"""State of an optimizer for each parameter."""
 
 
 def _require_optimizer_state(training: Training, state: Mapping[str, Any]) -> None:
-    """Refuse moments that are lacking or of other shapes, which no optimizer notices by itself.
+    """Check moments for their names and shapes, which no optimizer does by itself.
 
     Raises:
         ValueError: They are; training would go on otherwise than it stopped.
     """
     optim, groups = training.config.optim, training.optimizer.param_groups
-    kept, saved = state["optimizer"]["state"], state["optimizer"]["param_groups"]
-    keeps = optim.name == "adamw" or optim.momentum > 0
+    moments_of, saved = state["optimizer"]["state"], state["optimizer"]["param_groups"]
+    has_moments = optim.name == "adamw" or optim.momentum > 0
     # a scaled step may be skipped, and the first ones are
-    if keeps and not kept and state["step"] > 0 and not state["precision"]:
+    if has_moments and not moments_of and state["step"] > 0 and not state["precision"]:
         raise ValueError(f"the optimizer's state is empty after {state['step']} steps")
     for old in saved:
         if lacking := REQUIRED[optim.name] - set(old):
             raise ValueError(f"the optimizer's state lacks {', '.join(sorted(lacking))}")
     parameters = [parameter for group in groups for parameter in group["params"]]
-    for number, moments in kept.items():
-        if keeps and (lacking := MOMENTS[optim.name] - set(moments)):
+    for number, moments in moments_of.items():
+        if has_moments and (lacking := MOMENTS[optim.name] - set(moments)):
             raise ValueError(f"the optimizer's state lacks {', '.join(sorted(lacking))}")
         shapes = {name: v.shape for name, v in moments.items() if torch.is_tensor(v) and v.ndim}
         if other := [name for name, s in shapes.items() if s != parameters[number].shape]:
             raise ValueError(f"the optimizer's {', '.join(other)} is of another shape")
 
 
-def _restored_means(kept: list[dict[str, list[Any]]], rank: int) -> Means:
-    """The means of a process; one that was not there, or an older checkpoint, has none."""
-    mine = kept[rank] if rank < len(kept) else {}
-    return Means({name: (float(total), int(count)) for name, (total, count) in mine.items()})
+def _restored_means(saved: list[dict[str, list[Any]]], rank: int) -> Means:
+    """Return the means of a process; a new one, or one of an older checkpoint, has none."""
+    means = saved[rank] if rank < len(saved) else {}
+    return Means({name: (float(total), int(count)) for name, (total, count) in means.items()})
 
 
 def _fabric(trainer: TrainerConfig) -> Fabric:
     start = launched()
     if start.processes != trainer.devices:
-        msg = f"trainer.devices is {trainer.devices}, and {start.by} started {start.processes}"
-        raise UserError(f"{msg} processes; give trainer.devices that number")
+        raise UserError(
+            f"trainer.devices is {trainer.devices}, and {start.by} started {start.processes} "
+            f"processes; give trainer.devices that number"
+        )
     if trainer.devices > 1:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets each process
         # a kernel of one voxel lies the same way under either strides
@@ -191,15 +194,17 @@ def _fabric(trainer: TrainerConfig) -> Fabric:
             plugins=[start.environment(), _precision(trainer.precision, accelerator)],
         )
     except (RuntimeError, ValueError, MisconfigurationException) as error:
-        msg = f"trainer.accelerator={trainer.accelerator} with trainer.devices={trainer.devices}"
-        raise UserError(f"{msg} is not to be had here: {error}") from error
+        raise UserError(
+            f"trainer.accelerator={trainer.accelerator} with trainer.devices={trainer.devices} is "
+            f"not available here: {error}"
+        ) from error
 
 
 class _Autocast(MixedPrecision):
     """Fabric's, which would round images to half precision before any strategy sees them."""
 
     def convert_input(self, data: Any) -> Any:
-        """As it is; autocast rounds where a layer asks for it."""
+        """Return the data unchanged; autocast rounds where a layer needs it."""
         return data
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from semilung.exhaustion import explain_memory_errors
 from semilung.inference.net_ensemble import WindowNets, evaluating
+from semilung.runs.train_config import TrainConfig
 from semilung.strategies import Learner
-from semilung.training.error_messages import told_of_memory
-from semilung.training.training_config import TrainConfig
 from semilung.types import UserError
 
 
@@ -28,7 +28,7 @@ def try_sizes(learner: Learner, config: TrainConfig) -> None:
             f"the model {name} takes crops of sizes that {multiple} divides, found "
             f"data.crop={list(crop)}; choose data.crop={larger}, for example"
         )
-    with told_of_memory("a smaller inference.window"):
+    with explain_memory_errors("a smaller inference.window"):
         _multiple(learner, config.inference.window, config, "inference.window")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from semilung.data import AugmentConfig, DataConfig
-from semilung.training.training_config import TrainConfig
+from semilung.runs.train_config import TrainConfig
 from semilung.types import ROLES
 
 

@@ -12,8 +12,8 @@ from torch import nn
 from semilung.data import PreparedCase
 from semilung.evaluation import dice, false_positives, overlay_planes
 from semilung.inference import segment
+from semilung.runs.train_config import TrainConfig
 from semilung.training.ranks import Team
-from semilung.training.training_config import TrainConfig
 
 SCORE = "val/dice"
 """The figure that picks `best.pt`: the mean per-case Dice of validation cases with nodules."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric
 
-from semilung.config.schema import run_name
+from semilung.config.run_name import run_name
 from semilung.evaluation import (
     EMPTY_POLICIES,
     EvaluationConfig,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from semilung.training import TrainConfig, checkpoint, train
+from semilung.runs import checkpoint
+from semilung.training import TrainConfig, train
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["semilung.training"])

@@ -11,11 +11,11 @@ import torch
 from lightning_fabric import Fabric
 
 from semilung.models import build_model
+from semilung.runs.run_folder import RunFolder
 from semilung.strategies import Learner, build_strategy
 from semilung.testing.problem import tiny_batch, tiny_learner
 from semilung.training import TrainerConfig, loop
 from semilung.training.ranks import Team
-from semilung.training.run import RunFolder
 from semilung.training.setup import _fabric, set_up
 from semilung.training.validate import validate
 from semilung.types import UserError

@@ -9,9 +9,9 @@ from same_bits import same
 
 from semilung.inference import predict_probability
 from semilung.models import ReversibleUNet3d
+from semilung.runs.checkpoint import load_checkpoint
+from semilung.runs.load import load_predictor
 from semilung.training import loop, train
-from semilung.training.build import load_predictor
-from semilung.training.checkpoint import load_checkpoint
 
 gpu = (
     pytest.mark.gpu,

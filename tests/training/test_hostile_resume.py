@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny_runs import tiny_config
 
-from semilung.training import load_predictor, train
-from semilung.training.checkpoint import load_checkpoint, save_checkpoint
+from semilung.runs import load_predictor
+from semilung.runs.checkpoint import load_checkpoint, save_checkpoint
+from semilung.training import train
 from semilung.types import UserError
 
 

@@ -9,7 +9,7 @@ from killed_runs import WINDOWS, hung, kill, start, wait_for
 from same_bits import same
 from tiny_runs import tiny_config
 
-from semilung.training.checkpoint import load_checkpoint
+from semilung.runs.checkpoint import load_checkpoint
 
 STEPS = {"max_steps": 9, "checkpoint_every": 2, "validate_every": 3}
 

@@ -16,12 +16,12 @@ from same_bits import same
 from semilung.data import open_cohort
 from semilung.data.cache.store import open_entry
 from semilung.data.loading.loader import StepDataset
+from semilung.exhaustion import explain_memory_errors
+from semilung.runs.checkpoint import load_checkpoint
+from semilung.signals import StopRequest
 from semilung.strategies import Learner
 from semilung.training import build_learner, loop, step_seconds, train
-from semilung.training.checkpoint import load_checkpoint
 from semilung.training.cost import read_cost
-from semilung.training.error_messages import told_of_memory
-from semilung.training.interrupt import Interrupt
 from semilung.training.optim import unscale
 from semilung.types import UserError
 
@@ -101,16 +101,16 @@ def test_ctrl_c_saves_between_steps_and_can_go_on(tiny, tmp_path, monkeypatch):
 
 
 def test_the_loaders_processes_leave_ctrl_c_to_the_training(capfd):
-    with Interrupt() as interrupt:
+    with StopRequest() as interrupt:
         child = os.fork()
         if child == 0:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-            os._exit(7 if interrupt.asked else 0)
+            os._exit(7 if interrupt.number else 0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert capfd.readouterr().out == ""
         os.kill(os.getpid(), signal.SIGINT)
-        assert interrupt.asked
+        assert interrupt.number
     assert "stopping after this step" in capfd.readouterr().out
 
 
@@ -322,9 +322,9 @@ def test_memory_that_ends_is_told_with_a_remedy(tiny, tmp_path, monkeypatch):
 
 
 def test_the_processors_memory_that_ends_is_told_and_other_faults_are_not_hidden():
-    with pytest.raises(UserError, match="out of memory"), told_of_memory("less"):
+    with pytest.raises(UserError, match="out of memory"), explain_memory_errors("less"):
         torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(RuntimeError, match="shape"), told_of_memory("less"):
+    with pytest.raises(RuntimeError, match="shape"), explain_memory_errors("less"):
         torch.zeros(2).reshape(3)
 
 

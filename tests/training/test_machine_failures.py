@@ -18,8 +18,8 @@ from tiny_settings import TINY
 from semilung.cli import main
 from semilung.data.cache.store import open_entry
 from semilung.data.io.volume import read_volume, write_volume
+from semilung.runs.checkpoint import load_checkpoint, save_checkpoint
 from semilung.training import build, loop
-from semilung.training.checkpoint import load_checkpoint, save_checkpoint
 
 SHORT = [
     *TINY, "strategy=mean_teacher", "data.labelled=1", "trainer.max_steps=6",

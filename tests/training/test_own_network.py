@@ -16,8 +16,8 @@ from semilung.config.compose import model_words
 from semilung.data.io.volume import read_volume, write_volume
 from semilung.inference import predict_probability
 from semilung.models import models
+from semilung.runs.load import _require_filled
 from semilung.training import train
-from semilung.training.build import _require_filled
 from semilung.types import UserError
 
 PACKAGE = Path(__file__).parents[1] / "third_party/yourlab"

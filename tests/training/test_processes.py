@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from semilung.training import launcher_words, one_voice
+from semilung.training import first_rank_output, launcher_settings
 from semilung.training.processes import launched
 from semilung.training.setup import _fabric
 from semilung.types import UserError
@@ -43,11 +43,11 @@ def test_launchers_are_told_by_their_variables(environment, variables, expected)
 
 
 def test_the_command_line_follows_the_launcher(environment):
-    assert launcher_words(["trainer.devices=2"]) == []
+    assert launcher_settings(["trainer.devices=2"]) == []
     environment(TORCHRUN)
-    assert launcher_words(["seed=1", "trainer.devices=4"]) == ["trainer.devices=4"]
+    assert launcher_settings(["seed=1", "trainer.devices=4"]) == ["trainer.devices=4"]
     with pytest.raises(UserError, match=r"devices=2, but torchrun started 4 processes"):
-        launcher_words(["trainer.devices=2"])
+        launcher_settings(["trainer.devices=2"])
 
 
 def test_a_training_of_another_number_of_processes_is_refused(environment, tiny):
@@ -64,6 +64,6 @@ def test_one_process_runs_in_a_batch_script_of_several_tasks(environment, monkey
 def test_only_the_first_process_speaks(environment, capsys):
     for rank in ("0", "1"):
         environment(TORCHRUN | {"RANK": rank})
-        with one_voice():
+        with first_rank_output():
             sys.stdout.write(f"rank {rank}\n")
     assert capsys.readouterr().out == "rank 0\n"

@@ -9,11 +9,11 @@ import pytest
 from same_bits import same
 
 from semilung.data import open_cohort, prepare, read_manifest
+from semilung.runs.checkpoint import load_checkpoint
 from semilung.strategies import Strategy, Term
 from semilung.strategies.core.strategy import Needs, strategies
 from semilung.training import loop, train
 from semilung.training.audits import Audit, audit_evaluation, keep_audits, read_audits
-from semilung.training.checkpoint import load_checkpoint
 
 
 def manifest_of(phantom, folder, change):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from same_bits import same
 
-from semilung.training.checkpoint import load_checkpoint
+from semilung.runs.checkpoint import load_checkpoint
 
 KILL_AT = 12
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from same_bits import same
 
+from semilung.runs.checkpoint import load_checkpoint
 from semilung.training import loop, train
-from semilung.training.checkpoint import load_checkpoint
 
 MIXTURE = {
     "supervised": {},

@@ -14,10 +14,9 @@ from same_bits import same
 from tiny_settings import TINY
 
 from semilung.cli import main
-from semilung.stopping import breaking_off
+from semilung.runs.checkpoint import load_checkpoint
+from semilung.signals import StopRequest, interrupt_on_signals
 from semilung.training import loop, train
-from semilung.training.checkpoint import load_checkpoint
-from semilung.training.interrupt import Interrupt
 
 
 def kill_at_step(monkeypatch, step, number):
@@ -66,7 +65,7 @@ def test_a_preemption_while_scans_are_prepared_is_tried_again(
 
 
 def test_a_process_that_was_forked_ends_by_the_signal():
-    with breaking_off():
+    with interrupt_on_signals():
         child = os.fork()
         if not child:
             signal.raise_signal(signal.SIGTERM)
@@ -79,10 +78,10 @@ def test_all_signals_ask_for_the_same_and_submitit_hears_its_own_at_the_end():
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
     signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
     try:
-        with Interrupt() as interrupt:
+        with StopRequest() as interrupt:
             for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
                 os.kill(os.getpid(), number)
-            assert interrupt.asked == signal.SIGUSR2
+            assert interrupt.number == signal.SIGUSR2
             assert heard == []
         assert heard == [signal.SIGUSR2]
         os.kill(os.getpid(), signal.SIGUSR2)
@@ -93,7 +92,7 @@ def test_all_signals_ask_for_the_same_and_submitit_hears_its_own_at_the_end():
 
 
 def test_a_second_ctrl_c_breaks_off():
-    with Interrupt():
+    with StopRequest():
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -251,4 +250,4 @@ def test_submitit_hears_its_signal_after_two_processes_have_saved(tiny, tmp_path
 def test_library_calls_go_on_too(tiny, tmp_path, monkeypatch):
     kill_at_step(monkeypatch, 2, signal.SIGTERM)
     outcome = train(tiny(), tmp_path / "run")
-    assert (outcome.finished, outcome.steps, outcome.asked) == (False, 2, signal.SIGTERM)
+    assert (outcome.finished, outcome.steps, outcome.signal) == (False, 2, signal.SIGTERM)

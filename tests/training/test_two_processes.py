@@ -12,9 +12,9 @@ from team_work import (
     with_devices,
 )
 
+from semilung.runs.checkpoint import load_checkpoint
 from semilung.strategies import list_strategies
 from semilung.training import train
-from semilung.training.checkpoint import load_checkpoint
 from semilung.training.processes import in_processes
 from semilung.types import UserError
 
@@ -110,7 +110,7 @@ def test_what_processes_agree_on(found):
 
 def test_a_mistake_in_one_process_is_raised_in_all(found):
     told = "its scan cannot be read"
-    assert found["mistake"] == [("HeardError", told), ("UserError", told)]
+    assert found["mistake"] == [("ReportedError", told), ("UserError", told)]
 
 
 @pytest.mark.slow

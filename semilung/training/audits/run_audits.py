@@ -13,6 +13,10 @@ import pandas as pd
 from torch import nn
 
 from semilung.data import Case, PreparedCase, cached, prepare, read_manifest
+from semilung.runs.checkpoint import load_checkpoint
+from semilung.runs.load import load_predictor
+from semilung.runs.run_folder import RunFolder
+from semilung.runs.train_config import TrainConfig
 from semilung.strategies import build_strategy
 from semilung.training.audits.audit import Audit, attempt, keep_audits, read_audits, warn_of
 from semilung.training.audits.cohort_confound import audit_cohort_confound
@@ -20,11 +24,7 @@ from semilung.training.audits.pseudo_label_quality import audit_pseudo_labels, c
 from semilung.training.audits.settings_audit import audit_nodules, audit_settings, audit_splits
 from semilung.training.audits.split_leakage import audit_split_leakage
 from semilung.training.audits.term_effect import audit_term_effect, measure_gradients
-from semilung.training.build import load_predictor
-from semilung.training.checkpoint import load_checkpoint
-from semilung.training.run import RunFolder
 from semilung.training.setup import Training
-from semilung.training.training_config import TrainConfig
 from semilung.types import Batch, Role, UserError
 
 Audits = dict[str, Callable[[], Audit]]

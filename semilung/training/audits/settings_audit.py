@@ -8,8 +8,8 @@ from semilung.data import Case, PreparedCase
 from semilung.data.cache.label_checks import nodule_doubt
 from semilung.data.cache.open_cohort import stream_sizes
 from semilung.data.manifest.split_warnings import split_doubts
+from semilung.runs.train_config import TrainConfig
 from semilung.training.audits.audit import Audit
-from semilung.training.training_config import TrainConfig
 from semilung.training.unused_settings import unused_settings
 
 

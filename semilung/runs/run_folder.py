@@ -17,7 +17,7 @@ import yaml
 from semilung.data import Splits, read_splits
 from semilung.files import read_yaml, write_text
 from semilung.nested import plain
-from semilung.training.training_config import TrainConfig, TrainerConfig
+from semilung.runs.train_config import TrainConfig, TrainerConfig
 from semilung.types import UserError
 
 PACKAGES = ("semilung", "torch", "monai", "lightning-fabric", "numpy", "scipy", "nibabel", "blosc2")

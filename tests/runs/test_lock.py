@@ -17,9 +17,10 @@ from killed_runs import kill, start, wait_for
 from tiny_settings import TINY
 
 from semilung.cli import main
-from semilung.training import lock, train
-from semilung.training.checkpoint import load_checkpoint
-from semilung.training.lock import hold
+from semilung.runs import lock
+from semilung.runs.checkpoint import load_checkpoint
+from semilung.runs.lock import hold
+from semilung.training import train
 from semilung.types import UserError
 
 LONG = {"max_steps": 100_000, "validate_every": 0, "checkpoint_every": 1}

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from semilung.api import load, prediction
+from semilung.api.load import LoadedRun
+from semilung.api.predict_files import predict_files
 from semilung.cli import main
 from semilung.data.io.volume import read_volume
 from semilung.files import DiskFullError
 from semilung.inference import scan_progress as progress
-from semilung.training import apply, predict_files
-from semilung.training.outputs import output_names
+from semilung.inference.output_files import output_names
 from semilung.types import UserError
 
 
@@ -29,7 +31,7 @@ def scans(phantom):
 @pytest.fixture
 def predict(tiny, scans, tmp_path):
     def run(*, paths=scans, **options):
-        return predict_files([Net()], [tiny()], paths, tmp_path / "out", **options)
+        return predict_files(LoadedRun([Net()], tiny()), paths, tmp_path / "out", **options)
 
     return run
 
@@ -64,7 +66,8 @@ def fails_for(scan, error, function):
 def test_scan_that_fails_at_any_step_stops_no_other(
     predict, scans, tmp_path, monkeypatch, step, error
 ):
-    monkeypatch.setattr(apply, step, fails_for(scans[1], error, getattr(apply, step)))
+    module = load if step == "predict_scan" else prediction
+    monkeypatch.setattr(module, step, fails_for(scans[1], error, getattr(module, step)))
     with pytest.raises(UserError) as caught:
         predict(probability=True)
     first, reason, last = str(caught.value).split("\n")
@@ -78,7 +81,8 @@ def test_scan_that_fails_at_any_step_stops_no_other(
 
 def test_full_disk_ends_a_prediction_with_one_line(predict, scans, tmp_path, monkeypatch):
     error = DiskFullError("No space left in /out")
-    monkeypatch.setattr(apply, "write_volume", fails_for(scans[1], error, apply.write_volume))
+    write = fails_for(scans[1], error, prediction.write_volume)
+    monkeypatch.setattr(prediction, "write_volume", write)
     with pytest.raises(UserError, match=r"No space left in /out\n1 were not tried\nThe others"):
         predict()
 
@@ -86,7 +90,7 @@ def test_full_disk_ends_a_prediction_with_one_line(predict, scans, tmp_path, mon
 def test_name_that_is_too_long_is_refused_before_anything_is_predicted(
     predict, scans, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(apply, "predict_scan", None)
+    monkeypatch.setattr(load, "predict_scan", None)
     long = tmp_path / ("1" * 243 + ".nii.gz")
     long.symlink_to(scans[1])
     with pytest.raises(UserError, match=r"name 1+ is too long: .*names of 258 bytes, and 255"):
@@ -106,11 +110,11 @@ def test_longest_name_that_a_mask_can_have_is_written(predict, scans, tmp_path):
 def test_folder_that_cannot_be_written_is_refused_before_anything_is_predicted(
     tiny, scans, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(apply, "predict_scan", None)
+    monkeypatch.setattr(load, "predict_scan", None)
     (tmp_path / "file").touch()
     for out in (tmp_path / "file/out", tmp_path / "file", tmp_path / ("x" * 300)):
         with pytest.raises(UserError, match=r"could not be written.*Choose another --out"):
-            predict_files([Net()], [tiny()], scans, out)
+            predict_files(LoadedRun([Net()], tiny()), scans, out)
 
 
 def test_progress_without_a_terminal_is_plain_lines(predict, scans, monkeypatch, capfd):
@@ -132,8 +136,8 @@ def test_memory_that_ends_in_a_command_is_one_sentence(tmp_path, monkeypatch, ca
     def end(*_, **__):
         raise MemoryError("Unable to allocate 9 GiB")
 
-    monkeypatch.setattr("semilung.config.schema.load_run_config", end)
-    monkeypatch.setattr("semilung.report.write_html", end)
+    monkeypatch.setattr("semilung.api.evaluate.load_run_config", end)
+    monkeypatch.setattr("semilung.api.report.write_html", end)
     with pytest.raises(SystemExit) as stop:
         main([command, str(tmp_path)])
     err = capfd.readouterr().err

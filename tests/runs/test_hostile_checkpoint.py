@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from semilung.training.checkpoint import load_checkpoint, save_checkpoint
+from semilung.runs.checkpoint import load_checkpoint, save_checkpoint
 from semilung.types import UserError
 
 STATE = {

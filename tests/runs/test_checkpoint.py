@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semilung.training.checkpoint import load_checkpoint, save_checkpoint
+from semilung.runs.checkpoint import load_checkpoint, save_checkpoint
 from semilung.types import UserError
 
 TOUCHED = "touched-by-a-checkpoint"

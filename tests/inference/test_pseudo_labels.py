@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from semilung.data import Volume, read_manifest
-from semilung.training.pseudo_labels import (
+from semilung.inference.pseudo_labels import (
     confident_labels,
     require_pseudo_labels,
     write_manifest,

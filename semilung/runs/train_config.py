@@ -1,7 +1,8 @@
-"""What a training is told, as plain dataclasses."""
+"""Training configuration, as plain dataclasses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,15 +47,15 @@ class OptimConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what no optimizer understands."""
-        _one_of("optim.name", self.name, ("adamw", "sgd"))
-        _one_of("optim.schedule", self.schedule, ("poly", "cosine"))
+        """Raise UserError for unknown names and values out of range."""
+        require_choice("optim.name", self.name, ("adamw", "sgd"))
+        require_choice("optim.schedule", self.schedule, ("poly", "cosine"))
         require_bounds(self, "optim")
 
 
 @dataclass
 class TrainerConfig:
-    """How long, where, and how often to look.
+    """Length, device, and how often to log, validate and save.
 
     Attributes:
         max_steps: Optimizer steps of the whole training.
@@ -83,15 +84,15 @@ class TrainerConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse counts that make no training."""
+        """Raise UserError for unknown names and values out of range."""
         require_bounds(self, "trainer")
-        _one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "cuda"))
-        _one_of("trainer.precision", self.precision, tuple(PRECISIONS))
+        require_choice("trainer.accelerator", self.accelerator, ("auto", "cpu", "cuda"))
+        require_choice("trainer.precision", self.precision, tuple(PRECISIONS))
 
 
 @dataclass
 class TrainConfig:
-    """A whole training; what a run's folder keeps.
+    """All settings of a training, as a run's folder keeps them.
 
     Attributes:
         data: Cohort, cache, streams.
@@ -122,12 +123,12 @@ class TrainConfig:
     init: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no training has."""
+        """Raise UserError for unknown names and values out of range."""
         require_bounds(self)
-        _one_of("predictor", self.predictor, ("auto", "student", "teacher"))
+        require_choice("predictor", self.predictor, ("auto", "student", "teacher"))
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        msg = f"{name} is one of {', '.join(allowed)}; got {value!r}"
-        raise UserError(msg)
+def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UserError unless a setting is one of its choices."""
+    if value not in choices:
+        raise UserError(f"{name} is one of {', '.join(choices)}; got {value!r}")

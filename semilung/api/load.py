@@ -1,0 +1,88 @@
+"""Finished runs as one object that segments scans."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from semilung.api.prediction import Prediction
+from semilung.inference import predict_scan
+from semilung.runs import (
+    TrainConfig,
+    common_preparation,
+    load_predictor,
+    load_run_config,
+    with_settings,
+)
+from semilung.types import UserError
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """The nets of one or several runs with the preparation and inference settings of the first.
+
+    Attributes:
+        models: The nets, whose probabilities are averaged.
+        config: Config of the first run.
+    """
+
+    models: Sequence[nn.Module]
+    config: TrainConfig
+
+    def predict(
+        self,
+        scan: str | os.PathLike[str],
+        *,
+        threshold: float | None = None,
+        series: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Prediction:
+        """Segment a CT of any orientation and spacing.
+
+        Args:
+            scan: A CT volume in HU, or a folder of DICOM slices.
+            threshold: Foreground above this probability, in [0, 1); the run's by default.
+            series: Which series of a DICOM folder, by its number; None where there is one.
+            progress: Called with the windows done and their total.
+
+        Raises:
+            UserError: The scan cannot be read or has voxels that are not finite.
+        """
+        inference = self.config.inference
+        if threshold is not None:
+            inference = replace(inference, threshold=threshold)
+        mask, probability = predict_scan(
+            self.models, scan, self.config.data, inference, series=series, progress=progress
+        )
+        return Prediction(Path(scan), mask, probability)
+
+
+def load(
+    *runs: str | os.PathLike[str], checkpoint: str = "last", settings: Sequence[str] = ()
+) -> LoadedRun:
+    """Load the nets of one or several runs, on the GPU where there is one.
+
+    Args:
+        *runs: Run folders; several must prepare scans alike and are averaged.
+        checkpoint: `last` or `best`.
+        settings: `inference.key=value` words in place of the first run's settings.
+
+    Raises:
+        UserError: A folder is no run, its checkpoint cannot be read, a setting is unknown, or the
+            runs prepare scans differently.
+
+    Example:
+        >>> load("runs/mean_teacher").predict("scan.nii.gz").write("masks")  # doctest: +SKIP
+        [PosixPath('masks/scan_nodules.nii.gz'), PosixPath('masks/scan_probability.nii.gz')]
+    """
+    if not runs:
+        raise UserError("load() needs the folder of a run, as in load('runs/NAME')")
+    folders = [Path(run) for run in runs]
+    configs = [load_run_config(folder) for folder in folders]
+    configs[0] = with_settings(configs[0], settings)
+    config = common_preparation(configs)
+    return LoadedRun([load_predictor(folder, checkpoint) for folder in folders], config)

@@ -1,0 +1,95 @@
+"""Prediction of several scans into a folder; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from semilung.api.load import LoadedRun
+from semilung.api.prediction import Prediction, write_volumes
+from semilung.exhaustion import explain_memory_errors
+from semilung.files import DiskFullError
+from semilung.inference.output_files import output, output_names
+from semilung.inference.pseudo_labels import (
+    PSEUDO,
+    confident_labels,
+    require_pseudo_labels,
+    write_manifest,
+)
+from semilung.inference.scan_progress import ScanProgress
+from semilung.types import UserError
+
+
+def predict_files(
+    run: LoadedRun,
+    scans: Sequence[Path],
+    out: Path,
+    *,
+    threshold: float | None = None,
+    probability: bool = False,
+    confident: float | None = None,
+    overwrite: bool = False,
+    series: str | None = None,
+    progress: bool = False,
+) -> list[Path]:
+    """Write the masks of scans; `semilung.api.predict.predict` documents the arguments.
+
+    Raises:
+        UserError: Before anything is predicted: two scans of one name, a name that is too long, an
+            existing mask or manifest, a folder that cannot be written, a confidence out of range.
+            At the end: scans that could not be segmented.
+    """
+    kinds = ["nodules", *(["probability"] if probability else [])]
+    kinds += [] if confident is None else [PSEUDO]
+    names = output_names(scans, out, kinds, overwrite=overwrite)
+    if confident is not None:
+        require_pseudo_labels(out, confident, overwrite=overwrite)
+    done: dict[str, Path] = {}
+    failures: list[str] = []
+    with ScanProgress(len(names), shown=progress) as bar:
+        for scan, name in names.items():
+            bar.begin(name)
+            try:
+                with explain_memory_errors("a smaller inference.window or inference.batch_size"):
+                    prediction = run.predict(
+                        scan, threshold=threshold, series=series, progress=bar.windows
+                    )
+                    _write(prediction, out, name, kinds, confident)
+            except Exception as error:  # an error of one scan is none of the others'
+                failures.append(_reason(scan, error))
+                if isinstance(error, DiskFullError):
+                    break
+            else:
+                done[name] = scan
+    written = [output(out, name, kind) for name in done for kind in kinds]
+    if confident is not None and done:
+        written.append(write_manifest(out, done))
+    if failures:
+        raise _summary(failures, tried=len(done) + len(failures), scans=len(names), out=out)
+    return written
+
+
+def _write(
+    prediction: Prediction, out: Path, name: str, kinds: Sequence[str], confident: float | None
+) -> None:
+    volumes = {"nodules": prediction.mask, "probability": prediction.probability}
+    if confident is not None:
+        volumes[PSEUDO] = confident_labels(prediction.mask, prediction.probability, confident)
+    write_volumes({output(out, name, kind): volumes[kind] for kind in kinds}, prediction.scan)
+
+
+def _summary(failures: Sequence[str], *, tried: int, scans: int, out: Path) -> UserError:
+    """Return an error with the scans that failed, a line each, and what became of the others."""
+    lines = [f"{len(failures)} of {scans} scans could not be segmented:", *failures]
+    if tried < scans:
+        lines.append(f"{scans - tried} were not tried")
+    if tried > len(failures):
+        lines.append(f"The others are in {out}")
+    return UserError("\n".join(lines))
+
+
+def _reason(scan: Path, error: Exception) -> str:
+    """Return why a scan failed, in one line that names it."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    line = " ".join(text.split())
+    return line if str(scan) in line else f"{scan}: {line}"
