@@ -97,7 +97,7 @@ def checkpoint_errors(source: str | Path) -> Iterator[None]:
 
 
 def _require_filled(model: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Raise ValueError for a model whose sizes are larger than its weights can fill, before it is made.
+    """Raise ValueError if a model's sizes exceed what its weights can fill, before it is made.
 
     A width is an edge of some weight, and a depth no more than there are weights.
     """

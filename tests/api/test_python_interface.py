@@ -1,0 +1,97 @@
+"""The functions of `import semilung`, from training to the files of a prediction."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tiny_settings import TINY
+
+import semilung
+from semilung.data.io.volume import read_volume
+from semilung.types import UserError
+
+
+@pytest.fixture(scope="module")
+def run(phantom, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    words = [*TINY, f"data.manifest={phantom}", f"runs_dir={runs}", "run_name=r"]
+    outcome = semilung.train(words)
+    assert (outcome.run, outcome.finished) == (runs / "r", True)
+    return outcome.run
+
+
+@pytest.fixture
+def scan(phantom):
+    return sorted((phantom.parent / "images").glob("*.nii.gz"))[0]
+
+
+def test_import_semilung_imports_no_torch():
+    code = (
+        "import sys, semilung; assert 'torch' not in sys.modules; "
+        "assert {'load', 'train', 'evaluate', 'predict'} <= set(dir(semilung)); "
+        "semilung.load; assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_semilung_unknown_attribute_raises_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'prdict'"):
+        semilung.prdict  # noqa: B018
+    assert not hasattr(semilung, "__wrapped__")
+
+
+def test_load_predict_returns_mask_and_probability_on_the_scans_grid(run, scan):
+    prediction = semilung.load(run).predict(str(scan))
+    source = read_volume(scan)
+    for volume in (prediction.mask, prediction.probability):
+        assert volume.shape == source.shape
+        np.testing.assert_allclose(volume.affine, source.affine, atol=1e-5)
+    assert (prediction.mask.data.dtype, prediction.probability.data.dtype) == ("uint8", "float32")
+    assert 0 <= prediction.probability.data.min() <= prediction.probability.data.max() <= 1
+
+
+def test_load_predict_threshold_zero_marks_what_is_above_it(run, scan):
+    prediction = semilung.load(run).predict(scan, threshold=0.0)
+    assert (prediction.mask.data == (prediction.probability.data > 0)).mean() > 0.9
+
+
+def test_prediction_write_writes_the_files_of_the_predict_command(run, scan, tmp_path):
+    written = semilung.load(run).predict(scan).write(tmp_path / "one")
+    others = semilung.predict(run, scan, tmp_path / "two", probability=True)
+    assert [path.name for path in written] == [path.name for path in others]
+    for one, two in zip(written, others, strict=True):
+        np.testing.assert_array_equal(read_volume(one).data, read_volume(two).data)
+
+
+def test_prediction_write_refuses_to_replace_a_mask_unless_told_so(run, scan, tmp_path):
+    prediction = semilung.load(run).predict(scan)
+    (mask,) = prediction.write(tmp_path, probability=False)
+    with pytest.raises(UserError, match="add --overwrite"):
+        prediction.write(tmp_path)
+    assert prediction.write(tmp_path, probability=False, overwrite=True) == [mask]
+
+
+def test_load_several_runs_averages_their_probabilities(run, scan):
+    one, twice = semilung.load(run).predict(scan), semilung.load(run, run).predict(scan)
+    np.testing.assert_allclose(one.probability.data, twice.probability.data, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"), [((), "needs the folder of a run"), (("none",), "is not a run")]
+)
+def test_load_without_a_run_raises_user_error(runs, message):
+    with pytest.raises(UserError, match=message):
+        semilung.load(*runs)
+
+
+def test_evaluate_returns_the_summary_and_writes_tables(run):
+    evaluation = semilung.evaluate(run, split="val", settings=["inference.overlap=0.25"])
+    assert evaluation.folder == run / "evaluation-val-last-overlap_0.25"
+    assert {"metric", "mean"} <= set(evaluation.summary.columns)
+    assert (evaluation.folder / "cases.csv").is_file()
+
+
+def test_train_resume_continues_the_run(run):
+    outcome = semilung.train([f"resume={run}", "trainer.max_steps=5"])
+    assert (outcome.run, outcome.steps, outcome.finished) == (run, 5, True)
