@@ -407,3 +407,31 @@ def test_help_on_a_terminal_of_80_columns_has_no_wider_line(command, capsys, mon
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 3
     assert [line for line in lines if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("command", [("data", "check"), ("evaluate",), ("data", "phantom")])
+def test_unknown_argument_prints_the_usage_of_its_command(command, capsys):
+    assert run(*command, "m", "--extra-word") == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"usage: semilung {' '.join(command)} ")
+    assert f"semilung {' '.join(command)}: error: unrecognized arguments: --extra-word" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        (("--resume", "runs/a"), "resume=runs/a"),
+        (("--resume=runs/a",), "resume=runs/a"),
+        (("--trainer.max-steps", "5"), "trainer.max_steps=5"),
+        (("seed=1", "--strategy"), "strategy=..."),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "ablate"])
+def test_setting_given_as_an_option_is_answered_with_the_setting(command, words, setting, capsys):
+    assert run(command, *words) == 2
+    assert f"settings are written without dashes, as {setting}\n" in capsys.readouterr().err
+
+
+def test_misspelt_option_of_train_is_answered_with_the_option(capsys):
+    assert run("train", "--confg-dir", "x") == 2
+    assert "did you mean --config-dir?" in capsys.readouterr().err

@@ -208,3 +208,33 @@ def test_launcher_settings_of_the_documentation_are_taken():
     with open_launchers("test", "pkg://semilung.configs") as session:
         config = read_launcher(session, read_request(words), "/x").hydra
     assert (config.launcher.partition, config.launcher.gpus_per_node) == ("gpu", 2)
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("trainer.max_steps=abc", "an integer is wanted, found 'abc'"),
+        ("trainer.max_steps=1.5", "an integer is wanted, found '1.5'"),
+        ("optim.lr=fast", "a number is wanted, found 'fast'"),
+        ("trainer.channels_last=maybe", "true or false is wanted, found 'maybe'"),
+        ("data.crop=5", "a list of 3 integers is wanted, found '5'"),
+        ("data.crop=[a,b,c]", "a list of 3 integers is wanted, found '[a,b,c]'"),
+        ("data.batch.labelled=x", "an integer is wanted, found 'x'"),
+        ("data.batch=3", "a mapping of names to integers is wanted, found '3'"),
+        ("data.spacing_mm=x", "a list of 3 numbers or null is wanted, found 'x'"),
+        ("seed=null", "an integer is wanted, found 'null'"),
+        ("data.manifest=[1]", "a text or null is wanted, found '[1]'"),
+    ],
+)
+def test_composer_value_of_another_type_names_the_setting_and_its_type(word, wanted):
+    with pytest.raises(UserError) as error:
+        Composer().command([word])
+    assert str(error.value) == f"{word.partition('=')[0]}: {wanted}"
+
+
+def test_composer_file_with_a_value_of_another_type_is_named(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ntrainer:\n  max_steps: abc\n"
+    (tmp_path / "experiment/mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"mine: trainer\.max_steps: an integer .*found 'abc'"):
+        Composer(tmp_path).command(["experiment=mine"])

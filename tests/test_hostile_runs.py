@@ -155,15 +155,15 @@ def test_yaml_that_stands_for_gigabytes_or_runs_code(tmp_path):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("seed: x", "seed='x' is not of the type int"),
-        ("seed: true", "seed=True is not of the type int"),
+        ("seed: x", "seed: an integer is wanted, found 'x'"),
+        ("seed: true", "seed: an integer is wanted, found True"),
         ("optim: 3", "optim holds settings, not 3"),
-        ("optim: {lr: fast}", "optim.lr='fast' is not of the type float"),
-        ("data: {crop: 5}", "data.crop=5 is not of the type"),
-        ("data: {crop: [8, 8]}", "data.crop="),
-        ("data: {batch: {labelled: x}}", "data.batch="),
+        ("optim: {lr: fast}", "optim.lr: a number is wanted, found 'fast'"),
+        ("data: {crop: 5}", "data.crop: a list of 3 integers is wanted, found 5"),
+        ("data: {crop: [8, 8]}", "data.crop: a list of 3"),
+        ("data: {batch: {labelled: x}}", "data.batch: a mapping"),
         ("[1]", "the config holds settings"),
-        ("model: unet", "model='unet' is not of the type"),
+        ("model: unet", "model: a mapping of names to values is wanted, found 'unet'"),
     ],
 )
 def test_values_of_another_type_are_named(tmp_path, line, told):

@@ -1,4 +1,4 @@
-"""What a user needs of the messages of Hydra and OmegaConf."""
+"""Errors of Hydra and OmegaConf as messages for the user."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 import yaml
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigTypeError, OmegaConfBaseException, ValidationError
 
 from semilung.config.hydra_adapter import HydraException, OverrideParseException
 from semilung.config.schema import CommandConfig
 from semilung.nested import leaves
+from semilung.runs.config_values import setting_type, type_message
 from semilung.suggestions import suggestion, unknown_setting
 from semilung.types import UserError
 
 _NO_KEY = re.compile(r"Key '[^']*' (?:not in '|is not in struct).*?full_key: (\S+)", re.DOTALL)
 _NO_GROUP = re.compile(r"Could not find '([^']+)/([^'/]+)'.*?Available options in", re.DOTALL)
+_OVERRIDE = re.compile(r"Error merging override [+~]*([\w.]+)=(.*)")
+_FULL_KEY = re.compile(r"full_key: ([\w.]+)")
+_VALUE = re.compile(r"Value '(.*)' (?:of type|is not a valid)")
 _HYDRA = re.compile(r"(?<![/\w])hydra\b(?!\.cc)")
 
 
 @contextmanager
 def hydra_errors() -> Iterator[None]:
-    """Raise what Hydra finds in configs and overrides as errors that a user can fix.
+    """Raise errors of Hydra in configs and overrides as errors that a user can fix.
 
     Hydra has no error of its own for much of what files may hold, so Python's are among them.
 
@@ -40,7 +45,7 @@ def hydra_errors() -> Iterator[None]:
 
 
 def explained(error: BaseException) -> str:
-    """A message of Hydra or OmegaConf, shortened, with the names that may have been meant."""
+    """Return a message of Hydra or OmegaConf, shortened, with the names that may have been meant."""
     text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
     text = text.partition("Config search path:")[0]
     where = "".join(f"{name}: " for name in re.findall(r"^In '([^']+)': ", text)[:1])
@@ -50,6 +55,8 @@ def explained(error: BaseException) -> str:
             f"A value with blanks or any of = , ' \" # $ ( ) [ ] needs quotes of its own inside "
             f"those of the shell: \"data.manifest='site=A/my manifest.csv'\""
         )
+    if message := _type_message(error, text):
+        return f"{where}{message}"
     missing = _NO_KEY.search(text)
     if missing and not _HYDRA.match(missing[1]):
         return f"{where}{unknown_setting(missing[1], leaves(asdict(CommandConfig())))}"
@@ -57,14 +64,29 @@ def explained(error: BaseException) -> str:
         return hydra_refusal(f"{where}it sets {missing[1]}" if missing else _short(text))
     if group := _NO_GROUP.search(text):
         options = [line.strip() for line in text[group.end() :].splitlines()[1:]]
-        there = ", ".join(filter(None, options))
+        names = ", ".join(filter(None, options))
         hint = suggestion(group[2], options)
-        return f"there is no {group[1]} {group[2]!r}{hint}\nThere are: {there}"
+        return f"there is no {group[1]} {group[2]!r}{hint}\nThere are: {names}"
     return f"{_short(text)}\n`semilung train --help` lists the settings"
 
 
+def _type_message(error: BaseException, text: str) -> str | None:
+    """Return which type a setting has, where the error is a value of another type."""
+    causes = (error, error.__cause__, error.__context__)
+    if not any(isinstance(cause, ValidationError | ConfigTypeError) for cause in causes):
+        return None
+    if override := _OVERRIDE.search(text):
+        key, value = override[1], override[2]
+    elif (full_key := _FULL_KEY.search(text)) and (actual := _VALUE.search(text)):
+        key, value = full_key[1], actual[1]
+    else:
+        return None
+    hint = setting_type(CommandConfig, key)
+    return None if hint is Any else type_message(key, value, hint)
+
+
 def hydra_refusal(what: str) -> str:
-    """Why a setting of Hydra itself is refused."""
+    """Return why a setting of Hydra itself is refused."""
     return (
         f"{what}: settings of Hydra itself are refused in files and on the command line, since "
         f"they can run code and move outputs; remove it (`semilung ablate --help` has the "

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from semilung.data.cache.prepared_case import PreparedCase
@@ -31,6 +29,7 @@ from semilung.evaluation.segmentation import (
     surface_dice,
 )
 from semilung.inference import InferenceConfig, cut, probability_map
+from semilung.inference.scan_progress import ScanProgress
 from semilung.types import IGNORE, UserError
 
 TOLERANCE_MM = 2.0
@@ -77,7 +76,7 @@ def evaluate_cases(
         config: Sliding window, threshold and smallest component.
         pictures: Folder for an overlay of each case with a lesion or a prediction, and of the
             first `SILENT_PICTURES` scans without a lesion.
-        progress: Show a progress bar on standard error.
+        progress: Show scans and windows on standard error.
 
     Raises:
         UserError: There is no case, one occurs twice, or one has no reference.
@@ -89,10 +88,12 @@ def evaluate_cases(
     case_rows: list[dict[str, Any]] = []
     lesion_rows: list[dict[str, Any]] = []
     healthy = 0
-    bar = track(cases, "Evaluating", console=Console(stderr=True), disable=not progress)
-    for prepared in bar:
+    bar = ScanProgress(len(cases), shown=progress)
+    for prepared in bar.each(cases, lambda case: case.name):
         hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
-        probability = probability_map(model, hu, config, window_hu=window_hu, lungs=prepared.lungs)
+        probability = probability_map(
+            model, hu, config, window_hu=window_hu, lungs=prepared.lungs, progress=bar.windows
+        )
         prediction = cut(probability, config, spacing_mm=spacing_mm)
         reference = read_reference(prepared)
         name = {"case": prepared.name, "cohort": prepared.case.cohort}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +18,8 @@ from rich.progress import (
 from rich.table import Column
 
 from semilung.arm_names import printable
+
+T = TypeVar("T")
 
 PERIOD_S = 15.0
 """Seconds between two lines without a terminal."""
@@ -64,6 +67,13 @@ class ScanProgress(LiveBar):
                 transient=True,
             )
             self._task = self._bar.add_task("", total=None)
+
+    def each(self, cases: Iterable[T], name: Callable[[T], str]) -> Iterator[T]:
+        """Yield cases, each begun by its name, while the bar is shown."""
+        with self:
+            for case in cases:
+                self.begin(name(case))
+                yield case
 
     def begin(self, name: str) -> None:
         """Announce that the next scan is being read and prepared."""
