@@ -123,7 +123,7 @@ def resampled_means(arms: Sequence[Arm], *, bootstrap: int, seed: int) -> list[N
     Args:
         arms: With the same units in the same order, each of them defined.
         bootstrap: Number of resamples.
-        seed: Of the random generator.
+        seed: Seed of the random generator.
 
     Returns:
         For every arm `(bootstrap,)`; NaN where the drawn seeds define none of the drawn units.

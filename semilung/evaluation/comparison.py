@@ -52,7 +52,7 @@ def compare_arms(
         metric: Name of the column to compare.
         reference: Arm that the others are compared with.
         bootstrap: Number of resamples.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         One row per arm, in the table's order. Columns: arm; n_cases, the number of cases (or
@@ -104,7 +104,7 @@ def relative_reduction(
         metric: Name of a column of values >= 0.
         reference: Arm that the others are compared with.
         bootstrap: Number of resamples.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         One row per arm but the reference: arm, n_pairs, n_seeds, reduction, low, high. 1 is

@@ -36,7 +36,7 @@ def bootstrap_mean(
         values: One value per case (or lesion).
         resamples: Number of bootstrap samples.
         level: Coverage, in (0, 1).
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Raises:
         ValueError: The level is outside (0, 1).

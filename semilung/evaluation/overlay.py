@@ -119,7 +119,7 @@ def outlined_plane(
         axis: 0 sagittal, 1 coronal, 2 axial.
         at: Voxel index along that axis.
         sizes: Pixels along X, Y, Z of the whole volume.
-        width: Of the outlines, in pixels.
+        width: Width of the outlines in pixels.
         smooth: Interpolate grey values linearly; masks always use nearest neighbours.
     """
     pixels = [size for i, size in enumerate(sizes) if i != axis]
