@@ -1,15 +1,15 @@
-"""Names of arms, as run folders, sweeps and reports have them."""
+"""Names of arms in run folders, sweeps and reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 BASELINE = "supervised"
-"""The base that all strategies stand on, and the arm that others are held against."""
+"""The base of all strategies, and the arm that others are compared with."""
 
 
 def mixture_name(strategies: Iterable[str], *, healthy: bool = True) -> str:
-    """Strategies joined by `+`, the base not named beside others; and whether healthy scans teach.
+    """Join strategies by `+`, without the base if there are others; mark arms without healthy ones.
 
     Example:
         >>> mixture_name(["supervised", "mean_teacher", "mil"]), mixture_name(["supervised"])
@@ -20,13 +20,14 @@ def mixture_name(strategies: Iterable[str], *, healthy: bool = True) -> str:
 
 
 NO_HEALTHY = mixture_name((), healthy=False)
-"""The arm that shows what the healthy stream is worth."""
+"""The ablation arm without the healthy stream."""
 
 
 def printable(text: str) -> str:
-    r"""Text with control characters, lone surrogates and marks of direction spelt out.
+    r"""Escape control characters, lone surrogates and marks of direction in a text.
 
-    A case, a column, a path or a run may be named by a stranger; a terminal obeys what it is sent.
+    Names of cases, columns, paths and runs may come from untrusted data, and a terminal would obey
+    control characters in them.
 
     Example:
         >>> print(printable("a\x1b[2J\u202eb é\n"), end="")

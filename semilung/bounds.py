@@ -1,4 +1,4 @@
-"""The range of every number that a user may set: one table, one check, one message."""
+"""Valid ranges of all numeric settings: one table, one check, one message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semilung.types import UserError
 
 @dataclass(frozen=True)
 class Bound:
-    """An interval, closed unless said otherwise; infinities and NaN lie in none.
+    """An interval, closed by default; infinities and NaN are in none.
 
     Example:
         >>> str(Bound(0, 1, below=True)), Bound(0, 1).holds(1), Bound(0, 1).holds(float("nan"))
@@ -24,7 +24,7 @@ class Bound:
     below: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether a number lies in the interval."""
+        """Return whether a number is in the interval."""
         over = value > self.low if self.above else value >= self.low
         under = value < self.high if self.below else value <= self.high
         return over and under
@@ -96,22 +96,22 @@ BOUNDS = {
     "inference.min_volume_mm3": EVERY,
     "seed": SEED,
     "teacher_decay": BELOW_ONE,
-    # options of models and strategies are their own to check; these bound what a stranger's ask for
+    # models and strategies check their own options; these limit those of third-party packages
     "model": Bound(-4096, 4096),
     "model.depth": Bound(0, 256),
     "strategies": Bound(-(10**9), 10**9),
 }
-"""Dotted setting to its bound, which holds for each number of a list or mapping."""
+"""Bound of each dotted setting; it applies to every number of a list or mapping."""
 
 MAX_LISTED = 64
-"""Most values of a list among the options of a model."""
+"""Largest length of a list among the options of a model."""
 
 
 def require_bounds(settings: Any, group: str = "") -> None:
-    """Compare every number of a dataclass of settings with the table.
+    """Check every number of a dataclass of settings against the table.
 
     Args:
-        settings: The dataclass; nested ones have compared their own.
+        settings: The dataclass; nested ones check themselves.
         group: Its name in the config, such as `data`; empty for the whole config.
 
     Raises:
@@ -124,10 +124,10 @@ def require_bounds(settings: Any, group: str = "") -> None:
 
 
 def require_bound(name: str, value: Any) -> None:
-    """Compare every number within a value with the bound of a setting.
+    """Check every number within a value against the bound of a setting.
 
     Raises:
-        UserError: One is out of range; or a list of a model's is too long.
+        UserError: A number is out of range, or a list is too long.
 
     Example:
         >>> require_bound("data.crop", [8, 0, 8])
@@ -138,12 +138,11 @@ def require_bound(name: str, value: Any) -> None:
         bound = BOUNDS.get(key) or BOUNDS[name]
         if not bound.holds(number):
             shown = list(value) if isinstance(value, list | tuple) else number
-            msg = f"{key}={shown!r:.100} is out of range: it must be {bound}"
-            raise UserError(msg)
+            raise UserError(f"{key}={shown!r:.100} is out of range: it must be {bound}")
 
 
 def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
-    """Every number of a value, with its dotted name."""
+    """Yield every number of a value, with its dotted name."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _numbers(f"{name}.{key}", item)

@@ -1,8 +1,8 @@
-"""CSV tables whose text a spreadsheet shows and does not run.
+"""CSV tables with cells escaped against formula injection by spreadsheets.
 
 A cell that begins with `=`, `+`, `-` or `@` is a formula to Excel, LibreOffice and Google Sheets,
 and may fetch an address or start a program (CWE-1236). Names of cases, patients, cohorts and
-columns come from data that others made, so every table that semilung writes goes through here.
+columns may come from untrusted data, so every table that semilung writes goes through here.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import pandas as pd
 from semilung.files import write_text
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""What a spreadsheet takes for a formula, full-width forms too, or such a cell made safe before."""
+"""A formula to a spreadsheet, full-width forms included, or such a cell already escaped."""
 
 _SAFE = re.compile(r"'+[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
-    """Write a table whole or not at all, in UTF-8, without its index.
+    """Write a table atomically, in UTF-8, without its index.
 
-    Text that would be a formula gets an apostrophe in front, as spreadsheets mark text; numbers
-    stay as they are, but for -0.0, which is written as 0.0. `read_cell` takes the apostrophe off.
+    Text that would be a formula is prefixed with an apostrophe, which marks text in spreadsheets;
+    -0.0 is written as 0.0. `read_cell` removes the apostrophe.
 
     Raises:
-        UserError: The disk refuses; a file that was there is untouched.
+        UserError: The file cannot be written; an existing one is untouched.
     """
     safe = pd.DataFrame(
         {
@@ -42,7 +42,7 @@ def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
 
 
 def safe_cell(value: Any) -> Any:
-    """Text that no spreadsheet runs; what is no text, or text of a number, is returned as it is.
+    """Escape text that a spreadsheet would run; return numbers, also as text, unchanged.
 
     Example:
         >>> [safe_cell(value) for value in ("=1+1", "-5", "n1", -5)]
@@ -54,7 +54,7 @@ def safe_cell(value: Any) -> Any:
 
 
 def read_cell(value: Any) -> Any:
-    """The text that `safe_cell` made safe.
+    """Return the text that `safe_cell` escaped.
 
     Example:
         >>> [read_cell(safe_cell(text)) for text in ("=1+1", "'=1+1", "'n1", "-5")]

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole, and files read in distrust."""
+"""Atomic writing of files, and reading of untrusted ones within limits."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from semilung.types import UserError
 
 
 class DiskFullError(UserError):
-    """No space is left where something was to be written."""
+    """No space is left on the disk of an output file."""
 
 
 @contextmanager
 def whole_file(
     path: str | os.PathLike[str], *, suffix: str = "", size: int | None = None
 ) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it into place when the block succeeds.
+    """Yield a temporary path next to `path`, which is renamed to it when the block succeeds.
 
-    What killed processes left half-written in the folder is removed.
+    Half-written files of killed processes in the folder are removed.
 
     Args:
         path: The file to write; folders are made as needed.
-        suffix: Ending of the temporary name, for writers that go by it (`.nii.gz`).
-        size: Most bytes that will be written, where known, for the message of a full disk.
+        suffix: Ending of the temporary name, for writers that depend on it (`.nii.gz`).
+        size: Upper limit of the file's size, if known, for the message about a full disk.
 
     Raises:
-        DiskFullError: No space is left; a file that was there is untouched.
-        UserError: The disk refuses otherwise (read-only); a file that was there is untouched.
+        DiskFullError: No space is left; an existing file is untouched.
+        UserError: The file cannot be written otherwise (read-only); an existing one is untouched.
     """
     path = Path(path)
     temporary = temporary_path(path, suffix or ".tmp")
@@ -62,14 +62,14 @@ def write_error(
     temporary: Path | None = None,
     size: int | None = None,
 ) -> UserError:
-    """What to raise for a file that could not be written; of a full disk, its folder and sizes.
+    """Return the error of a file that could not be written; for a full disk, with sizes.
 
     Args:
         path: The file.
-        error: Why.
-        remedy: How the message ends.
-        temporary: What was written of it so far, which will be removed.
-        size: Most bytes that the whole file may take, where known.
+        error: The cause.
+        remedy: Last sentence of the message.
+        temporary: The part written so far, which will be removed.
+        size: Upper limit of the file's size, if known.
     """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{path} could not be written: {error}. {remedy}")
@@ -94,7 +94,7 @@ def _mib(size: int) -> str:
 
 
 def is_inside(path: Path, root: Path) -> bool:
-    """Whether a path is a file, or a folder, that lies within `root` after every link."""
+    """Return whether a path exists within `root`, with all links resolved."""
     try:
         return path.exists() and path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long or with a NUL
@@ -102,10 +102,10 @@ def is_inside(path: Path, root: Path) -> bool:
 
 
 def require_inside(places: Iterable[Path], root: Path) -> None:
-    """Refuse folders to write to that a link, of a run from elsewhere, leads out of `root`.
+    """Check that no link, such as in a copied run, leads an output folder out of `root`.
 
     Raises:
-        UserError: One of them exists and lies elsewhere.
+        UserError: A folder exists and is outside of `root`.
     """
     for place in places:
         if (place.is_symlink() or place.exists()) and not is_inside(place, root):
@@ -115,37 +115,38 @@ def require_inside(places: Iterable[Path], root: Path) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write bytes whole or not at all; see `whole_file`."""
+    """Write bytes atomically; see `whole_file`."""
     with whole_file(path, size=len(content)) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text whole or not at all; see `whole_file`."""
+    """Write UTF-8 text atomically; see `whole_file`."""
     write_bytes(path, text.encode())
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether a path exists; a name that no file can have (too long, with NUL) does not."""
+    """Return whether a path exists; False for invalid names (too long, with NUL)."""
     return os.path.exists(path)  # noqa: PTH110 - pathlib's raises for some of these names
 
 
 def absolute_path(path: str | os.PathLike[str], setting: str) -> Path:
-    """A path that holds from any folder, `~` and links resolved.
+    """Return the absolute path, with `~` and links resolved.
 
     Args:
         path: As a user wrote it.
-        setting: What the path is of, for the message.
+        setting: Name of the setting, for the message.
 
     Raises:
-        UserError: It names no user (`~nosuchuser`), runs in a circle of links, or has a NUL.
+        UserError: The user (`~nosuchuser`) is unknown, links form a loop, or it holds a NUL.
     """
     try:
         return Path(path).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        msg = f"{setting}={os.fspath(path)!r:.200} is no path: {reason}; give another one"
-        raise UserError(msg) from error
+        raise UserError(
+            f"{setting}={os.fspath(path)!r:.200} is no path: {reason}; give another one"
+        ) from error
 
 
 MAX_JSON = 2**26
@@ -156,30 +157,30 @@ MAX_YAML = 2**20
 
 
 def read_json(path: Path) -> Any:
-    """Plain values of a JSON file.
+    """Read the plain values of a JSON file.
 
     Raises:
-        UserError: It is gone, damaged, or absurdly large or deep.
+        UserError: It is missing, damaged, or too large or deep.
     """
     return _read(path, json.loads, MAX_JSON)
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain values of a YAML file.
+    """Read the plain values of a YAML file.
 
-    Aliases, by which a few lines may stand for gigabytes, are not read; semilung writes none.
+    Aliases, by which a few lines may expand to gigabytes, are not read; semilung writes none.
 
     Raises:
-        UserError: It is gone, damaged, or absurdly large or deep.
+        UserError: It is missing, damaged, or too large or deep.
     """
     return _read(path, lambda text: yaml.load(text, Loader=_WithoutAliases), MAX_YAML)  # noqa: S506
 
 
 def parse_value(word: str) -> Any:
-    """The plain value that a word on the command line stands for: YAML, and `1e-3` is a number.
+    """Parse a value from the command line: YAML, in which `1e-3` is a number.
 
     Raises:
-        yaml.YAMLError, ValueError, RecursionError: It is no such text.
+        yaml.YAMLError, ValueError, RecursionError: The text is invalid.
 
     Example:
         >>> parse_value("[2, 2, 1e-3]")
@@ -196,7 +197,7 @@ class _WithoutAliases(yaml.SafeLoader):
 
 
 class _Word(_WithoutAliases):
-    """With YAML 1.2's floats; in files, 1e9 is a string, for so PyYAML writes one."""
+    """With the floats of YAML 1.2; in files 1e9 is a string, because PyYAML writes strings so."""
 
 
 _Word.add_implicit_resolver(
@@ -212,7 +213,7 @@ def _read(path: Path, parse: Callable[[str], Any], limit: int) -> Any:
         if size > limit:
             raise ValueError(f"{size} bytes, more than {limit}")
         return parse(path.read_text(encoding="utf-8"))
-    # what a parser has no error of its own for, it raises as one of these
+    # parsers raise any of these for invalid content
     except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
-        told = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(f"{path} cannot be read: {told}. Restore the file") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{path} cannot be read: {reason}. Restore the file") from error

@@ -1,4 +1,4 @@
-"""Settings as nested plain values: made plain, and laid flat."""
+"""Nested settings: conversion to plain values, flattening and type checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 
 
 def plain(value: Any) -> Any:
-    """Lists for tuples, throughout, so that YAML stays readable.
+    """Convert tuples to lists, recursively, so that YAML stays readable.
 
     Example:
         >>> plain({"data": {"crop": (8, 8, 8)}})
@@ -21,7 +21,7 @@ def plain(value: Any) -> Any:
 
 
 def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key to value, throughout.
+    """Flatten nested settings to dotted keys.
 
     Example:
         >>> leaves({"data": {"crop": [8, 8, 8]}, "seed": 0})
@@ -29,14 +29,14 @@ def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
     """
     if not isinstance(values, dict):
         return {prefix: values}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
+        flat |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is what a setting's type asks for; a list may stand for a tuple.
+    """Return whether a plain value has a setting's type; a list may stand for a tuple.
 
     Example:
         >>> fits([1, 2.5], tuple[float, float]), fits("1", int), fits(None, int | None)

@@ -1,4 +1,4 @@
-"""Names to factories, with duplicates refused and near misses suggested."""
+"""Registries of named factories (strategies, models), with suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Registry(Generic[T]):
     """A table of named factories, filled by decorator and by an entry-point group.
 
     Args:
-        kind: What the names stand for, used in messages ("strategy").
+        kind: Kind of object, for messages ("strategy").
         group: Entry-point group through which other packages register (`semilung.strategies`).
 
     Example:
@@ -33,74 +33,77 @@ class Registry(Generic[T]):
         self.kind = kind
         self.group = group
         self._factories: dict[str, Callable[..., T]] = {}
-        self._outside_loaded = group is None
+        self._plugins_loaded = group is None
 
     def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Decorator that files a class or function under `name`; a second use of it is an error."""
+        """Return a decorator that registers a factory; it raises ValueError on a duplicate."""
 
         def add(factory: Callable[..., T]) -> Callable[..., T]:
             if name in self._factories:
-                msg = f"{self.kind} {name!r} is registered twice; choose another name"
-                raise ValueError(msg)
+                raise ValueError(f"{self.kind} {name!r} is registered twice; choose another name")
             self._factories[name] = factory
             return factory
 
         return add
 
     def __iter__(self) -> Iterator[str]:
-        self._load_outside()
+        self._load_plugins()
         return iter(sorted(self._factories))
 
     def __getitem__(self, name: str) -> Callable[..., T]:
-        self._load_outside()
+        self._load_plugins()
         if name in self._factories:
             return self._factories[name]
-        msg = f"unknown {self.kind} {name!r}{_suggest(name, self)} There are: {', '.join(self)}"
-        raise UserError(msg)
+        raise UserError(
+            f"unknown {self.kind} {name!r}{_suggest(name, self)} There are: {', '.join(self)}"
+        )
 
     def build(self, name: str, options: Mapping[str, Any]) -> T:
-        """Call the factory of `name` with `options`, which must all be parameters of it.
+        """Call the factory of `name` with `options`, which must be among its parameters.
 
         Raises:
-            UserError: Unknown name or option, or a value that does not suit it.
+            UserError: The name or an option is unknown, or a value is invalid.
         """
         factory = self[name]
         parameters = signature(factory, eval_str=True).parameters
         for option, value in options.items():
             if option not in parameters:
-                msg = (
+                raise UserError(
                     f"{self.kind} {name!r} has no option {option!r}{_suggest(option, parameters)} "
                     f"Its options: {', '.join(parameters) or 'none'}"
                 )
-                raise UserError(msg)
             if not _fits(value, kind := parameters[option].annotation):
-                msg = f"{self.kind} {name!r}: {option} is a {kind.__name__}, got {value!r}"
-                raise UserError(msg)
+                raise UserError(
+                    f"{self.kind} {name!r}: {option} is a {kind.__name__}, got {value!r}"
+                )
         try:
             return factory(**options)
         except (TypeError, ValueError) as error:
-            msg = f"{self.kind} {name!r} refuses its options {dict(options)}: {error}"
-            raise UserError(msg) from error
+            raise UserError(
+                f"{self.kind} {name!r} refuses its options {dict(options)}: {error}"
+            ) from error
 
-    def _load_outside(self) -> None:
-        if not self._outside_loaded:
-            self._outside_loaded = True
+    def _load_plugins(self) -> None:
+        if not self._plugins_loaded:
+            self._plugins_loaded = True
             for point in entry_points(group=self.group or ""):
                 try:
                     point.load()
-                except Exception as error:  # whatever a package of someone else's does
+                except Exception as error:  # a third-party package may raise anything
                     package = point.dist.name if point.dist else "a package"
-                    msg = f"{point.value} of {package}, which brings a {self.kind}, fails: {error}"
-                    raise UserError(f"{msg}; mend the package, or uninstall it") from error
+                    raise UserError(
+                        f"{point.value} of {package}, which brings a {self.kind}, fails: "
+                        f"{error}; fix the package, or uninstall it"
+                    ) from error
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a plain value suits a plain annotation; other annotations are the factory's care."""
+    """Return whether a value has a plain annotated type; the factory checks any other type."""
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is kind if kind in (bool, int, str) else True
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else "."
+def _suggest(name: str, names: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else "."

@@ -1,4 +1,4 @@
-"""Names of files that are being written, and removal of those that a killed process left."""
+"""Temporary files: their names, and removal of those of killed processes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 from uuid import uuid4
 
 LONGEST = 150
-"""Bytes that a temporary name keeps of the file's own, which may be as long as names can be."""
+"""Bytes of the file's name in a temporary name, so that a long name stays valid."""
 
 UNTOUCHED_S = 86_400.0
-"""A file of a process that cannot be looked up is stale when nothing was written for a day."""
+"""A file of another machine's process is stale if it was not written to for a day."""
 
 _NAME = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,10})-[0-9a-f]{12}\.\w[\w.]*")
 
 
 def temporary_path(path: Path, suffix: str) -> Path:
-    """A hidden name next to `path`, of this process alone.
+    """Return a hidden name next to `path`, unique to this process.
 
     Args:
         path: The file that will be written.
@@ -33,11 +33,11 @@ def temporary_path(path: Path, suffix: str) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporaries of a folder whose process has ended; those of living ones stay."""
+    """Remove the temporary files of a folder whose process has ended."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            named = _NAME.fullmatch(entry.name)
-            if named and _is_stale(entry, named["machine"], int(named["process"])):
+            match = _NAME.fullmatch(entry.name)
+            if match and _is_stale(entry, match["machine"], int(match["process"])):
                 with suppress(OSError):
                     Path(entry.path).unlink()
 
@@ -55,13 +55,13 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's process may not be signalled
+    except (OSError, OverflowError):  # another user's process may not be signalled
         return True
     return True
 
 
 def _machine() -> str:
-    """Where process numbers are unique: a machine, or a container on it."""
+    """Return an identifier of the machine or container within which process ids are unique."""
     try:
         space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:

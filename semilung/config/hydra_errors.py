@@ -45,7 +45,7 @@ def hydra_errors() -> Iterator[None]:
 
 
 def explained(error: BaseException) -> str:
-    """Return a message of Hydra or OmegaConf, shortened, with the names that may have been meant."""
+    """Return a message of Hydra or OmegaConf, shortened, with suggestions for mistyped names."""
     text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
     text = text.partition("Config search path:")[0]
     where = "".join(f"{name}: " for name in re.findall(r"^In '([^']+)': ", text)[:1])

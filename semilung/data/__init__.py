@@ -1,6 +1,6 @@
 """From a manifest of scans to batches: manifest, volumes, cache, sampling, augmentation.
 
-What needs torch is imported when it is first asked for, so that tables and volumes stay quick.
+Names that need torch are imported on first access, so that tables and volumes stay quick.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ from semilung.data.io.grid import Shape
 
 
 class Views:
-    """Makes the views of windowed crops; each view starts from the same untouched crop.
+    """Weak and strong views of windowed crops; each view starts from the same crop.
 
     Magnitudes in HU are divided by the window's width. Contrast is scaled about the window's low
     end (air); gamma acts within a crop's own range; occlusion is noise over that range.
 
     Args:
         config: Magnitudes.
-        window_hu: The range of HU that became [0, 1].
+        window_hu: Range of HU that is scaled to [0, 1].
         size: Size of a crop in voxels.
 
     Example:
@@ -57,20 +57,20 @@ class Views:
         }
 
     def make(self, view: str, crop: NDArray[np.float32], *, seed: int) -> Tensor:
-        """One view of a crop.
+        """Return one view of a crop.
 
         Args:
             view: `weak` or `strong`.
             crop: `(X, Y, Z)` in [0, 1]; not changed.
-            seed: Decides the view, together with `view`.
+            seed: Determines the view, together with `view`.
 
         Returns:
             `(1, X, Y, Z)` float32 in [0, 1].
         """
         chain = self._chains[view]
         chain.set_random_state(seed=seed)
-        made = chain(torch.from_numpy(crop)[None].clone())
-        return torch.as_tensor(np.asarray(made), dtype=torch.float32).clamp_(0.0, 1.0)
+        varied = chain(torch.from_numpy(crop)[None].clone())
+        return torch.as_tensor(np.asarray(varied), dtype=torch.float32).clamp_(0.0, 1.0)
 
 
 def _strong(config: AugmentConfig, unit: float, size: Shape) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Bags: the crops of one scan, taken together under the scan's one label."""
+"""Bags for multiple-instance learning: the crops of a scan under its scan-level label."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ def bag_windows(
     limit: int,
     foreground: NDArray[np.int16],
 ) -> NDArray[np.int64]:
-    """First voxels of the windows that make a scan's bag, `(n, 3)` with n at most `limit`.
+    """Return the first voxels of the windows of a scan's bag, `(n, 3)` with n at most `limit`.
 
-    The windows tile the volume evenly. Where they are more than `limit`, a random choice of them is
-    kept, among them one that holds a nodule where its place is known; a weak scan's bag may then
-    miss its nodule, so let `limit` cover the scan where memory allows (instances run in chunks).
+    The windows tile the volume evenly. Of more than `limit` windows a random subset is kept, with
+    one that holds a nodule where its position is known. The bag of a weak scan may then miss its
+    nodule, so let `limit` cover the scan where memory allows (instances run in chunks).
 
     Args:
         rng: Source of randomness.
         shape: Size of the volume in voxels.
         size: Size of a window in voxels.
         limit: Largest number of instances.
-        foreground: `(M, 3)` known nodule voxels; M may be 0.
+        foreground: `(M, 3)` nodule voxels; M may be 0.
     """
     axes = [_tiles(n, s) for n, s in zip(shape, size, strict=True)]
     windows = np.array(list(product(*axes)), np.int64)
     if len(windows) <= limit:
         return windows
-    kept = rng.permutation(len(windows))
+    order = rng.permutation(len(windows))
     if len(foreground):
         voxel = foreground[rng.integers(len(foreground))]
         inside = ((windows <= voxel) & (voxel < windows + np.array(size))).all(axis=1)
-        kept = np.concatenate([kept[inside[kept]], kept[~inside[kept]]])
-    return windows[np.sort(kept[:limit])]
+        order = np.concatenate([order[inside[order]], order[~inside[order]]])
+    return windows[np.sort(order[:limit])]
 
 
 def _tiles(n: int, size: int) -> NDArray[np.int64]:
-    """Evenly spaced starts whose windows cover `n` voxels; a shorter volume lies in the middle."""
+    """Return evenly spaced starts of windows that cover `n` voxels; a shorter volume is centred."""
     count = max(1, -(-n // size))
     if count == 1:
         return np.array([(n - size) // 2])

@@ -1,4 +1,4 @@
-"""The spatial transform of a crop, drawn once and shared by its image, labels and views."""
+"""Spatial augmentation of a crop: one transform for its image, labels and views."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from semilung.data.io.grid import Shape
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Quarter turns and flips, which are exact, and now and then a small rotation and zoom.
+    """Quarter turns and flips, which are exact, and optionally a small rotation and zoom.
 
     Attributes:
         size: Size of the crop in voxels.
         turns: Quarter turns `(k, axis, axis)`.
         flips: Axes that are mirrored.
         matrix: `(3, 3)`, from voxel offsets about the crop's centre after the rotation and zoom to
-            those before it; None where there is none.
+            those before it; None without them.
         zoom: Factor by which the matrix enlarges the content.
     """
 
@@ -36,7 +36,7 @@ class Geometry:
 
     @property
     def margin(self) -> Shape:
-        """Voxels to read beyond the crop on either side, so that corners turned in are real."""
+        """Voxels to read beyond the crop on either side, so that rotated corners hold image."""
         if self.matrix is None:
             return (0, 0, 0)
         half = (np.array(self.size) - 1) / 2
@@ -47,7 +47,7 @@ class Geometry:
         """Transform `(X + 2 mx, Y + 2 my, Z + 2 mz)` voxels, m the margin, into `size` ones.
 
         Args:
-            data: What was read, with the margin.
+            data: Voxels with the margin.
             order: 1 for images (give floats), 0 for labels.
         """
         if self.matrix is not None:
@@ -96,14 +96,14 @@ def random_geometry(
     *,
     diameter_mm: float | None = None,
 ) -> Geometry:
-    """Draw a transform; quarter turns only in planes whose two axes agree in size and spacing.
+    """Draw a transform; quarter turns only in planes whose axes agree in size and spacing.
 
     Args:
         rng: Source of randomness.
-        config: What is drawn, and how strongly.
+        config: Probabilities and magnitudes.
         size: Size of the crop in voxels.
-        spacing_mm: Of the volume.
-        diameter_mm: Of the nodule that the crop is cut around, where there is one.
+        spacing_mm: Voxel size of the volume.
+        diameter_mm: Diameter of the nodule that the crop is centred on, if any.
     """
     turns = []
     if config.quarter_turns:
@@ -123,11 +123,11 @@ def _square(plane: tuple[int, int], size: Shape, spacing_mm: tuple[float, float,
 
 
 def _zoom(rng: np.random.Generator, config: AugmentConfig, diameter_mm: float | None) -> float:
-    """The factor itself is drawn, or the size that the nodule will have; half and twice alike."""
+    """Draw the zoom factor, or the nodule's target diameter, uniformly in its logarithm."""
     if diameter_mm is None or config.nodule_mm is None:
         return float(np.exp(rng.uniform(*np.log(config.scale))))
-    wanted_mm = np.exp(rng.uniform(*np.log(config.nodule_mm)))
-    return float(np.clip(wanted_mm / diameter_mm, *config.scale))
+    target_mm = np.exp(rng.uniform(*np.log(config.nodule_mm)))
+    return float(np.clip(target_mm / diameter_mm, *config.scale))
 
 
 def _rotation_and_zoom(

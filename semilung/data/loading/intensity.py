@@ -1,4 +1,4 @@
-"""Hounsfield units to the [0, 1] that networks see."""
+"""Intensity windowing: Hounsfield units to the [0, 1] of network inputs."""
 
 from __future__ import annotations
 

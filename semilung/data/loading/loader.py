@@ -1,10 +1,9 @@
-"""Batches by step: item t of the data set is everything that step t trains on."""
+"""Batches by step: item t of the dataset is the whole batch of training step t."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,32 +17,32 @@ from semilung.data.io.grid import Shape
 from semilung.data.loading.augment import Views
 from semilung.data.loading.bags import bag_windows
 from semilung.data.loading.crop_geometry import Geometry, random_geometry
+from semilung.data.loading.crop_nodules import crop_nodules, pad_nodules
 from semilung.data.loading.intensity import scale_hu
 from semilung.data.loading.packed_cases import PackedCases
 from semilung.data.loading.sampling import bag_rng, draw, random_nodule, random_window, sample_rng
 from semilung.data.manifest.fields import FIELDS
-from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.types import IGNORE, Batch, StreamBatch, UserError
 
 ViewsOf: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
-"""Views of every stream alike, or of each stream by its name."""
+"""Views of all streams, or by stream name."""
 
 
 class StepDataset(Dataset["Batch | UserError"]):
     """Item t is the whole batch of step t for this process: a pure function of (seed, t).
 
     Sample j of stream s at step t has the global index `t * B_s * world_size + rank * B_s + j`,
-    so processes never share a sample and together draw what one process with their batch would.
+    so processes never share a sample, and together draw those of one process with their batch.
 
     Args:
-        streams: Stream name to its training cases.
+        streams: Training cases by stream name.
         config: Crop, window, batch sizes and sampling.
-        augment: How crops and views vary.
-        seed: Of the run.
-        rank: Of this process.
+        augment: Augmentation of crops and views.
+        seed: Seed of the run.
+        rank: Rank of this process.
         world_size: Number of processes.
-        views: Of `weak`, `strong`, `bag`, for all streams or by stream.
-        fields: Of `mask`, `anatomy`, `instances`, `nodules`, `bag_label`.
+        views: Any of `weak`, `strong`, `bag`, for all streams or by stream.
+        fields: Any of `mask`, `anatomy`, `instances`, `nodules`, `bag_label`.
 
     Raises:
         UserError: A stream has no cases, or its batch size is 0.
@@ -63,8 +62,8 @@ class StepDataset(Dataset["Batch | UserError"]):
     ) -> None:
         self.config, self.augment = config, augment
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        named = views if isinstance(views, Mapping) else dict.fromkeys(streams, views)
-        self.views = {stream: tuple(named[stream]) for stream in streams}
+        by_stream = views if isinstance(views, Mapping) else dict.fromkeys(streams, views)
+        self.views = {stream: tuple(by_stream[stream]) for stream in streams}
         self.fields = tuple(fields)
         self._make = Views(augment, window_hu=config.window_hu, size=config.crop)
         for stream, cases in streams.items():
@@ -76,7 +75,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         try:
             return {stream: self._stream(stream, step) for stream in self._cases}
         except UserError as error:
-            # as a value: torch wraps what a worker raises in the worker's traceback
+            # returned: torch would wrap an exception of a worker in its traceback
             return error
 
     def _stream(self, stream: str, step: int) -> StreamBatch:
@@ -86,7 +85,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         chosen = [cases[draw(self.seed, stream, first + j, len(cases))] for j in range(size)]
         samples = [self._sample(stream, first + j, item) for j, item in enumerate(chosen)]
         batch: StreamBatch = {
-            key: _padded([s[key] for s in samples])
+            key: pad_nodules([s[key] for s in samples])
             if key == "nodules"
             else torch.stack([s[key] for s in samples])
             for key in samples[0]
@@ -100,7 +99,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         return batch
 
     def _sample(self, stream: str, index: int, item: PreparedCase) -> dict[str, torch.Tensor]:
-        """One crop: its window, its geometry, then its views and labels."""
+        """Draw one crop: window, geometry, views and labels."""
         rng, size = sample_rng(self.seed, stream, index), self.config.crop
         share = self.config.foreground if stream == "labelled" else 0.0
         nodule = random_nodule(rng, item.foreground, share)
@@ -120,7 +119,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         image = self._image(item, start, geometry)
         views = [view for view in self.views[stream] if view != "bag"]
         sample = {v: self._make.make(v, image, seed=seeds[v]) for v in views}
-        low, extent = _read(start, geometry)
+        low, extent = _with_margin(start, geometry)
         for name in self._labels[stream]:
             if name in item.files:
                 labels = geometry(item.crop(name, low, extent), order=0)
@@ -133,11 +132,11 @@ class StepDataset(Dataset["Batch | UserError"]):
             mask = sample["mask"]
             sample["mask"] = torch.where(mask == IGNORE, IGNORE, mask > 0).to(torch.uint8)
         if "nodules" in self.fields and stream in ("labelled", "healthy"):
-            sample["nodules"] = torch.from_numpy(_nodules_in(item, low, geometry))
+            sample["nodules"] = torch.from_numpy(crop_nodules(item, low, geometry))
         return sample
 
     def _bags(self, numbered: Sequence[tuple[int, PreparedCase]], stream: str) -> StreamBatch:
-        """Bags of weak views, padded to the largest: `bag` and `bag_mask`."""
+        """Draw bags of weak views, padded to the largest: `bag` and `bag_mask`."""
         size, limit = self.config.crop, self.config.bag_size
         bags = []
         for index, item in numbered:
@@ -155,13 +154,13 @@ class StepDataset(Dataset["Batch | UserError"]):
         return {"bag": torch.nn.utils.rnn.pad_sequence(bags, batch_first=True), "bag_mask": mask}
 
     def _image(self, item: PreparedCase, start: Shape, geometry: Geometry) -> NDArray[np.float32]:
-        """A window's image in [0, 1], after its geometry."""
-        low, extent = _read(start, geometry)
+        """Read a window's image, transformed and scaled to [0, 1]."""
+        low, extent = _with_margin(start, geometry)
         hu = item.crop("image", low, extent).astype(np.float32)
         return scale_hu(geometry(hu, order=1), self.config.window_hu)
 
     def _label_fields(self, stream: str, cases: Sequence[PreparedCase]) -> list[str]:
-        """Label maps of a stream: those that it always has, and those that any case names."""
+        """Return the label maps of a stream: those it always has, and those that any case has."""
         wanted = {"mask" if name == "instances" else name for name in self.fields}
         return [
             name
@@ -184,22 +183,19 @@ def build_loader(
     views: ViewsOf = ("weak", "strong"),
     fields: Sequence[str] = ("mask",),
 ) -> DataLoader[Batch | UserError]:
-    """Batches of steps `start_step` to `max_steps - 1`, in order, prefetched by workers.
+    """Load the batches of steps `start_step` to `max_steps - 1`, in order, prefetched by workers.
 
-    See `StepDataset` for what a batch is. The loader has its own generator, so the global random
-    state is the same whether it is used or not. A batch that cannot be read comes as the
-    `UserError` that says why.
+    Arguments are those of `StepDataset`. The loader has its own generator and leaves the global
+    random state alone. In place of a batch that cannot be read it yields the `UserError`.
 
-    Layout of a stream's batch, `B = config.batch[stream]`:
-        `weak`, `strong`: `(B, 1, X, Y, Z)` float32 in [0, 1], as asked.
+    Layout of a stream's batch, `B = config.batch[stream]`, for the requested views and fields:
+        `weak`, `strong`: `(B, 1, X, Y, Z)` float32 in [0, 1].
         `mask`: `(B, 1, X, Y, Z)` uint8, 0, 1 or 255; labelled and healthy streams only.
-        `anatomy`: `(B, 1, X, Y, Z)` uint8, where any case of the stream names it; 255 where not.
-        `instances`: `(B, 1, X, Y, Z)` uint8, the mask with a label a nodule.
-        `nodules`: `(B, N, 5)` float32, padded with NaN; labelled and healthy streams only. Of every
-            nodule whose ball touches the crop: its centre in voxels of the crop (x, y, z), its
-            diameter in mm (NaN where unknown) after the crop's zoom, and 1, or 0 where ignored.
+        `anatomy`: `(B, 1, X, Y, Z)` uint8, if any case of the stream has it; 255 for the others.
+        `instances`: `(B, 1, X, Y, Z)` uint8, the mask with one label for each nodule.
+        `nodules`: `(B, N, 5)` float32, see `crop_nodules`; labelled and healthy streams only.
         `bag`: `(b, N, 1, X, Y, Z)` weak views, the crops of the first b = `config.bags` scans, and
-            `bag_mask`: `(b, N)` bool, which of them are there; as asked.
+            `bag_mask`: `(b, N)` bool, False for padding.
         `bag_label`: `(B,)` int64 of the whole scan, 0 or 1; all streams but unlabelled.
         `case`: names.
     """
@@ -219,16 +215,16 @@ def build_loader(
         sampler=range(start_step, max_steps),
         num_workers=config.workers,
         generator=torch.Generator().manual_seed(seed),
-        worker_init_fn=_outlast,
+        worker_init_fn=_ignore_stop_signals,
         persistent_workers=config.workers > 0,
     )
 
 
-def _outlast(worker: int) -> None:
-    """Let a worker outlast what asks a whole group of processes to stop.
+def _ignore_stop_signals(worker: int) -> None:
+    """Let a loader worker survive the signals that stop a process group.
 
-    A training asked to stop saves first, and would fail if it lost a worker. SIGTERM, with which
-    torch ends workers that do not end by themselves, takes effect half a minute later.
+    A training saves before it stops, and fails if it loses a worker. SIGTERM, by which torch ends
+    hanging workers, takes effect after half a minute.
     """
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
@@ -236,7 +232,7 @@ def _outlast(worker: int) -> None:
 
 
 def bag_label(item: PreparedCase) -> int:
-    """Whether a scan holds a nodule: as the manifest says, else as its role or mask does."""
+    """Return the scan-level label: from role `healthy`, the manifest, or else the mask."""
     if item.case.role == "healthy":
         return 0
     if item.case.bag_label is not None:
@@ -244,34 +240,8 @@ def bag_label(item: PreparedCase) -> int:
     return int(len(item.foreground) > 0)
 
 
-def _nodules_in(item: PreparedCase, low: Shape, geometry: Geometry) -> NDArray[np.float32]:
-    """Nodules of a crop, `(N, 5)`: centre in voxels, diameter in mm, whether certain.
-
-    Beyond its borders a volume goes on mirrored, and its nodules with it.
-    """
-    rows = [
-        [*copy, nodule.diameter_mm or np.nan, float(not nodule.ignored)]
-        for nodule in item.nodules
-        for copy in product(
-            *((v, -1 - v, 2 * n - 1 - v) for v, n in zip(nodule.voxel, item.shape, strict=True))
-        )
-    ]
-    nodules = np.array(rows, np.float64).reshape(-1, 5)
-    nodules[:, :3] = geometry.points(nodules[:, :3] - low)
-    nodules[:, 3] *= geometry.zoom
-    radius_mm = np.nan_to_num(nodules[:, 3:4], nan=UNMEASURED_MM) / 2
-    beyond = np.maximum(-nodules[:, :3], nodules[:, :3] - np.array(geometry.size) + 1)
-    near = (beyond * item.spacing_mm <= radius_mm).all(axis=1)
-    return np.asarray(nodules[near], np.float32)
-
-
-def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
-    """`(N_i, 5)` tensors as one `(B, N, 5)`, padded with NaN."""
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=torch.nan)
-
-
-def _read(start: Shape, geometry: Geometry) -> tuple[Shape, Shape]:
-    """First voxel and size of what is read for a window, the geometry's margin included."""
+def _with_margin(start: Shape, geometry: Geometry) -> tuple[Shape, Shape]:
+    """Return first voxel and size of a window with its geometry's margin."""
     (x, y, z), (mx, my, mz), (sx, sy, sz) = start, geometry.margin, geometry.size
     return (x - mx, y - my, z - mz), (sx + 2 * mx, sy + 2 * my, sz + 2 * mz)
 
@@ -280,4 +250,4 @@ def _require_stream(stream: str, cases: Sequence[Any], config: DataConfig) -> No
     if not cases:
         raise UserError(f"the {stream} stream has no training cases; add some, or switch it off")
     if config.batch.get(stream, 0) < 1:
-        raise UserError(f"the {stream} stream is asked for, but data.batch.{stream} is 0; raise it")
+        raise UserError(f"the {stream} stream is needed, but data.batch.{stream} is 0; raise it")

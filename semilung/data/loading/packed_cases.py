@@ -1,4 +1,4 @@
-"""A stream's cases as one block of bytes, which loader processes share and never copy."""
+"""Cases of a stream packed into one block of bytes, which loader processes share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from semilung.data.manifest.nodules import Nodule
 
 
 class PackedCases:
-    """A fixed sequence of cases, each made anew when it is asked for.
+    """A fixed sequence of cases, each rebuilt on access.
 
-    Python counts references inside its objects, so a forked loader that reads a list of a hundred
-    thousand cases comes to own a copy of them all, page by page. Two blocks of bytes stay shared.
+    Python stores reference counts in its objects, so a forked worker that reads a list of a hundred
+    thousand cases copies all of it, page by page. Two blocks of bytes stay shared.
 
     Args:
-        cases: What is to be kept.
+        cases: The cases to pack.
 
     Example:
         >>> case = Case("a", "p", Path("a.nii"), "healthy")

@@ -1,0 +1,50 @@
+"""Nodules of a crop, as points that follow its geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semilung.data.cache.prepared_case import PreparedCase
+from semilung.data.io.grid import Shape
+from semilung.data.loading.crop_geometry import Geometry
+from semilung.data.manifest.nodules import UNMEASURED_MM
+
+
+def crop_nodules(item: PreparedCase, low: Shape, geometry: Geometry) -> NDArray[np.float32]:
+    """Return every nodule whose ball touches a crop.
+
+    Beyond its borders a volume is mirrored, and its nodules with it.
+
+    Args:
+        item: A labelled or healthy case.
+        low: First voxel that is read for the crop, the geometry's margin included.
+        geometry: Of the crop.
+
+    Returns:
+        `(N, 5)`: centre in voxels of the crop (x, y, z), diameter in mm (NaN where unknown) after
+        the crop's zoom, and 1, or 0 for an ignored finding.
+    """
+    rows = [
+        [*copy, nodule.diameter_mm or np.nan, float(not nodule.ignored)]
+        for nodule in item.nodules
+        for copy in product(
+            *((v, -1 - v, 2 * n - 1 - v) for v, n in zip(nodule.voxel, item.shape, strict=True))
+        )
+    ]
+    nodules = np.array(rows, np.float64).reshape(-1, 5)
+    nodules[:, :3] = geometry.points(nodules[:, :3] - low)
+    nodules[:, 3] *= geometry.zoom
+    radius_mm = np.nan_to_num(nodules[:, 3:4], nan=UNMEASURED_MM) / 2
+    beyond = np.maximum(-nodules[:, :3], nodules[:, :3] - np.array(geometry.size) + 1)
+    near = (beyond * item.spacing_mm <= radius_mm).all(axis=1)
+    return np.asarray(nodules[near], np.float32)
+
+
+def pad_nodules(nodules: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Stack `(N_i, 5)` tensors to `(B, N, 5)`, padded with NaN."""
+    return torch.nn.utils.rnn.pad_sequence(list(nodules), batch_first=True, padding_value=torch.nan)
