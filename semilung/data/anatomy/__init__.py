@@ -1,6 +1,6 @@
-"""Coarse anatomy from the CT alone, by thresholds, components and distances.
+"""Coarse anatomy labels from the CT alone, by thresholds, components and distances.
 
-A prior on which tissues touch needs labels of healthy chests; these are for those who have none.
+They serve the adjacency prior where no anatomy labels of healthy chests are available.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ANATOMY", "AnatomyOutcome", "add_anatomy", "label_anatomy"]
 
-# Resolved when asked for: the phantom needs the table of classes alone.
-_HOMES = {
+# Imported on access: the phantom needs only the table of classes.
+_MODULES = {
     "AnatomyOutcome": "anatomy_manifest",
     "add_anatomy": "anatomy_manifest",
     "label_anatomy": "anatomy_labels",
@@ -25,6 +25,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"semilung.data.anatomy.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"semilung.data.anatomy.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Anatomy of one CT: from voxels in HU to the labels of `ANATOMY`."""
+"""Anatomy labels (`ANATOMY`) of one CT in HU."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from semilung.data.io.grid import Grid
 from semilung.data.io.volume import Volume, to_ras
 
 FINEST_MM = 1.0
-"""Finer grids are brought to this before, and the labels back after."""
+"""Finer grids are resampled to this spacing, and the labels back."""
 
 CHEST_MM = 90.0
-"""A field of view that is narrower shows no body's outline."""
+"""Narrower fields of view do not show the body's outline, and are labelled as a cube."""
 
 AIR_LIMITS_HU = (-1024.0, 3071.0)
 
 
 def label_anatomy(volume: Volume, *, lungs: Mask | None = None) -> NDArray[np.uint8]:
-    """Coarse anatomy of a chest CT, or of a cube cut from one, on the volume's own grid.
+    """Label the anatomy of a chest CT, or of a cube cut from one, on the volume's grid.
 
     Args:
         volume: CT in HU, in any orientation.
-        lungs: `(X, Y, Z)`, where another method has found them; not read for a cube.
+        lungs: `(X, Y, Z)` lung mask of another method; ignored for a cube.
 
     Returns:
-        `(X, Y, Z)` labels of `ANATOMY`; 0 where nothing is certain, such as gas in the bowel.
+        `(X, Y, Z)` labels of `ANATOMY`; 0 where uncertain, such as gas in the bowel.
     """
     ras = straightened(to_ras(volume), fill=AIR_LIMITS_HU[0])
     work = image_onto(ras, _working_grid(ras), fill=AIR_LIMITS_HU[0])
@@ -42,13 +42,13 @@ def label_anatomy(volume: Volume, *, lungs: Mask | None = None) -> NDArray[np.ui
         labels = label_cube(hu, work.spacing_mm)
     else:
         grid = Grid(work.shape, work.affine)
-        known = None if lungs is None else classes_onto(Volume(lungs, volume.affine), grid) > 0
-        labels = label_chest(hu, work.spacing_mm, known)
+        lung_mask = None if lungs is None else classes_onto(Volume(lungs, volume.affine), grid) > 0
+        labels = label_chest(hu, work.spacing_mm, lung_mask)
     return classes_onto(Volume(labels, work.affine), Grid(volume.shape, volume.affine))
 
 
 def _working_grid(volume: Volume) -> Grid:
-    """The volume's grid, its axes finer than `FINEST_MM` brought to that; it covers the same."""
+    """Return the volume's grid with no axis finer than `FINEST_MM`, over the same extent."""
     extent = np.array(volume.spacing_mm) * volume.shape
     voxels = np.minimum(volume.shape, np.maximum(1, np.floor(extent / FINEST_MM)))
     x, y, z = (extent / voxels).tolist()
@@ -56,19 +56,19 @@ def _working_grid(volume: Volume) -> Grid:
 
 
 def label_chest(
-    hu: NDArray[np.float32], spacing_mm: Spacing, known: Mask | None = None
+    hu: NDArray[np.float32], spacing_mm: Spacing, lung_mask: Mask | None = None
 ) -> NDArray[np.uint8]:
-    """Labels of a scan that shows the whole chest, in RAS, with lungs that may be known."""
+    """Label a scan of the whole chest, in RAS+; `lung_mask` replaces the lungs found here."""
     body = find_body(hu)
     lumen = find_airway(hu, body.inside, spacing_mm)
     airway = dilated(lumen, 1.01 * max(spacing_mm), spacing_mm) & (hu < -500) & body.inside
     air = air_of(hu) & body.inside & ~airway
-    lungs = aerated_lungs(hu, air, spacing_mm) if known is None else [known & ~airway]
+    lungs = aerated_lungs(hu, air, spacing_mm) if lung_mask is None else [lung_mask & ~airway]
     return _assembled(hu, body.inside, body.outside_air, airway, lungs, spacing_mm)
 
 
 def label_cube(hu: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.uint8]:
-    """Labels of a part of a chest: air is lung, save where it is on its own and of pure gas."""
+    """Label a part of a chest: air is lung, except components of pure gas."""
     labels, sizes = components(air_of(hu))
     large = np.flatnonzero(sizes >= 200)
     gas = [k for k, m in zip(large, medians(hu, labels, large), strict=True) if m <= GAS_HU]

@@ -1,4 +1,4 @@
-"""Anatomy for every case of a manifest that names none: volumes, and a manifest that names them."""
+"""Anatomy labels for all cases of a manifest that lack them (`semilung data anatomy`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LungFinder: TypeAlias = Callable[[Volume], NDArray[np.bool_]]
 
 
 class AnatomyOutcome(NamedTuple):
-    """What was written, and a message for each case that failed."""
+    """The new manifest, the number of volumes written, and a message for each failed case."""
 
     manifest: Path
     written: int
@@ -43,23 +43,23 @@ def add_anatomy(
     progress: bool = True,
     processes: int | None = None,
 ) -> AnatomyOutcome:
-    """Find the anatomy of every case, and write `<name>_anatomy.csv` beside the manifest.
+    """Label the anatomy of every case, and write `<name>_anatomy.csv` next to the manifest.
 
-    The new manifest has the same rows in the same order and all their columns; `anatomy` holds
-    paths relative to it. Cases that name an anatomy keep it. A file that is there already, on its
-    image's grid and not older, is not made again, so an interrupted run goes on where it was.
+    The new manifest has the same rows and columns; `anatomy` holds paths relative to it. Cases that
+    name an anatomy keep it. An existing file on its image's grid and not older than it is kept, so
+    an interrupted run can be resumed.
 
     Args:
-        manifest: Of the cases; masks in it are not read.
-        out: Folder for `<case>.nii.gz`; None is `anatomy` beside the manifest.
-        overwrite: Make all anatomy anew, also of cases that name one (whose file is left alone).
+        manifest: The manifest; its masks are not read.
+        out: Folder for `<case>.nii.gz`; None is `anatomy` next to the manifest.
+        overwrite: Redo all anatomy, also of cases that name one (whose file is left alone).
         lungs: `classical`, or `lungmask` for the network of that package, which it downloads.
-        progress: Show a bar on standard error.
-        processes: How many cases at a time; None is one a core, at most 8. 0 uses this process.
+        progress: Show a progress bar on standard error.
+        processes: Number of worker processes; None is one a core, at most 8. 0 uses this process.
 
     Raises:
-        UserError: The manifest is wrong, `lungmask` is not installed, or a file to write is one
-            that the manifest itself names.
+        UserError: The manifest is invalid, `lungmask` is not installed, or an output file is
+            named in the manifest.
     """
     cases, table = read_manifest(manifest), read_table(manifest)
     folder = manifest.parent / "anatomy" if out is None else out
@@ -69,25 +69,25 @@ def add_anatomy(
         for case in cases
         if overwrite or case.anatomy is None
     }
-    _refuse_named(cases, targets)
+    _require_unnamed(cases, targets)
     jobs = [
         (case.case, (case.image, targets[case.case]))
         for case in cases
-        if case.case in targets and (overwrite or not _done(case.image, targets[case.case]))
+        if case.case in targets and (overwrite or not _is_done(case.image, targets[case.case]))
     ]
     failed = run_jobs(
         partial(_write, lungs=finder),
         jobs,
         title="Finding anatomy",
         progress=progress,
-        processes=processes if finder is None else 0,  # a network is not handed to processes
+        processes=processes if finder is None else 0,  # a network is not pickled
     )
-    named = table["anatomy"].tolist() if "anatomy" in table else [""] * len(cases)
+    previous = table["anatomy"].tolist() if "anatomy" in table else [""] * len(cases)
     table["anatomy"] = [
         _relative(targets[case.case], manifest.parent)
         if case.case in targets and case.case not in failed
         else old
-        for case, old in zip(cases, named, strict=True)
+        for case, old in zip(cases, previous, strict=True)
     ]
     written = manifest.with_name(f"{manifest.stem}_anatomy.csv")
     write_csv(written, table)
@@ -98,8 +98,8 @@ def add_anatomy(
     )
 
 
-def _refuse_named(cases: Sequence[Case], targets: dict[str, Path]) -> None:
-    """A user's own volume is never written over."""
+def _require_unnamed(cases: Sequence[Case], targets: dict[str, Path]) -> None:
+    """Raise UserError where an output file is a volume of the manifest."""
     sources = {
         path.resolve() for c in cases for path in (c.image, c.mask, c.anatomy) if path is not None
     }
@@ -111,11 +111,11 @@ def _refuse_named(cases: Sequence[Case], targets: dict[str, Path]) -> None:
             )
 
 
-def _done(image: Path, target: Path) -> bool:
-    """Whether the target is there, on the image's grid and not older than it."""
+def _is_done(image: Path, target: Path) -> bool:
+    """Return whether the target exists on the image's grid and is not older than it."""
     try:
-        made_at = target.stat().st_mtime_ns
-        if any(made_at < file.stat().st_mtime_ns for file in files_of(image)):
+        written_ns = target.stat().st_mtime_ns
+        if any(written_ns < file.stat().st_mtime_ns for file in files_of(image)):
             return False
         return same_grid(read_grid(target), read_grid(image))
     except (OSError, UserError):
@@ -126,10 +126,10 @@ def _write(files: tuple[Path, Path], *, lungs: LungFinder | None) -> None:
     image, target = files
     volume = read_volume(image)
     require_hu(volume.data, name=str(image))
-    known = None if lungs is None else lungs(volume)
-    write_volume(target, label_anatomy(volume, lungs=known), volume.affine, like=image)
+    lung_mask = None if lungs is None else lungs(volume)
+    write_volume(target, label_anatomy(volume, lungs=lung_mask), volume.affine, like=image)
 
 
 def _relative(path: Path, root: Path) -> str:
-    """`path` as the manifest in `root` names it."""
+    """Return `path` relative to `root`, with forward slashes."""
     return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()

@@ -1,4 +1,4 @@
-"""Bone: dense tissue whose surface is denser than its inside."""
+"""Bone segmentation: dense tissue whose surface is denser than its inside."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from semilung.data.anatomy.morphology import (
 SURE_HU, DENSE_HU = 250.0, 160.0
 CORE_MM, CORE_MM3 = 4.0, 1000.0
 CORTEX_HU = 15.0
-"""How much denser than its core a bone's shell is; a pool of contrast-filled blood is not."""
+"""Least difference between a bone's shell and core; enhanced blood has none."""
 
 
 def find_bone(
     hu: NDArray[Any], body: Mask, lung: Mask, spacing_mm: Spacing, *, smallest_mm3: float
 ) -> Mask:
-    """Dense tissue outside the lung: seeds of 250 HU grown to 160 HU, marrow filled, no specks."""
+    """Segment bone outside the lung: seeds of 250 HU grown to 160 HU, marrow filled, no specks."""
     dense = (hu > DENSE_HU) & body & ~lung
-    if max(spacing_mm) < CORE_MM:  # else a shell cannot be told from its core
+    if max(spacing_mm) < CORE_MM:  # else shell and core are not resolved
         dense &= ~_blood(hu, dense, spacing_mm)
     labels, _ = components(dense)
     seeds = np.bincount(labels[dense & (hu > SURE_HU)], minlength=labels.max() + 1)
@@ -39,10 +39,10 @@ def find_bone(
 
 
 def _blood(hu: NDArray[Any], dense: Mask, spacing_mm: Spacing) -> Mask:
-    """Heart and great vessels full of contrast: thick, and no denser at their surface.
+    """Segment contrast-enhanced heart and great vessels: thick, and no denser at their surface.
 
-    Every voxel of the dense tissue goes to the nearest core, what lies deeper than `CORE_MM`; then
-    the upper quartile of each large core's shell is compared with the core's median.
+    Dense voxels are assigned to the nearest core (deeper than `CORE_MM`); then the upper quartile
+    of each large core's shell is compared with the core's median.
     """
     core = eroded(dense, CORE_MM, spacing_mm)
     labels, sizes = components(core)

@@ -1,4 +1,4 @@
-"""The one table of anatomical classes, for drawn and for real chests."""
+"""Anatomy classes, of phantoms and real chests."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ ANATOMY = MappingProxyType(
         "outside_air": 6,
     }
 )
-"""Labels of the anatomy volumes; nodules are in the masks, never here."""
+"""Labels of the anatomy volumes; nodules are in the masks only."""

@@ -1,4 +1,4 @@
-"""The lungs with all that lies in them and at their wall: air, closed over vessels and nodules."""
+"""Lung region: aerated lung, closed over vessels and nodules within it and at its wall."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from semilung.data.anatomy.morphology import (
 
 CLOSING_MM, DOME_MM = 12.0, 8.0
 FILM_MM = 1.5
-"""What closing adds is kept where it is thicker than twice this: no film along smooth walls."""
+"""Half the least thickness of what closing adds; excludes films along smooth walls."""
 SECOND = 0.2
-"""Share of the one lung that the other at least is."""
+"""Least ratio of the smaller to the larger lung."""
 HOLE_MM3 = 40_000.0
-"""Holes up to this volume, a ball of 42 mm, are filled: large nodules, but not the heart."""
+"""Largest hole that is filled, a ball of 42 mm: large nodules, but not the heart."""
 
 
 def aerated_lungs(hu: NDArray[Any], air: Mask, spacing_mm: Spacing) -> list[Mask]:
-    """Aerated lungs, left and right apart where they can be told apart.
+    """Segment the aerated lungs, left and right as separate masks where possible.
 
-    Of the air's components those of at least a twentieth of the largest, and whose median is not
-    of pure gas.
+    They are components of air of at least a twentieth of the largest, whose median is not that of
+    pure gas.
     """
     labels, sizes = components(air)
     large = np.flatnonzero(sizes >= max(1.0, 0.02 * sizes.max(initial=0)))
@@ -54,23 +54,23 @@ def aerated_lungs(hu: NDArray[Any], air: Mask, spacing_mm: Spacing) -> list[Mask
 
 
 def _halves(lung: Mask, spacing_mm: Spacing) -> list[Mask]:
-    """Both lungs of a mask in which they touch, or the mask alone."""
+    """Split a mask in which both lungs touch; return it alone if it cannot be split."""
     for radius_mm in (1.0, 2.0, 4.0):
         core = eroded(lung, radius_mm * max(1.0, min(spacing_mm)), spacing_mm)
         labels, sizes = components(core)
         order = np.argsort(sizes)[::-1]
         if len(order) > 1 and sizes[order[1]] >= SECOND * sizes[order[0]] > 0:
-            marks = np.where(labels == order[0], 1, np.where(labels == order[1], 2, 0))
+            markers = np.where(labels == order[0], 1, np.where(labels == order[1], 2, 0))
             at = ndimage.distance_transform_edt(
-                marks == 0, spacing_mm, return_distances=False, return_indices=True
+                markers == 0, spacing_mm, return_distances=False, return_indices=True
             )
-            nearest = marks[tuple(at)]
+            nearest = markers[tuple(at)]
             return [lung & (nearest == side) for side in (1, 2)]
     return [lung]
 
 
 def closed_region(lungs: list[Mask], shape: tuple[int, ...], spacing_mm: Spacing) -> Mask:
-    """The lungs with their holes and the gaps in their walls filled, as large as nodules are."""
+    """Fill the holes of the lungs and the gaps in their walls, up to the size of nodules."""
     region = np.zeros(shape, bool)
     for lung in lungs:
         filled = _holes_filled(lung, spacing_mm)
@@ -80,9 +80,9 @@ def closed_region(lungs: list[Mask], shape: tuple[int, ...], spacing_mm: Spacing
 
 
 def _holes_filled(mask: Mask, spacing_mm: Spacing) -> Mask:
-    """Holes of the axial slices filled: vessels and nodules, but not the heart or a liver's dome.
+    """Fill the holes of axial slices: vessels and nodules, but not the heart or a liver's dome.
 
-    A hole too many is large, or stands wide on tissue in the slice below or above.
+    Those are large, or rest broadly on tissue in the slice below or above.
     """
     filled = filled_slices(mask)
     holes = filled & ~mask
@@ -97,5 +97,5 @@ def _holes_filled(mask: Mask, spacing_mm: Spacing) -> Mask:
 
 
 def air_of(hu: NDArray[Any]) -> Mask:
-    """Voxels that are more air than tissue."""
+    """Return the voxels below `AIR_HU`."""
     return np.asarray(hu <= AIR_HU)

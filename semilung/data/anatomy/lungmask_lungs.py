@@ -1,4 +1,4 @@
-"""Lungs by the network of the package lungmask, where it is installed."""
+"""Lung segmentation by the network of the package lungmask."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semilung.types import UserError
 
 
 def lungmask_lungs() -> Callable[[Volume], NDArray[np.bool_]]:
-    """The function that finds the lungs; the package downloads its weights when first used.
+    """Return a function that segments the lungs; lungmask downloads its weights on first use.
 
     Raises:
         UserError: The package is not installed.
@@ -29,11 +29,11 @@ def lungmask_lungs() -> Callable[[Volume], NDArray[np.bool_]]:
 
 
 def _lungs(inferer: Any, volume: Volume) -> NDArray[np.bool_]:
-    """Both lungs, on the volume's own grid."""
+    """Segment both lungs, on the volume's grid."""
     ras = to_ras(volume)
-    # lungmask wants slices first, then rows from front to back, then columns from right to left.
-    found = inferer.apply(np.ascontiguousarray(ras.data[::-1, ::-1].T))
-    mask = (found.T[::-1, ::-1] > 0).astype(np.uint8)
+    # lungmask takes slices first, then rows from front to back, then columns from right to left.
+    labels = inferer.apply(np.ascontiguousarray(ras.data[::-1, ::-1].T))
+    mask = (labels.T[::-1, ::-1] > 0).astype(np.uint8)
     back = resample_onto(Volume(mask, ras.affine), volume.shape, volume.affine, order=0, fill=0)
     lungs: NDArray[np.bool_] = back.data.astype(bool)
     return lungs

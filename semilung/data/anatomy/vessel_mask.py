@@ -1,4 +1,4 @@
-"""Vessels within the lung: bright, and long rather than round."""
+"""Segmentation of lung vessels: bright, and elongated rather than round."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ SMALLEST_MM3 = 15.0
 COMPACT = 0.4
 ROUND_CORE = 0.5
 CORES_MM = (2.0, 3.0, 4.5, 6.0)
-"""Radii down to which a nodule is freed of the vessels that it hangs on, to see how round it is."""
+"""Radii of erosion that separate a nodule from its vessels, to measure its roundness."""
 
 
 def find_vessels(hu: NDArray[Any], region: Mask, spacing_mm: Spacing) -> Mask:
-    """The bright components of the closed lung that are long or branched.
+    """Segment the bright components of the closed lung that are elongated or branched.
 
-    A component's volume V is compared with that of the ball of its own scatter, whose radius is
+    A component's volume V is compared with that of the ball of equal scatter, whose radius is
     sqrt(5 m) for the mean m of the variances along its axes:
 
         compactness = V / (4/3 pi (5 m)^(3/2))
 
     1 for a ball, 0.56 for a tube twice as long as wide, 0.32 for one of three widths, and near 0
-    for a tree. Up to 0.4 counts as vessel, so an isolated nodule does not; round thick parts of a
-    vessel are taken out in the same way, but small nodules on vessels stay with them. What lies
-    mostly at the lung's surface is no vessel either.
+    for a tree. Components up to 0.4 are vessels, so isolated nodules are not; round thick parts of
+    a vessel are removed by the same measure, but small nodules on vessels stay with them.
+    Components mostly at the lung's surface are not vessels either.
 
-    Away from the wall, where partial volume has no part in it, voxels are bright from lower HU on
-    the coarser the grid is: a thin vessel fills its voxel less.
+    Away from the wall, and so from its partial volume, the threshold is lower the coarser the grid
+    is: a thin vessel fills less of its voxel.
     """
     box = box_of(region, 2 * max(spacing_mm), spacing_mm)
     out = np.zeros_like(region)
@@ -64,7 +64,7 @@ def _vessels(hu: NDArray[Any], region: Mask, spacing_mm: Spacing) -> Mask:
 
 
 def _round_parts(vessel: Mask, spacing_mm: Spacing) -> Mask:
-    """What is left of vessels when they are thinned, where it is round and not a speck."""
+    """Return round parts of vessels that remain after erosion, grown back; no specks."""
     out = np.zeros_like(vessel)
     voxel_mm3 = float(np.prod(spacing_mm))
     for radius_mm in CORES_MM:
@@ -82,7 +82,7 @@ def _round_parts(vessel: Mask, spacing_mm: Spacing) -> Mask:
 def compactness(
     labels: NDArray[np.int32], sizes: NDArray[np.int64], spacing_mm: Spacing
 ) -> NDArray[np.float64]:
-    """Of each component, as `find_vessels` defines it; a voxel's own extent is in its scatter."""
+    """Return each component's compactness (see `find_vessels`), with the extent of its voxels."""
     where = np.nonzero(labels)
     number = labels[where]
     count = np.maximum(sizes, 1)

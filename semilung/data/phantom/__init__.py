@@ -1,7 +1,7 @@
-"""Procedural chest CTs with nodules and full truth: the toolkit's embedded data.
+"""Procedural chest CTs with nodules and a complete ground truth: the toolkit's embedded data.
 
-Everything is drawn; no patient's data is in it. For trying, teaching and testing; metrics on it say
-nothing about real scans.
+They are synthetic and hold no patient data. For demonstration, teaching and testing; metrics on
+them say nothing about real scans.
 """
 
 from semilung.data.anatomy.classes import ANATOMY

@@ -1,4 +1,4 @@
-"""The phantom's grid, its soft occupancies, and the canvas on which tissues are painted."""
+"""The phantom's grid, partial-volume occupancies, and the canvas for painting tissues."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Labels: TypeAlias = NDArray[np.uint8]
 Point: TypeAlias = NDArray[np.float64]
 
 REFERENCE_FOV_MM = 192.0
-"""Field of view at which the anatomy has the sizes written in the code; others scale it."""
+"""Field of view of the sizes written in the code; for others the anatomy is scaled."""
 
 
 @dataclass(frozen=True)
-class Grid:
+class CubeGrid:
     """A cube of `size`^3 voxels of `spacing_mm`, centred on the origin of RAS millimetres.
 
     Example:
-        >>> Grid(size=4, spacing_mm=2.0).axis.tolist()
+        >>> CubeGrid(size=4, spacing_mm=2.0).axis.tolist()
         [-3.0, -1.0, 1.0, 3.0]
     """
 
@@ -33,12 +33,12 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Size in voxels, thrice the same."""
+        """Size in voxels."""
         return (self.size, self.size, self.size)
 
     @property
     def scale(self) -> float:
-        """How large the anatomy is beside the one at the reference field of view."""
+        """Scale of the anatomy relative to the reference field of view."""
         return self.size * self.spacing_mm / REFERENCE_FOV_MM
 
     @cached_property
@@ -48,17 +48,17 @@ class Grid:
         return (steps * self.spacing_mm).astype(np.float32)
 
     def coordinates(self) -> Floats:
-        """Voxel centres in mm, `(3, X, Y, Z)`."""
+        """Return the voxel centres in mm, `(3, X, Y, Z)`."""
         return np.stack(np.meshgrid(self.axis, self.axis, self.axis, indexing="ij"))
 
     def index(self, point_mm: Point) -> tuple[int, int, int]:
-        """The voxel that holds, or is nearest to, a point."""
+        """Return the voxel that holds, or is nearest to, a point."""
         steps = np.rint(point_mm / self.spacing_mm + (self.size - 1) / 2)
         x, y, z = np.clip(steps, 0, self.size - 1).astype(int).tolist()
         return (x, y, z)
 
     def box(self, low_mm: Point, high_mm: Point) -> tuple[slice, slice, slice]:
-        """The voxels whose centres lie between two corners; empty slices beyond the grid."""
+        """Return the voxels with centres between two corners; empty slices beyond the grid."""
         middle = (self.size - 1) / 2
         low = np.clip(np.ceil(low_mm / self.spacing_mm + middle), 0, self.size).astype(int)
         high = np.clip(np.floor(high_mm / self.spacing_mm + middle) + 1, 0, self.size).astype(int)
@@ -66,23 +66,23 @@ class Grid:
         return (x, y, z)
 
     def smooth_field(self, rng: np.random.Generator, length: float) -> Floats:
-        """Gaussian random field, N(0, 1) at every voxel, correlated over `length` reference mm.
+        """Draw a Gaussian random field, N(0, 1), correlated over `length` reference mm.
 
-        White noise on a coarse lattice seen through separable Gaussian weights; rows of unit norm
-        keep the variance at 1.
+        White noise on a coarse lattice is interpolated by separable Gaussian weights; rows of unit
+        norm keep the variance at 1.
         """
         reach = REFERENCE_FOV_MM / 2 + length
         nodes = np.linspace(-reach, reach, max(4, round(4 * reach / length)))
         weights = np.exp(-(((self.axis[:, None] / self.scale - nodes) / (0.7 * length)) ** 2))
         weights = (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
         field = rng.standard_normal((len(nodes),) * 3, dtype=np.float32)
-        for _ in range(3):  # Each turn stretches the last axis and brings it to the front.
+        for _ in range(3):  # Each pass interpolates the last axis and moves it to the front.
             field = np.moveaxis(field @ weights.T, -1, 0)
         return np.ascontiguousarray(field)
 
 
 def surface_distance(level: Floats, spacing_mm: float) -> Floats:
-    """Signed distance in mm to the surface `level = 1`, negative inside, exact to first order.
+    """Return the signed distance in mm to the surface `level = 1`, to first order; inside negative.
 
     d = (level - 1) / |grad level|
     """
@@ -92,7 +92,7 @@ def surface_distance(level: Floats, spacing_mm: float) -> Floats:
 
 
 def occupancy(distance_mm: Floats, spacing_mm: float) -> Floats:
-    """Share of a voxel that lies inside a surface: `clip(1/2 - d / spacing, 0, 1)`.
+    """Return the share of a voxel inside a surface: `clip(1/2 - d / spacing, 0, 1)`.
 
     Example:
         >>> occupancy(np.array([-2.0, 0.0, 0.5], np.float32), 2.0).tolist()
@@ -103,7 +103,7 @@ def occupancy(distance_mm: Floats, spacing_mm: float) -> Floats:
 
 
 def sheet_occupancy(distance_mm: Floats, thickness_mm: float, spacing_mm: float) -> Floats:
-    """Share of a voxel inside a sheet around `distance_mm = 0`, which may be thinner than it.
+    """Return the share of a voxel inside a sheet around `distance_mm = 0`, also a thinner one.
 
     Example:
         >>> sheet_occupancy(np.array([0.0, 2.0], np.float32), 0.5, 1.0).tolist()
@@ -116,7 +116,7 @@ def sheet_occupancy(distance_mm: Floats, thickness_mm: float, spacing_mm: float)
 
 
 def smooth_max(a: Floats, b: Floats, width_mm: float) -> Floats:
-    """Maximum of two distances with the edge between them rounded over `width_mm`."""
+    """Return the maximum of two distances, with the edge between them rounded over `width_mm`."""
     blend = np.maximum(width_mm - np.abs(a - b), 0)
     rounded: Floats = np.maximum(a, b) + blend * blend / np.float32(4 * width_mm)
     return rounded
@@ -130,6 +130,6 @@ class Canvas:
         self.anatomy: Labels = np.full(shape, ANATOMY["outside_air"], np.uint8)
 
     def paint(self, share: Floats, hu: float | Floats, tissue: str) -> None:
-        """Mix in `share` of a tissue of `hu`; a voxel takes its label from one half on."""
+        """Mix in `share` of a tissue of `hu`; voxels of one half or more get its label."""
         self.hu += share * (hu - self.hu)
         self.anatomy[share >= 0.5] = ANATOMY[tissue]

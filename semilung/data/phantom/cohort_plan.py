@@ -1,4 +1,4 @@
-"""What a phantom cohort is a function of, and what each of its scans is for."""
+"""Parameters of a phantom cohort, and role and split of each of its scans."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from semilung.types import Role, Split, UserError
 
 DRAWING = 3
-"""Version of the drawing; a phantom of another one is another phantom."""
+"""Version of the drawing code; another version yields another phantom."""
 
 MIN_SCANS, MIN_SIZE, FOV_RANGE_MM = 8, 32, (90.0, 500.0)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What the phantom is a function of; kept next to it as `phantom.json`."""
+    """Parameters of a phantom cohort, saved with it as `phantom.json`."""
 
     scans: int
     size: int
@@ -24,11 +24,11 @@ class Parameters:
     drawing: int = DRAWING
 
     def check(self) -> None:
-        """Raise `UserError` where no phantom can be drawn."""
+        """Raise UserError for parameters of which no phantom can be drawn."""
         if self.scans < MIN_SCANS:
             raise UserError(
-                f"a phantom of {self.scans} scans was asked for; every role and split needs one, "
-                f"so ask for {MIN_SCANS} or more"
+                f"a phantom of {self.scans} scans is too small, because every role and split needs "
+                f"one; choose {MIN_SCANS} or more"
             )
         if self.seed < 0:
             raise UserError(f"the phantom's seed is {self.seed}; choose 0 or more")
@@ -36,8 +36,8 @@ class Parameters:
             raise UserError(f"the phantom's spacing is {self.spacing_mm} mm; choose more than 0 mm")
         if self.size < MIN_SIZE:
             raise UserError(
-                f"the phantom's size is {self.size} voxels; choose {MIN_SIZE} or more, "
-                f"a chest needs them"
+                f"the phantom's size is {self.size} voxels, too few for a chest; choose {MIN_SIZE} "
+                f"or more"
             )
         low, high = FOV_RANGE_MM
         if not low <= self.size * self.spacing_mm <= high:
@@ -49,14 +49,14 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Part:
-    """What one scan of the cohort is for."""
+    """Role and split of one scan."""
 
     role: Role
     split: Split
 
     @property
     def diseased(self) -> bool:
-        """Whether the scan has nodules: all have but the healthy ones."""
+        """Whether the scan has nodules: all but the healthy ones."""
         return self.role != "healthy"
 
     @property
@@ -66,9 +66,9 @@ class Part:
 
 
 def compose(scans: int) -> list[Part]:
-    """Parts of a cohort: a sixth unlabelled, a twelfth weak, a third healthy, the rest labelled.
+    """Compose a cohort: a sixth unlabelled, a twelfth weak, a third healthy, the rest labelled.
 
-    Of labelled and healthy scans a sixth goes to validation and a quarter to test, one at least.
+    Of labelled and healthy scans a sixth is validation and a quarter test, at least one each.
 
     Example:
         >>> [p.split for p in compose(12) if p.role == "labelled"]

@@ -1,4 +1,4 @@
-"""Nodules: how many, how large, of what texture, and painted with an exact mask."""
+"""Nodules of the phantom: number, diameter, texture, and painting with an exact mask."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from semilung.data.phantom.canvas import Floats, Grid, Labels, Point, occupancy
+from semilung.data.phantom.canvas import CubeGrid, Floats, Labels, Point, occupancy
 from semilung.data.phantom.shapes import Shape, shape_occupancy
 
 Texture: TypeAlias = Literal["solid", "part_solid", "ground_glass"]
@@ -21,10 +21,10 @@ SITES: tuple[Site, ...] = get_args(Site)
 TEXTURE_SHARES = (0.6, 0.2, 0.2)
 SITE_SHARES = (0.45, 0.3, 0.25)
 COUNT_SHARES = (0.4, 0.3, 0.2, 0.1)
-"""How often a diseased scan has one, two, three or four nodules."""
+"""Probabilities of one, two, three or four nodules in a diseased scan."""
 
 SMALLEST_VOXELS = 5
-"""Diameter below which a nodule is a spot without a shape."""
+"""Smallest diameter in voxels at which a nodule has a shape."""
 
 MEDIAN_MM, LOW_MM, HIGH_MM, RANGE_MM = 8.5, 5.0, 26.0, (3.0, 30.0)
 Z95 = 1.6448536
@@ -33,7 +33,7 @@ Z95 = 1.6448536
 
 @dataclass(frozen=True)
 class Finding:
-    """A nodule yet without a place; `diameter_mm` is that of the ball of equal volume."""
+    """A nodule without a position; `diameter_mm` is that of the ball of equal volume."""
 
     diameter_mm: float
     texture: Texture
@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Nodule:
-    """A finding at its place (RAS mm); what would lie beyond the lung is cut off."""
+    """A finding at its position (RAS+ mm), cut off at the border of the lung."""
 
     finding: Finding
     centre_mm: Point
@@ -57,7 +57,7 @@ class Nodule:
 def sample_diameters_mm(
     rng: np.random.Generator, count: int, *, smallest_mm: float = RANGE_MM[0]
 ) -> Floats:
-    """Diameters as in LIDC-IDRI: median 8.5 mm, 5 % below 5 mm, 5 % above 26 mm, in [3, 30] mm.
+    """Draw diameters as in LIDC-IDRI: median 8.5 mm, 5 % below 5, 5 % above 26, in [3, 30] mm.
 
     A log-normal with one spread on either side of the median, z standard normal:
 
@@ -65,8 +65,8 @@ def sample_diameters_mm(
 
     Args:
         rng: Source of randomness.
-        count: How many.
-        smallest_mm: Smaller ones are drawn anew.
+        count: Number of diameters.
+        smallest_mm: The distribution is truncated below it.
 
     Example:
         >>> round(float(np.median(sample_diameters_mm(np.random.default_rng(0), 9999))), 1)
@@ -79,13 +79,13 @@ def sample_diameters_mm(
 
 
 def _spread(z: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
-    """Standard deviation of ln d below and above the median."""
+    """Return the standard deviation of ln d, below or above the median."""
     below, above = math.log(MEDIAN_MM / LOW_MM), math.log(HIGH_MM / MEDIAN_MM)
     return np.where(z < 0, below, above) / Z95
 
 
 def draw_findings(rng: np.random.Generator, *, smallest_mm: float = RANGE_MM[0]) -> list[Finding]:
-    """The one to four nodules of a diseased scan, the largest first."""
+    """Draw the one to four nodules of a diseased scan, the largest first."""
     count = int(rng.choice(len(COUNT_SHARES), p=COUNT_SHARES)) + 1
     diameters = sample_diameters_mm(rng, count, smallest_mm=smallest_mm)
     return [
@@ -100,15 +100,15 @@ def draw_findings(rng: np.random.Generator, *, smallest_mm: float = RANGE_MM[0])
 
 
 def paint_nodules(
-    hu: Floats, lung_mm: Floats, nodules: list[Nodule], grid: Grid, rng: np.random.Generator
+    hu: Floats, lung_mm: Floats, nodules: list[Nodule], grid: CubeGrid, rng: np.random.Generator
 ) -> Labels:
     """Paint nodules into `hu`, in place, and return their mask.
 
-    Solid tissue has 10 to 60 HU, ground glass -650 to -500. A nodule never darkens what it covers:
+    Solid tissue has 10 to 60 HU, ground glass -650 to -500. A nodule never darkens voxels:
     vessels show through ground glass.
 
     Returns:
-        `(X, Y, Z)` labels 1..n in the order of `nodules`: a voxel belongs to one from half on.
+        `(X, Y, Z)` labels 1..n in the order of `nodules`, of voxels covered by half or more.
     """
     mask = np.zeros(grid.shape, np.uint8)
     for label, nodule in enumerate(nodules, start=1):

@@ -1,4 +1,4 @@
-"""The organs' surfaces as signed distances, in the proportions of one random subject."""
+"""Surfaces of the organs of a random subject, as signed distances."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semilung.data.phantom.canvas import Floats, Grid, smooth_max, surface_distance
+from semilung.data.phantom.canvas import CubeGrid, Floats, smooth_max, surface_distance
 
 
 @dataclass(frozen=True)
 class Build:
-    """How one subject is built, in mm at the reference field of view."""
+    """Body proportions of one subject, in mm at the reference field of view."""
 
     half_width: float
     half_depth: float
@@ -22,7 +22,7 @@ class Build:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Build:
-        """A random subject."""
+        """Draw a random subject."""
         return cls(
             half_width=rng.uniform(81, 88),
             half_depth=rng.uniform(61, 70),
@@ -39,7 +39,7 @@ class Build:
 
     @property
     def spine_y(self) -> float:
-        """Where the vertebral bodies have their centre."""
+        """Position of the vertebral bodies' centres."""
         return -self.half_depth + self.wall + 8
 
 
@@ -50,7 +50,7 @@ class Organs:
     anterior, superior.
     """
 
-    def __init__(self, grid: Grid, build: Build, rng: np.random.Generator) -> None:
+    def __init__(self, grid: CubeGrid, build: Build, rng: np.random.Generator) -> None:
         warp = np.stack([grid.smooth_field(rng, length=45) for _ in range(3)])
         coordinates = grid.coordinates() / np.float32(grid.scale) + 2 * warp
         self.x, self.y, self.z = coordinates
@@ -58,14 +58,14 @@ class Organs:
         self.spacing = grid.spacing_mm / grid.scale
 
     def body(self) -> Floats:
-        """A superelliptic cylinder."""
+        """Body: a superelliptic cylinder."""
         build = self.build
         level = (np.abs(self.x) / build.half_width) ** 2.5
         level += (np.abs(self.y) / build.half_depth) ** 2.5
         return surface_distance(level ** (1 / 2.5), self.spacing)
 
     def cavity(self) -> Floats:
-        """What the ribs enclose: a cylinder with a dome on it."""
+        """Thoracic cavity: a cylinder with a dome on top."""
         build = self.build
         level = (np.abs(self.x) / (build.half_width - build.wall)) ** 2.2
         level += (np.abs(self.y) / (build.half_depth - build.wall)) ** 2.2
@@ -73,13 +73,13 @@ class Organs:
         return surface_distance(level ** (1 / 2.2), self.spacing)
 
     def mediastinum(self) -> Floats:
-        """A wall between the lungs: thin in front, broad at the great vessels and the apices."""
+        """Mediastinum: thin in front, broad at the great vessels and the apices."""
         width = 5 + 10 * np.exp(-(((self.y + 8) / 26) ** 2)) + 9 / (1 + np.exp((52 - self.z) / 7))
         distance: Floats = np.abs(self.x) - width
         return distance
 
     def heart(self) -> Floats:
-        """Ventricles as an egg whose tip points left, forward and down, and the right atrium."""
+        """Heart: ventricles as an egg, its apex left, anterior, inferior; and the right atrium."""
         size = self.build.heart
         x, y, z = self.x + 9, self.y - 7, self.z + 21
         along = -0.62 * x + 0.47 * y - 0.63 * z
@@ -93,7 +93,7 @@ class Organs:
         return both
 
     def fissures(self) -> Floats:
-        """What parts the lobes: an oblique surface in each lung, a horizontal one in the right."""
+        """Fissures: an oblique surface in each lung, a horizontal one in the right."""
         right = self.x > 0
         bow = 3 * np.sin(self.x / 16)
         oblique = (self.z + np.where(right, 0.85, 1.0) * self.y + 6 + bow) * np.float32(0.74)
@@ -105,7 +105,7 @@ class Organs:
         return nearest
 
     def abdomen(self) -> Floats:
-        """Below the two domes of the diaphragm, of which the right one stands higher."""
+        """Abdomen: below the two domes of the diaphragm, of which the right one is higher."""
         side = (np.abs(self.x) - 32) / 31
         dome = np.exp(-side * side - ((self.y - 6) / 36) ** 2)
         surface = -80 + self.build.diaphragm + (35 + 4 * np.tanh(self.x / 10)) * dome
@@ -113,13 +113,13 @@ class Organs:
         return distance
 
     def spine(self) -> Floats:
-        """Vertebral bodies, 22 mm apart, with the discs as waists between them."""
+        """Vertebral bodies, 22 mm apart, with discs as waists between them."""
         disc = np.exp(-((self._along_vertebra() / 3) ** 2))
         level = (self.x / 14) ** 2 + ((self.y - self.build.spine_y) / 12) ** 2
         return surface_distance(np.sqrt(level) * (1 + 0.1 * disc), self.spacing)
 
     def posterior_arch(self) -> Floats:
-        """Laminae, spinous and transverse processes around the canal, which stays free."""
+        """Laminae, spinous and transverse processes around the spinal canal."""
         behind = self.y - (self.build.spine_y - 19)
         ring = np.sqrt(self.x**2 + behind**2)
         spinous = np.maximum(np.abs(self.x) - 2.5, np.abs(behind + 10) - 8)
@@ -129,12 +129,12 @@ class Organs:
         return distance
 
     def _along_vertebra(self) -> Floats:
-        """Distance in z to the nearest disc."""
+        """Signed distance in z to the nearest disc."""
         offset: Floats = np.mod(self.z + 11, 22) - 11
         return offset
 
     def ribs(self, cavity: Floats) -> Floats:
-        """Tilted hoops around the cavity, 18 mm apart, lower in front, where they end at cartilage.
+        """Ribs: tilted hoops around the cavity, 18 mm apart, lower in front, up to the cartilage.
 
         Half-axes are 2.6 mm across and 4 mm along the wall.
         """
@@ -144,7 +144,7 @@ class Organs:
         return distance
 
     def sternum(self, cavity: Floats) -> Floats:
-        """A plate before the cavity."""
+        """Sternum: a plate in front of the cavity."""
         plate = np.maximum(np.abs(cavity - 5) - 3.5, np.abs(self.x) - 12)
         distance: Floats = np.maximum(np.maximum(plate, -self.y), np.abs(self.z - 10) - 50)
         return distance

@@ -1,4 +1,4 @@
-"""The phantom cohort on disk: files and manifest."""
+"""Writing of a phantom cohort: volumes and manifest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from semilung.files import write_text
 from semilung.types import UserError
 
 ORIENTATIONS = ("LPS", "RAS", "LAS")
-"""Voxel orders that the scans take in turn."""
+"""Voxel orders, used by the scans in turn."""
 
 
 def write_phantom(
@@ -34,7 +34,7 @@ def write_phantom(
     nodule of labelled scans (see `nodule_rows`).
 
     Args:
-        out: A folder that is new, empty, or holds this very phantom, which is then kept.
+        out: A new or empty folder, or one that holds the same phantom, which is then kept.
         scans: Number of scans, one a patient, 8 or more.
         size: Voxels along each axis, 32 or more.
         spacing_mm: Edge length of a voxel; `size * spacing_mm` is 90 to 500 mm.
@@ -44,7 +44,7 @@ def write_phantom(
         Path of the manifest.
 
     Raises:
-        UserError: An argument out of range, or a folder with something else in it.
+        UserError: An argument is out of range, or the folder holds something else.
     """
     parameters = Parameters(scans, size, float(spacing_mm), seed)
     parameters.check()
@@ -62,26 +62,26 @@ def write_phantom(
             seed=seed,
         )
         cases.append(_write_scan(out, index, part, scan, _affine(parameters, index), seed))
-    # The manifest comes last and at once: where it is, the phantom is whole.
+    # The manifest is written last and atomically: if it exists, the phantom is complete.
     return write_manifest(manifest, cases)
 
 
 def _claim(out: Path, parameters: Parameters) -> bool:
-    """Whether `out` is already this phantom's (whole or begun); make it so where it is empty."""
+    """Return whether `out` holds this phantom, complete or not; mark an empty folder as its own."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder for the phantom")
     note = out / "phantom.json"
-    wanted = asdict(parameters)
+    expected = asdict(parameters)
     if note.is_file():
-        found = _read_note(note)
-        if found == wanted:
+        actual = _read_note(note)
+        if actual == expected:
             return True
         raise UserError(
-            f"{out} holds another phantom ({found}, wanted {wanted}); name another folder"
+            f"{out} holds another phantom ({actual}, wanted {expected}); name another folder"
         )
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no phantom; name a new or empty folder")
-    write_text(note, json.dumps(wanted) + "\n")
+    write_text(note, json.dumps(expected) + "\n")
     return False
 
 
@@ -93,7 +93,7 @@ def _read_note(note: Path) -> Any:
 
 
 def _affine(parameters: Parameters, index: int) -> np.ndarray:
-    """RAS affine with an origin of the scan's own, as scanners give."""
+    """Return an RAS+ affine with a random origin, as scanners have."""
     rng = np.random.default_rng([parameters.seed, index, 1])
     centre = rng.uniform((-15, -15, -300), (15, 15, -100))
     affine = np.diag([*[parameters.spacing_mm] * 3, 1.0])
@@ -104,7 +104,7 @@ def _affine(parameters: Parameters, index: int) -> np.ndarray:
 def _write_scan(
     out: Path, index: int, part: Part, scan: Scan, affine: np.ndarray, seed: int
 ) -> Case:
-    """Write the scan's files in its voxel order; return its case."""
+    """Write the scan's files in its voxel order, and return its case."""
     name = f"phantom_{index:03d}"
     target = nib.orientations.axcodes2ornt(ORIENTATIONS[index % len(ORIENTATIONS)])
     turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), target)
@@ -117,12 +117,12 @@ def _write_scan(
         write_volume(path, nib.orientations.apply_orientation(data, turn), turned)
         return path
 
-    known = part.role in ("labelled", "healthy")
-    largest = scan.nodules[0].finding if known and scan.nodules else None
+    has_truth = part.role in ("labelled", "healthy")
+    largest = scan.nodules[0].finding if has_truth and scan.nodules else None
     targets = {
         "kernel": scan.kernel,
         "noise_hu": f"{scan.noise_hu:.1f}",
-        "nodules": str(len(scan.nodules)) if known else "",
+        "nodules": str(len(scan.nodules)) if has_truth else "",
         "diameter_mm": f"{largest.diameter_mm:.1f}" if largest else "",
         "texture": largest.texture if largest else "",
     }

@@ -1,4 +1,4 @@
-"""One phantom scan, drawn from its seed and index."""
+"""One phantom scan, a function of seed and index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.phantom.canvas import Grid, Labels
+from semilung.data.phantom.canvas import CubeGrid, Labels
 from semilung.data.phantom.great_vessels import paint_trees
 from semilung.data.phantom.nodules import SMALLEST_VOXELS, Nodule, draw_findings, paint_nodules
 from semilung.data.phantom.placement import place_nodules
@@ -15,18 +15,18 @@ from semilung.data.phantom.texture import Kernel, Scanner
 from semilung.data.phantom.torso import build_chest
 
 SHARP_KERNELS = {"hospital": 0.6, "screening": 0.4}
-"""How often a cohort's scanner uses the sharp kernel: cohorts differ, and overlap."""
+"""Probability of the sharp kernel in each cohort: cohorts differ, but overlap."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A chest CT with its truth, in RAS order.
+    """A chest CT with its ground truth, in RAS+ order.
 
     Attributes:
         image: `(X, Y, Z)` int16 in HU, at least -1024.
         mask: `(X, Y, Z)` uint8, nodules 1..n, the largest first.
         anatomy: `(X, Y, Z)` uint8, labels `ANATOMY` of the chest without its nodules.
-        nodules: What the mask's labels stand for.
+        nodules: The nodules in the order of the mask's labels.
         kernel: Reconstruction kernel.
         noise_hu: Standard deviation of the noise.
     """
@@ -50,12 +50,12 @@ def draw_scan(
 ) -> Scan:
     """Draw one scan, a pure function of its arguments.
 
-    Chest, trees, nodules and scanner draw from streams of their own, so that a scan and its healthy
+    Chest, trees, nodules and scanner have separate random streams, so that a scan and its healthy
     twin (`diseased=False`) differ at the nodules only.
 
     Args:
         index: Number of the scan within its cohort.
-        diseased: With one to four nodules, or with none.
+        diseased: Whether it has nodules, one to four.
         cohort: A key of `SHARP_KERNELS`.
         size: Voxels along each axis.
         spacing_mm: Edge length of a voxel; the anatomy scales with the field of view.
@@ -66,7 +66,7 @@ def draw_scan(
         >>> scan.image.shape, int(scan.mask.max()) == len(scan.nodules)
         ((48, 48, 48), True)
     """
-    grid = Grid(size, spacing_mm)
+    grid = CubeGrid(size, spacing_mm)
     anatomy_rng, tree_rng, nodule_rng, scanner_rng = np.random.default_rng([seed, index]).spawn(4)
     chest = build_chest(grid, anatomy_rng)
     paint_trees(chest, grid, tree_rng)

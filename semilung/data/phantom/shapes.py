@@ -1,4 +1,4 @@
-"""Irregular closed shapes: stretched, turned, lobulated, sometimes spiculated balls."""
+"""Irregular shapes of nodules: stretched, rotated, lobulated, sometimes spiculated balls."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from semilung.data.phantom.canvas import Floats, Grid, Point
+from semilung.data.phantom.canvas import CubeGrid, Floats, Point
 
 SPICULE_SHARPNESS = 40.0
 
 SUBSAMPLES = 3
-"""Points an axis by which the share of a voxel inside a shape is counted."""
+"""Sample points of a voxel along each axis, to estimate its share inside a shape."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A star-shaped body of the volume of the unit ball.
+    """A star-shaped body with the volume of the unit ball.
 
     A point p is inside where `|q| <= R(q / |q|)`, q = stretch p, and
 
         R(n) = c (1 + sum_j heights_j exp(sharpness_j (n . bumps_j - 1)))
 
     Attributes:
-        stretch: `(3, 3)`, determinant 1: turns, and makes an ellipsoid of the ball.
+        stretch: `(3, 3)`, determinant 1: rotates and stretches the ball to an ellipsoid.
         bumps: `(m, 3)` unit vectors to the lobes (blunt) and spicules (sharp).
         heights: `(m,)`, relative to the radius; negative ones are notches.
         sharpness: `(m,)`.
@@ -39,12 +39,12 @@ class Shape:
 
     @classmethod
     def ball(cls) -> Shape:
-        """The unit ball."""
+        """Return the unit ball."""
         return cls(np.eye(3), np.zeros((0, 3)), np.zeros(0), np.zeros(0))
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Shape:
-        """A random shape: axes differ by up to half, 5 lobes, and in one of four cases spicules."""
+        """Draw a random shape: axes differ by up to half, 5 lobes, spicules in one of four."""
         lengths = rng.uniform(0.8, 1.2, 3)
         lengths /= np.prod(lengths) ** (1 / 3)
         spicules = int(rng.integers(5, 10)) if rng.random() < 0.25 else 0
@@ -62,12 +62,12 @@ class Shape:
         return bool((self.sharpness >= SPICULE_SHARPNESS).any())
 
     def radius(self, directions: Floats) -> Floats:
-        """R in the given directions, `(..., 3)` unit vectors (after stretching)."""
+        """Return R in directions `(..., 3)`, unit vectors after stretching."""
         radius: Floats = self._bumpy(directions) * np.float32(self._volume_factor())
         return radius
 
     def reach(self) -> float:
-        """Distance from the centre to the farthest point of the surface, at most."""
+        """Return an upper bound of the distance from the centre to the surface."""
         largest = float(self.radius(_sphere()).max())
         return 1.05 * largest / float(np.linalg.svd(self.stretch)[1].min())
 
@@ -79,12 +79,12 @@ class Shape:
         return radius
 
     def _volume_factor(self) -> float:
-        """The c of R, mean(R^3)^(-1/3): the volume of a star-shaped body is 4/3 pi mean(R^3)."""
+        """Return c = mean(R^3)^(-1/3), because the body's volume is 4/3 pi mean(R^3)."""
         return float(np.mean(self._bumpy(_sphere()) ** 3) ** (-1 / 3))
 
 
 def _sphere(count: int = 4000) -> Floats:
-    """Directions spread evenly by the golden angle, `(count, 3)`."""
+    """Return evenly spread directions `(count, 3)`, by the golden angle."""
     z = 1 - (2 * np.arange(count) + 1) / count
     turn = np.pi * (1 + 5**0.5) * np.arange(count)
     side = np.sqrt(1 - z * z)
@@ -92,9 +92,9 @@ def _sphere(count: int = 4000) -> Floats:
 
 
 def shape_occupancy(
-    grid: Grid, shape: Shape, centre_mm: Point, radius_mm: float
+    grid: CubeGrid, shape: Shape, centre_mm: Point, radius_mm: float
 ) -> tuple[tuple[slice, slice, slice], Floats]:
-    """The box around a shape scaled to `radius_mm`, and the share of each of its voxels inside."""
+    """Return the box around a shape scaled to `radius_mm`, and the share of its voxels inside."""
     reach = shape.reach() * radius_mm + grid.spacing_mm
     box = grid.box(centre_mm - reach, centre_mm + reach)
     axes = [grid.axis[s] - c for s, c in zip(box, centre_mm.astype(np.float32), strict=True)]

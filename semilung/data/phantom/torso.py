@@ -1,4 +1,4 @@
-"""The chest without its trees: body, bones, mediastinum, abdomen and the lungs' parenchyma."""
+"""The chest without vessels and airways: body, bones, mediastinum, abdomen, parenchyma."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from semilung.data.phantom.canvas import (
     Canvas,
+    CubeGrid,
     Floats,
-    Grid,
     occupancy,
     sheet_occupancy,
     smooth_max,
@@ -30,7 +30,7 @@ class Chest:
     build: Build
 
 
-def build_chest(grid: Grid, rng: np.random.Generator) -> Chest:
+def build_chest(grid: CubeGrid, rng: np.random.Generator) -> Chest:
     """Paint one random subject's chest without vessels and airways."""
     build = Build.draw(rng)
     organs = Organs(grid, build, rng)
@@ -51,22 +51,22 @@ def build_chest(grid: Grid, rng: np.random.Generator) -> Chest:
     canvas.paint(inside(cavity), MEDIASTINUM_HU, "soft_tissue")
     viscera = LIVER_HU + (SPLEEN_HU - LIVER_HU) * (organs.x < 0).astype(np.float32)
     canvas.paint(inside(np.maximum(abdomen, cavity)), viscera, "soft_tissue")
-    # Fat keeps clear of the dome, under which the liver lies.
+    # Fat stays away from the dome of the diaphragm, below which the liver is.
     deep = np.maximum(cavity, np.where(organs.x > 0, 20, 10) + abdomen)
     pads = np.maximum(inside(deep), inside(np.maximum(cavity, -abdomen)))
     canvas.paint(fat_pads * pads, FAT_HU, "soft_tissue")
     canvas.paint(inside(np.maximum(heart, -abdomen)), HEART_HU, "soft_tissue")
     canvas.paint(inside(lung), _parenchyma(grid, organs.y, rng), "lung")
     pleura = sheet_occupancy(organs.fissures(), FISSURE_MM, organs.spacing) * inside(lung)
-    canvas.hu += pleura * (PLEURA_HU - canvas.hu)  # Thinner than a voxel, it stays the lung's.
+    canvas.hu += pleura * (PLEURA_HU - canvas.hu)  # Thinner than a voxel: labelled lung.
     for bone in (spine, organs.posterior_arch(), organs.ribs(cavity), organs.sternum(cavity)):
         canvas.paint(inside(bone), CORTICAL_HU, "bone")
         canvas.paint(inside(bone + 1.5), TRABECULAR_HU, "bone")
     return Chest(canvas, lung * np.float32(grid.scale), build)
 
 
-def _parenchyma(grid: Grid, y: Floats, rng: np.random.Generator) -> Floats:
-    """About -850 HU, denser towards the back (supine), with a coarse and a fine texture."""
+def _parenchyma(grid: CubeGrid, y: Floats, rng: np.random.Generator) -> Floats:
+    """Draw parenchyma: about -850 HU, denser towards the back (supine), with texture."""
     coarse, fine = grid.smooth_field(rng, length=40), grid.smooth_field(rng, length=7)
     parenchyma: Floats = -855 - 0.5 * y + rng.uniform(-20, 20) + 12 * coarse + 12 * fine
     return parenchyma

@@ -1,8 +1,8 @@
 """Branching trees that fill the lungs, drawn as tapering tubes with exact partial volume.
 
-Branches grow towards the centroids of the point clouds that they supply, each cloud being cut in
-two at every fork, after the volume-filling airway model of Tawhai et al. (2000), with radii after
-Murray's law (1926).
+Branches grow towards the centroids of the point clouds that they supply, which are halved at every
+fork, after the volume-filling airway model of Tawhai et al. (2000), with radii after Murray's law
+(1926).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.phantom.canvas import Floats, Grid, Point
+from semilung.data.phantom.canvas import CubeGrid, Floats, Point
 
 REACH = 0.47
-"""A branch covers this share of the way to the centroid of its cloud."""
+"""Length of a branch as a share of the distance to the centroid of its cloud."""
 
 
 class Tube(NamedTuple):
-    """A straight tube between two points (RAS mm) whose radius (mm) runs from one to another."""
+    """A straight tapering tube between two points (RAS+ mm), with radii in mm."""
 
     start: Point
     end: Point
@@ -30,7 +30,7 @@ class Tube(NamedTuple):
 
 
 class Stem(NamedTuple):
-    """Where a tree begins: a point (RAS mm) and a radius (mm)."""
+    """Root of a tree: a point (RAS+ mm) and a radius (mm)."""
 
     point: Point
     radius: float
@@ -45,18 +45,18 @@ def grow_tree(
 ) -> list[Tube]:
     """Fork from `stem` into `cloud` until tubes are thinner than `end_radius` or supply 3 points.
 
-    At a fork that parts n points into n1 + n2, radii follow Murray's law with flow as points:
+    At a fork of n points into n1 + n2, radii follow Murray's law with the points as flow:
 
-        r_i = r (n_i / n)^(1/3),   hence   r^3 = r1^3 + r2^3
+        r_i = r (n_i / n)^(1/3),   so that   r^3 = r1^3 + r2^3
 
     Args:
         stem: Root of the tree.
         cloud: Points to supply, `(n, 3)`, in mm.
         end_radius: Smallest radius in mm.
-        is_inside: Whether a point may hold a fork; otherwise the nearest point of the cloud does.
+        is_inside: Whether a point may be a fork; otherwise the nearest point of the cloud is.
 
     Returns:
-        Tubes from the root outwards, two for a branch thick enough to be seen to bend.
+        Tubes from the root outwards, two for a branch thick enough for a visible bend.
     """
     tubes: list[Tube] = []
     pending = [(stem, np.zeros(3), cloud)]
@@ -82,7 +82,7 @@ def grow_tree(
 
 
 def _bend(point: Point, heading: Point, end: Point) -> Point:
-    """Middle of the curve to `end` that leaves `point` as its parent did, along `heading`."""
+    """Return the middle of a curve to `end` that leaves `point` along its parent's `heading`."""
     step = end - point
     forward = heading * (np.linalg.norm(step) / max(float(np.linalg.norm(heading)), 1e-6))
     middle: Point = point + step / 2 + 0.2 * (forward - step) * heading.any()
@@ -90,7 +90,7 @@ def _bend(point: Point, heading: Point, end: Point) -> Point:
 
 
 def _halves(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cut a cloud through its centroid, across its longest axis."""
+    """Split a cloud at its centroid, across its longest axis."""
     centred = points - points.mean(axis=0)
     axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
     ahead = centred @ axis > 0
@@ -98,14 +98,14 @@ def _halves(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def chain(points: list[tuple[float, float, float]], radius: float, scale: float) -> list[Tube]:
-    """One bent tube of constant radius through `points` (reference mm)."""
+    """Return tubes of constant radius through `points` (reference mm)."""
     knots = [np.array(p) * scale for p in points]
     r = radius * scale
     return [Tube(a, b, r, r) for a, b in pairwise(knots)]
 
 
-def tube_occupancy(grid: Grid, tubes: list[Tube]) -> Floats:
-    """Share of each voxel inside any of `tubes`, `(X, Y, Z)` in [0, 1].
+def tube_occupancy(grid: CubeGrid, tubes: list[Tube]) -> Floats:
+    """Return the share of each voxel inside any of `tubes`, `(X, Y, Z)` in [0, 1].
 
     Across a tube of radius r the profile is `g clip(1/2 - (d - R) / h, 0, 1)`, h the spacing, whose
     integral is the true area `pi r^2` also where the tube is thinner than a voxel:
@@ -119,7 +119,7 @@ def tube_occupancy(grid: Grid, tubes: list[Tube]) -> Floats:
     return share
 
 
-def _paint_tube(share: Floats, grid: Grid, tube: Tube) -> None:
+def _paint_tube(share: Floats, grid: CubeGrid, tube: Tube) -> None:
     h = grid.spacing_mm
     margin = max(tube.start_radius, tube.end_radius) + h
     low, high = np.minimum(tube.start, tube.end), np.maximum(tube.start, tube.end)
@@ -135,7 +135,7 @@ def _paint_tube(share: Floats, grid: Grid, tube: Tube) -> None:
     along = np.clip(along, 0, 1)
     distance = np.sqrt((x - along * ax) ** 2 + (y - along * ay) ** 2 + (z - along * az) ** 2)
     radius = tube.start_radius + along * (tube.end_radius - tube.start_radius)
-    shown = np.sqrt(np.maximum(radius**2 - h * h / 12, h * h / 4))
+    apparent = np.sqrt(np.maximum(radius**2 - h * h / 12, h * h / 4))
     gain = np.minimum(3 * radius**2 / (h * h), 1)
-    profile = gain * np.clip(0.5 - (distance - shown) / h, 0, 1)
+    profile = gain * np.clip(0.5 - (distance - apparent) / h, 0, 1)
     np.maximum(share[box], profile, out=share[box])

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from semilung.data.phantom import ANATOMY, draw_scan, sample_diameters_mm
-from semilung.data.phantom.canvas import Grid, sheet_occupancy, surface_distance
+from semilung.data.phantom.canvas import CubeGrid, sheet_occupancy, surface_distance
 from semilung.data.phantom.great_vessels import paint_trees
 from semilung.data.phantom.nodules import Finding, Nodule, draw_findings, paint_nodules
 from semilung.data.phantom.organs import Build, Organs
@@ -71,7 +71,7 @@ def test_median_hu_of_every_tissue_is_plausible(scan, tissue, low, high) -> None
 
 def test_the_trachea_is_air_and_the_back_of_the_lung_is_denser_than_its_front(scan) -> None:
     assert scan.image[scan.anatomy == ANATOMY["airway"]].min() < -950
-    y = np.broadcast_to(Grid(96, 2.0).axis[None, :, None], scan.image.shape)
+    y = np.broadcast_to(CubeGrid(96, 2.0).axis[None, :, None], scan.image.shape)
     deep = ndimage.binary_erosion(scan.anatomy == ANATOMY["lung"], iterations=2)
     back, front = scan.image[deep & (y < -15)], scan.image[deep & (y > 15)]
     assert np.median(back) > np.median(front) + 8
@@ -85,7 +85,7 @@ def test_a_tree_is_mostly_one_piece(scan, tissue) -> None:
 
 
 def test_the_heart_points_to_the_left_front_and_is_no_ball() -> None:
-    grid = Grid(64, 3.0)
+    grid = CubeGrid(64, 3.0)
     rng = np.random.default_rng(0)
     heart = np.argwhere(Organs(grid, Build.draw(rng), rng).heart() < 0) * 3.0
     spread, axes = np.linalg.eigh(np.cov((heart - heart.mean(axis=0)).T))
@@ -96,7 +96,7 @@ def test_the_heart_points_to_the_left_front_and_is_no_ball() -> None:
 
 
 def test_fissures_are_thin_brighter_surfaces_within_the_lung(monkeypatch) -> None:
-    grid = Grid(64, 3.0)
+    grid = CubeGrid(64, 3.0)
     with_fissures = build_chest(grid, np.random.default_rng(0)).canvas
     monkeypatch.setattr("semilung.data.phantom.torso.FISSURE_MM", 0.0)
     without = build_chest(grid, np.random.default_rng(0)).canvas
@@ -150,7 +150,7 @@ def test_nodules_lie_in_the_lungs_with_contiguous_labels(index) -> None:
 
 
 def test_sites_say_where_a_nodule_sits() -> None:
-    grid = Grid(64, 3.0)
+    grid = CubeGrid(64, 3.0)
     chest = build_chest(grid, np.random.default_rng(0))
     paint_trees(chest, grid, np.random.default_rng(1))
     vessels = chest.canvas.anatomy == ANATOMY["vessel"]
@@ -172,7 +172,7 @@ def test_sites_say_where_a_nodule_sits() -> None:
 
 
 def test_nodules_keep_apart_and_shrink_to_what_fits() -> None:
-    grid = Grid(48, 2.0)
+    grid = CubeGrid(48, 2.0)
     chest = build_chest(grid, np.random.default_rng(0))
     findings = [Finding(30.0, "solid", "isolated", Shape.ball()) for _ in range(4)]
     placed = place_nodules(chest, grid, findings, np.random.default_rng(1))
@@ -183,7 +183,7 @@ def test_nodules_keep_apart_and_shrink_to_what_fits() -> None:
 
 
 def test_nodules_are_seen_at_their_density() -> None:
-    grid, centre = Grid(32, 1.0), np.zeros(3)
+    grid, centre = CubeGrid(32, 1.0), np.zeros(3)
     lung_mm = np.full(grid.shape, -50, np.float32)
     bands = {"solid": (10, 60), "part_solid": (10, 60), "ground_glass": (-650, -500)}
     for texture, (low, high) in bands.items():
@@ -197,7 +197,7 @@ def test_nodules_are_seen_at_their_density() -> None:
 
 
 def test_ground_glass_leaves_vessels_visible() -> None:
-    grid = Grid(16, 1.0)
+    grid = CubeGrid(16, 1.0)
     hu = np.full(grid.shape, -850, np.float32)
     hu[8] = 40
     nodule = Nodule(Finding(10.0, "ground_glass", "isolated", Shape.ball()), np.zeros(3))
@@ -208,7 +208,7 @@ def test_ground_glass_leaves_vessels_visible() -> None:
 
 
 def test_the_mask_of_a_ball_is_exact() -> None:
-    grid, centre, radius = Grid(48, 1.0), np.array([0.3, -1.2, 2.1]), 9.0
+    grid, centre, radius = CubeGrid(48, 1.0), np.array([0.3, -1.2, 2.1]), 9.0
     nodule = Nodule(Finding(2 * radius, "solid", "isolated", Shape.ball()), centre)
     hu, lung_mm = np.zeros(grid.shape, np.float32), np.full(grid.shape, -50, np.float32)
     mask = paint_nodules(hu, lung_mm, [nodule], grid, np.random.default_rng(0))
@@ -219,7 +219,7 @@ def test_the_mask_of_a_ball_is_exact() -> None:
 
 
 def test_a_wall_cuts_a_ball_in_half() -> None:
-    grid, radius = Grid(40, 1.0), 8.0
+    grid, radius = CubeGrid(40, 1.0), 8.0
     lung_mm = np.broadcast_to(grid.axis[:, None, None], grid.shape).copy()
     nodule = Nodule(Finding(2 * radius, "solid", "juxtapleural", Shape.ball()), np.zeros(3))
     hu = np.full(grid.shape, -850, np.float32)
@@ -230,7 +230,7 @@ def test_a_wall_cuts_a_ball_in_half() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_an_irregular_shape_keeps_the_volume_of_its_ball(seed) -> None:
-    grid, radius = Grid(64, 1.0), 10.0
+    grid, radius = CubeGrid(64, 1.0), 10.0
     shape = Shape.draw(np.random.default_rng(seed))
     _, share = shape_occupancy(grid, shape, np.array([0.4, 0.1, -0.7]), radius)
     assert share.sum() == pytest.approx(4 / 3 * math.pi * radius**3, rel=0.01)
@@ -269,7 +269,7 @@ def test_findings_come_largest_first_in_every_kind() -> None:
 
 @pytest.mark.parametrize("radius", [0.5, 1.0, 1.5, 4.0])
 def test_a_tube_covers_its_true_cross_section(radius) -> None:
-    grid = Grid(16, 2.0)
+    grid = CubeGrid(16, 2.0)
     tube = Tube(np.array([0.3, 0.7, -40.0]), np.array([0.3, 0.7, 40.0]), radius, radius)
     area = tube_occupancy(grid, [tube])[:, :, 8].sum() * 4
     assert area == pytest.approx(math.pi * radius**2, rel=0.12)
@@ -316,7 +316,7 @@ def test_forks_stay_where_they_may_be() -> None:
 
 
 def test_surface_distance_is_a_balls_true_distance() -> None:
-    grid = Grid(32, 1.5)
+    grid = CubeGrid(32, 1.5)
     radius = np.linalg.norm(grid.coordinates(), axis=0)
     near = np.abs(radius - 12) < 5
     distance = surface_distance(radius / np.float32(12), 1.5)
