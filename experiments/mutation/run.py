@@ -76,8 +76,8 @@ PACKAGES = {
         sample=12,
         deselect=[
             "tests/data/cache/test_prepare.py::"
-            "test_a_run_killed_with_its_workers_at_work_is_finished_by_the_next",
-            "tests/data/cache/test_prepare.py::test_a_killed_run_leaves_no_half_entry",
+            "test_prepare_killed_with_its_workers_is_completed_by_the_next_run",
+            "tests/data/cache/test_prepare.py::test_prepare_killed_run_leaves_no_partial_entry",
         ],
     ),
 }

@@ -10,7 +10,7 @@ from semilung.data.io.volume import write_volume
 
 @pytest.fixture(scope="session")
 def cohort_folder(tmp_path_factory):
-    """Ten small cases of all roles on disk, `manifest.csv` beside them; read-only for tests."""
+    """Ten small cases of all roles on disk, with `manifest.csv`; read-only for tests."""
     root = tmp_path_factory.mktemp("cohort")
     rng = np.random.default_rng(0)
     rows = []
@@ -32,7 +32,7 @@ def cohort_folder(tmp_path_factory):
         if role == "weak":
             row["bag_label"] = "1"
         rows.append(row | {"split": "train"})
-    (root / "poison.nii.gz").write_bytes(b"whoever opens this fails")
+    (root / "poison.nii.gz").write_bytes(b"cannot be read")
     write_table(root / "manifest.csv", rows)
     return root
 

@@ -21,7 +21,7 @@ def work(item):
         (folder / f"here{number}").touch()
         until = time.monotonic() + 20
         while len(list(folder.glob("here*"))) < 2:
-            assert time.monotonic() < until, "nobody else is at work"
+            assert time.monotonic() < until, "no other worker is running"
             time.sleep(0.01)
     (folder / f"done{number}").touch()
 
@@ -30,12 +30,12 @@ def jobs(folder, *whats):
     return [(f"j{i}", (folder, i, what)) for i, what in enumerate(whats)]
 
 
-def test_jobs_run_side_by_side(tmp_path):
+def test_run_jobs_run_in_parallel(tmp_path):
     assert run_jobs(work, jobs(tmp_path, "meet", "meet"), title="", processes=2) == {}
     assert len(list(tmp_path.glob("done*"))) == 2
 
 
-def test_a_death_is_told_and_costs_no_other_job(tmp_path):
+def test_run_jobs_worker_death_is_reported_and_stops_no_other_job(tmp_path):
     whats = ["", "die", "", "fail", *[""] * 12, "die", "", ""]
     failed = run_jobs(work, jobs(tmp_path, *whats), title="", progress=False, processes=2)
     assert set(failed) == {"j1", "j3", "j16"}
@@ -51,7 +51,7 @@ def warn(item):
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_run_jobs_gives_the_warnings_of_its_work(processes):
+def test_run_jobs_issues_the_warnings_of_its_work(processes):
     with pytest.warns(UserWarning, match="look at") as given:
         run_jobs(warn, [("a", 1), ("b", 2)], title="", progress=False, processes=processes)
     assert sorted(str(each.message) for each in given) == ["look at 1", "look at 2"]

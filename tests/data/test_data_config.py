@@ -8,11 +8,11 @@ from semilung.types import UserError
 
 
 @pytest.mark.parametrize("kind", [DataConfig, AugmentConfig])
-def test_defaults_survive_a_structured_config(kind):
+def test_data_config_defaults_survive_a_structured_config(kind):
     assert OmegaConf.to_object(OmegaConf.structured(kind)) == kind()
 
 
-def test_overrides_become_tuples_again():
+def test_data_config_lists_become_tuples():
     composed = OmegaConf.structured(DataConfig)
     composed.crop = [8, 8, 8]
     composed.spacing_mm = None
@@ -46,7 +46,7 @@ def test_overrides_become_tuples_again():
         {"batch": {"labelled": -1}},
     ],
 )
-def test_values_out_of_range_are_told_by_name(option):
+def test_data_config_value_out_of_range_is_named(option):
     with pytest.raises(UserError, match=next(iter(option))):
         DataConfig(**option)
 
@@ -63,6 +63,6 @@ def test_values_out_of_range_are_told_by_name(option):
         {"cutout_holes": -1},
     ],
 )
-def test_augmentations_out_of_range_are_told_by_name(option):
+def test_augment_config_value_out_of_range_is_named(option):
     with pytest.raises(UserError, match=next(iter(option))):
         AugmentConfig(**option)

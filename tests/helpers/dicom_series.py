@@ -1,4 +1,4 @@
-"""DICOM series for tests, made of a real CT slice."""
+"""DICOM series for tests, header of a real CT slice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AXIAL = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 def real_slice() -> pydicom.Dataset:
-    """A GE slice of 1997 that pydicom ships."""
+    """Return the GE slice of 1997 that pydicom ships."""
     return pydicom.dcmread(get_testdata_file("CT_small.dcm"))
 
 
@@ -31,37 +31,43 @@ def write_series(
     junk: int = 0,
     **fields: Any,
 ) -> Path:
-    """One file a slice of `(columns, rows, slices)`, under names that are out of order.
+    """Write one file a slice of `(columns, rows, slices)`, under names out of order.
 
-    Of each pixel the lowest `bits` are stored, with `junk` above them.
+    The lowest `bits` of each pixel are stored, with `junk` above them.
     """
     folder.mkdir(exist_ok=True)
     x_mm, y_mm, z_mm = spacing_mm
     across = np.cross(*orientation)
     series = pydicom.uid.generate_uid()
     for k in range(hu.shape[2]):
-        made = real_slice()
-        made.Columns, made.Rows = hu.shape[:2]
-        made.PixelSpacing = [y_mm, x_mm]
-        made.ImageOrientationPatient = [f"{n:.9f}" for n in orientation.ravel()]
-        made.ImagePositionPatient = [f"{n:.9f}" for n in origin_mm + across * z_mm * k]
-        made.RescaleSlope, made.RescaleIntercept = 1, intercept
-        made.InstanceNumber, made.SeriesInstanceUID = k + 1, series
-        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-        made.PixelRepresentation, made.BitsStored, made.HighBit = int(signed), bits, bits - 1
-        stored = (hu[..., k].T - intercept) & (2**bits - 1)  # what lies above is anybody's
-        made.PixelData = (stored | junk << bits).astype("<u2").tobytes()
+        header = real_slice()
+        header.Columns, header.Rows = hu.shape[:2]
+        header.PixelSpacing = [y_mm, x_mm]
+        header.ImageOrientationPatient = [f"{n:.9f}" for n in orientation.ravel()]
+        header.ImagePositionPatient = [f"{n:.9f}" for n in origin_mm + across * z_mm * k]
+        header.RescaleSlope, header.RescaleIntercept = 1, intercept
+        header.InstanceNumber, header.SeriesInstanceUID = k + 1, series
+        header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = (
+            pydicom.uid.generate_uid()
+        )
+        header.PixelRepresentation, header.BitsStored, header.HighBit = (
+            int(signed),
+            bits,
+            bits - 1,
+        )
+        stored = (hu[..., k].T - intercept) & (2**bits - 1)
+        header.PixelData = (stored | junk << bits).astype("<u2").tobytes()
         for name in ("SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue"):
-            if name in made:
-                delattr(made, name)
+            if name in header:
+                delattr(header, name)
         for name, value in fields.items():
-            setattr(made, name, value)
-        made.save_as(folder / f"{k * 7 % 10}{k}.dcm")
+            setattr(header, name, value)
+        header.save_as(folder / f"{k * 7 % 10}{k}.dcm")
     return folder
 
 
 def edited(folder: Path, number: int, **fields: Any) -> None:
-    """Set fields of one file, by its place among their names; None takes a field away."""
+    """Set fields of the file at a position among the sorted names; None deletes a field."""
     path = sorted(folder.iterdir())[number]
     slice_ = pydicom.dcmread(path)
     for name, value in fields.items():

@@ -1,4 +1,4 @@
-"""What befalls HU on the way from the scanner, by name: each a function of an array of HU."""
+"""Intensity changes by name, as functions of HU: those that keep HU and those that do not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def padded(hu, value):
-    """A constant outside of the round field of view."""
+    """Set voxels outside of the round field of view to a constant."""
     x, y = (np.linspace(-1, 1, n) for n in hu.shape[:2])
     outside = x[:, None] ** 2 + y[None] ** 2 > 1
     return np.where(outside[..., None], value, hu)

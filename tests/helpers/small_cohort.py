@@ -1,4 +1,4 @@
-"""What the data tests share: a small grid in LPS and a manifest writer."""
+"""Helpers of the data tests: a small LPS grid and a manifest writer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLUMNS = ["case", "patient", "image", "role", "mask", "anatomy", "bag_label", "
 
 
 def write_table(path: Path, rows: list[dict], columns: list[str] | None = None) -> Path:
-    """A manifest of dictionaries; absent keys are empty cells."""
+    """Write a manifest from dictionaries; absent keys become empty cells."""
     with path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, columns or COLUMNS, restval="")
         writer.writeheader()

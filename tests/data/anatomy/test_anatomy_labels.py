@@ -41,7 +41,7 @@ def found(scan):
     ("name", "least"),
     [("lung", 0.97), ("airway", 0.7), ("bone", 0.75), ("soft_tissue", 0.92), ("outside_air", 0.98)],
 )
-def test_classes_of_the_phantom(scan, found, name, least):
+def test_label_anatomy_agrees_with_the_phantom(scan, found, name, least):
     assert dice(found == ANATOMY[name], scan.anatomy == ANATOMY[name]) > least
 
 
@@ -175,11 +175,11 @@ def test_a_large_volume_of_one_tissue_is_of_that_class_to_its_corners(hu, label)
 
 @pytest.mark.parametrize("shape", [(1, 40, 40), (100, 100, 1), (1, 1, 1)])
 @pytest.mark.parametrize("hu", [-1000, -850, 40, 500])
-def test_flat_volumes_get_labels(shape, hu):
+def test_label_anatomy_flat_volume_has_labels(shape, hu):
     assert label_anatomy(Volume(np.full(shape, hu), np.diag([3.0, 3, 3, 1]))).shape == shape
 
 
-def test_lungs_that_are_known_are_taken():
+def test_label_anatomy_uses_the_given_lungs():
     hu, known = chest(), np.zeros((100, 80, 50), bool)
     known[12:42, 20:60, 8:42] = True
     labels = label_anatomy(Volume(hu, np.diag([3.0, 3, 3, 1])), lungs=known)
@@ -217,7 +217,7 @@ def test_a_hole_as_large_as_a_heart_stays():
     assert not region_of(lung_block() & ~heart)[ball((60, 60, 60), (30, 30, 32), 17.0)].any()
 
 
-def test_lungs_that_touch_are_told_apart():
+def test_aerated_lungs_touching_lungs_are_separated():
     air = np.zeros((60, 30, 30), bool)
     air[2:28, 2:28, 2:28] = air[32:58, 2:28, 2:28] = True
     air[28:32, 13:15, 13:15] = True
@@ -240,7 +240,7 @@ def test_a_faint_vessel_counts_on_a_coarse_grid_and_away_from_the_wall():
     assert not find_vessels(hu, region, (3.0, 3.0, 3.0))[wall].any()
 
 
-def test_specks_are_no_bone():
+def test_find_bone_ignores_specks():
     hu = np.full((20, 20, 20), 40.0)
     hu[4:6, 4:6, 4:6] = 600
     hu[10:16, 10:16, 10:16] = 600

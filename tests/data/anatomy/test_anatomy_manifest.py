@@ -1,4 +1,4 @@
-"""Anatomy of a whole manifest: what is made, what is kept, and what is told."""
+"""Anatomy labels of a whole manifest: new and kept files, messages."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_the_command_fills_the_column_and_keeps_the_rest(cohort, capsys):
+def test_data_anatomy_fills_the_column_and_keeps_the_others(cohort, capsys):
     with pytest.raises(SystemExit) as left:
         main(["data", "anatomy", str(cohort)])
     assert left.value.code == 0
@@ -84,7 +84,7 @@ def test_the_command_fills_the_column_and_keeps_the_rest(cohort, capsys):
     assert (labels.data[:, 16:] == SOFT).all()
 
 
-def test_in_processes_the_same_as_in_one(cohort):
+def test_add_anatomy_result_does_not_depend_on_processes(cohort):
     out = cohort.parent / "elsewhere" / "a", cohort.parent / "elsewhere" / "b"
     for folder, processes in zip(out, (0, 2), strict=True):
         outcome = add_anatomy(cohort, out=folder, progress=False, processes=processes)
@@ -93,7 +93,7 @@ def test_in_processes_the_same_as_in_one(cohort):
         assert (out[0] / name).read_bytes() == (out[1] / name).read_bytes()
 
 
-def test_what_is_there_is_not_made_again(cohort):
+def test_add_anatomy_existing_file_is_kept(cohort):
     add_anatomy(cohort, progress=False, processes=0)
     first = times(cohort.parent / "anatomy")
     (cohort.parent / "anatomy" / "case 2.nii.gz").unlink()
@@ -105,7 +105,7 @@ def test_what_is_there_is_not_made_again(cohort):
 
 
 @pytest.mark.parametrize("change", ["newer image", "other grid"])
-def test_what_no_longer_fits_its_image_is_made_again(cohort, change):
+def test_add_anatomy_file_on_another_grid_is_redone(cohort, change):
     add_anatomy(cohort, progress=False, processes=0)
     image, target = (cohort.parent / f / "case 0.nii.gz" for f in ("ct", "anatomy"))
     if change == "newer image":
@@ -118,7 +118,7 @@ def test_what_no_longer_fits_its_image_is_made_again(cohort, change):
     assert read_volume(target).shape == read_volume(image).shape
 
 
-def test_overwrite_makes_all_anew_and_leaves_the_users_own_alone(cohort):
+def test_add_anatomy_overwrite_redoes_all_and_keeps_named_files(cohort):
     add_anatomy(cohort, progress=False, processes=0)
     own = (cohort.parent / "own.nii.gz").read_bytes()
     outcome = add_anatomy(cohort, overwrite=True, progress=False, processes=0)
@@ -127,7 +127,7 @@ def test_overwrite_makes_all_anew_and_leaves_the_users_own_alone(cohort):
     assert (cohort.parent / "own.nii.gz").read_bytes() == own
 
 
-def test_a_file_that_the_manifest_names_is_never_written_over(cohort):
+def test_add_anatomy_never_overwrites_a_named_file(cohort):
     add_anatomy(cohort, progress=False, processes=0)
     named, images = cohort.with_name("lungs_anatomy.csv"), cohort.parent / "ct"
     before = times(cohort.parent / "anatomy"), times(images)
@@ -138,21 +138,21 @@ def test_a_file_that_the_manifest_names_is_never_written_over(cohort):
     assert (times(cohort.parent / "anatomy"), times(images)) == before
 
 
-def test_a_bad_case_is_told_at_the_end_and_stops_no_other(cohort, capsys):
+def test_data_anatomy_failed_case_is_reported_and_stops_no_other(cohort, capsys):
     image = cohort.parent / "ct" / "case 0.nii.gz"
     image.write_bytes(image.read_bytes()[:200])
     with pytest.raises(SystemExit) as left:
         main(["data", "anatomy", str(cohort)])
     assert left.value.code == 2
-    told = capsys.readouterr().err
-    assert "1 cases cannot be labelled" in told
-    assert "case 0: " in told
-    assert "truncated or damaged" in told
+    errors = capsys.readouterr().err
+    assert "1 cases cannot be labelled" in errors
+    assert "case 0: " in errors
+    assert "truncated or damaged" in errors
     anatomy = text(cohort.with_name("lungs_anatomy.csv"))["anatomy"].tolist()
     assert anatomy == ["", "own.nii.gz", "anatomy/case 2.nii.gz"]
 
 
-def test_intensities_that_are_no_hu_are_refused(cohort):
+def test_add_anatomy_intensities_not_in_hu_are_refused(cohort):
     image = cohort.parent / "ct" / "case 2.nii.gz"
     volume = read_volume(image)
     write_volume(image, volume.data + 1024, volume.affine)
@@ -162,7 +162,7 @@ def test_intensities_that_are_no_hu_are_refused(cohort):
     assert "not HU" in outcome.failures[0]
 
 
-def test_lungmask_that_is_absent_is_asked_for(cohort, capsys, monkeypatch):
+def test_add_anatomy_without_lungmask_asks_to_install_it(cohort, capsys, monkeypatch):
     monkeypatch.setattr(
         "semilung.data.anatomy.lungmask_lungs.find_spec",
         lambda name: None if name == "lungmask" else util.find_spec(name),

@@ -1,4 +1,4 @@
-"""Entries of the cache that are damaged, in their voxels or in what is said of them."""
+"""Cache entries with damaged voxels or metadata."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("cases", [60, pytest.param(2000, marks=pytest.mark.slow)])
-def test_damaged_entries_are_read_or_refused(path, cases):
+def test_open_entry_damaged_file_is_read_or_refused(path, cases):
     original = path.read_bytes()
     place = st.integers(0, 300) | st.integers(-700, -1) | st.integers(0, len(original) - 1)
 
@@ -46,7 +46,7 @@ def test_damaged_entries_are_read_or_refused(path, cases):
     check()
 
 
-def test_a_shape_that_was_never_written_is_refused(path):
+def test_open_entry_forged_shape_is_refused(path):
     shape = (40).to_bytes(8, "big")
     raw = path.read_bytes()
     at = raw.index(shape)
@@ -56,7 +56,7 @@ def test_a_shape_that_was_never_written_is_refused(path):
         open_entry(path)
 
 
-def test_whole_chunks_that_the_header_does_not_fit_are_told(path):
+def test_read_chunks_that_contradict_the_header_are_refused(path):
     raw = bytearray(path.read_bytes())
     raw[48] = 1
     path.write_bytes(raw)
@@ -65,7 +65,7 @@ def test_whole_chunks_that_the_header_does_not_fit_are_told(path):
         open_entry(path).read()
 
 
-def test_another_number_type_is_refused(path):
+def test_open_entry_forged_dtype_is_refused(path):
     raw = path.read_bytes()
     path.write_bytes(raw.replace(b"<i2", b"<f2", 1))  # the header's; the next is our own record
     open_entry.cache_clear()
@@ -140,7 +140,7 @@ def test_entry_whose_metadata_was_rewritten_is_refused(prepared):
         open_entry.cache_clear()
 
 
-def test_metadata_that_is_not_finite_is_not_written(tmp_path):
+def test_write_entry_metadata_that_is_not_finite_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"a\.b2nd.*not finite"):
         write_entry(tmp_path / "a.b2nd", DATA, {"affine": [[float("nan"), 0.0]]})
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from semilung.data.manifest.check_manifest import check_manifest
 from semilung.types import UserError
 
 
-def test_streams_splits_and_budget(data_config):
+def test_open_cohort_has_streams_splits_and_budget(data_config):
     cohort = open_cohort(replace(data_config, labelled=1), seed=0)
     sizes = {role: len(cohort.train(role)) for role in ("labelled", "unlabelled", "healthy")}
     assert sizes == {"labelled": 1, "unlabelled": 7, "healthy": 2}
@@ -22,7 +22,7 @@ def test_streams_splits_and_budget(data_config):
     assert all("mask" not in item.files for item in cohort.train("unlabelled"))
 
 
-def test_weak_scans_are_unlabelled_scans_too(data_config):
+def test_train_unlabelled_stream_includes_weak_scans(data_config):
     off = {"labelled": 2, "unlabelled": 2, "healthy": 0, "weak": 1}
     cohort = open_cohort(replace(data_config, labelled=1, batch=off), seed=0)
     weak = {item.name for item in cohort.train("weak")}
@@ -32,7 +32,7 @@ def test_weak_scans_are_unlabelled_scans_too(data_config):
     assert cohort.available == {"labelled": 1, "unlabelled": 7, "weak": 1}
 
 
-def test_a_split_seed_fixes_the_splits_while_the_seed_draws_the_budget(data_config):
+def test_open_cohort_split_seed_fixes_splits_and_seed_draws_the_budget(data_config):
     drawn = replace(data_config, labelled=1, folds=2, split_seed=0)
     held, kept, free = set(), set(), set()
     for seed in range(6):
@@ -45,25 +45,25 @@ def test_a_split_seed_fixes_the_splits_while_the_seed_draws_the_budget(data_conf
     assert len(kept) > 1
 
 
-def test_folds_give_validation_cases_with_masks(data_config):
+def test_open_cohort_folds_have_validation_cases_with_masks(data_config):
     cohort = open_cohort(replace(data_config, folds=2, fold=1), seed=0)
     roles = [item.case.role for item in cohort.val]
     assert roles.count("labelled") == 2
     assert all("mask" in item.files for item in cohort.val if item.case.role == "labelled")
 
 
-def test_an_empty_stream_says_what_there_is(data_config):
+def test_train_empty_stream_is_refused_with_the_counts(data_config):
     cohort = open_cohort(replace(data_config, labelled=4, rest="drop", folds=None), seed=0)
     with pytest.raises(UserError, match=r"unknown stream is empty.*4 labelled, 3 unlabelled"):
         cohort.train("unknown")
 
 
-def test_no_manifest():
+def test_open_cohort_without_manifest_is_refused():
     with pytest.raises(UserError, match=r"data\.manifest"):
         open_cohort(DataConfig(), seed=0)
 
 
-def test_test_cases_stay_closed_until_asked_for(data_config, cohort_folder, tmp_path):
+def test_open_cohort_test_cases_are_not_opened_before_access(data_config, cohort_folder, tmp_path):
     rows = [
         {"case": "a", "patient": "p", "image": str(cohort_folder / "c0.nii.gz"), "split": "train"},
         {"case": "b", "patient": "q", "image": str(tmp_path / "gone.nii.gz"), "split": "test"},

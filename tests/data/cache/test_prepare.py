@@ -47,7 +47,7 @@ def entries(config):
     return {p.name: p.stat().st_mtime_ns for p in config.cache_folder().rglob("*") if p.is_file()}
 
 
-def test_voxels_come_back_in_ras_and_clipped(one):
+def test_prepare_image_is_in_ras_and_clipped(one):
     case, config = one
     (item,) = prepare([case], replace(config, clip_hu=(-500.0, 50.0), window_hu=(-400.0, 0.0)))
     ras = to_ras(read_volume(case.image))
@@ -59,7 +59,7 @@ def test_voxels_come_back_in_ras_and_clipped(one):
     np.testing.assert_allclose(item.source.affine, LPS)
 
 
-def test_foreground_lies_on_nodules_of_every_instance_and_not_on_ignored_voxels(prepared):
+def test_foreground_is_on_every_nodule_and_not_on_ignored_voxels(prepared):
     mask = prepared[0].read("mask")
     labels = mask[tuple(prepared[0].foreground.T.astype(int))]
     assert np.unique(labels, return_counts=True)[1].tolist() == [27, 27]
@@ -68,7 +68,7 @@ def test_foreground_lies_on_nodules_of_every_instance_and_not_on_ignored_voxels(
     assert prepared[5].foreground.shape == (0, 3)
 
 
-def test_each_foreground_voxel_knows_its_nodules_diameter(prepared):
+def test_diameters_mm_are_those_of_the_foreground_nodules(prepared):
     # Of a ball of 27 voxels' volume: (6 / pi * V)^(1/3).
     volume_mm3 = 27 * np.prod(prepared[0].spacing_mm)
     expected = (6 / np.pi * volume_mm3) ** (1 / 3)
@@ -76,13 +76,13 @@ def test_each_foreground_voxel_knows_its_nodules_diameter(prepared):
     assert prepared[5].diameters_mm.shape == (0,)
 
 
-def test_only_labelled_cases_have_masks(prepared):
+def test_prepare_opens_masks_of_labelled_cases_only(prepared):
     # The unlabelled rows name a poisoned mask: had it been opened, preparing would have failed.
     with_mask = {item.case.role for item in prepared if "mask" in item.files}
     assert with_mask == {"labelled"}
 
 
-def test_a_labelled_case_does_open_its_mask(cohort_folder, data_config):
+def test_prepare_opens_the_mask_of_a_labelled_case(cohort_folder, data_config):
     case = read_manifest(cohort_folder / "manifest.csv")[0]
     with pytest.raises(UserError, match=r"c0.*poison"):
         prepare([replace(case, mask=cohort_folder / "poison.nii.gz")], data_config, progress=False)
@@ -90,7 +90,7 @@ def test_a_labelled_case_does_open_its_mask(cohort_folder, data_config):
 
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_crop_is_the_slice_of_the_mirrored_volume(prepared, data):
+def test_crop_is_a_slice_of_the_reflected_volume(prepared, data):
     item = prepared[0]
     start = tuple(data.draw(st.integers(-40, 40)) for _ in range(3))
     size = tuple(data.draw(st.integers(1, 40)) for _ in range(3))
@@ -109,14 +109,14 @@ def test_crops_span_chunks(tmp_path):
     np.testing.assert_array_equal(crop, data[20:65, 1:39, 30:64])
 
 
-def test_a_prepared_case_pickles_small_after_use(prepared):
+def test_prepared_case_pickles_small_after_use(prepared):
     prepared[0].crop("image", (0, 0, 0), (4, 4, 4))
     packed = pickle.dumps(prepared[0])
     assert len(packed) < 2000
     np.testing.assert_array_equal(pickle.loads(packed).read("image"), prepared[0].read("image"))
 
 
-def test_finished_entries_are_kept_and_parameters_key_them(one):
+def test_prepare_keeps_entries_of_equal_parameters(one):
     case, config = one
     prepare([case], config, progress=False)
     before = entries(config)
@@ -127,7 +127,7 @@ def test_finished_entries_are_kept_and_parameters_key_them(one):
     assert before.items() <= entries(config).items()
 
 
-def test_entries_of_another_version_are_left_and_made_anew(one, monkeypatch):
+def test_prepare_redoes_entries_of_another_version(one, monkeypatch):
     case, config = one
     (item,) = prepare([case], config, progress=False)
     old = entries(config)
@@ -139,7 +139,7 @@ def test_entries_of_another_version_are_left_and_made_anew(one, monkeypatch):
     assert old.items() <= entries(config).items()
 
 
-def test_a_changed_budget_redoes_no_image(one):
+def test_prepare_other_budget_redoes_no_image(one):
     case, config = one
     (item,) = prepare([replace(case, role="unlabelled", mask=None)], config, progress=False)
     before = entries(config)
@@ -150,7 +150,7 @@ def test_a_changed_budget_redoes_no_image(one):
     assert len(demoted) == 1
 
 
-def test_a_changed_file_is_prepared_again(one):
+def test_prepare_redoes_a_changed_file(one):
     case, config = one
     prepare([case], config, progress=False)
     hu = to_ras(read_volume(case.image)).data
@@ -159,7 +159,7 @@ def test_a_changed_file_is_prepared_again(one):
     np.testing.assert_array_equal(item.read("image"), np.clip(hu + 7, *config.clip_hu))
 
 
-def test_verify_sees_what_size_and_time_hide(one):
+def test_prepare_verify_detects_a_change_with_equal_size_and_time(one):
     case, config = one
     raw = case.image.with_name("i.nii")
     hu = read_volume(case.image).data
@@ -174,7 +174,7 @@ def test_verify_sees_what_size_and_time_hide(one):
     np.testing.assert_array_equal(item.read("image"), np.maximum(before - 6, config.clip_hu[0]))
 
 
-def test_a_damaged_chunk_is_told_and_verify_mends_it(one):
+def test_prepare_verify_repairs_a_damaged_chunk(one):
     case, config = one
     (item,) = prepare([case], config, progress=False)
     good, path = item.read("image"), item.files["image"]
@@ -188,7 +188,7 @@ def test_a_damaged_chunk_is_told_and_verify_mends_it(one):
     np.testing.assert_array_equal(item.read("image"), good)
 
 
-def test_a_cut_entry_is_told(one):
+def test_read_truncated_entry_is_refused(one):
     case, config = one
     (item,) = prepare([case], config, progress=False)
     path = item.files["image"]
@@ -198,7 +198,7 @@ def test_a_cut_entry_is_told(one):
         item.read("image")
 
 
-def test_failures_come_together_and_the_rest_is_done(one, tmp_path):
+def test_prepare_lists_all_failures_and_finishes_the_rest(one, tmp_path):
     case, config = one
     write_volume(tmp_path / "nan.nii.gz", np.full(SHAPE, np.nan, np.float32), LPS)
     far = LPS.copy()
@@ -219,7 +219,7 @@ def test_failures_come_together_and_the_rest_is_done(one, tmp_path):
     assert len(entries(config)) == 2
 
 
-def test_processes_do_not_change_the_result(one, tmp_path):
+def test_prepare_result_does_not_depend_on_processes(one, tmp_path):
     case, config = one
     cases = [case, replace(case, case="b", image=tmp_path / "i2.nii.gz")]
     write_volume(cases[1].image, read_volume(case.image).data + np.int16(1), LPS)
@@ -229,7 +229,7 @@ def test_processes_do_not_change_the_result(one, tmp_path):
         assert a.files["image"].read_bytes() == b.files["image"].read_bytes()
 
 
-def test_a_killed_run_leaves_no_half_entry(tmp_path):
+def test_prepare_killed_run_leaves_no_partial_entry(tmp_path):
     data = np.random.default_rng(0).integers(-900, 100, (160, 160, 160)).astype(np.int16)
     write_volume(tmp_path / "i.nii", data, np.eye(4))
     script = (
@@ -272,7 +272,7 @@ def soon(holds):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_a_run_killed_with_its_workers_at_work_is_finished_by_the_next(tmp_path):
+def test_prepare_killed_with_its_workers_is_completed_by_the_next_run(tmp_path):
     cases = []
     for i in range(6):
         data = np.random.default_rng(i).integers(-900, 100, (128, 128, 128)).astype(np.int16)
@@ -301,7 +301,7 @@ def test_a_run_killed_with_its_workers_at_work_is_finished_by_the_next(tmp_path)
         np.testing.assert_array_equal(item.read("image"), read_volume(item.case.image).data)
 
 
-def test_another_run_at_work_keeps_what_it_is_writing(one):
+def test_prepare_keeps_temporaries_of_a_concurrent_run(one):
     case, config = one
     (item,) = prepare([case], config, progress=False)
     half = item.files["image"].with_name(".x.image.b2nd.1.b2nd")
@@ -313,7 +313,7 @@ def test_another_run_at_work_keeps_what_it_is_writing(one):
             assert half.exists()
 
 
-def test_nothing_is_opened_where_all_is_done(one, monkeypatch):
+def test_prepare_complete_cache_opens_nothing(one, monkeypatch):
     case, config = one
     prepare([case], config, progress=False)
     monkeypatch.setattr("nibabel.load", None)
@@ -322,7 +322,7 @@ def test_nothing_is_opened_where_all_is_done(one, monkeypatch):
     prepare([case], config, progress=False)
 
 
-def test_a_nodule_in_anothers_voxel_is_told_with_a_remedy(tmp_path):
+def test_prepare_nodule_lost_by_resampling_is_refused_with_a_remedy(tmp_path):
     mask = np.zeros((20, 20, 20), np.uint8)
     mask[9, 9, 9], mask[10, 10, 10] = 1, 2
     hu = np.where(mask > 0, 0, -800).astype(np.int16)
@@ -334,7 +334,7 @@ def test_a_nodule_in_anothers_voxel_is_told_with_a_remedy(tmp_path):
         prepare([case], config, progress=False)
 
 
-def test_a_scan_that_is_not_in_hu_is_not_prepared(tmp_path):
+def test_prepare_scan_not_in_hu_is_refused(tmp_path):
     unit = np.linspace(0, 1, 20**3, dtype=np.float32).reshape(20, 20, 20)
     write_volume(tmp_path / "i.nii.gz", unit, np.eye(4))
     case = Case("a", "p", tmp_path / "i.nii.gz", "unlabelled")
@@ -342,7 +342,7 @@ def test_a_scan_that_is_not_in_hu_is_not_prepared(tmp_path):
         prepare([case], DataConfig(cache=str(tmp_path / "c")), progress=False)
 
 
-def test_anatomy_keeps_its_classes(one, tmp_path):
+def test_prepare_anatomy_keeps_its_classes(one, tmp_path):
     case, config = one
     classes = np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)
     write_volume(tmp_path / "a.nii.gz", classes, LPS)
@@ -350,7 +350,7 @@ def test_anatomy_keeps_its_classes(one, tmp_path):
     np.testing.assert_array_equal(item.read("anatomy"), classes[::-1, ::-1])
 
 
-def test_the_cache_folder_may_come_from_the_environment(monkeypatch, tmp_path):
+def test_cache_folder_comes_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("SEMILUNG_CACHE", str(tmp_path))
     assert DataConfig().cache_folder() == tmp_path
     assert DataConfig(cache="x").cache_folder().name == "x"

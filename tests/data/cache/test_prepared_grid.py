@@ -1,4 +1,4 @@
-"""Other grids: volumes, places and instances are kept."""
+"""Resampling to the prepared grid keeps volumes, positions and instances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semilung.data.io.volume import Volume, read_volume, write_volume
 from semilung.data.manifest.cases import Case
 
 
-def test_resampling_keeps_volumes_places_and_instances(tmp_path):
+def test_prepare_resampling_keeps_volumes_positions_and_instances(tmp_path):
     affine = np.diag([-0.6, -0.6, 2.5, 1.0])
     shape = (80, 80, 20)
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) * [0.6, 0.6, 2.5]
@@ -50,7 +50,7 @@ def test_resampling_keeps_volumes_places_and_instances(tmp_path):
     at=st.tuples(*[st.integers(0, 19)] * 3),
     spacing_mm=st.tuples(*[st.floats(0.5, 9.0)] * 3),
 )
-def test_no_instance_is_lost_between_the_voxels_of_a_coarse_grid(at, spacing_mm):
+def test_instances_onto_coarse_grid_loses_no_instance(at, spacing_mm):
     mask = np.zeros((20, 20, 20), np.uint8)
     mask[at] = 3
     fine = Volume(mask, np.eye(4))
@@ -60,7 +60,7 @@ def test_no_instance_is_lost_between_the_voxels_of_a_coarse_grid(at, spacing_mm)
     assert (away_mm <= np.array(spacing_mm) + 0.5).all()
 
 
-def test_a_grid_of_another_spacing_covers_the_same_box():
+def test_at_spacing_covers_the_same_box():
     old = Grid((10, 20, 30), np.array([[0.5, 0, 0, 3], [0, 0.5, 0, 4], [0, 0, 2, 5], [0, 0, 0, 1]]))
     new = at_spacing(old, (1.0, 0.25, 1.0))
     assert new.shape == (5, 40, 60)
@@ -71,7 +71,7 @@ def test_a_grid_of_another_spacing_covers_the_same_box():
         np.testing.assert_allclose(last[:3], [7.75, 13.75, 64])
 
 
-def test_what_is_finer_than_the_new_grid_is_averaged_and_not_picked():
+def test_image_onto_coarser_grid_averages():
     stripes = np.tile([-1000.0, 0.0, 0.0, 0.0], 24)[:, None, None] * np.ones((1, 8, 8))
     fine = Volume(stripes.astype(np.float32), np.eye(4))
     grid = at_spacing(fine, (4.0, 1.0, 1.0))
@@ -79,7 +79,7 @@ def test_what_is_finer_than_the_new_grid_is_averaged_and_not_picked():
     np.testing.assert_allclose(found, -250, atol=60)  # a voxel alone would be -1000 or 0
 
 
-def test_a_small_nodule_lies_over_what_is_ignored_around_it():
+def test_instances_onto_nodule_overwrites_ignored_voxels():
     mask = np.full((12, 12, 12), 255, np.uint8)
     mask[5, 5, 5] = 3  # between the new voxels
     fine = Volume(mask, np.eye(4))

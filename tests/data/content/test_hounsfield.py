@@ -1,4 +1,4 @@
-"""Intensities that are HU are accepted, those that are not are named."""
+"""HU are accepted, other intensities are named."""
 
 from __future__ import annotations
 

@@ -38,11 +38,11 @@ def test_the_box_holds_both_lungs_and_the_margin_and_little_else():
     assert [(cut.start, cut.stop) for cut in box] == [(17, 98), (37, 83), (17, 83)]
 
 
-def test_the_margin_ends_at_the_volume():
+def test_lung_box_margin_ends_at_the_volume():
     assert box_of(chest(), 1000.0) == WHOLE
 
 
-def test_boxing_moves_the_affine_along():
+def test_boxed_volume_has_the_affine_of_its_part():
     part = boxed(chest(), box_of(chest(), 0.0))
     assert part.shape == (75, 40, 60)
     np.testing.assert_array_equal(part.affine[:3, 3], [60, 120, 60])
@@ -131,7 +131,7 @@ def test_a_body_without_lungs_shows_none():
     assert find_lungs(volume).lungs is None
 
 
-def test_a_nodule_beyond_the_box_is_told(tmp_path):
+def test_prepare_nodule_outside_the_lung_box_is_refused(tmp_path):
     volume = chest()
     mask = np.zeros(volume.shape, np.uint8)
     mask[30:33, 50:53, 50:53] = 1
@@ -162,7 +162,7 @@ def abdomen():
     return volume
 
 
-def test_find_lungs_tells_no_chest_from_a_part_of_one(abdomen):
+def test_find_lungs_distinguishes_other_bodies_from_a_part_of_a_chest(abdomen):
     whole = chest()
     thirds = [Volume(whole.data[:, :, k : k + 25], whole.affine) for k in (20, 40, 55)]
     few_slices = Volume(whole.data[:, :, 40:42], whole.affine)

@@ -1,4 +1,4 @@
-"""Volumes that lie, are damaged, or mean harm: told in one clear error, and never believed."""
+"""Damaged and hostile volumes are refused with one clear error."""
 
 import gzip
 import os
@@ -29,7 +29,7 @@ EXTREME = [
 
 
 def header(kind=nib.Nifti1Header, *, shape=SHAPE, dtype=np.int16, **fields):
-    """A header's bytes with fields as they are given, checked by nobody."""
+    """Return a header's bytes with the given fields, unchecked."""
     made = kind()
     made.set_data_dtype(dtype)
     made.set_data_shape(shape)
@@ -70,14 +70,14 @@ def survives(path, content):
         prepared_image(read_volume(path), DataConfig(), name=path.name)
 
 
-def test_every_reader_is_met_here():
+def test_readers_are_all_covered_here():
     text = {".mhd", ".mha", ".nrrd", ".nhdr"}  # test_text_header.py
     assert set(READERS) == {".nii", ".nii.gz"} | text, "add seeds of the new format"
 
 
 @pytest.mark.parametrize("cases", [60, pytest.param(4000, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_damaged_files_are_read_or_refused(tmp_path, cases):
+def test_read_volume_damaged_file_is_read_or_refused(tmp_path, cases):
     sources = list(seeds(tmp_path))
 
     @settings(max_examples=cases, deadline=None, suppress_health_check=list(HealthCheck))
@@ -96,7 +96,7 @@ def test_damaged_files_are_read_or_refused(tmp_path, cases):
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 @pytest.mark.parametrize("shape", [(1000, 1000, 1000), (32767, 32767, 32767), (1024, 1024, 1025)])
-def test_a_header_that_promises_too_much_allocates_nothing(tmp_path, name, shape):
+def test_read_volume_oversized_header_allocates_nothing(tmp_path, name, shape):
     content = header(shape=shape) + bytes(1000)
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     tracemalloc.start()
@@ -109,7 +109,7 @@ def test_a_header_that_promises_too_much_allocates_nothing(tmp_path, name, shape
         tracemalloc.stop()
 
 
-def test_a_wide_number_type_counts_in_bytes(tmp_path):
+def test_read_volume_size_limit_counts_bytes(tmp_path):
     shape = (2**10, 2**10, 2**9)
     assert np.prod(shape) * 16 > MAX_BYTES
     (tmp_path / "a.nii").write_bytes(header(shape=shape, dtype=np.complex128))
@@ -117,7 +117,7 @@ def test_a_wide_number_type_counts_in_bytes(tmp_path):
         read_volume(tmp_path / "a.nii")
 
 
-def test_a_bomb_in_an_extension_is_not_unpacked(tmp_path):
+def test_read_volume_bomb_in_an_extension_is_not_decompressed(tmp_path):
     extension = b"\1\0\0\0" + (2**28).to_bytes(4, "little") + (6).to_bytes(4, "little")
     content = header(vox_offset=352 + 2**28)[:348] + extension + bytes(2**26)
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content))
@@ -130,7 +130,7 @@ def test_a_bomb_in_an_extension_is_not_unpacked(tmp_path):
         tracemalloc.stop()
 
 
-def test_what_follows_the_voxels_is_not_kept_in_memory(tmp_path):
+def test_read_volume_trailing_data_is_not_kept_in_memory(tmp_path):
     content = header() + DATA.tobytes(order="F") + bytes(2**27)
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content))
     tracemalloc.start()
@@ -141,7 +141,7 @@ def test_what_follows_the_voxels_is_not_kept_in_memory(tmp_path):
         tracemalloc.stop()
 
 
-def test_a_flipped_bit_of_a_compressed_scan_is_told(tmp_path):
+def test_read_volume_flipped_bit_of_a_compressed_scan_is_refused(tmp_path):
     path = tmp_path / "a.nii.gz"
     noise = np.random.default_rng(0).integers(-1000, 1000, (20, 20, 20)).astype(np.int16)
     write_volume(path, noise, LPS)
@@ -172,13 +172,13 @@ def test_a_flipped_bit_of_a_compressed_scan_is_told(tmp_path):
         ({"scl_slope": 2, "scl_inter": np.inf}, "invalid intercept inf; repair"),
     ],
 )
-def test_absurd_headers(tmp_path, fields, word):
+def test_read_volume_absurd_header_is_refused(tmp_path, fields, word):
     (tmp_path / "a.nii").write_bytes(header(**fields) + DATA.tobytes(order="F"))
     with pytest.raises(UserError, match=word):
         read_volume(tmp_path / "a.nii")
 
 
-def test_a_coarse_header_is_not_resampled_into_the_sky(tmp_path):
+def test_at_spacing_of_coarse_voxels_is_limited(tmp_path):
     coarse = Volume(DATA - 900, np.diag([500.0, 500.0, 500.0, 1.0]))
     with pytest.raises(UserError, match=r"2000 x 2500 x 3000 voxels; the limit is"):
         prepared_image(coarse, DataConfig(), name="a")
@@ -194,21 +194,21 @@ def test_read_volume_of_rgb_voxels_names_their_type(tmp_path, slope):
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".nii", "a\0b.nii", "dir.nii", "pipe.nii"])
-def test_what_is_no_file(tmp_path, name):
+def test_read_volume_path_that_is_no_file_is_refused(tmp_path, name):
     (tmp_path / "dir.nii").mkdir()
     os.mkfifo(tmp_path / "pipe.nii")
     with pytest.raises(UserError, match="a folder" if name == "dir.nii" else "no such file"):
         read_volume(tmp_path / name)
 
 
-def test_nothing_else_is_read_behind_the_suffix(tmp_path):
+def test_read_volume_other_format_under_the_suffix_is_refused(tmp_path):
     nib.save(nib.MGHImage(DATA, LPS), tmp_path / "a.mgz")
     shutil.copy(tmp_path / "a.mgz", tmp_path / "a.nii.gz")
     with pytest.raises(UserError, match="no whole NIfTI"):
         read_volume(tmp_path / "a.nii.gz")
 
 
-def test_scaled_voxels_are_nibabels(tmp_path):
+def test_read_volume_scaled_voxels_agree_with_nibabel(tmp_path):
     image = nib.Nifti1Image(DATA * 1.7 - 40, LPS)
     image.set_data_dtype(np.int16)
     for name in ("a.nii", "a.nii.gz"):

@@ -1,4 +1,4 @@
-"""What a NIfTI header says next to its shape: where voxels begin, in which unit, where they lie."""
+"""NIfTI headers: offset of the voxels, unit of length, and the two transforms."""
 
 import gzip
 import warnings

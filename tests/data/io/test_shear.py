@@ -1,4 +1,4 @@
-"""Sheared grids, as of a tilted gantry: read as they lie, measured at right angles."""
+"""Sheared grids (tilted gantry): read unchanged, measured on a right-angled grid."""
 
 import nibabel as nib
 import numpy as np

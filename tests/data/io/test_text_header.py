@@ -1,4 +1,4 @@
-"""MetaImage and NRRD: what ITK writes is read as ITK means it, and nothing else is."""
+"""MetaImage and NRRD: agreement with ITK, and refusal of unsupported files."""
 
 import gzip
 import zlib
@@ -55,7 +55,7 @@ BY_HAND = [[-0.5, 0, 0, 195], [0, -0.75, 0, -10], [0, 0, 2.5, -378]]
 
 
 def put(folder, header, *, name, voxels=None):
-    """A header with its voxels beside it; DATA unless other ones are given."""
+    """Write a header and its file of voxels, DATA by default."""
     (folder / "a.raw").write_bytes(DATA.tobytes(order="F") if voxels is None else voxels)
     (folder / name).write_text(header)
     return folder / name
@@ -64,7 +64,7 @@ def put(folder, header, *, name, voxels=None):
 @pytest.mark.parametrize(
     ("name", "header"), [("a.mhd", MHD), ("a.nhdr", NRRD + "data file: a.raw")]
 )
-def test_a_header_by_hand(tmp_path, name, header):
+def test_read_volume_header_by_hand_has_the_expected_grid(tmp_path, name, header):
     volume = read_volume(put(tmp_path, header, name=name))
     np.testing.assert_array_equal(volume.data, DATA)
     assert volume.affine[:3].tolist() == BY_HAND
@@ -79,9 +79,7 @@ def test_a_header_by_hand(tmp_path, name, header):
     spacing=st.tuples(*[st.floats(0.1, 5)] * 3),
     origin=st.tuples(*[st.floats(-500, 500)] * 3),
 )
-def test_what_itk_writes_is_read_as_itk_means_it(
-    tmp_path, suffix, dtype, packed, turn, spacing, origin
-):
+def test_read_volume_agrees_with_itk(tmp_path, suffix, dtype, packed, turn, spacing, origin):
     data = np.random.default_rng(0).integers(0, 100, SHAPE).astype(dtype)
     image = sitk.GetImageFromArray(data.T)
     image.SetDirection(Rotation.from_rotvec(turn).as_matrix().ravel().tolist())
@@ -98,7 +96,7 @@ def test_what_itk_writes_is_read_as_itk_means_it(
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nrrd", ".nhdr"])
-def test_a_scan_lies_where_its_nifti_does(tmp_path, suffix):
+def test_read_volume_has_the_grid_of_the_nifti(tmp_path, suffix):
     image = sitk.GetImageFromArray(DATA.T)
     image.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
     image.SetSpacing((0.7, 0.8, 2.5))
@@ -117,7 +115,7 @@ def test_a_scan_lies_where_its_nifti_does(tmp_path, suffix):
         ("a.nhdr", "endian: little", "endian: big"),
     ],
 )
-def test_big_endian(tmp_path, name, old, new):
+def test_read_volume_big_endian_voxels_are_read(tmp_path, name, old, new):
     voxels = DATA.astype(">i2").tobytes(order="F")
     path = put(tmp_path, DETACHED[name].replace(old, new), name=name, voxels=voxels)
     np.testing.assert_array_equal(read_volume(path).data, DATA)
@@ -128,7 +126,7 @@ def test_big_endian(tmp_path, name, old, new):
     [("right-anterior-superior", 1, 1), ("RAS", 1, 1), ("left-anterior-superior", -1, 1),
      ("LAS", -1, 1), ("LPS", -1, -1)],
 )  # fmt: skip
-def test_spaces_differ_by_signs(tmp_path, space, x, y):
+def test_read_grid_nrrd_spaces_differ_by_signs(tmp_path, space, x, y):
     header = DETACHED["a.nhdr"].replace("left-posterior-superior", space)
     affine = read_grid(put(tmp_path, header, name="a.nhdr")).affine
     signed = [[x * 0.5, 0, 0, x * -195], [0, y * 0.75, 0, y * 10], [0, 0, 2.5, -378]]
@@ -141,7 +139,7 @@ def test_spaces_differ_by_signs(tmp_path, space, x, y):
      ("TransformMatrix", "Orientation"), ("ElementSpacing", "ElementSize"),
      ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"), ("= True", "= t"), ("= False", "= 0")],
 )  # fmt: skip
-def test_other_words_for_the_same(tmp_path, old, new):
+def test_read_volume_synonyms_of_fields_are_read(tmp_path, old, new):
     assert old in MHD
     volume = read_volume(put(tmp_path, MHD.replace(old, new), name="a.mhd"))
     np.testing.assert_array_equal(volume.data, DATA)
@@ -150,12 +148,12 @@ def test_other_words_for_the_same(tmp_path, old, new):
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
 @pytest.mark.parametrize("name", ["Müller", "Ångström x", "影像"])
-def test_names_in_any_script(tmp_path, suffix, name):
+def test_read_volume_file_names_of_any_script_are_read(tmp_path, suffix, name):
     sitk.WriteImage(sitk.GetImageFromArray(DATA.T), str(tmp_path / f"{name}{suffix}"))
     np.testing.assert_array_equal(read_volume(tmp_path / f"{name}{suffix}").data, DATA)
 
 
-def test_a_long_header_is_read_and_an_endless_one_refused(tmp_path):
+def test_read_volume_long_header_is_read_and_endless_one_refused(tmp_path):
     voxels = DATA.tobytes(order="F")
     for length in (100_000, 2_000_000):
         header = NRRD + f"note:={'x' * length}\n\n"
@@ -178,7 +176,7 @@ def packed_files():
 
 @pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
 @pytest.mark.parametrize("harm", ["a bit", "the end", "the checksum"])
-def test_damaged_packed_voxels_are_told(tmp_path, name, harm):
+def test_read_volume_damaged_compressed_voxels_are_refused(tmp_path, name, harm):
     header, packed = packed_files()[name]
     (tmp_path / name).write_bytes(header.encode() + packed)
     read_volume(tmp_path / name)
@@ -194,7 +192,7 @@ def test_damaged_packed_voxels_are_told(tmp_path, name, harm):
 @pytest.mark.parametrize(
     ("name", "header"), [("a.mhd", MHD), ("a.nhdr", NRRD + "data file: a.raw")]
 )
-def test_missing_voxels_are_told(tmp_path, name, header):
+def test_read_grid_missing_file_of_voxels_is_refused(tmp_path, name, header):
     path = put(tmp_path, header, name=name, voxels=bytes(100))
     with pytest.raises(UserError, match=r"a\.raw: .*its 100 bytes cannot hold them"):
         read_grid(path)
@@ -204,7 +202,7 @@ def test_missing_voxels_are_told(tmp_path, name, header):
 
 
 @pytest.mark.parametrize("there", ["../b.raw", "/etc/passwd", "sub/b.raw", "..", ""])
-def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
+def test_read_grid_file_of_voxels_outside_the_folder_is_refused(tmp_path, there):
     (tmp_path / "b.raw").write_bytes(bytes(1000))
     folder = tmp_path / "folder"
     (folder / "sub").mkdir(parents=True)
@@ -238,7 +236,7 @@ def test_voxels_are_read_from_the_headers_folder_alone(tmp_path, there):
         ("a.raw", "slice%03d.raw 1 6 1", "not in the header's folder"),
     ],
 )  # fmt: skip
-def test_what_is_not_read_of_metaimage(tmp_path, old, new, word):
+def test_read_grid_unsupported_metaimage_is_refused(tmp_path, old, new, word):
     assert old in MHD
     with pytest.raises(UserError, match=word):
         read_grid(put(tmp_path, MHD.replace(old, new), name="a.mhd"))
@@ -270,7 +268,7 @@ def test_what_is_not_read_of_metaimage(tmp_path, old, new, word):
         ("(0.5,0,0)", "(0.5,x,0)", "space directions is .*, where 9 numbers"),
     ],
 )  # fmt: skip
-def test_what_is_not_read_of_nrrd(tmp_path, old, new, word):
+def test_read_grid_unsupported_nrrd_is_refused(tmp_path, old, new, word):
     assert old in NRRD
     header = DETACHED["a.nhdr"].replace(old, new)
     with pytest.raises(UserError, match=word):
@@ -304,7 +302,7 @@ def damaged_headers(draw):
 
 @pytest.mark.parametrize("cases", [60, pytest.param(4000, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_damaged_headers_are_read_or_refused(tmp_path, cases):
+def test_read_volume_damaged_header_is_read_or_refused(tmp_path, cases):
     folder = tmp_path / "folder"
     folder.mkdir()
     put(folder, MHD, name="a.mhd")
@@ -323,7 +321,7 @@ def test_damaged_headers_are_read_or_refused(tmp_path, cases):
     check()
 
 
-def test_other_voxels_beside_a_header_are_prepared_anew(tmp_path):
+def test_prepare_changed_file_of_voxels_is_redone(tmp_path):
     hu = np.full((20, 20, 20), -800, np.int16)
     hu[5:15] = 0
     header = MHD.replace("4 5 6", "20 20 20")

@@ -1,4 +1,4 @@
-"""What MetaImage and NRRD leave open or say in another unit, and segmentations of 3D Slicer."""
+"""MetaImage and NRRD: missing fields, other units, and segmentations of 3D Slicer."""
 
 import numpy as np
 import pytest
@@ -157,5 +157,5 @@ def test_prepare_cropped_segmentation_is_placed_on_the_scan(tmp_path):
      {"low": np.array([-1, 4, 5])}, {"name": "mask.nii.gz"}, {"name": "mask.mha"}],
 )  # fmt: skip
 def test_check_manifest_mask_that_is_no_part_of_the_scan_is_refused(tmp_path, odd):
-    (fault,) = check_manifest(cropped(tmp_path, **odd))
-    assert "is not the image's" in fault.message
+    (issue,) = check_manifest(cropped(tmp_path, **odd))
+    assert "is not the image's" in issue.message

@@ -23,7 +23,7 @@ def saved(path, shape=(4, 5, 6), affine=None, dtype=np.int16):
     return data
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_write_volume_is_read_back(tmp_path):
     affine = np.array([[0, -0.7, 0, 5], [0.7, 0, 0, -3], [0, 0, 2.5, 1], [0, 0, 0, 1]])
     data = RNG.integers(-1000, 1000, (4, 5, 6)).astype(np.int16)
     write_volume(tmp_path / "new" / "a.nii.gz", data, affine)
@@ -35,14 +35,14 @@ def test_what_is_written_is_read(tmp_path):
     assert read_grid(tmp_path / "new" / "a.nii.gz").shape == (4, 5, 6)
 
 
-def test_a_written_file_carries_no_identity_and_leaves_no_scrap(tmp_path):
+def test_write_volume_has_no_identity_and_leaves_no_temporary(tmp_path):
     write_volume(tmp_path / "a.nii.gz", np.ones((2, 2, 2), bool), np.eye(4))
     header = nib.load(tmp_path / "a.nii.gz").header
     assert header["descrip"] == header["db_name"] == header["intent_name"] == b""
     assert [p.name for p in tmp_path.iterdir()] == ["a.nii.gz"]
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path):
+def test_write_volume_failure_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.nii.gz"
     write_volume(path, np.ones((2, 2, 2), np.uint8), np.eye(4))
     with pytest.raises(Exception, match="shape"):
@@ -51,32 +51,32 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.nii.gz"]
 
 
-def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere\.nii.*no such file"):
-        read_volume(tmp_path / "nowhere.nii")
+def test_read_volume_missing_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"missing\.nii.*no such file"):
+        read_volume(tmp_path / "missing.nii")
 
 
-def test_unknown_suffix(tmp_path):
+def test_read_volume_unknown_suffix_is_refused(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match=r"no reader.*\.nii"):
         read_volume(tmp_path / "a.jpg")
 
 
-def test_zero_bytes(tmp_path):
+def test_read_volume_empty_file_is_refused(tmp_path):
     (tmp_path / "a.nii").touch()
     with pytest.raises(UserError, match="empty"):
         read_volume(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-def test_garbage(tmp_path, name):
+def test_read_volume_garbage_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"no volume at all" * 50)
     with pytest.raises(UserError, match="header cannot be read"):
         read_volume(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-def test_truncated(tmp_path, name):
+def test_read_volume_truncated_file_is_refused(tmp_path, name):
     saved(tmp_path / name, (30, 30, 30))
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
@@ -84,14 +84,14 @@ def test_truncated(tmp_path, name):
         read_volume(tmp_path / name)
 
 
-def test_truncated_within_the_header(tmp_path):
+def test_read_volume_truncated_header_is_refused(tmp_path):
     saved(tmp_path / "a.nii.gz")
     (tmp_path / "a.nii.gz").write_bytes((tmp_path / "a.nii.gz").read_bytes()[:30])
     with pytest.raises(UserError, match="header cannot be read"):
         read_volume(tmp_path / "a.nii.gz")
 
 
-def test_four_dimensions_are_refused_and_a_trailing_one_is_dropped(tmp_path):
+def test_read_volume_four_dimensions_are_refused_and_a_trailing_1_dropped(tmp_path):
     saved(tmp_path / "a.nii", (4, 5, 6, 2))
     with pytest.raises(UserError, match="3D"):
         read_volume(tmp_path / "a.nii")
@@ -100,7 +100,7 @@ def test_four_dimensions_are_refused_and_a_trailing_one_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "finite"), (0.0, "singular")])
-def test_broken_affine(tmp_path, value, word):
+def test_read_volume_invalid_affine_is_refused(tmp_path, value, word):
     image = nib.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4))
     image.header["sform_code"], image.header["vox_offset"] = 1, 352
     image.header["srow_x"] = [value, 0, 0, 0]
@@ -109,7 +109,7 @@ def test_broken_affine(tmp_path, value, word):
         read_volume(tmp_path / "a.nii")
 
 
-def test_a_bomb_is_refused_by_its_header(tmp_path):
+def test_read_volume_bomb_is_refused_by_its_header(tmp_path):
     header = nib.Nifti1Header()
     header.set_data_dtype(np.uint8)
     header.set_data_shape((30000, 30000, 30000))
@@ -120,7 +120,7 @@ def test_a_bomb_is_refused_by_its_header(tmp_path):
         read_volume(tmp_path / "a.nii.gz")
 
 
-def test_a_ramp_resampled_stays_that_ramp():
+def test_resample_onto_linear_ramp_is_exact():
     # v(x, y, z) = 3x + 2y - z + 7 in millimetres: linear sampling is exact, on any grid within.
     affine = np.array([[-0.5, 0, 0, 10], [0, 0, 1.5, 2], [0, -0.8, 0, 30], [0, 0, 0, 1]])
     index = np.stack(np.meshgrid(*map(np.arange, (30, 31, 32)), indexing="ij"), -1)
@@ -133,14 +133,14 @@ def test_a_ramp_resampled_stays_that_ramp():
     np.testing.assert_allclose(out.data, expected, atol=1e-9)
 
 
-def test_integers_are_rounded_not_cut():
+def test_resample_onto_rounds_integers():
     volume = Volume(np.array([0, 1]).reshape(2, 1, 1).astype(np.int16), np.eye(4))
     target = np.eye(4)
     target[0, 3] = 0.75
     assert resample_onto(volume, (1, 1, 1), target, order=1, fill=0).data.item() == 1
 
 
-def test_fill_starts_half_a_voxel_beyond():
+def test_resample_onto_fills_half_a_voxel_beyond_the_volume():
     volume = Volume(np.full((2, 2, 2), 5, np.int16), np.eye(4))
     target = np.diag([0.4, 1, 1, 1])
     target[0, 3] = -0.8
@@ -149,7 +149,7 @@ def test_fill_starts_half_a_voxel_beyond():
     assert out.tolist() == [-9, 5, 5, 5, 5, 5, -9, -9]
 
 
-def test_oblique_sampling_agrees_with_a_rotation_by_hand():
+def test_resample_onto_oblique_grid_agrees_with_a_rotation_by_hand():
     data = RNG.normal(size=(5, 5, 5)).astype(np.float32)
     quarter = np.array([[0, -1, 0, 4], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     out = resample_onto(Volume(data, np.eye(4)), (5, 5, 5), quarter, order=1, fill=0).data
@@ -173,7 +173,7 @@ def test_to_ras_and_back_is_identity(axes, signs, spacing):
     np.testing.assert_array_equal(back.data, volume.data)
 
 
-def test_same_grid_tells_a_shift_of_a_voxel_from_rounding():
+def test_same_grid_distinguishes_a_shift_from_rounding():
     a = Grid((10, 10, 10), np.diag([0.5, 0.5, 2, 1]))
     shifted, rounded = a.affine.copy(), a.affine.copy()
     shifted[0, 3] += 0.5

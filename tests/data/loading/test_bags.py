@@ -11,7 +11,7 @@ from semilung.data.data_config import AugmentConfig
 from semilung.data.loading.bags import bag_windows
 from semilung.data.loading.loader import StepDataset
 
-NOWHERE = np.empty((0, 3), np.int16)
+NO_FOREGROUND = np.empty((0, 3), np.int16)
 
 
 def covered(shape, size, windows):
@@ -21,13 +21,13 @@ def covered(shape, size, windows):
     return seen
 
 
-def windows_of(shape, size, limit=1000, foreground=NOWHERE, seed=0):
+def windows_of(shape, size, limit=1000, foreground=NO_FOREGROUND, seed=0):
     rng = np.random.default_rng(seed)
     return bag_windows(rng, shape, size, limit=limit, foreground=foreground)
 
 
 @pytest.mark.parametrize(("shape", "count"), [((51, 51, 51), 8), ((64, 32, 33), 4)])
-def test_windows_cover_the_scan_from_border_to_border(shape, count):
+def test_bag_windows_cover_the_scan(shape, count):
     windows = windows_of(shape, (32, 32, 32))
     assert len(windows) == count
     assert covered(shape, (32, 32, 32), windows).all()
@@ -35,11 +35,11 @@ def test_windows_cover_the_scan_from_border_to_border(shape, count):
     assert (windows.max(axis=0) + 32 == shape).all()
 
 
-def test_a_scan_smaller_than_a_window_is_one_instance_around_it():
+def test_bag_windows_scan_smaller_than_a_window_is_one_instance():
     assert windows_of((10, 40, 32), (32, 32, 32)).tolist() == [[-11, 0, 0], [-11, 8, 0]]
 
 
-def test_a_large_bag_is_thinned_and_keeps_a_known_nodule():
+def test_bag_windows_above_the_limit_keep_a_nodule():
     nodule = np.array([[100, 20, 70]], np.int16)
     for seed in range(20):
         windows = windows_of((128, 128, 128), (32, 32, 32), 3, nodule, seed)
@@ -49,7 +49,7 @@ def test_a_large_bag_is_thinned_and_keeps_a_known_nodule():
     assert len(chosen) == 5  # which ones stay is drawn
 
 
-def test_bags_come_padded_with_a_mask_and_are_pure(data_config):
+def test_step_dataset_bags_are_padded_with_a_mask_and_pure(data_config):
     config = replace(data_config, crop=(12, 12, 12), bags=2, bag_size=5)
     cohort = open_cohort(config, seed=0)
     streams = {stream: cohort.train(stream) for stream in ("labelled", "healthy")}
@@ -71,7 +71,7 @@ def test_bags_come_padded_with_a_mask_and_are_pure(data_config):
     assert not torch.equal(first["labelled"]["bag"], batch(5)["labelled"]["bag"])
 
 
-def test_a_scan_that_comes_again_is_another_bag(data_config):
+def test_step_dataset_scan_drawn_again_is_another_bag(data_config):
     config = replace(
         data_config, crop=(6, 6, 6), batch={**data_config.batch, "healthy": 1}, bag_size=3
     )

@@ -20,7 +20,7 @@ def draws(config, size=(8, 8, 8), spacing_mm=(1.0, 1.0, 1.0), count=200):
     ]
 
 
-def test_turns_and_flips_reach_all_48_poses_and_only_move_voxels():
+def test_random_geometry_reaches_all_48_poses_and_only_moves_voxels():
     data = np.arange(512).reshape(8, 8, 8)
     config = AugmentConfig(affine_probability=0.0)
     poses = {geometry(data, order=1).tobytes() for geometry in draws(config, count=600)}
@@ -28,7 +28,7 @@ def test_turns_and_flips_reach_all_48_poses_and_only_move_voxels():
     assert all(sorted(np.frombuffer(p, data.dtype)) == list(range(512)) for p in poses)
 
 
-def test_every_choice_of_flips_is_equally_likely():
+def test_random_geometry_flips_are_equally_likely():
     config = AugmentConfig(quarter_turns=False, affine_probability=0.0)
     counts = Counter(geometry.flips for geometry in draws(config, count=800))
     # 100 of each of 8 are expected, with a standard deviation of 9.4
@@ -36,7 +36,7 @@ def test_every_choice_of_flips_is_equally_likely():
     assert 60 < min(counts.values()) <= max(counts.values()) < 140
 
 
-def test_nothing_asked_is_identity():
+def test_random_geometry_switched_off_is_identity():
     config = AugmentConfig(flips=False, quarter_turns=False, affine_probability=0.0)
     data = np.arange(512).reshape(8, 8, 8)
     for geometry in draws(config, count=5):
@@ -51,17 +51,17 @@ def test_nothing_asked_is_identity():
         ((8, 8, 8), (0.7, 0.7, 2.5), {(0, 1)}),
     ],
 )
-def test_quarter_turns_keep_to_square_planes(size, spacing_mm, planes):
+def test_random_geometry_turns_square_planes_only(size, spacing_mm, planes):
     for geometry in draws(AugmentConfig(), size, spacing_mm, 20):
         assert {(a, b) for _, a, b in geometry.turns} == planes
 
 
-def test_affines_come_at_their_rate():
+def test_random_geometry_affines_have_the_given_probability():
     count = sum(g.matrix is not None for g in draws(AugmentConfig(affine_probability=0.25)))
     assert 30 <= count <= 70
 
 
-def test_a_zoom_enlarges_a_ball_and_keeps_its_centre():
+def test_geometry_zoom_enlarges_a_ball_about_its_centre():
     config = AugmentConfig(
         flips=False,
         quarter_turns=False,
@@ -78,7 +78,7 @@ def test_a_zoom_enlarges_a_ball_and_keeps_its_centre():
     np.testing.assert_allclose(np.argwhere(out).mean(axis=0), [15, 15, 15], atol=0.1)
 
 
-def test_shrinking_reads_a_margin_that_is_just_enough():
+def test_geometry_margin_is_just_enough_for_shrinking():
     config = AugmentConfig(affine_probability=1.0, rotation_degrees=0.0, scale=(0.8, 0.8))
     (geometry,) = draws(config, (17, 17, 17), count=1)
     # Half the crop is 8 voxels; at 0.8 it shows 10.
@@ -88,7 +88,7 @@ def test_shrinking_reads_a_margin_that_is_just_enough():
     assert geometry(marked, order=0).sum() == 2
 
 
-def test_a_rotation_turns_millimetres_not_voxels():
+def test_geometry_rotation_acts_in_millimetres():
     # A quarter turn about x maps 4 voxels of 1 mm in y onto 2 voxels of 2 mm in z.
     turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0.0]])
     spacing = np.array([1, 1, 2.0])
@@ -113,7 +113,7 @@ def test_matrices_of_random_rotations_are_rotations_in_millimetres():
 
 
 @pytest.mark.parametrize("view", ["weak", "strong"])
-def test_views_are_pure_in_range_and_leave_their_crop(view):
+def test_views_are_pure_and_in_range_and_do_not_change_the_crop(view):
     crop = np.random.default_rng(0).random((12, 12, 12), np.float32)
     before = crop.copy()
     views = Views(AugmentConfig(strong_probability=1.0), window_hu=WINDOW, size=(12, 12, 12))
@@ -139,7 +139,7 @@ def test_occlusion_alone_does_not_write_into_the_crop():
     np.testing.assert_array_equal(crop, before)
 
 
-def test_magnitudes_are_in_hu():
+def test_views_magnitudes_are_in_hu():
     # A shift of at most 140 HU is a tenth of this window of 1400 HU.
     off = {"weak_contrast": 0.0, "weak_noise_hu": 0.0}
     crop = np.full((4, 4, 4), 0.5, np.float32)
@@ -150,7 +150,7 @@ def test_magnitudes_are_in_hu():
     np.testing.assert_allclose(quiet.make("weak", crop, seed=0)[0], crop)
 
 
-def test_views_stay_aligned():
+def test_views_are_aligned():
     # A bright voxel stays the brightest under weak and strong views without occlusion.
     crop = np.full((15, 15, 15), 0.2, np.float32)
     crop[3, 9, 11] = 0.9
@@ -162,7 +162,7 @@ def test_views_stay_aligned():
             assert np.unravel_index(made.argmax(), made.shape) == (3, 9, 11)
 
 
-def test_a_nodule_is_zoomed_to_a_drawn_size_as_far_as_the_scale_allows():
+def test_random_geometry_zooms_a_nodule_to_a_drawn_diameter_within_the_scale():
     config = AugmentConfig(affine_probability=1.0, scale=(0.5, 2.0), nodule_mm=(5.0, 30.0))
 
     def zooms(diameter_mm):
@@ -183,7 +183,7 @@ def test_a_nodule_is_zoomed_to_a_drawn_size_as_far_as_the_scale_allows():
     assert np.median(zooms(None)) == pytest.approx(1, abs=0.1)  # the factor itself
 
 
-def test_the_zoom_is_the_matrixs():
+def test_random_geometry_zoom_is_that_of_the_matrix():
     config = AugmentConfig(affine_probability=1.0, rotation_degrees=0.0, scale=(2.0, 2.0))
     geometry = draws(config, count=1)[0]
     assert geometry.zoom == pytest.approx(2)
@@ -214,7 +214,7 @@ QUIET = AugmentConfig(
     ids=lambda change: next(iter(change)),
 )
 @pytest.mark.parametrize(("probability", "low", "high"), [(0, 0, 0), (0.5, 10, 30), (1, 40, 40)])
-def test_each_change_of_the_strong_view_comes_at_the_asked_rate(change, probability, low, high):
+def test_views_each_strong_change_has_the_given_probability(change, probability, low, high):
     crop = np.random.default_rng(0).uniform(0.3, 0.6, (8, 8, 8)).astype(np.float32)
     config = replace(QUIET, strong_probability=float(probability), **change)
     views = Views(config, window_hu=WINDOW, size=crop.shape)

@@ -30,7 +30,7 @@ def flat(batch):
     }
 
 
-def test_the_layout_of_a_batch(streams, data_config):
+def test_build_loader_batch_has_the_documented_layout(streams, data_config):
     fields = ("mask", "bag_label", "anatomy")
     batch = StepDataset(streams, data_config, AUGMENT, seed=0, fields=fields)[0]
     assert list(batch) == list(STREAMS)
@@ -51,20 +51,20 @@ def test_the_layout_of_a_batch(streams, data_config):
     assert "bag_label" not in batch["unlabelled"]
 
 
-def test_masks_hold_background_nodule_and_ignore(streams, data_config):
+def test_build_loader_masks_hold_0_1_and_255(streams, data_config):
     dataset = StepDataset(streams, data_config, AUGMENT, seed=0, views=("weak",))
     values = {int(v) for t in range(30) for v in dataset[t]["labelled"]["mask"].unique()}
     assert values == {0, 1, 255}
 
 
-def test_views_and_fields_come_only_where_asked(streams, data_config):
+def test_build_loader_yields_only_requested_views_and_fields(streams, data_config):
     views = dict.fromkeys(STREAMS, ("weak",)) | {"unlabelled": ("weak", "strong")}
     batch = StepDataset(streams, data_config, AUGMENT, seed=0, views=views, fields=())[0]
     assert [stream for stream in batch if "strong" in batch[stream]] == ["unlabelled"]
     assert set(batch["labelled"]) == {"weak", "case"}
 
 
-def test_asking_for_more_changes_nothing_of_the_rest(streams, data_config):
+def test_build_loader_more_fields_leave_the_others_unchanged(streams, data_config):
     little = StepDataset(streams, data_config, AUGMENT, seed=0, views=("weak",), fields=())[3]
     alone = {"labelled": streams["labelled"]}
     lonely = StepDataset(alone, data_config, AUGMENT, seed=0)[3]
@@ -73,7 +73,7 @@ def test_asking_for_more_changes_nothing_of_the_rest(streams, data_config):
     assert flat(lonely).items() <= whole.items()
 
 
-def test_mask_and_image_share_their_geometry(tmp_path, data_config, streams):
+def test_build_loader_mask_and_image_share_their_geometry(tmp_path, data_config, streams):
     # Nodules of 0 HU in air: after any transform, what is bright is what is labelled.
     (item, *_) = streams["labelled"]
     mask = (item.read("mask") % 255 > 0).astype(np.uint8)
@@ -109,7 +109,7 @@ def one_ball(folder, data_config, *, radius):
 
 
 @pytest.mark.parametrize("size_mm", [6.0, 16.0])
-def test_the_nodule_of_a_crop_has_the_size_that_is_asked_for(tmp_path, data_config, size_mm):
+def test_build_loader_nodule_has_the_requested_diameter(tmp_path, data_config, size_mm):
     config, streams = one_ball(tmp_path, data_config, radius=5)
     asked = AugmentConfig(affine_probability=1.0, scale=(0.25, 4.0), nodule_mm=(size_mm, size_mm))
     dataset = StepDataset(streams, replace(config, crop=(36, 36, 36)), asked, seed=0, views=())
@@ -118,7 +118,7 @@ def test_the_nodule_of_a_crop_has_the_size_that_is_asked_for(tmp_path, data_conf
     assert (6 * whole_mm3 / np.pi) ** (1 / 3) == pytest.approx(size_mm, rel=0.1)
 
 
-def test_a_zoomed_nodule_stays_in_its_crop(tmp_path, data_config):
+def test_build_loader_zoomed_nodule_stays_in_its_crop(tmp_path, data_config):
     config, streams = one_ball(tmp_path, data_config, radius=2)
     zoomed = AugmentConfig(affine_probability=1.0, rotation_degrees=0.0, scale=(3.0, 3.0))
     dataset = StepDataset(streams, config, zoomed, seed=0, views=())
@@ -126,7 +126,7 @@ def test_a_zoomed_nodule_stays_in_its_crop(tmp_path, data_config):
     assert np.mean(held) > 0.9  # of windows aimed as if nothing were zoomed, two thirds lose it
 
 
-def test_strong_contrast_is_heard(streams, data_config):
+def test_build_loader_strong_contrast_has_an_effect(streams, data_config):
     still = AugmentConfig(
         strong_shift_hu=0, strong_noise_hu=0, strong_gamma=(1.0, 1.0), strong_contrast=0.0,
         strong_probability=1.0, strong_blur_voxels=(1e-3, 1e-3), cutout_holes=0,
@@ -138,7 +138,7 @@ def test_strong_contrast_is_heard(streams, data_config):
     assert not torch.allclose(plain, scaled, atol=1e-2)
 
 
-def test_foreground_share(streams, data_config):
+def test_build_loader_foreground_share_is_as_configured(streams, data_config):
     small = replace(data_config, crop=(4, 4, 4), overhang=0.0)
     for share, low, high in ((1.0, 100, 100), (0.0, 0, 30)):
         dataset = StepDataset(
@@ -154,7 +154,7 @@ def test_foreground_share(streams, data_config):
         assert low <= hits <= high
 
 
-def test_batches_do_not_depend_on_workers_nor_on_where_the_run_resumed(streams, data_config):
+def test_build_loader_batches_depend_neither_on_workers_nor_on_resumption(streams, data_config):
     def batches(workers, start):
         config = replace(data_config, workers=workers)
         loader = build_loader(streams, config, AUGMENT, seed=7, start_step=start, max_steps=5)
@@ -168,7 +168,7 @@ def test_batches_do_not_depend_on_workers_nor_on_where_the_run_resumed(streams, 
     assert batches(0, 5) == []
 
 
-def test_two_ranks_draw_together_what_one_process_draws(streams, data_config):
+def test_build_loader_two_ranks_draw_the_samples_of_one_process(streams, data_config):
     double = replace(data_config, batch={k: 2 * v for k, v in data_config.batch.items()})
     one = StepDataset(streams, double, AUGMENT, seed=0)[2]
     ranks = [
@@ -180,7 +180,7 @@ def test_two_ranks_draw_together_what_one_process_draws(streams, data_config):
     assert not torch.equal(ranks[0]["labelled"]["weak"], ranks[1]["labelled"]["weak"])
 
 
-def test_the_global_generators_are_left_alone(streams, data_config):
+def test_build_loader_leaves_global_generators_alone(streams, data_config):
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 (it is this legacy state that must not move)
     before = torch.get_rng_state(), np.random.get_state()[1].tobytes()  # noqa: NPY002
@@ -189,7 +189,7 @@ def test_the_global_generators_are_left_alone(streams, data_config):
     assert before[1] == np.random.get_state()[1].tobytes()  # noqa: NPY002
 
 
-def test_anatomy_of_some_cases_leaves_the_others_ignored(tmp_path, data_config, cohort_folder):
+def test_build_loader_cases_without_anatomy_are_255(tmp_path, data_config, cohort_folder):
     for name in ("c0", "c1"):
         (tmp_path / f"{name}.nii.gz").write_bytes((cohort_folder / f"{name}.nii.gz").read_bytes())
     write_volume(tmp_path / "a.nii", np.full((20, 22, 24), 2, np.uint8), np.diag([-1, -1, 1, 1]))
@@ -207,7 +207,7 @@ def test_anatomy_of_some_cases_leaves_the_others_ignored(tmp_path, data_config, 
     assert (found["b"] == 255).all()
 
 
-def test_a_stream_without_cases_or_batch_size(streams, data_config):
+def test_build_loader_stream_without_cases_or_batch_size_is_refused(streams, data_config):
     with pytest.raises(UserError, match="healthy stream has no training cases"):
         StepDataset({"healthy": []}, data_config, AUGMENT, seed=0)
     none = replace(data_config, batch={"labelled": 0})

@@ -13,19 +13,19 @@ SIZES = st.tuples(*[st.integers(1, 60)] * 3)
 
 @given(n=st.integers(1, 30), seed=st.integers(0, 99), epoch=st.integers(0, 50))
 @settings(max_examples=40, deadline=None)
-def test_each_case_comes_once_an_epoch(n, seed, epoch):
+def test_draw_yields_each_case_once_an_epoch(n, seed, epoch):
     drawn = [draw(seed, "healthy", index, n) for index in range(epoch * n, (epoch + 1) * n)]
     assert sorted(drawn) == list(range(n))
 
 
-def test_order_differs_between_epochs_streams_and_seeds():
+def test_draw_order_differs_between_epochs_streams_and_seeds():
     def order(seed, stream, epoch):
         return tuple(draw(seed, stream, epoch * 20 + i, 20) for i in range(20))
 
     assert len({order(0, "a", 0), order(0, "a", 1), order(0, "b", 0), order(1, "a", 0)}) == 4
 
 
-def test_generators_are_pure_and_distinct():
+def test_sample_rng_and_bag_rng_are_pure_and_distinct():
     def numbers(*key):
         return tuple(sample_rng(*key).random(3))
 
@@ -37,7 +37,7 @@ def test_generators_are_pure_and_distinct():
 
 @given(shape=SIZES, size=SIZES, overhang=st.floats(0, 0.5), seed=st.integers(0, 99), data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_windows_keep_the_rules(shape, size, overhang, seed, data):
+def test_random_window_stays_within_the_overhang(shape, size, overhang, seed, data):
     nodule = np.array([data.draw(st.integers(0, n - 1)) for n in shape], np.int16)
     for voxel in (None, nodule):
         rng = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ def test_windows_keep_the_rules(shape, size, overhang, seed, data):
             assert ((start <= voxel) & (voxel < stop)).all()
 
 
-def test_a_nodule_is_met_at_every_offset():
+def test_random_window_holds_a_nodule_at_every_offset():
     voxel = np.array([30, 30, 30], np.int16)
     starts = [
         random_window(np.random.default_rng(i), (60,) * 3, (10,) * 3, voxel=voxel, overhang=0.0)
@@ -63,7 +63,7 @@ def test_a_nodule_is_met_at_every_offset():
 
 
 @pytest.mark.parametrize("zoom", [0.5, 2.0, 4.0])
-def test_a_nodule_stays_in_sight_at_every_offset_when_the_content_is_zoomed(zoom):
+def test_random_window_zoomed_holds_a_nodule_at_every_offset(zoom):
     voxel, size = np.array([60, 60, 60], np.int16), (21, 21, 21)
     starts = [
         random_window(
@@ -77,7 +77,7 @@ def test_a_nodule_stays_in_sight_at_every_offset_when_the_content_is_zoomed(zoom
     assert offsets.max() >= 8
 
 
-def test_windows_are_aimed_at_nodules_as_often_as_asked():
+def test_random_nodule_is_drawn_with_the_given_probability():
     foreground = np.zeros((5, 3), np.int16)
     aims = [random_nodule(np.random.default_rng(i), foreground, 0.8) for i in range(1000)]
     assert aims.count(None) == pytest.approx(200, abs=40)
@@ -85,7 +85,7 @@ def test_windows_are_aimed_at_nodules_as_often_as_asked():
     assert random_nodule(np.random.default_rng(0), foreground[:0], 1.0) is None
 
 
-def test_small_volumes_meet_every_offset_in_the_window():
+def test_random_window_small_volume_is_at_every_offset():
     starts = {
         random_window(np.random.default_rng(i), (3, 3, 3), (8, 8, 8), overhang=0.0)[0]
         for i in range(300)
@@ -93,7 +93,7 @@ def test_small_volumes_meet_every_offset_in_the_window():
     assert starts == set(range(-5, 1))
 
 
-def test_at_half_overhang_every_voxel_is_equally_often_the_centre():
+def test_random_window_half_overhang_makes_every_voxel_equally_often_the_centre():
     starts = [
         random_window(np.random.default_rng(i), (10, 10, 10), (5, 5, 5), overhang=0.5)
         for i in range(3000)
@@ -104,7 +104,7 @@ def test_at_half_overhang_every_voxel_is_equally_often_the_centre():
     assert centres.max() < 380
 
 
-def test_scaling_by_hand():
+def test_scale_hu_matches_values_by_hand():
     hu = np.array([-3000, -1000, -650, 400, 3000], np.int16)
     scaled = scale_hu(hu, (-1000, 400))
     np.testing.assert_allclose(scaled, [0, 0, 0.25, 1, 1])

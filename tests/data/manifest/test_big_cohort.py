@@ -1,4 +1,4 @@
-"""What a cohort of a hundred thousand cases needs: work and memory that do not grow with it."""
+"""Cohorts of a hundred thousand cases: work and memory do not grow with them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def counts_of(work):
     return counts
 
 
-def test_opening_a_cohort_takes_the_same_work_for_each_case_and_touches_no_volume(tmp_path):
+def test_open_cohort_work_is_linear_and_touches_no_volume(tmp_path):
     def opening(n):
         path = big_manifest(tmp_path / f"{n}.csv", n)
         config = DataConfig(manifest=str(path), labelled=n // 20, healthy=n // 10)
@@ -92,7 +92,7 @@ def copies(item, n):
     return [PreparedCase(case, dict(item.files)) for case in named]
 
 
-def test_a_case_comes_out_of_the_pack_as_it_went_in(healthy):
+def test_packed_cases_round_trip_is_equal(healthy):
     whole = replace(
         healthy.case,
         mask=Path("m.nii"),
@@ -109,7 +109,7 @@ def test_a_case_comes_out_of_the_pack_as_it_went_in(healthy):
     assert [packed[i] for i in range(len(packed))] == cases
 
 
-def test_a_draw_is_the_same_work_from_ten_cases_and_from_thousands(healthy, data_config):
+def test_step_dataset_work_is_independent_of_the_number_of_cases(healthy, data_config):
     config = replace(data_config, batch={"healthy": 2})
 
     def drawing(n):
@@ -120,7 +120,7 @@ def test_a_draw_is_the_same_work_from_ten_cases_and_from_thousands(healthy, data
     assert abs(drawing(5000) - drawing(10)) < 500
 
 
-def test_what_a_loader_holds_does_not_grow_with_what_it_draws(healthy, data_config):
+def test_step_dataset_memory_does_not_grow_with_samples(healthy, data_config):
     config = replace(data_config, batch={"healthy": 2})
     streams = {"healthy": copies(healthy, 100)}
     dataset = StepDataset(streams, config, STEADY, seed=0, views=(), fields=())
@@ -142,7 +142,7 @@ def test_what_a_loader_holds_does_not_grow_with_what_it_draws(healthy, data_conf
     assert late - early < 120 * 300  # a case is 1300 bytes
 
 
-def test_a_process_keeps_few_volumes_open(healthy, tmp_path):
+def test_open_entry_keeps_few_files_open(healthy, tmp_path):
     open_entry.cache_clear()
     content = healthy.files["image"].read_bytes()
     for i in range(300):

@@ -12,7 +12,7 @@ from semilung.types import UserError
 GOOD = {"case": "a", "patient": "p", "image": "a.nii.gz", "role": "unlabelled"}
 
 
-def test_a_row_becomes_a_case_with_paths_and_targets(tmp_path):
+def test_read_manifest_row_becomes_a_case_with_paths_and_targets(tmp_path):
     columns = ["case", "patient", "image", "role", "mask", "bag_label", "cohort", "histology"]
     row = GOOD | {"role": "labelled", "mask": "m/a.nii.gz", "bag_label": "1.0", "histology": "AD"}
     (case,) = read_manifest(write_table(tmp_path / "m.csv", [row | {"cohort": "NLST"}], columns))
@@ -22,7 +22,7 @@ def test_a_row_becomes_a_case_with_paths_and_targets(tmp_path):
     assert case.targets == {"histology": "AD"}
 
 
-def test_an_absolute_path_stays(tmp_path):
+def test_read_manifest_absolute_path_is_kept(tmp_path):
     row = GOOD | {"image": "/elsewhere/a.nii"}
     assert read_manifest(write_table(tmp_path / "m.csv", [row]))[0].image == Path(row["image"])
 
@@ -41,15 +41,15 @@ def test_an_absolute_path_stays(tmp_path):
         ({"role": "weak"}, "bag_label", "needs a scan-level label"),
     ],
 )
-def test_each_fault_names_row_column_and_reason(tmp_path, change, field, message):
+def test_scan_table_error_names_row_column_and_reason(tmp_path, change, field, message):
     path = write_table(tmp_path / "m.csv", [GOOD | {"case": "first"}, GOOD | change])
-    cases, (fault,) = scan_table(path)
-    assert (fault.row, fault.field) == (3, field)
-    assert message in fault.message
+    cases, (error,) = scan_table(path)
+    assert (error.row, error.field) == (3, field)
+    assert message in error.message
     assert [case.case for _, case in cases] == ["first"]
 
 
-def test_all_faults_come_at_once(tmp_path):
+def test_read_manifest_all_errors_are_listed_at_once(tmp_path):
     rows = [GOOD, GOOD, GOOD | {"case": "b", "role": "sick"}]
     with pytest.raises(UserError) as error:
         read_manifest(write_table(tmp_path / "m.csv", rows))
@@ -58,46 +58,46 @@ def test_all_faults_come_at_once(tmp_path):
     assert "row 4, case 'b', role" in str(error.value)
 
 
-def test_a_patient_in_two_splits(tmp_path):
+def test_read_manifest_patient_in_two_splits_is_refused(tmp_path):
     rows = [GOOD | {"split": "train"}, GOOD | {"case": "b", "split": "test"}]
     with pytest.raises(UserError, match="'p' is in test here and in train in row 2"):
         read_manifest(write_table(tmp_path / "m.csv", rows))
 
 
-def test_missing_columns_are_all_named_with_those_found(tmp_path):
+def test_scan_table_missing_columns_are_named_with_the_present_ones(tmp_path):
     (tmp_path / "m.csv").write_text("case|patient\na|b\n")
-    _, faults = scan_table(tmp_path / "m.csv")
-    assert [fault.field for fault in faults] == ["case", "patient", "image", "role"]
-    assert "case|patient" in faults[0].message
+    _, errors = scan_table(tmp_path / "m.csv")
+    assert [error.field for error in errors] == ["case", "patient", "image", "role"]
+    assert "case|patient" in errors[0].message
 
 
-def test_a_column_that_is_misspelt_by_case_is_not_taken_for_a_target(tmp_path):
+def test_read_manifest_column_misspelt_by_case_is_refused(tmp_path):
     (tmp_path / "m.csv").write_text("case,patient,image,role,Mask\na,p,a.nii,unlabelled,b.nii\n")
     with pytest.raises(UserError, match="rename it to 'mask'"):
         read_manifest(tmp_path / "m.csv")
 
 
-def test_a_column_that_is_there_twice_is_not_taken_for_a_target(tmp_path):
+def test_read_manifest_duplicate_column_is_refused(tmp_path):
     (tmp_path / "m.csv").write_text("case,patient,image,role,image \na,p,a.nii,unlabelled,b.nii\n")
     with pytest.raises(UserError, match="column 'image' is there twice"):
         read_manifest(tmp_path / "m.csv")
 
 
 @pytest.mark.parametrize("content", ["", 'case,patient\n"'])
-def test_no_table_at_all(tmp_path, content):
+def test_read_manifest_no_table_is_refused(tmp_path, content):
     (tmp_path / "m.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match="not a CSV"):
         read_manifest(tmp_path / "m.csv")
 
 
-def test_no_rows_and_no_file(tmp_path):
+def test_read_manifest_without_rows_or_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="no rows"):
         read_manifest(write_table(tmp_path / "m.csv", []))
     with pytest.raises(UserError, match="no such manifest"):
         read_manifest(tmp_path / "other.csv")
 
 
-def test_twenty_thousand_rows_are_quick(tmp_path):
+def test_read_manifest_twenty_thousand_rows_are_quick(tmp_path):
     rows = [GOOD | {"case": f"c{i}", "patient": f"p{i}", "split": "train"} for i in range(20_000)]
     path = write_table(tmp_path / "m.csv", rows)
     start = time.process_time()

@@ -26,7 +26,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def faults(folder, *rows):
+def errors_of(folder, *rows):
     base = {"patient": "p", "image": "ct.nii.gz", "role": "labelled", "mask": "mask.nii.gz"}
     full = [{"case": f"c{i}"} | base | row for i, row in enumerate(rows)]
     return [
@@ -34,12 +34,12 @@ def faults(folder, *rows):
     ]
 
 
-def test_a_sound_manifest_has_no_faults(cohort_folder):
+def test_check_manifest_valid_manifest_has_no_errors(cohort_folder):
     # Its unlabelled rows name a mask that cannot be read: it is none of the check's business.
     assert check_manifest(cohort_folder / "manifest.csv") == []
 
 
-def test_faults_of_volumes_and_of_the_table_come_together(folder):
+def test_check_manifest_errors_of_volumes_and_table_are_listed_together(folder):
     far = LPS.copy()
     far[0, 3] = 5
     write_volume(folder / "far.nii.gz", np.zeros(SHAPE, np.uint8), far)
@@ -47,7 +47,7 @@ def test_faults_of_volumes_and_of_the_table_come_together(folder):
     write_volume(folder / "soft.nii.gz", np.full(SHAPE, 0.5, np.float32), LPS)
     (folder / "cut.nii.gz").write_bytes((folder / "ct.nii.gz").read_bytes()[:-300])
     (folder / "none.nii.gz").touch()
-    found = faults(
+    found = errors_of(
         folder,
         {},
         {"mask": "far.nii.gz"},
@@ -92,7 +92,7 @@ def test_faults_of_volumes_and_of_the_table_come_together(folder):
         (HU.astype(np.complex64), "type"),
     ],
 )
-def test_intensities(data, word):
+def test_check_manifest_invalid_intensities_are_errors(data, word):
     issue = intensity_issue(data)
     assert issue is None if word is None else word in issue.message
 
@@ -108,7 +108,7 @@ def test_intensities(data, word):
         ([0.0, np.nan], "NaN"),
     ],
 )
-def test_labels(data, word):
+def test_label_issue_invalid_labels_are_named(data, word):
     issue = label_issue(np.array(data))
     assert issue is None if word is None else word in issue.message
 
@@ -126,14 +126,14 @@ def examined(folder, *rows):
     return examine_manifest(write_table(folder / "m.csv", [base | row for row in rows]))
 
 
-def test_masks_of_0_and_255_alone_are_an_error_where_no_nodule_is_left(folder):
+def test_check_manifest_masks_of_0_and_255_only_are_an_error(folder):
     check = examined(folder, masked(folder, "a", (255, 255)), masked(folder, "b", (255, 0)))
     assert ["did you mean 1?" in error.message for error in check.errors] == [True]
     rows = [w.row for w in check.warnings if "0 and 255 alone" in w.message]
     assert rows == [2, 3]
 
 
-def test_one_mask_of_0_and_255_or_an_empty_one_is_a_warning(folder):
+def test_check_manifest_one_mask_without_nodule_is_a_warning(folder):
     check = examined(
         folder,
         masked(folder, "a", (1, 255)),
@@ -157,14 +157,14 @@ def test_one_mask_of_0_and_255_or_an_empty_one_is_a_warning(folder):
         ((255, 0), "1", None),
     ],
 )
-def test_a_bag_label_that_the_mask_contradicts_is_an_error(folder, values, label, word):
+def test_check_manifest_bag_label_against_the_mask_is_an_error(folder, values, label, word):
     rows = [masked(folder, "a", values) | {"bag_label": label}, masked(folder, "b", (1, 2))]
     errors = [error.message for error in examined(folder, *rows).errors]
     assert errors == [] if word is None else [word in message for message in errors] == [True]
 
 
 @pytest.mark.parametrize("noise", [0.99999994, 1.0000001, 0.9995, 1.0009])
-def test_labels_close_to_whole_numbers_are_rounded_in_check_and_preparation(folder, noise):
+def test_check_and_prepare_labels_close_to_whole_numbers_are_rounded(folder, noise):
     row = masked(folder, "a", (noise, noise), np.float32)
     check = examined(folder, row)
     assert check.errors == []
@@ -179,18 +179,18 @@ def test_labels_close_to_whole_numbers_are_rounded_in_check_and_preparation(fold
     ("value", "digits"),
     [(np.float32(0.998), "0.998"), (0.99800001, "0.99800001"), (np.float32(1.0025), "1.0025")],
 )
-def test_a_label_that_is_no_whole_number_is_shown_with_its_digits(value, digits):
+def test_label_issue_fractional_label_is_shown_with_its_digits(value, digits):
     issue = label_issue(np.array([0, value], np.asarray(value).dtype))
     assert f"found {digits};" in issue.message
 
 
-def test_a_mask_of_shades_of_grey_is_a_warning(folder):
+def test_check_manifest_grey_scale_mask_is_a_warning(folder):
     write_volume(folder / "grey.nii.gz", np.arange(336).reshape(SHAPE).astype(np.uint8), LPS)
     check = examined(folder, {"case": "a", "patient": "p", "mask": "grey.nii.gz"})
     assert any("254 labels" in warning.message for warning in check.warnings)
 
 
-def test_the_check_warns_of_hu_lungs_and_splits_without_an_error(folder):
+def test_data_check_warns_of_hu_lungs_and_splits_without_error(folder):
     body = np.full((80, 70, 20), -1000, np.int16)
     body[5:75, 5:65] = 40
     write_volume(folder / "body.nii.gz", body, np.diag([3.0, 3, 5, 1]))
@@ -201,7 +201,7 @@ def test_the_check_warns_of_hu_lungs_and_splits_without_an_error(folder):
     assert [w.row for w in check.warnings] == [0, 0, 2]
 
 
-def test_the_summary_counts_cases_voxels_and_nodules(folder):
+def test_manifest_summary_counts_cases_voxels_and_nodules(folder):
     rows = [
         masked(folder, name, (1, 2)) | {"split": s} for name, s in (("a", "train"), ("b", "val"))
     ]

@@ -1,4 +1,4 @@
-"""Manifests that are damaged or mean harm."""
+"""Damaged and hostile manifests."""
 
 import gzip
 from contextlib import suppress
@@ -23,7 +23,7 @@ SOURCE = (
 
 
 @pytest.mark.parametrize("cases", [60, pytest.param(5000, marks=pytest.mark.slow)])
-def test_damaged_tables_are_read_or_refused(tmp_path, cases):
+def test_scan_table_damaged_bytes_are_read_or_refused(tmp_path, cases):
     path = tmp_path / "m.csv"
     pieces = st.sampled_from([b"\0", b'"', b",", b"\n", b"\r", b"\xff", b"\xef\xbb\xbf", b"=1+1",
                               b"a" * 70_000, b"../../x", b"'", b"\x1b[2J", b"1e999"])  # fmt: skip
@@ -42,7 +42,7 @@ def test_damaged_tables_are_read_or_refused(tmp_path, cases):
     check()
 
 
-def test_a_packed_table_is_not_unpacked(tmp_path):
+def test_read_manifest_compressed_table_is_refused(tmp_path):
     path = tmp_path / "m.csv.gz"
     path.write_bytes(gzip.compress((HEADER + "a,p,a.nii,unlabelled\n" * 10).encode()))
     with pytest.raises(UserError, match="not a CSV"):
@@ -52,7 +52,7 @@ def test_a_packed_table_is_not_unpacked(tmp_path):
 @pytest.mark.parametrize(
     "rows", ["x,a,p,a.nii,unlabelled\n", "a,p,a.nii,unlabelled,x\n", "a,p,a.nii,unlabelled,x\n" * 2]
 )
-def test_a_value_too_many_shifts_no_column(tmp_path, rows):
+def test_read_manifest_row_with_a_value_too_many_shifts_no_column(tmp_path, rows):
     (tmp_path / "m.csv").write_text(HEADER + rows)
     with pytest.raises(UserError, match="not a CSV"):
         read_manifest(tmp_path / "m.csv")
@@ -68,19 +68,19 @@ def test_a_value_too_many_shifts_no_column(tmp_path, rows):
         ({"case": "../a"}, "slashes"),
     ],
 )
-def test_names_that_are_no_file_names(tmp_path, change, message):
+def test_read_manifest_name_that_is_no_file_name_is_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         read_manifest(write_table(tmp_path / "m.csv", [GOOD | change]))
 
 
-def test_paths_may_lead_anywhere_for_a_manifest_is_the_users_own(tmp_path):
+def test_read_manifest_absolute_and_parent_paths_are_allowed(tmp_path):
     rows = [GOOD | {"image": "../x.nii"}, GOOD | {"case": "b", "image": "/y.nii"}]
     first, second = read_manifest(write_table(tmp_path / "m.csv", rows))
     assert first.image == tmp_path / "../x.nii"
     assert second.image == Path("/y.nii")
 
 
-def test_a_scan_that_vanishes_while_it_is_prepared(cohort_folder, tmp_path, monkeypatch):
+def test_prepare_scan_that_vanishes_is_named(cohort_folder, tmp_path, monkeypatch):
     case = Case("a", "p", cohort_folder / "c0.nii.gz", "unlabelled")
     gone = tmp_path / "gone.nii"
     # the package's function hides the module of its name
@@ -92,7 +92,7 @@ def test_a_scan_that_vanishes_while_it_is_prepared(cohort_folder, tmp_path, monk
 
 
 @pytest.mark.parametrize("name", ["gone.nii", "x" * 300 + ".nii", "m.csv/a.nii"])
-def test_an_image_that_cannot_be_is_told_with_its_case(tmp_path, name):
+def test_prepare_impossible_image_path_is_reported_with_its_case(tmp_path, name):
     (tmp_path / "m.csv").touch()
     case = Case("a", "p", tmp_path / name, "unlabelled")
     with pytest.raises(UserError, match=r"1 of 1 cases.*\n.*a: .*no such file"):

@@ -33,7 +33,7 @@ def some_cases():
 
 @given(cases=some_cases(), seed=st.integers(0, 1000))
 @settings(max_examples=60, deadline=None)
-def test_patients_are_never_shared_and_order_does_not_matter(cases, seed):
+def test_assign_splits_never_shares_a_patient_and_ignores_order(cases, seed):
     options = {"seed": seed, "val_fraction": 0.3, "test_fraction": 0.2}
     split = {c.case: c.split for c in assign_splits(cases, **options)}
     homes = {(c.patient, split[c.case]) for c in cases}
@@ -41,7 +41,7 @@ def test_patients_are_never_shared_and_order_does_not_matter(cases, seed):
     assert split == {c.case: c.split for c in assign_splits(cases[::-1], **options)}
 
 
-def test_fractions_hold_within_each_role():
+def test_assign_splits_fractions_hold_within_each_role():
     cases = [case(i, "labelled" if i < 20 else "healthy") for i in range(60)]
     split = assign_splits(cases, seed=1, val_fraction=0.25, test_fraction=0.1)
     assert Counter((c.role, c.split) for c in split) == {
@@ -85,13 +85,13 @@ def test_assign_splits_without_validation_or_with_a_stated_one_draws_none():
     assert [c.split for c in split[1:]] == ["train"] * 4
 
 
-def test_seeds_differ():
+def test_assign_splits_other_seed_gives_other_splits():
     cases = [case(i) for i in range(30)]
     one, two = (assign_splits(cases, seed=s, val_fraction=0.5, test_fraction=0) for s in (0, 1))
     assert [c.split for c in one] != [c.split for c in two]
 
 
-def test_stated_splits_stay_and_a_stated_test_set_is_not_added_to():
+def test_assign_splits_keeps_stated_splits_and_adds_none_to_a_stated_test_set():
     cases = [case(i, split="test" if i < 3 else None) for i in range(23)]
     cases.append(case(99, patient="p0"))
     split = assign_splits(cases, seed=0, val_fraction=0.2, test_fraction=0.5)
@@ -99,14 +99,14 @@ def test_stated_splits_stay_and_a_stated_test_set_is_not_added_to():
     assert sum(c.split == "val" for c in split) == 4
 
 
-def test_unlabelled_patients_are_not_wasted_on_validation():
+def test_assign_splits_unlabelled_patients_stay_in_train():
     split = assign_splits(
         [case(i, "unlabelled") for i in range(10)], seed=0, val_fraction=0.4, test_fraction=0.4
     )
     assert {c.split for c in split} == {"train"}
 
 
-def test_folds_validate_every_patient_of_the_pool_once_and_leave_test_closed():
+def test_assign_splits_folds_validate_every_patient_once_and_keep_test():
     cases = [case(i, "labelled" if i < 12 else "healthy", split="train") for i in range(24)]
     cases += [case(50, split="val"), case(51, split="test")]
     seen = Counter()
@@ -121,7 +121,7 @@ def test_folds_validate_every_patient_of_the_pool_once_and_leave_test_closed():
     assert seen == Counter(c.case for c in cases[:-1])
 
 
-def test_more_folds_than_labelled_patients():
+def test_assign_splits_more_folds_than_labelled_patients_is_refused():
     cases = [case(i) for i in range(3)]
     with pytest.raises(UserError, match="only 3 patients"):
         assign_splits(cases, seed=0, val_fraction=0, test_fraction=0, folds=5)
@@ -129,7 +129,7 @@ def test_more_folds_than_labelled_patients():
 
 @given(small=st.integers(1, 12), more=st.integers(0, 8), seed=st.integers(0, 100))
 @settings(max_examples=40, deadline=None)
-def test_budgets_are_nested_and_leave_validation_alone(small, more, seed):
+def test_apply_label_budget_is_nested_and_keeps_validation(small, more, seed):
     cases = [case(i, split="train") for i in range(20)] + [case(30, split="val")]
 
     def kept(budget):
@@ -141,7 +141,7 @@ def test_budgets_are_nested_and_leave_validation_alone(small, more, seed):
     assert kept(small) <= kept(small + more)
 
 
-def test_what_becomes_of_the_rest():
+def test_apply_label_budget_rest_becomes_unlabelled_weak_or_dropped():
     cases = [case(i, split="train", bag_label=1) for i in range(3)]
     for rest, mask_free, bag in (("unlabelled", 2, None), ("weak", 2, 1)):
         after = apply_label_budget(cases, labelled=1, rest=rest, seed=0)
@@ -152,7 +152,7 @@ def test_what_becomes_of_the_rest():
     assert apply_label_budget(cases, labelled=None, rest="drop", seed=0) == cases
 
 
-def test_a_budget_beyond_what_there_is():
+def test_apply_label_budget_above_the_labelled_cases_is_refused():
     with pytest.raises(UserError, match=r"data\.labelled=3.*there are 2"):
         apply_label_budget(
             [case(i, split="train") for i in range(2)], labelled=3, rest="drop", seed=0
@@ -161,7 +161,7 @@ def test_a_budget_beyond_what_there_is():
 
 @given(small=st.integers(1, 8), more=st.integers(0, 4), seed=st.integers(0, 100))
 @settings(max_examples=40, deadline=None)
-def test_healthy_amounts_are_nested_and_leave_all_else_alone(small, more, seed):
+def test_keep_healthy_is_nested_and_keeps_all_other_cases(small, more, seed):
     healthy = [case(i, "healthy", split="train") for i in range(12)]
     others = [case(20, split="train"), case(30, "healthy", split="val")]
 
@@ -175,19 +175,19 @@ def test_healthy_amounts_are_nested_and_leave_all_else_alone(small, more, seed):
     assert kept(None) == {c.case for c in healthy}
 
 
-def test_more_healthy_cases_than_there_are():
+def test_keep_healthy_above_the_healthy_cases_is_refused():
     with pytest.raises(UserError, match=r"data\.healthy=3.*there are 2"):
         keep_healthy([case(i, "healthy", split="train") for i in range(2)], 3, seed=0)
 
 
-def test_weak_needs_a_scan_level_label():
+def test_apply_label_budget_weak_without_scan_level_label_is_refused():
     with pytest.raises(UserError, match="bag_label"):
         apply_label_budget(
             [case(i, split="train") for i in range(2)], labelled=1, rest="weak", seed=0
         )
 
 
-def test_saved_splits_come_back(tmp_path):
+def test_read_splits_returns_the_saved_ones(tmp_path):
     saved = {
         "a": {"split": "train", "role": "labelled"},
         "b": {"split": "test", "role": "healthy"},
@@ -207,14 +207,14 @@ def test_saved_splits_come_back(tmp_path):
         None,
     ],
 )
-def test_saved_splits_with_a_case_of_no_split_or_role_are_refused(tmp_path, row):
+def test_read_splits_case_without_split_or_role_is_refused(tmp_path, row):
     saved = {"a": {"split": "train", "role": "labelled"}, "b": row}
     (tmp_path / "splits.json").write_text(json.dumps(saved))
     with pytest.raises(UserError, match=r"splits\.json holds no splits and roles"):
         read_splits(tmp_path / "splits.json")
 
 
-def test_saved_splits_that_are_a_list_are_refused(tmp_path):
+def test_read_splits_list_is_refused(tmp_path):
     (tmp_path / "splits.json").write_text("[]")
     with pytest.raises(UserError, match=r"splits\.json holds no splits and roles"):
         read_splits(tmp_path / "splits.json")

@@ -182,7 +182,7 @@ def test_nodules_keep_apart_and_shrink_to_what_fits() -> None:
         assert np.linalg.norm(a.centre_mm - b.centre_mm) > a.radius_mm + b.radius_mm
 
 
-def test_nodules_are_seen_at_their_density() -> None:
+def test_paint_nodules_have_the_hu_of_their_texture() -> None:
     grid, centre = CubeGrid(32, 1.0), np.zeros(3)
     lung_mm = np.full(grid.shape, -50, np.float32)
     bands = {"solid": (10, 60), "part_solid": (10, 60), "ground_glass": (-650, -500)}
@@ -244,7 +244,7 @@ def test_diameters_follow_lidc_idri() -> None:
     assert diameters.max() <= 30
 
 
-def test_diameters_below_the_smallest_are_drawn_anew() -> None:
+def test_sample_diameters_mm_are_truncated_at_the_smallest() -> None:
     every = sample_diameters_mm(np.random.default_rng(0), 40000)
     large = sample_diameters_mm(np.random.default_rng(1), 40000, smallest_mm=10)
     assert 10 <= large.min() < 10.05

@@ -58,7 +58,7 @@ def test_manifest_names_what_every_role_needs(rows) -> None:
     assert rows.nodules[rows.role == "labelled"].ge(1).all()
 
 
-def test_the_toolkit_reads_its_own_phantom(cohort, rows) -> None:
+def test_write_phantom_is_read_by_the_toolkit(cohort, rows) -> None:
     cases = read_manifest(cohort)
     assert [c.case for c in cases] == rows.case.tolist()
     assert [c.role for c in cases] == rows.role.tolist()
@@ -87,7 +87,7 @@ def test_files_share_a_grid_and_come_back_in_ras(cohort, rows) -> None:
     assert len(list((cohort.parent / "masks").iterdir())) == (rows.role == "labelled").sum()
 
 
-def test_the_same_phantom_is_kept_and_a_begun_one_completed(cohort) -> None:
+def test_write_phantom_keeps_the_same_one_and_completes_a_partial_one(cohort) -> None:
     text, image = cohort.read_text(), cohort.parent / "images" / "phantom_007.nii.gz"
     stamp = image.stat().st_mtime_ns
     assert write_phantom(cohort.parent, scans=8, seed=5, **SMALL) == cohort
@@ -99,7 +99,7 @@ def test_the_same_phantom_is_kept_and_a_begun_one_completed(cohort) -> None:
     assert image.is_file()
 
 
-def test_another_phantom_in_the_folder_is_not_overwritten(cohort, monkeypatch) -> None:
+def test_write_phantom_does_not_overwrite_another_one(cohort, monkeypatch) -> None:
     with pytest.raises(UserError, match="holds another phantom"):
         write_phantom(cohort.parent, scans=8, seed=6, **SMALL)
     redrawn = partial(Parameters, drawing=99)
@@ -108,7 +108,7 @@ def test_another_phantom_in_the_folder_is_not_overwritten(cohort, monkeypatch) -
         write_phantom(cohort.parent, scans=8, seed=5, **SMALL)
 
 
-def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+def test_write_phantom_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
         write_phantom(tmp_path)
@@ -130,7 +130,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
         ({"seed": -1}, "seed is -1"),
     ],
 )
-def test_bad_arguments_are_told_apart(tmp_path: Path, options, message) -> None:
+def test_write_phantom_invalid_argument_is_named(tmp_path: Path, options, message) -> None:
     with pytest.raises(UserError, match=message):
         write_phantom(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

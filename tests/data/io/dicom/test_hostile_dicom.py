@@ -1,4 +1,4 @@
-"""DICOM series that are no series, are damaged, or mean harm: told in one clear error."""
+"""Damaged and hostile DICOM series are refused with one clear error."""
 
 import builtins
 import shutil
@@ -25,7 +25,7 @@ SHAPE = (6, 5, 4)
 HU = np.random.default_rng(0).integers(-1024, 1200, SHAPE)
 
 
-def test_what_lies_beside_the_slices_is_left_alone(tmp_path):
+def test_read_grid_other_files_next_to_slices_are_ignored(tmp_path):
     folder = write_series(tmp_path / "scan", HU)
     for name in ("069.xml", ".DS_Store", "dicomdir", "Thumbs.db", "VERSION", "mask.nii.gz"):
         (folder / name).write_text("no slice")
@@ -36,7 +36,7 @@ def test_what_lies_beside_the_slices_is_left_alone(tmp_path):
         with pytest.raises(UserError, match="there twice"):
             read_grid(folder)
         (folder / name).unlink()
-    (folder / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    (folder / "gone.dcm").symlink_to(tmp_path / "missing")
     with pytest.raises(UserError, match=r"gone\.dcm: this cannot be read as a file.*broken link"):
         read_grid(folder)
     (folder / "gone.dcm").unlink()
@@ -71,14 +71,14 @@ def test_what_lies_beside_the_slices_is_left_alone(tmp_path):
         ({"PixelData": b"12"}, "no DICOM slice that can be read"),
     ],
 )
-def test_refusals(tmp_path, fields, message):
+def test_read_grid_invalid_slice_is_refused(tmp_path, fields, message):
     folder = write_series(tmp_path / "scan", HU)
     edited(folder, 2, **fields)
     with pytest.raises(UserError, match=message):
         read_volume(folder)
 
 
-def test_a_missing_slice_is_told(tmp_path):
+def test_read_grid_missing_slice_is_refused(tmp_path):
     folder = write_series(tmp_path / "scan", HU)
     gone = next(p for p in folder.iterdir() if pydicom.dcmread(p).InstanceNumber == 2)
     gone.unlink()
@@ -86,7 +86,7 @@ def test_a_missing_slice_is_told(tmp_path):
         read_grid(folder)
 
 
-def test_too_much_is_refused_before_it_is_opened(tmp_path, monkeypatch):
+def test_read_grid_too_many_or_large_files_are_refused_unopened(tmp_path, monkeypatch):
     folder = write_series(tmp_path / "scan", HU)
     with (folder / "large").open("wb") as file:
         file.truncate(2**24 + 1)
@@ -97,7 +97,7 @@ def test_too_much_is_refused_before_it_is_opened(tmp_path, monkeypatch):
         read_grid(folder)
 
 
-def test_one_slice_and_none(tmp_path):
+def test_read_grid_one_slice_or_none_is_refused(tmp_path):
     (tmp_path / "one").mkdir()
     real_slice().save_as(tmp_path / "one" / "a.dcm")
     with pytest.raises(UserError, match="holds one slice"):
@@ -110,7 +110,7 @@ def test_one_slice_and_none(tmp_path):
 
 
 @pytest.mark.parametrize(("off_mm", "even"), [(0.2, True), (0.35, False)])
-def test_how_even_slices_have_to_be(tmp_path, off_mm, even):
+def test_read_grid_uneven_slices_are_refused_beyond_the_tolerance(tmp_path, off_mm, even):
     folder = write_series(tmp_path / "scan", HU)
     path = next(p for p in folder.iterdir() if pydicom.dcmread(p).InstanceNumber == 2)
     slice_ = pydicom.dcmread(path)
@@ -150,14 +150,14 @@ def test_read_grid_of_a_tilted_series_is_sheared_as_it_lies(tmp_path, degrees):
     assert product == pytest.approx(abs(np.linalg.det(header.affine)))
 
 
-def test_a_deflated_file_is_not_unpacked(tmp_path):
+def test_read_grid_deflated_file_is_refused(tmp_path):
     for name in "ab":
         shutil.copy(get_testdata_file("image_dfl.dcm"), tmp_path / f"{name}.dcm")
     with pytest.raises(UserError, match="deflated DICOM is not read"):
         read_grid(tmp_path)
 
 
-def test_pixels_that_no_decoder_knows_are_told(tmp_path):
+def test_read_grid_pixels_without_decoder_are_refused(tmp_path):
     folder = write_series(tmp_path / "scan", HU)
     for path in folder.iterdir():
         slice_ = pydicom.dcmread(path)
@@ -169,13 +169,13 @@ def test_pixels_that_no_decoder_knows_are_told(tmp_path):
         read_grid(folder)
 
 
-def test_no_message_tells_of_the_patient(tmp_path, caplog):
+def test_messages_never_identify_the_patient(tmp_path, caplog):
     """A damaged length lets one value run into the next ones."""
     folder = write_series(tmp_path / "scan", HU, PatientName="SECRET^JOHN", PatientID="SECRET")
     target = min(folder.iterdir())
     raw = target.read_bytes()
     assert raw.count(b"SECRET") == 2
-    told = []
+    messages = []
     for tag in (b"\x08\0\x60\0CS", b"\x28\0\x30\0DS", b"\x20\0\x32\0DS", b"\x08\0\x70\0LO"):
         for high in (0, 1, 4):
             at = raw.index(tag) + len(tag)
@@ -184,13 +184,13 @@ def test_no_message_tells_of_the_patient(tmp_path, caplog):
                 try:
                     read_volume(folder)
                 except UserError as error:
-                    told.append(str(error))
-            told += [str(warning.message) for warning in warned]
-    assert len(told) >= 8
-    assert not [text for text in [*told, caplog.text] if "SECRET" in text or "\x10" in text]
+                    messages.append(str(error))
+            messages += [str(warning.message) for warning in warned]
+    assert len(messages) >= 8
+    assert not [text for text in [*messages, caplog.text] if "SECRET" in text or "\x10" in text]
 
 
-def test_what_pydicom_logs_of_a_value_is_not_heard(tmp_path, caplog):
+def test_read_volume_silences_the_log_of_pydicom(tmp_path, caplog):
     folder = write_series(tmp_path / "scan", HU, SeriesInstanceUID="1.2.SECRET")
     caplog.clear()
     assert read_volume(folder).shape == SHAPE
@@ -199,7 +199,7 @@ def test_what_pydicom_logs_of_a_value_is_not_heard(tmp_path, caplog):
     assert "SECRET" in caplog.text
 
 
-def test_threads_leave_the_filters_of_warnings_alone(tmp_path):
+def test_read_volume_in_threads_restores_warning_filters(tmp_path):
     folders = [write_series(tmp_path / str(n), HU) for n in range(12)]
     before = list(warnings.filters)
     with ThreadPoolExecutor(4) as pool:
@@ -207,7 +207,7 @@ def test_threads_leave_the_filters_of_warnings_alone(tmp_path):
     assert warnings.filters == before
 
 
-def test_without_pydicom_it_is_named(tmp_path, monkeypatch):
+def test_read_grid_without_pydicom_names_the_package(tmp_path, monkeypatch):
     folder, known = write_series(tmp_path / "scan", HU), builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -222,7 +222,7 @@ def test_without_pydicom_it_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cases", [60, pytest.param(4000, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_damaged_series_are_read_or_refused(tmp_path, cases):
+def test_read_volume_damaged_series_is_read_or_refused(tmp_path, cases):
     folder = write_series(tmp_path / "scan", HU)
     names = ["CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "nested_priv_SQ.dcm", "badVR.dcm"]
     target = min(folder.iterdir())

@@ -1,4 +1,4 @@
-"""DICOM series: what ITK reads from them is read, in HU and in its place, and nothing else is."""
+"""DICOM series: HU and grid agree with ITK."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from semilung.data import DataConfig, Volume, check_manifest, prepare, read_manifest
-from semilung.data.anatomy.anatomy_manifest import _done
+from semilung.data.anatomy.anatomy_manifest import _is_done
 from semilung.data.cache.store import open_entry
 from semilung.data.io.same_grid import same_grid
 from semilung.data.io.volume import files_of, read_grid, read_volume, stem_of, to_ras, write_volume
@@ -34,7 +34,7 @@ def itk(folder):
     spacing=st.tuples(*[st.floats(0.3, 5)] * 3),
     origin=st.tuples(*[st.floats(-500, 500)] * 3),
 )
-def test_a_series_is_read_as_itk_reads_it(tmp_path, turn, spacing, origin):
+def test_read_volume_series_agrees_with_itk(tmp_path, turn, spacing, origin):
     shutil.rmtree(tmp_path / "scan", ignore_errors=True)
     orientation = Rotation.from_rotvec(turn).as_matrix()[:2]
     folder = write_series(
@@ -48,7 +48,7 @@ def test_a_series_is_read_as_itk_reads_it(tmp_path, turn, spacing, origin):
         np.testing.assert_allclose(volume.affine @ [*index, 1], [-x, -y, z, 1], atol=1e-2)
 
 
-def test_by_hand(tmp_path):
+def test_read_volume_series_by_hand_has_the_expected_voxels(tmp_path):
     folder = write_series(tmp_path / "scan", HU)
     volume = read_volume(folder)
     assert volume.data.dtype == np.int16
@@ -60,7 +60,7 @@ def test_by_hand(tmp_path):
     assert len(files_of(folder)) == 4
 
 
-def test_a_series_lies_where_its_nifti_does(tmp_path):
+def test_read_volume_series_has_the_grid_of_its_nifti(tmp_path):
     folder = write_series(tmp_path / "scan", HU, orientation=np.array([[0, 1.0, 0], [0, 0, -1]]))
     sitk.WriteImage(itk(folder), str(tmp_path / "a.nii.gz"))
     ours, nifti = to_ras(read_volume(folder)), to_ras(read_volume(tmp_path / "a.nii.gz"))
@@ -68,7 +68,7 @@ def test_a_series_lies_where_its_nifti_does(tmp_path):
     np.testing.assert_array_equal(ours.data, nifti.data)
 
 
-def test_each_slice_has_a_scale_of_its_own(tmp_path):
+def test_read_volume_slices_have_separate_scales(tmp_path):
     folder = write_series(tmp_path / "scan", HU)
     path = sorted(folder.iterdir())[2]
     slice_ = pydicom.dcmread(path)
@@ -85,7 +85,7 @@ def test_each_slice_has_a_scale_of_its_own(tmp_path):
 @pytest.mark.parametrize("junk", [0, 0b1010])
 @pytest.mark.parametrize("bits", [12, 16])
 @pytest.mark.parametrize("signed", [True, False])
-def test_numbers_as_they_are_stored(tmp_path, signed, bits, junk):
+def test_read_volume_stored_types_are_decoded(tmp_path, signed, bits, junk):
     folder = write_series(
         tmp_path / "scan",
         HU,
@@ -100,7 +100,7 @@ def test_numbers_as_they_are_stored(tmp_path, signed, bits, junk):
         np.testing.assert_array_equal(volume.data, sitk.GetArrayFromImage(itk(folder)).T)
 
 
-def test_metal_beyond_int16(tmp_path):
+def test_read_volume_metal_beyond_int16_is_kept(tmp_path):
     hu = HU.copy()
     hu[1, 2, 3] = 40_000
     volume = read_volume(write_series(tmp_path / "scan", hu, signed=False))
@@ -112,7 +112,7 @@ def test_metal_beyond_int16(tmp_path):
     "syntax",
     ["ImplicitVRLittleEndian", "ExplicitVRBigEndian", "RLELossless", "ExplicitVRLittleEndian"],
 )
-def test_ways_of_storing_pixels(tmp_path, syntax):
+def test_read_volume_compressed_pixels_are_decoded(tmp_path, syntax):
     folder = write_series(tmp_path / "scan", HU)
     for path in folder.iterdir():
         slice_ = pydicom.dcmread(path)
@@ -129,7 +129,7 @@ def test_ways_of_storing_pixels(tmp_path, syntax):
     np.testing.assert_array_equal(read_volume(folder).data, HU)
 
 
-def test_a_cohort_of_series(tmp_path):
+def test_prepare_cohort_of_series(tmp_path):
     hu = np.full((24, 24, 24), -1000)
     hu[4:20, 4:20] = -800
     folder = write_series(tmp_path / "scan", hu, spacing_mm=(2, 2, 2))
@@ -150,18 +150,18 @@ def test_a_cohort_of_series(tmp_path):
     assert prepare(cases, config)[0].files != first.files
 
 
-def test_anatomy_is_made_again_for_a_series_with_a_newer_slice(tmp_path):
+def test_add_anatomy_series_with_a_newer_slice_is_redone(tmp_path):
     folder = write_series(tmp_path / "scan", HU)
     target = tmp_path / "anatomy.nii.gz"
     write_volume(target, np.zeros(SHAPE, np.uint8), read_grid(folder).affine)
-    assert _done(folder, target)
+    assert _is_done(folder, target)
     last = max(folder.iterdir())
     later = target.stat().st_mtime + 5
     os.utime(last, (later, later))
-    assert not _done(folder, target)
+    assert not _is_done(folder, target)
 
 
-def test_a_mask_may_store_the_grid_in_another_order(tmp_path):
+def test_check_manifest_mask_in_another_axis_order_is_accepted(tmp_path):
     hu = np.full((24, 25, 26), -1000)
     hu[4:20, 4:20] = -800
     folder = write_series(tmp_path / "scan", hu, spacing_mm=(2, 2, 2))
@@ -179,5 +179,5 @@ def test_a_mask_may_store_the_grid_in_another_order(tmp_path):
     shifted = mask.affine.copy()
     shifted[0, 3] += 1.0
     write_volume(tmp_path / "mask.nii.gz", mask.data, shifted)
-    (fault,) = check_manifest(tmp_path / "m.csv")
-    assert "affine is not the image's" in fault.message
+    (issue,) = check_manifest(tmp_path / "m.csv")
+    assert "affine is not the image's" in issue.message

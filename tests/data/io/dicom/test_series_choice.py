@@ -1,4 +1,4 @@
-"""DICOM folders that hold more than one CT volume: the evident one is read, or all are listed."""
+"""DICOM folders of several series: the only CT volume is read, or all are listed."""
 
 import shutil
 
