@@ -1,4 +1,4 @@
-"""The command line as users have it: what works, and what is told of mistakes."""
+"""Command line: results of every command, and messages on errors."""
 
 import json
 import shutil
@@ -66,9 +66,9 @@ def test_evaluate_takes_a_threshold_as_it_is_given(trained, tmp_path):
         assert everywhere.all() if threshold == "0" else not everywhere.any()
 
 
-def test_a_threshold_chosen_on_the_cases_it_is_judged_on(trained, tmp_path, capsys):
-    asked = ("evaluate", trained, "--threshold", "val", "--out", tmp_path / "e")
-    assert run(*asked, "--split", "val") == 2
+def test_evaluate_threshold_of_the_evaluated_cases_is_refused(trained, tmp_path, capsys):
+    command = ("evaluate", trained, "--threshold", "val", "--out", tmp_path / "e")
+    assert run(*command, "--split", "val") == 2
     assert "would flatter" in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
     for word in ("1", "-0.1", "1.5", "half", "nan"):
@@ -78,27 +78,27 @@ def test_a_threshold_chosen_on_the_cases_it_is_judged_on(trained, tmp_path, caps
 
 def test_evaluate_shows_another_convention_for_empty_masks(trained, tmp_path, capsys):
     out = tmp_path / "e"
-    asked = ("evaluate", trained, "--split", "val", "--out", out)
-    assert run(*asked, "evaluation.empty=pymic") == 0
+    command = ("evaluate", trained, "--split", "val", "--out", out)
+    assert run(*command, "evaluation.empty=pymic") == 0
     assert "all scans, as pymic" in (out / "summary.csv").read_text()
     healthy = pd.read_csv(out / "cases.csv").query("role == 'healthy'")
     assert healthy["dice"].isna().all()  # the cases keep our own policy
-    for wrong, told in {
+    for setting, message in {
         "evaluation.empty=nnuent": "did you mean nnunet?",
         "evaluation.emty=nnunet": "did you mean evaluation.empty?",
     }.items():
-        assert run(*asked, wrong) == 2
-        assert told in capsys.readouterr().err
+        assert run(*command, setting) == 2
+        assert message in capsys.readouterr().err
     assert run("evaluate", "evaluation.empty=pymic") == 2
     assert "arguments are required: RUN" in capsys.readouterr().err
     assert run("evaluate", "evaluation.empty") == 2
     assert "evaluation.empty is not a run" in capsys.readouterr().err
 
 
-def test_a_runs_own_figures_are_not_overwritten_by_others(trained, phantom, tmp_path):
+def test_evaluate_with_other_settings_keeps_the_results_of_the_run(trained, phantom, tmp_path):
     run_ = shutil.copytree(trained, tmp_path / "r")
     assert run("evaluate", run_) == 0
-    own = (run_ / "evaluation-test-last/cases.csv").read_bytes()
+    before = (run_ / "evaluation-test-last/cases.csv").read_bytes()
     other = tmp_path / "a b/manifest.csv"
     other.parent.mkdir()
     table = pd.read_csv(phantom).query("split == 'test'")
@@ -116,22 +116,22 @@ def test_a_runs_own_figures_are_not_overwritten_by_others(trained, phantom, tmp_
         assert run("evaluate", run_, *words) == 0
         (written,) = run_.glob(f"{folder}/cases.csv")
         assert written.stat().st_size
-    found = run_ / "evaluation-test-last/cases.csv"
-    assert found.read_bytes() == own
-    found.unlink()
+    cases_file = run_ / "evaluation-test-last/cases.csv"
+    assert cases_file.read_bytes() == before
+    cases_file.unlink()
     assert run("evaluate", run_, "inference.batch_size=1", "inference.overlap=0.5") == 0
-    assert found.is_file()  # nothing is another than the run's, or shapes a figure
+    assert cases_file.is_file()  # no setting differs from the run or changes a metric
 
 
 def test_pictures_of_an_earlier_evaluation_are_removed(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("semilung.evaluation.case_evaluation.SILENT_PICTURES", 0)
-    asked = ("evaluate", trained, "--out", tmp_path)
-    assert run(*asked, "--threshold", "0") == 0
+    command = ("evaluate", trained, "--out", tmp_path)
+    assert run(*command, "--threshold", "0") == 0
     marked = {picture.name for picture in (tmp_path / "overlays").iterdir()}
-    assert run(*asked, "--threshold", ".999999") == 0
-    kept = {picture.name for picture in (tmp_path / "overlays").iterdir()}
+    assert run(*command, "--threshold", ".999999") == 0
+    remaining = {picture.name for picture in (tmp_path / "overlays").iterdir()}
     cases = pd.read_csv(tmp_path / "cases.csv").query("reference_volume_mm3 > 0")["case"]
-    assert kept == {f"{case}.png" for case in cases} < marked
+    assert remaining == {f"{case}.png" for case in cases} < marked
 
 
 def test_evaluate_through_a_link_out_of_the_run_writes_and_removes_nothing(
@@ -149,27 +149,27 @@ def test_evaluate_through_a_link_out_of_the_run_writes_and_removes_nothing(
 
 
 def test_a_finished_run_is_used_with_other_inference_settings(trained, phantom, tmp_path, capsys):
-    asked = ("evaluate", trained, "--out", tmp_path / "e")
-    assert run(*asked, "inference.threshold=0", "inference.precision=bf16-mixed") == 0
+    command = ("evaluate", trained, "--out", tmp_path / "e")
+    assert run(*command, "inference.threshold=0", "inference.precision=bf16-mixed") == 0
     cases = pd.read_csv(tmp_path / "e/cases.csv")
     assert (cases["threshold"] == 0).all()
     assert (cases["predicted_volume_mm3"] > cases["reference_volume_mm3"] + 1e3).all()
     scan = tmp_path / "evaluation.nii.gz"
     shutil.copy(phantom.parent / pd.read_csv(phantom).loc[0, "image"], scan)
-    asked = ("predict", scan, "--run", trained, "--out", tmp_path / "p")
+    command = ("predict", scan, "--run", trained, "--out", tmp_path / "p")
     settings = ("inference.min_volume_mm3=1e9", "inference.threshold=0")
-    assert run(*asked[:1], *settings[:1], *asked[2:], *settings[1:], scan) == 0  # in any order
+    assert run(*command[:1], *settings[:1], *command[2:], *settings[1:], scan) == 0  # in any order
     (written,) = (tmp_path / "p").iterdir()
     assert not nib.load(written).get_fdata().any()
-    for wrong, told in {
-        "inference.precision=half": "inference.precision is one of",
+    for setting, message in {
+        "inference.precision=half": "inference.precision must be one of",
         "inference.windows=[8,8,8]": "did you mean inference.window?",
     }.items():
-        assert run(*asked, "--overwrite", wrong) == 2
-        assert told in capsys.readouterr().err
+        assert run(*command, "--overwrite", setting) == 2
+        assert message in capsys.readouterr().err
     assert run("predict", "inference.threshold=0", "--run", trained, "--out", tmp_path) == 2
     assert "arguments are required: SCAN" in capsys.readouterr().err
-    assert run(*asked, "--overwrite", "--confident", "0.8") == 2
+    assert run(*command, "--overwrite", "--confident", "0.8") == 2
     assert "add --pseudo-labels" in capsys.readouterr().err
     assert run("predict", tmp_path, "--run", trained, "--out", tmp_path / "p") == 2
     assert f"\n{tmp_path}: this is a folder without DICOM slices" in capsys.readouterr().err
@@ -198,8 +198,8 @@ def test_predict_every_output_carries_the_forms_of_its_scan(trained, phantom, tm
     image.set_sform(image.affine, 4)
     nib.save(image, tmp_path / "scan.nii.gz")
     out = tmp_path / "out"
-    asked = ("predict", tmp_path / "scan.nii.gz", "--run", trained, "--out", out)
-    assert run(*asked, "--probability", "--pseudo-labels") == 0
+    command = ("predict", tmp_path / "scan.nii.gz", "--run", trained, "--out", out)
+    assert run(*command, "--probability", "--pseudo-labels") == 0
     written = sorted(out.glob("*.nii.gz"))
     assert [path.name.split("_")[1].split(".")[0] for path in written] == [
         "nodules", "probability", "pseudo"
@@ -213,10 +213,10 @@ def test_predict_every_output_carries_the_forms_of_its_scan(trained, phantom, tm
 
 def test_predict_series_needs_a_folder_and_no_manifest(trained, phantom, tmp_path, capsys):
     scan = next((phantom.parent / "images").iterdir())
-    asked = ("predict", scan, "--run", trained, "--out", tmp_path / "p", "--series", "3")
-    assert run(*asked) == 2
+    command = ("predict", scan, "--run", trained, "--out", tmp_path / "p", "--series", "3")
+    assert run(*command) == 2
     assert "leave --series out" in capsys.readouterr().err
-    assert run(*asked, "--pseudo-labels") == 2
+    assert run(*command, "--pseudo-labels") == 2
     assert "--series and --pseudo-labels do not go together" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
 
@@ -224,8 +224,8 @@ def test_predict_series_needs_a_folder_and_no_manifest(trained, phantom, tmp_pat
 def test_predictions_become_labels_of_another_training(trained, phantom, tmp_path, capsys):
     table = pd.read_csv(phantom)
     scans = [phantom.parent / image for image in table["image"][:3]]
-    told = ["--run", trained, "--out", tmp_path / "p", "--pseudo-labels", "--confident", "0.55"]
-    assert run("predict", *scans, *told) == 0
+    output = ["--run", trained, "--out", tmp_path / "p", "--pseudo-labels", "--confident", "0.55"]
+    assert run("predict", *scans, *output) == 0
     written = pd.read_csv(tmp_path / "p/manifest.csv")
     assert set(written["role"]) == {"labelled"}
     labels = nib.load(tmp_path / "p" / written["mask"][0])
@@ -235,7 +235,7 @@ def test_predictions_become_labels_of_another_training(trained, phantom, tmp_pat
     where = [f"runs_dir={tmp_path}", "run_name=second", "trainer.max_steps=1"]
     assert train(tmp_path / "p/manifest.csv", *where) == 0
     capsys.readouterr()
-    assert run("predict", *scans, *told) == 2
+    assert run("predict", *scans, *output) == 2
     assert "--overwrite" in capsys.readouterr().err
 
 
@@ -259,18 +259,20 @@ def test_one_bad_scan_does_not_stop_the_others(trained, phantom, tmp_path, capsy
         (["sede=1"], "sede"),
         (["+optim.wd=1"], "wd"),
         (["model.widths=[3]"], "widths"),
-        (["data.manifest=nowhere.csv"], "nowhere.csv"),
+        (["data.manifest=missing.csv"], "missing.csv"),
         (["data.labelled=1000"], "1000"),
-        (["resume=nowhere"], "nowhere"),
+        (["resume=missing"], "missing"),
         (["predictor=oracle"], "predictor"),
         (["trainer.max_steps=0"], "max_steps"),
     ],
 )
-def test_mistakes_end_with_one_message_and_code_2(phantom, tmp_path, capsys, arguments, message):
+def test_train_invalid_settings_end_with_one_message_and_code_2(
+    phantom, tmp_path, capsys, arguments, message
+):
     assert train(phantom, f"runs_dir={tmp_path}", *arguments) == 2
-    told = capsys.readouterr()
-    assert message in told.err + told.out
-    assert "Traceback" not in told.err + told.out
+    output = capsys.readouterr()
+    assert message in output.err + output.out
+    assert "Traceback" not in output.err + output.out
 
 
 def test_a_manifest_that_is_gone_leaves_patients_unchecked_and_says_so(trained, phantom, tmp_path):
@@ -312,20 +314,20 @@ def test_the_phantom_command_and_its_check(tmp_path, capsys):
     assert run("data", "phantom", out, "--scans", 9, "--size", 32, "--spacing-mm", 4) == 2
 
 
-def test_prepare_keeps_the_good_cases_and_tells_the_others_with_code_2(phantom, tmp_path, capsys):
+def test_prepare_keeps_valid_cases_and_reports_the_others_with_code_2(phantom, tmp_path, capsys):
     table = pd.read_csv(phantom)[["case", "patient", "image"]].assign(role="unlabelled")
     table["image"] = [str(phantom.parent / image) for image in table["image"]]
     table.loc[2, "image"] = "gone.nii.gz"
     table.to_csv(tmp_path / "m.csv", index=False)
-    asked = ("data", "prepare", tmp_path / "m.csv", f"cache={tmp_path / 'c'}", "--processes", 2)
-    assert run(*asked) == 2
-    told = capsys.readouterr().err
-    assert f"1 of {len(table)} cases cannot be prepared" in told
-    assert f"{table.loc[2, 'case']}: {tmp_path / 'gone.nii.gz'}: there is no such file" in told
+    command = ("data", "prepare", tmp_path / "m.csv", f"cache={tmp_path / 'c'}", "--processes", 2)
+    assert run(*command) == 2
+    output = capsys.readouterr().err
+    assert f"1 of {len(table)} cases cannot be prepared" in output
+    assert f"{table.loc[2, 'case']}: {tmp_path / 'gone.nii.gz'}: no such file" in output
     assert len(list((tmp_path / "c").rglob("*.b2nd"))) == len(table) - 1
 
 
-def test_check_tells_every_fault(phantom, tmp_path, capsys):
+def test_data_check_reports_every_error(phantom, tmp_path, capsys):
     table = pd.read_csv(phantom)
     for column in ("image", "mask", "anatomy"):
         table[column] = [
@@ -337,9 +339,9 @@ def test_check_tells_every_fault(phantom, tmp_path, capsys):
     table.loc[1, "image"] = str(broken)
     table.to_csv(tmp_path / "manifest.csv", index=False)
     assert run("data", "check", tmp_path / "manifest.csv") == 2
-    told = capsys.readouterr().out
-    assert "gone.nii.gz" in told
-    assert "broken.nii.gz" in told
+    output = capsys.readouterr().out
+    assert "gone.nii.gz" in output
+    assert "broken.nii.gz" in output
 
 
 def test_list_and_help(capsys):
@@ -367,8 +369,8 @@ OWN = {
 def test_every_config_trains_a_step(phantom, tmp_path, choice):
     experiment = choice.startswith("experiment=")
     group = choice.partition("=")[0]
-    own = {"trainer": ("trainer=",), "model": ("model.",)}.get(group, ())
-    tiny = [override for override in TINY if not override.startswith(own)]
+    replaced = {"trainer": ("trainer=",), "model": ("model.",)}.get(group, ())
+    tiny = [override for override in TINY if not override.startswith(replaced)]
     tiny += ["model.depth=[0,1]"] if experiment else []
     limits = ["trainer.max_steps=1", "trainer.validate_every=0", "trainer.precision=32-true"]
     where = [f"data.manifest={phantom}", f"runs_dir={tmp_path}", "run_name=run"]
@@ -380,18 +382,18 @@ def test_averaging_runs_that_saw_each_others_cases_is_refused(trained, phantom, 
     other = tmp_path / "other"
     shutil.copytree(trained, other)
     splits = json.loads((other / "splits.json").read_text())
-    held_out = next(case for case, kept in splits.items() if kept["split"] == "test")
+    held_out = next(case for case, row in splits.items() if row["split"] == "test")
     moved = {**splits[held_out], "split": "train"}
     (other / "splits.json").write_text(json.dumps(splits | {held_out: moved}))
     assert run("evaluate", trained, other, "--out", tmp_path / "e") == 2
     assert held_out in capsys.readouterr().err
 
 
-def test_a_warning_is_told_without_code(monkeypatch):
+def test_warning_is_printed_in_one_line(monkeypatch):
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     assert run("list", "models") == 0
-    told = warnings.formatwarning("the scanner gives it away", UserWarning, "mil.py", 7)
-    assert told == "semilung: warning: the scanner gives it away\n"
+    output = warnings.formatwarning("the scanner gives it away", UserWarning, "mil.py", 7)
+    assert output == "semilung: warning: the scanner gives it away\n"
 
 
 @pytest.mark.parametrize(

@@ -52,13 +52,13 @@ def test_temporary_of_a_dead_process_is_swept_by_the_next_write(killed, tmp_path
 
 
 def test_temporaries_of_living_processes_and_files_of_others_stay(killed, tmp_path):
-    mine = killed("a.nii.gz", process=os.getpid())
+    live = killed("a.nii.gz", process=os.getpid())
     parents = killed("a.nii.gz", process=os.getppid())
     other = tmp_path / ".last.pt.0123456789ab.tmp"
     other.touch()
     (tmp_path / ".hidden").touch()
     sweep(tmp_path)
-    assert hidden(tmp_path) == sorted([mine.name, parents.name, other.name, ".hidden"])
+    assert hidden(tmp_path) == sorted([live.name, parents.name, other.name, ".hidden"])
 
 
 def test_temporary_of_another_machine_is_swept_after_a_day(killed, tmp_path):

@@ -72,10 +72,10 @@ def refused(capsys, *words):
     """The message of a command that ends with code 2 and leaves nothing behind."""
     with pytest.raises(SystemExit) as stop:
         main([str(word) for word in words])
-    said = capsys.readouterr()
-    assert stop.value.code == 2, said.err
-    assert "Traceback" not in said.err
-    return said.err
+    output = capsys.readouterr()
+    assert stop.value.code == 2, output.err
+    assert "Traceback" not in output.err
+    return output.err
 
 
 @pytest.mark.parametrize("command", COMMANDS)

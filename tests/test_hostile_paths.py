@@ -34,9 +34,9 @@ def test_path_that_cannot_be_is_refused_by_name(
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(SystemExit) as stop:
         main(["train", f"data.manifest={phantom}", *TINY, word])
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert stop.value.code == 2
-    assert message in said
+    assert message in output
     assert [path.name for path in tmp_path.iterdir()] == ["loop"]
 
 

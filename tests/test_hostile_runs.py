@@ -153,7 +153,7 @@ def test_yaml_that_stands_for_gigabytes_or_runs_code(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("seed: x", "seed: an integer is wanted, found 'x'"),
         ("seed: true", "seed: an integer is wanted, found True"),
@@ -166,11 +166,11 @@ def test_yaml_that_stands_for_gigabytes_or_runs_code(tmp_path):
         ("model: unet", "model: a mapping of names to values is wanted, found 'unet'"),
     ],
 )
-def test_values_of_another_type_are_named(tmp_path, line, told):
+def test_values_of_another_type_are_named(tmp_path, line, message):
     (tmp_path / "config.yaml").write_text(line)
     with pytest.raises(UserError) as error:
         load_run_config(tmp_path)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("word", ["crop=[1", "crop=5", "batch=[1]", "crop=*a", "cache=[]"])
@@ -206,7 +206,7 @@ def test_a_row_that_is_none_is_named(folder, content):
         SweepFolder(folder).collect()
 
 
-def test_a_full_disk_is_told_by_the_log(folder):
+def test_full_disk_is_reported_once_by_the_log(folder):
     log = MetricsLog(RunFolder(folder), step=1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "metrics.csv").stat().st_size + 5, hard))

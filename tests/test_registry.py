@@ -37,7 +37,7 @@ def test_a_second_use_of_a_name_is_an_error():
         ("a", {"size": True}, "size is a int"),
     ],
 )
-def test_mistakes_are_told(name, options, message):
+def test_build_errors_name_the_option(name, options, message):
     registry = Registry("thing")
     registry.register("a")(make)
     with pytest.raises(UserError, match=message):

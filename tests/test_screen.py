@@ -28,10 +28,10 @@ class Terminal(io.StringIO):
 def test_command_prints_no_control_character_of_a_name(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*words, HOSTILE])
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert stop.value.code == 2
-    assert r"a\x1b]0;title\x07" in said.err
-    assert all(c.isprintable() or c == "\n" for c in said.out + said.err)
+    assert r"a\x1b]0;title\x07" in output.err
+    assert all(c.isprintable() or c == "\n" for c in output.out + output.err)
 
 
 def test_screen_keeps_the_moves_of_a_progress_bar_on_a_terminal_alone():
@@ -64,8 +64,8 @@ def test_ctrl_c_during_imports_ends_with_130(seconds, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert (process.returncode, said) == (130, b"semilung: interrupted\n")
+    _, output = process.communicate()
+    assert (process.returncode, output) == (130, b"semilung: interrupted\n")
 
 
 def test_word_that_names_a_file_is_no_setting(tmp_path, monkeypatch):

@@ -20,9 +20,9 @@ def run(*words, code, capsys):
     """Everything that a command prints."""
     with pytest.raises(SystemExit) as stop:
         main([str(word) for word in words])
-    said = capsys.readouterr()
-    assert stop.value.code == code, said.err
-    return said.out + said.err
+    output = capsys.readouterr()
+    assert stop.value.code == code, output.err
+    return output.out + output.err
 
 
 def test_settings_page_is_up_to_date():
@@ -69,22 +69,22 @@ def test_train_help_has_one_line_for_each_setting(capsys, monkeypatch):
 )
 def test_typos_are_met_with_the_name_that_was_meant(words, hint, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    said = run(*words, code=2, capsys=capsys)
-    assert hint in said
-    assert "CommandConfig" not in said
+    output = run(*words, code=2, capsys=capsys)
+    assert hint in output
+    assert "CommandConfig" not in output
 
 
 def test_resume_with_more_steps_extends_the_run(phantom, tmp_path, capsys):
     words = [*TINY, f"data.manifest={phantom}", f"runs_dir={tmp_path}", "run_name=r"]
     run("train", *words, "trainer.max_steps=2", code=0, capsys=capsys)
     folder = tmp_path / "r"
-    said = run("train", f"resume={folder}", "trainer.max_steps=3", code=0, capsys=capsys)
-    assert "trainer.max_steps is 3 from here on and was 2" in said
+    output = run("train", f"resume={folder}", "trainer.max_steps=3", code=0, capsys=capsys)
+    assert "trainer.max_steps is 3 from here on and was 2" in output
     assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_steps"] == 3
     assert pd.read_csv(folder / "metrics.csv")["step"].max() == 3
     run("train", f"resume={folder}", code=0, capsys=capsys)
     before = {path: path.read_bytes() for path in folder.glob("*.*")}
-    said = run("train", f"resume={folder}", "trainer.max_steps=1", code=2, capsys=capsys)
-    assert "has done 3 steps, and trainer.max_steps=1 ends before" in said
+    output = run("train", f"resume={folder}", "trainer.max_steps=1", code=2, capsys=capsys)
+    assert "has done 3 steps, and trainer.max_steps=1 ends before" in output
     same = {path: path.read_bytes() for path in folder.glob("*.*") if "events" not in path.name}
     assert same == {path: raw for path, raw in before.items() if "events" not in path.name}

@@ -34,7 +34,7 @@ def test_its_network_is_known_by_name(installed):
     subprocess.run([sys.executable, "-c", code], check=True, env=installed)
 
 
-def test_a_name_that_is_taken_is_told_with_its_package(installed, tmp_path):
+def test_registered_name_of_another_package_is_refused_with_its_name(installed, tmp_path):
     site = shutil.copytree(installed["PYTHONPATH"], tmp_path / "site")
     module = next(site.rglob("sure.py"))
     module.write_text(module.read_text().replace('"sure"', '"mean_teacher"'))

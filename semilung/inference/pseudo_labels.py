@@ -54,10 +54,10 @@ def confident_labels(mask: Volume, probability: Volume, confident: float) -> Vol
         >>> labels.data.ravel().tolist()
         [0, 255, 255, 1, 255]
     """
-    found, p = mask.data > 0, probability.data
+    foreground, p = mask.data > 0, probability.data
     labels = np.full(mask.shape, IGNORE, np.uint8)
-    labels[found & (p >= confident)] = 1
-    labels[~found & (1 - p >= confident)] = 0
+    labels[foreground & (p >= confident)] = 1
+    labels[~foreground & (1 - p >= confident)] = 0
     return Volume(labels, mask.affine)
 
 
