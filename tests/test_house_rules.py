@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows."""
+"""Project rules that no linter checks."""
 
 import inspect
 import re
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from covered_by import COVERED_BY
 
 from semilung.models import models
 from semilung.strategies import list_strategies
@@ -42,8 +43,8 @@ def test_a_strategys_yaml_states_its_own_defaults(name):
     path = base if base.exists() else ROOT / "configs/strategy" / f"{name}.yaml"
     stated, defaults = yaml.safe_load(path.read_text()), options(strategies[name])
     assert set(stated) == set(defaults)
-    own = {key: value for key, value in stated.items() if not str(value).startswith("${")}
-    assert own == {key: defaults[key] for key in own}  # the others follow another setting
+    literal = {key: value for key, value in stated.items() if not str(value).startswith("${")}
+    assert literal == {key: defaults[key] for key in literal}  # the others follow another setting
 
 
 @pytest.mark.parametrize("name", list(models))
@@ -58,3 +59,49 @@ def test_a_models_yaml_states_its_own_defaults(name):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_yaml_parses(path):
     assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+TESTS = {
+    str(p.relative_to(ROOT / "tests").with_suffix("")) for p in ROOT.glob("tests/**/test_*.py")
+}
+MODULES = {
+    str(path.relative_to(ROOT / "semilung").with_suffix(""))
+    for path in SOURCES
+    if path.stem != "__init__"
+}
+
+
+def untested(modules, tests, covered_by):
+    """Return the violations of: a module has a test file of its name, or a row in `covered_by`."""
+    named = {test.rpartition("test_")[2] for test in tests}
+    without = {module for module in modules if module.rpartition("/")[2] not in named}
+    return [
+        *(f"{module}: no test file and no row" for module in sorted(without - set(covered_by))),
+        *(f"{module}: no such module" for module in sorted(set(covered_by) - set(modules))),
+        *(f"{row}: needless row" for row in sorted((set(covered_by) & set(modules)) - without)),
+        *(f"{row}: no test {test}" for row, test in covered_by.items() if test not in tests),
+    ]
+
+
+def test_every_module_has_a_test_of_its_name_or_a_row_in_covered_by():
+    assert untested(MODULES, TESTS, COVERED_BY) == []
+
+
+@pytest.mark.parametrize(
+    ("covered_by", "violation"),
+    [
+        ({}, ["losses/dice: no test file and no row"]),
+        ({"losses/dice": "test_gone"}, ["losses/dice: no test test_gone"]),
+        (
+            {"losses/dice": "losses/test_bag", "losses/old": "losses/test_bag"},
+            ["losses/old: no such module"],
+        ),
+        (
+            {"losses/dice": "losses/test_bag", "losses/bag": "losses/test_bag"},
+            ["losses/bag: needless row"],
+        ),
+        ({"losses/dice": "losses/test_bag"}, []),
+    ],
+)
+def test_untested_names_missing_stale_and_needless_rows(covered_by, violation):
+    assert untested({"losses/dice", "losses/bag"}, {"losses/test_bag"}, covered_by) == violation
