@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from covered_by import COVERED_BY
+from house_words import old_words
 
 from semilung.models import models
 from semilung.strategies import list_strategies
@@ -105,3 +106,30 @@ def test_every_module_has_a_test_of_its_name_or_a_row_in_covered_by():
 )
 def test_untested_names_missing_stale_and_needless_rows(covered_by, violation):
     assert untested({"losses/dice", "losses/bag"}, {"losses/test_bag"}, covered_by) == violation
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_words_of_the_glossary_are_used_in_code(path):
+    assert old_words(path.read_text()) == []
+    assert old_words(f"def {path.stem}(): ...") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ('"""What a training is told."""', ["1: told"]),
+        ("x = 1  # nobody reads it", ["1: nobody"]),
+        ('"""Fine.\n\nBeside the point.\n"""', ["3: beside"]),
+        ("raise ValueError(f'{n} faults')", ["1: faults"]),
+        ("def judge(found): ...", ["1: found", "1: judge"]),
+        ("class C:\n    def f(self):\n        self.seen = 1", ["3: seen"]),
+        ("import x as told", ["1: told"]),
+        ("figure = 1", ["1: figure"]),
+        ("import matplotlib\nfigure = matplotlib.figure()", []),
+        ("position = file.tell()\nhtml = '<figure>'", []),
+        ("values = row['figures']", []),
+        ('"""The file was not found."""', []),
+    ],
+)
+def test_old_words_are_found_by_line_but_for_real_uses(source, words):
+    assert old_words(source) == words
