@@ -52,8 +52,25 @@ class Package:
     without: str = "nothing"
 
 
-DATA_MODULES = ["resample", "grids", "sampling", "bags", "geometry", "augment", "splits"]
-DATA_TESTS = ["bags", "geometry", "grids", "sampling", "splits", "volume", "loader", "prepare"]
+DATA_MODULES = [
+    "io/resample",
+    "cache/prepared_grid",
+    "loading/sampling",
+    "loading/bags",
+    "loading/crop_geometry",
+    "loading/augment",
+    "manifest/splits",
+]
+DATA_TESTS = [
+    "loading/test_bags",
+    "loading/test_crop_geometry",
+    "cache/test_prepared_grid",
+    "loading/test_sampling",
+    "manifest/test_splits",
+    "io/test_volume",
+    "loading/test_loader",
+    "cache/test_prepare",
+]
 
 PACKAGES = {
     "losses": Package(
@@ -72,7 +89,7 @@ PACKAGES = {
     "evaluation": Package(["semilung/evaluation/*.py"], ["tests/evaluation"], sample=8),
     "data": Package(
         [f"semilung/data/{name}.py" for name in DATA_MODULES],
-        [f"tests/data/test_{name}.py" for name in DATA_TESTS],
+        [f"tests/data/{name}.py" for name in DATA_TESTS],
         sample=12,
         deselect=[
             "tests/data/cache/test_prepare.py::"
