@@ -18,8 +18,8 @@ _OF_PROGRESS = re.compile(r"(\x1b\[[0-9;]*[A-DGKm]|\x1b\[\?25[hl]|\r)")
 class Screen:
     """A text stream that writes printable text alone; every command speaks through two of them.
 
-    A terminal gets the colours and cursor moves of progress bars besides. A reader that is gone
-    (`semilung train --help | head -1`) ends no command: what is left to say goes nowhere.
+    A terminal also gets the colours and cursor movements of progress bars. A closed pipe
+    (`semilung train --help | head -1`) ends no command: further output is dropped.
     """
 
     def __init__(self, stream: TextIO) -> None:

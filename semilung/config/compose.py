@@ -123,8 +123,13 @@ def model_words(words: Sequence[str]) -> list[str]:
         return [
             w if k != "model.name" else f"model={name}" for w, k in zip(words, keys, strict=True)
         ]
-    options = [k.startswith("model.") and k != "model.name" for k in keys]
-    return ["~model", *(f"++{w}" if own else w for w, own in zip(words, options, strict=True))]
+    return [
+        "~model",
+        *(
+            f"++{word}" if key.startswith("model.") and key != "model.name" else word
+            for word, key in zip(words, keys, strict=True)
+        ),
+    ]
 
 
 def refuse_hydra(overrides: Iterable[Override]) -> None:

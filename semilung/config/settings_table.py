@@ -89,8 +89,8 @@ def _documentation(kind: type[Any]) -> dict[str, str]:
 
 
 def _default(field: Field[Any]) -> str:
-    made = field.default_factory() if field.default_factory is not MISSING else field.default
-    return json.dumps(plain(made)).replace('"', "").replace(", ", ",").replace(": ", ":")
+    default = field.default_factory() if field.default_factory is not MISSING else field.default
+    return json.dumps(plain(default)).replace('"', "").replace(", ", ",").replace(": ", ":")
 
 
 def _cell(text: str) -> str:

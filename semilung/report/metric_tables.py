@@ -121,11 +121,11 @@ def _with_interval(value: str, low: float, high: float, digits: int) -> str:
     return f"{value} ({interval})" if interval else value
 
 
-def metrics_table(figures: Iterable[Metric]) -> Table:
+def metrics_table(metrics: Iterable[Metric]) -> Table:
     """Return unit, direction and definition of each metric."""
     rows = [
         [f.label, f.unit or NONE, "higher" if f.more_is_better else "lower", f.meaning]
-        for f in figures
+        for f in metrics
     ]
     header = ["metric", "unit", "better", "meaning"]
     return Table(

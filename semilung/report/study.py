@@ -29,7 +29,7 @@ class Run:
         best: As `cases`, of the checkpoint with the best validation; None if not evaluated.
         curves: `step`, `name`, `value` as logged in training.
         cost: `seconds`, `peak_memory_mib` and other known costs.
-        audits: Audit to its `status`, `summary`, `advice` and `figures`.
+        audits: Audit to its `status`, `summary`, `advice` and values.
         provenance: Command, versions and revision.
         overlays: Folder of overlays, `<case>.png`.
         splits: Case to its `split` and `role` after the label budget; empty if unknown.

@@ -129,8 +129,10 @@ def _row_errors(row: Mapping[str, str], others: Iterable[Nodule]) -> Iterator[tu
     if row.get("diameter_mm"):
         value = _number(row["diameter_mm"])
         if value is None or not 0 < value <= LARGEST_MM:
-            found = row["diameter_mm"]
-            yield "diameter_mm", f"{found!r} is not a diameter above 0 and up to {LARGEST_MM:g} mm"
+            yield (
+                "diameter_mm",
+                f"{row['diameter_mm']!r} is not a diameter above 0 and up to {LARGEST_MM:g} mm",
+            )
     if row.get("ignored", "") not in IGNORED:
         yield "ignored", f"must be 0, 1 or empty, not {row['ignored']!r}"
 

@@ -35,12 +35,12 @@ def write_manifest(path: str | os.PathLike[str], cases: Sequence[Case]) -> Path:
     """
     path = Path(path)
     nodules = [nodule_row(case.case, nodule) for case in cases for nodule in case.nodules]
-    beside = path.parent / FILE_NAME
+    sidecar = path.parent / FILE_NAME
     if nodules:
-        write_csv(beside, pd.DataFrame(nodules).dropna(axis=1, how="all"))
-    elif beside.exists():
+        write_csv(sidecar, pd.DataFrame(nodules).dropna(axis=1, how="all"))
+    elif sidecar.exists():
         raise UserError(
-            f"{beside} lists nodules of another manifest, which would be read with {path}; write "
+            f"{sidecar} lists nodules of another manifest, which would be read with {path}; write "
             f"the manifest into another folder"
         )
     table = pd.DataFrame([_row(case, path.parent.absolute()) for case in cases])
