@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from semilung.api.prediction import Prediction
-from semilung.inference import predict_scan
+from semilung.inference import Predictor
 from semilung.runs import (
     TrainConfig,
     common_preparation,
@@ -52,12 +52,10 @@ class LoadedRun:
         Raises:
             UserError: The scan cannot be read or has voxels that are not finite.
         """
-        inference = self.config.inference
+        predictor = Predictor(self.models, self.config.inference, self.config.data)
         if threshold is not None:
-            inference = replace(inference, threshold=threshold)
-        mask, probability = predict_scan(
-            self.models, scan, self.config.data, inference, series=series, progress=progress
-        )
+            predictor = predictor.at_threshold(threshold)
+        mask, probability = predictor.scan(scan, series=series, progress=progress)
         return Prediction(Path(scan), mask, probability)
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
-
-from torch import nn
 
 from semilung.csv_tables import write_csv
 from semilung.data import Case, prepare
@@ -21,6 +18,7 @@ from semilung.evaluation import (
 )
 from semilung.exhaustion import explain_memory_errors
 from semilung.files import require_inside
+from semilung.inference import Predictor
 from semilung.runs import TrainConfig, common_preparation, load_predictor, split_cases
 from semilung.training.audits import audit_evaluation
 from semilung.types import UserError
@@ -62,26 +60,19 @@ def evaluate_runs(
     """
     config = common_preparation(configs)
     models = [load_predictor(run, checkpoint) for run in runs]
+    predictor = Predictor(models, config.inference, config.data)
     if threshold == "val":
         val = split_cases(runs, configs, "val", manifest=manifest)
-        threshold = _threshold_of_val(models, config, val, cases, out)
-    inference = config.inference
+        threshold = _threshold_of_val(predictor, val, cases, out)
     if threshold is not None:
-        inference = replace(inference, threshold=threshold)
+        predictor = predictor.at_threshold(threshold)
     root = runs[0] if out.absolute().parent == runs[0].absolute() else out
     require_inside((out, out / "overlays"), root)
     prepared = prepare(cases, config.data)
     for picture in (out / "overlays").glob("*.png"):  # of an earlier evaluation
         with suppress(OSError):
             picture.unlink()
-    report = evaluate_cases(
-        models,
-        prepared,
-        window_hu=config.data.window_hu,
-        config=inference,
-        pictures=out / "overlays",
-        progress=progress,
-    )
+    report = evaluate_cases(predictor, prepared, pictures=out / "overlays", progress=progress)
     write_report(report, out, empty=empty)
     for run, run_config in zip(runs, configs, strict=True):
         moved = manifest if run == runs[0] else None
@@ -90,11 +81,7 @@ def evaluate_runs(
 
 
 def _threshold_of_val(
-    models: Sequence[nn.Module],
-    config: TrainConfig,
-    val: Sequence[Case],
-    cases: Sequence[Case],
-    out: Path,
+    predictor: Predictor, val: Sequence[Case], cases: Sequence[Case], out: Path
 ) -> float:
     """Return the threshold that validation cases choose; write all tried to `threshold.csv`."""
     shared = {case.case for case in val if case.role == "labelled"} & {case.case for case in cases}
@@ -104,11 +91,6 @@ def _threshold_of_val(
             f"a threshold chosen on validation cases would flatter {names}, which are among them; "
             f"evaluate on others, or give a number"
         )
-    table = threshold_table(
-        models,
-        prepare(val, config.data),
-        window_hu=config.data.window_hu,
-        config=config.inference,
-    )
+    table = threshold_table(predictor, prepare(val, predictor.data))
     write_csv(out / "threshold.csv", table)
     return choose_threshold(table)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import nn
 
 from semilung.data.cache.prepared_case import PreparedCase
 from semilung.evaluation.calibration import calibration
@@ -28,7 +27,7 @@ from semilung.evaluation.segmentation import (
     lesions,
     surface_dice,
 )
-from semilung.inference import InferenceConfig, cut, probability_map
+from semilung.inference import Predictor
 from semilung.inference.scan_progress import ScanProgress
 from semilung.types import IGNORE, UserError
 
@@ -57,23 +56,19 @@ class Report:
 
 
 def evaluate_cases(
-    model: nn.Module | Sequence[nn.Module],
+    predictor: Predictor,
     cases: Sequence[PreparedCase],
     *,
-    window_hu: tuple[float, float],
-    config: InferenceConfig,
     pictures: Path | None = None,
     progress: bool = False,
 ) -> Report:
-    """Predict every case by sliding window and compare the mask with its reference.
+    """Predict every case and compare the mask with its reference.
 
     The reference of a healthy case is empty; it needs no mask file.
 
     Args:
-        model: One model, or several whose probabilities are averaged; see `predict_probability`.
+        predictor: Nets, window, threshold and smallest component.
         cases: Distinct cases of role `labelled` or `healthy`.
-        window_hu: HU scaled to 0 and 1.
-        config: Sliding window, threshold and smallest component.
         pictures: Folder for an overlay of each case with a lesion or a prediction, and of the
             first `SILENT_PICTURES` scans without a lesion.
         progress: Show scans and windows on standard error.
@@ -90,17 +85,15 @@ def evaluate_cases(
     healthy = 0
     bar = ScanProgress(len(cases), shown=progress)
     for prepared in bar.each(cases, lambda case: case.name):
-        hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
-        probability = probability_map(
-            model, hu, config, window_hu=window_hu, lungs=prepared.lungs, progress=bar.windows
-        )
-        prediction = cut(probability, config, spacing_mm=spacing_mm)
+        spacing_mm = prepared.spacing_mm
+        probability = predictor.probability(prepared, progress=bar.windows)
+        prediction = predictor.decode(probability, spacing_mm)
         reference = read_reference(prepared)
         name = {"case": prepared.name, "cohort": prepared.case.cohort}
         metrics = compare(prediction, reference, spacing_mm)
         metrics |= calibration(probability, reference)._asdict()
-        row = {**name, "role": prepared.case.role, "threshold": config.threshold, **metrics}
-        case_rows.append(row)
+        threshold = predictor.inference.threshold
+        case_rows.append({**name, "role": prepared.case.role, "threshold": threshold, **metrics})
         lesion_rows += [
             {**name, **asdict(lesion)} for lesion in lesions(prediction, reference, spacing_mm)
         ]
@@ -108,8 +101,8 @@ def evaluate_cases(
         silent = not (reference.any() or prediction.any())
         if pictures is not None and (not silent or healthy <= SILENT_PICTURES):
             picture = case_picture(
-                hu, reference=reference, prediction=prediction, spacing_mm=spacing_mm,
-                window_hu=window_hu, title=prepared.name,
+                prepared.read("image"), reference=reference, prediction=prediction,
+                spacing_mm=spacing_mm, window_hu=predictor.data.window_hu, title=prepared.name,
             )  # fmt: skip
             write_png(pictures / f"{prepared.name}.png", picture)
     _warn_of_ignored(case_rows)

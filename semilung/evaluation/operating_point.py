@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
-from torch import nn
 
 from semilung.data.cache.prepared_case import PreparedCase
 from semilung.evaluation.case_evaluation import read_reference
 from semilung.evaluation.false_positive_metrics import false_positives
 from semilung.evaluation.segmentation import dice
-from semilung.inference import InferenceConfig, cut, probability_map
+from semilung.inference import Predictor
 from semilung.types import IGNORE, UserError
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -24,20 +22,12 @@ MARGIN = 0.01
 _HEALTHY = "healthy_fp_volume_mm3"
 
 
-def threshold_table(
-    model: nn.Module | Sequence[nn.Module],
-    cases: Sequence[PreparedCase],
-    *,
-    window_hu: tuple[float, float],
-    config: InferenceConfig,
-) -> pd.DataFrame:
+def threshold_table(predictor: Predictor, cases: Sequence[PreparedCase]) -> pd.DataFrame:
     """Return mean Dice and healthy false-positive volume at each of `THRESHOLDS`.
 
     Args:
-        model: One model, or several whose probabilities are averaged; see `predict_probability`.
+        predictor: Nets, window and smallest component; its threshold is not used.
         cases: Of role `labelled` or `healthy`, not used in training.
-        window_hu: HU scaled to 0 and 1.
-        config: Sliding window and smallest component; its threshold is not used.
 
     Returns:
         Columns threshold; dice, over the cases with a nodule; healthy_fp_volume_mm3 per case, over
@@ -48,14 +38,14 @@ def threshold_table(
     """
     rows = []
     for prepared in cases:
-        hu, spacing_mm = prepared.read("image"), prepared.spacing_mm
-        probability = probability_map(model, hu, config, window_hu=window_hu, lungs=prepared.lungs)
+        spacing_mm = prepared.spacing_mm
+        probability = predictor.probability(prepared)
         reference = read_reference(prepared)
         positive = bool(((reference > 0) & (reference != IGNORE)).any())
         if not positive and (reference == IGNORE).any():
             continue  # whether it has a nodule is unknown
         for threshold in THRESHOLDS:
-            mask = cut(probability, replace(config, threshold=threshold), spacing_mm=spacing_mm)
+            mask = predictor.at_threshold(threshold).decode(probability, spacing_mm)
             metric = (
                 {"dice": dice(mask, reference)}
                 if positive

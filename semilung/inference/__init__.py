@@ -1,19 +1,18 @@
 """Inference: sliding-window prediction, post-processing, and the geometry of the scan."""
 
 from semilung.inference.inference_config import InferenceConfig
-from semilung.inference.net_ensemble import foreground_probability
+from semilung.inference.outputs import class_probabilities, foreground_probability
 from semilung.inference.postprocess import connected_components, to_mask
-from semilung.inference.predict import cut, predict_scan, probability_map, segment
-from semilung.inference.sliding_window import predict_probability
+from semilung.inference.predictor import Predictor
+from semilung.inference.sliding_window import predict_maps, predict_probability
 
 __all__ = [
     "InferenceConfig",
+    "Predictor",
+    "class_probabilities",
     "connected_components",
-    "cut",
     "foreground_probability",
+    "predict_maps",
     "predict_probability",
-    "predict_scan",
-    "probability_map",
-    "segment",
     "to_mask",
 ]

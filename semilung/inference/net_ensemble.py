@@ -1,4 +1,4 @@
-"""Mean foreground probability of several nets on a batch of windows."""
+"""Mean activated outputs of several nets on a batch of windows."""
 
 from __future__ import annotations
 
@@ -12,28 +12,11 @@ from torch import Tensor, nn
 
 from semilung.exhaustion import is_out_of_memory
 from semilung.inference.inference_config import PRECISIONS
+from semilung.inference.outputs import Activation
 from semilung.types import UserError
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 """Multiples that window sizes are padded to, tried in turn until the nets accept them."""
-
-
-def foreground_probability(logits: Tensor) -> Tensor:
-    """Return the probability of nodule of a segmentation head.
-
-    `sigmoid(logits)` for one channel; `1 - softmax(logits)[:, 0]` for several, where channel 0 is
-    background.
-
-    Args:
-        logits: `(B, C, X, Y, Z)`.
-
-    Returns:
-        `(B, 1, X, Y, Z)` float32 in [0, 1].
-    """
-    logits = logits.float()
-    if logits.shape[1] == 1:
-        return logits.sigmoid()
-    return 1 - logits.softmax(dim=1)[:, :1]
 
 
 @contextmanager
@@ -50,7 +33,7 @@ def evaluating(models: Sequence[nn.Module]) -> Iterator[None]:
 
 
 class WindowNets:
-    """Mean foreground probability of several nets on windows of any size.
+    """Mean activated outputs of several nets on windows of any size.
 
     Many U-Nets need sizes that are divisible by their strides. The first batch determines which of
     `MULTIPLES` they need: windows are padded to it by mirroring, and outputs are cropped. Nets that
@@ -58,23 +41,25 @@ class WindowNets:
 
     Args:
         nets: In evaluation mode, on one device.
-        head: Name of the output.
+        outputs: Head to its activation.
         precision: One of `PRECISIONS`.
 
     Attributes:
         multiple: Sizes are padded to a multiple of it; 0 before the first batch.
     """
 
-    def __init__(self, nets: Sequence[nn.Module], *, head: str, precision: str) -> None:
+    def __init__(
+        self, nets: Sequence[nn.Module], *, outputs: Mapping[str, Activation], precision: str
+    ) -> None:
         self.multiple = 0
         self._nets = nets
-        self._head = head
+        self._outputs = outputs
         self._dtype = PRECISIONS[precision]
         parameter = next((p for net in nets for p in net.parameters()), None)
         self._device = torch.device("cpu") if parameter is None else parameter.device
 
-    def __call__(self, windows: NDArray[np.float32]) -> Tensor:
-        """Return the probability `(B, X, Y, Z)` on the CPU of windows `(B, 1, X, Y, Z)`.
+    def __call__(self, windows: NDArray[np.float32]) -> dict[str, Tensor]:
+        """Return each head's values `(B, K, X, Y, Z)`, on the CPU, of windows `(B, 1, X, Y, Z)`.
 
         Raises:
             UserError: The nets fail with every padding, an output is not finite, or the head does
@@ -85,7 +70,7 @@ class WindowNets:
         errors: list[Exception] = []
         for multiple in MULTIPLES:
             try:
-                probabilities = self._padded(windows, multiple)
+                maps = self._padded(windows, multiple)
             except UserError:
                 raise
             except Exception as error:  # a net may raise anything on an unsupported size
@@ -94,7 +79,7 @@ class WindowNets:
                 errors.append(error)
             else:
                 self.multiple = multiple
-                return probabilities
+                return maps
         size, reason = windows.shape[2:], " ".join(str(errors[0]).split())[:200]
         raise UserError(
             f"the model fails on windows of {size} voxels, also when padded to multiples of "
@@ -102,33 +87,40 @@ class WindowNets:
             "(inference.window) or another model"
         ) from errors[0]
 
-    def _padded(self, windows: NDArray[np.float32], multiple: int) -> Tensor:
+    def _padded(self, windows: NDArray[np.float32], multiple: int) -> dict[str, Tensor]:
         extents = windows.shape[2:]
         padding = [(0, -n % multiple) for n in extents]
         if any(after for _, after in padding):
             windows = np.pad(windows, [(0, 0), (0, 0), *padding], mode="symmetric")
         batch = torch.from_numpy(windows).to(self._device)
         with torch.autocast(batch.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            outputs = [foreground_probability(self._logits(net, batch)) for net in self._nets]
+            results = [self._activated(net(batch), batch.shape[2:]) for net in self._nets]
         x, y, z = extents
-        return torch.stack(outputs).mean(0)[:, 0, :x, :y, :z].cpu()
+        return {
+            head: torch.stack([maps[head] for maps in results]).mean(0)[..., :x, :y, :z].cpu()
+            for head in self._outputs
+        }
 
-    def _logits(self, net: nn.Module, batch: Tensor) -> Tensor:
-        outputs: Mapping[str, Tensor] = net(batch)
-        if self._head not in outputs:
-            raise UserError(
-                f"the model has no head {self._head!r}, it has {', '.join(outputs)}: choose one of "
-                "these, or train a strategy that needs the head"
-            )
-        logits = outputs[self._head]
-        if logits.shape[2:] != batch.shape[2:]:
-            raise ValueError(
-                "the output has another size than the window: "
-                f"{tuple(logits.shape[2:])} and {tuple(batch.shape[2:])} voxels"
-            )
-        if not logits.isfinite().all():  # an infinite logit would become a probability of 0 or 1
-            raise UserError(
-                "the model's output is not finite, so an empty mask would mean nothing: training "
-                "may have diverged. Use an earlier checkpoint"
-            )
-        return logits
+    def _activated(self, outputs: Mapping[str, Tensor], size: torch.Size) -> dict[str, Tensor]:
+        for head in self._outputs:
+            if head not in outputs:
+                raise UserError(
+                    f"the model has no head {head!r}, it has {', '.join(outputs)}: choose one of "
+                    "these, or train a strategy that needs the head"
+                )
+            _require_valid(outputs[head], size)
+        return {head: activation(outputs[head]) for head, activation in self._outputs.items()}
+
+
+def _require_valid(output: Tensor, size: torch.Size) -> None:
+    """Raise an error unless an output has the window's size and finite values."""
+    if output.shape[2:] != size:
+        raise ValueError(
+            "the output has another size than the window: "
+            f"{tuple(output.shape[2:])} and {tuple(size)} voxels"
+        )
+    if not output.isfinite().all():  # an infinite logit would become a probability of 0 or 1
+        raise UserError(
+            "the model's output is not finite, so an empty mask would mean nothing: training "
+            "may have diverged. Use an earlier checkpoint"
+        )

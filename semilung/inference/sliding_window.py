@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from semilung.data.io.grid import Shape
 from semilung.data.loading.intensity import scale_hu
 from semilung.inference.net_ensemble import WindowNets, evaluating
+from semilung.inference.outputs import Activation, foreground_probability
 from semilung.inference.windows import (
     box,
     divide_by_weights,
@@ -22,24 +23,24 @@ from semilung.inference.windows import (
 )
 
 
-def predict_probability(
+def predict_maps(
     model: nn.Module | Sequence[nn.Module],
     image: Tensor,
     *,
+    outputs: Mapping[str, Activation],
     window: Sequence[int],
     overlap: float = 0.5,
     batch_size: int = 4,
-    head: str = "logits",
     window_hu: tuple[float, float] | None = None,
     lungs: NDArray[np.bool_] | None = None,
     precision: str = "32-true",
     progress: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """Predict the foreground probability of a volume from windows with Gaussian weights.
+) -> dict[str, Tensor]:
+    """Predict several outputs of a volume from windows with Gaussian weights.
 
-    Probabilities are averaged, not logits: an unbounded logit of one window, at whose border a
-    voxel has little context, could outweigh all others. Several models are averaged the same way,
-    so the order of the two averages does not matter.
+    Outputs are averaged after their activation, so probabilities, not logits: an unbounded logit of
+    one window, at whose border a voxel has little context, could outweigh all others. Several
+    models are averaged the same way, so the order of the two averages does not matter.
 
     A volume smaller than the window is padded by mirroring, as training crops are, and so is a
     window of a size that the model does not accept (`WindowNets`). The model runs in eval mode,
@@ -47,13 +48,13 @@ def predict_probability(
     afterwards. In addition to image and result, memory is that of `batch_size` windows.
 
     Args:
-        model: Maps `(B, 1, X, Y, Z)` to a dict with `head`, `(B, C, X, Y, Z)`. The probabilities
-            of several models, on one device, are averaged.
+        model: Maps `(B, 1, X, Y, Z)` to a dict with every head of `outputs`, `(B, C, X, Y, Z)`. The
+            outputs of several models, on one device, are averaged.
         image: `(X, Y, Z)`, scaled to [0, 1], or in HU with `window_hu`.
+        outputs: Head to its activation.
         window: Size of a window in voxels along X, Y, Z.
         overlap: Share of a window that the next one overlaps, in [0, 1).
         batch_size: Windows in a forward pass.
-        head: Name of the output, such as `anomaly`.
         window_hu: HU scaled to 0 and 1, window by window; None for a scaled image.
         lungs: Blocks with lung (`lung_blocks`): windows without any are skipped, and voxels
             without a window get 0. None, or no lung at all, skips nothing.
@@ -61,11 +62,10 @@ def predict_probability(
         progress: Called after each forward pass with the numbers of windows done and in total.
 
     Returns:
-        `(X, Y, Z)` float32 in [0, 1], on CPU.
+        Head to `(K, X, Y, Z)` float32 on the CPU, K as its activation gives.
 
     Raises:
-        UserError: The output is not finite, the head does not exist, or the model fails on the
-            window.
+        UserError: An output is not finite, a head does not exist, or the model fails on the window.
         ValueError: The image is not 3D, the overlap is outside [0, 1), or there is no model.
     """
     models = [model] if isinstance(model, nn.Module) else list(model)
@@ -80,18 +80,35 @@ def predict_probability(
     starts = window_starts(voxels.shape, size, overlap)
     if lungs is not None:
         starts = touching(starts, size, lungs)  # along a padded axis, the window covers all of it
-    weights, total = gaussian_weights(size), torch.zeros(voxels.shape)
-    nets = WindowNets(models, head=head, precision=precision)
+    weights, totals = gaussian_weights(size), dict[str, Tensor]()
+    nets = WindowNets(models, outputs=outputs, precision=precision)
     with evaluating(models), torch.no_grad():
         for first in range(0, len(starts), batch_size):
             cuts = [box(start, np.array(size)) for start in starts[first : first + batch_size]]
             windows = np.stack([_scaled(voxels[cut], window_hu) for cut in cuts])[:, None]
-            for cut, probability in zip(cuts, nets(windows), strict=True):
-                total[cut].addcmul_(weights, probability)
+            for head, values in nets(windows).items():
+                if head not in totals:
+                    totals[head] = torch.zeros((values.shape[1], *voxels.shape))
+                for cut, value in zip(cuts, values, strict=True):
+                    totals[head][(slice(None), *cut)].addcmul_(weights, value)
             if progress is not None:
                 progress(first + len(cuts), len(starts))
-    divide_by_weights(total, weights, starts)
-    return total[box(before, np.array(image.shape))].clamp_(0, 1)  # rounding may exceed 1
+    inner = (slice(None), *box(before, np.array(image.shape)))
+    for total in totals.values():
+        divide_by_weights(total, weights, starts)
+    return {head: total[inner] for head, total in totals.items()}
+
+
+def predict_probability(
+    model: nn.Module | Sequence[nn.Module], image: Tensor, *, head: str = "logits", **options: Any
+) -> Tensor:
+    """Predict the foreground probability of one head; see `predict_maps` for the options.
+
+    Returns:
+        `(X, Y, Z)` float32 in [0, 1], on the CPU.
+    """
+    maps = predict_maps(model, image, outputs={head: foreground_probability}, **options)
+    return maps[head][0].clamp_(0, 1)  # rounding may exceed 1
 
 
 def _at_least(voxels: NDArray[Any], size: Shape) -> tuple[NDArray[Any], NDArray[np.int64]]:

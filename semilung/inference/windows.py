@@ -82,17 +82,17 @@ def divide_by_weights(total: Tensor, weights: Tensor, starts: Starts) -> None:
     Computed block by block, so that the sum of weights needs no volume.
 
     Args:
-        total: `(X, Y, Z)`, the sum over windows of weight times value.
+        total: `(K, X, Y, Z)`, the sum over windows of weight times value.
         weights: Weights of one window.
         starts: First voxels of the windows in the sum.
     """
     size = np.array(weights.shape)
-    for low in _tiles(total.shape, weights.shape):
-        block = total[box(low, size)]
-        share = torch.zeros_like(block)
+    for low in _tiles(total.shape[1:], weights.shape):
+        block = total[(slice(None), *box(low, size))]
+        share = torch.zeros_like(block[0])
         for start in starts[(np.abs(starts - low) < size).all(axis=1)]:
             first = np.maximum(start, low)
-            extent = np.minimum(np.minimum(start, low) + size, low + block.shape) - first
+            extent = np.minimum(np.minimum(start, low) + size, low + block.shape[1:]) - first
             share[box(first - low, extent)] += weights[box(first - start, extent)]
         block.div_(share.clamp_(min=torch.finfo(share.dtype).tiny))
 

@@ -7,6 +7,7 @@ import torch
 
 from semilung.exhaustion import explain_memory_errors
 from semilung.inference.net_ensemble import WindowNets, evaluating
+from semilung.inference.outputs import foreground_probability
 from semilung.runs.train_config import TrainConfig
 from semilung.strategies import Learner
 from semilung.types import UserError
@@ -37,7 +38,9 @@ def _multiple(
 ) -> int:
     """What `WindowNets` pads a size to a multiple of, for the net that predicts."""
     net = learner.predictor
-    nets = WindowNets([net], head="logits", precision=config.inference.precision)
+    nets = WindowNets(
+        [net], outputs={"logits": foreground_probability}, precision=config.inference.precision
+    )
     try:
         with evaluating([net]), torch.no_grad():
             nets(np.zeros((1, 1, *size), np.float32))

@@ -11,7 +11,7 @@ from torch import nn
 
 from semilung.data import PreparedCase
 from semilung.evaluation import dice, false_positives, overlay_planes
-from semilung.inference import segment
+from semilung.inference import Predictor
 from semilung.runs.train_config import TrainConfig
 from semilung.training.ranks import Team
 
@@ -55,22 +55,19 @@ def validate(
 
 
 def _judge(net: nn.Module, case: PreparedCase, config: TrainConfig, *, pictured: bool) -> _Judged:
-    hu, window_hu = case.read("image"), config.data.window_hu
-    mask = segment(
-        net,
-        hu,
-        config.inference,
-        window_hu=window_hu,
-        spacing_mm=case.spacing_mm,
-        lungs=case.lungs,
-    )
+    mask = Predictor([net], config.inference, config.data).segment(case)
     if case.case.role == "healthy":
         alarm = false_positives(mask, case.spacing_mm)
         return _Judged(components=alarm.components, volume_mm3=alarm.volume_mm3)
     reference = case.read("mask")
     picture = None
     if pictured:
-        picture = overlay_planes(hu, reference=reference, prediction=mask, window_hu=window_hu)
+        picture = overlay_planes(
+            case.read("image"),
+            reference=reference,
+            prediction=mask,
+            window_hu=config.data.window_hu,
+        )
     return _Judged(dice(mask, reference), picture=picture)
 
 

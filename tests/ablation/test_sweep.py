@@ -206,7 +206,7 @@ def test_equal_compute_holds_each_setting_against_its_own_supervised_run(words, 
 
 def test_equal_compute_needs_a_supervised_run_before_it_times_any(words, monkeypatch):
     monkeypatch.setattr(compute, "step_seconds", lambda config: pytest.fail("timed"))
-    with pytest.raises(UserError, match="against the arm 'supervised' of its setting"):
+    with pytest.raises(UserError, match="with the arm 'supervised' of its setting"):
         ablate(["strategy=mean_teacher", "baselines=false", "equal=compute", *words])
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from semilung.api import load, prediction
+from semilung.api import prediction
 from semilung.api.load import LoadedRun
 from semilung.api.predict_files import predict_files
 from semilung.cli import main
 from semilung.data.io.volume import read_volume
 from semilung.files import DiskFullError
+from semilung.inference import Predictor
 from semilung.inference import scan_progress as progress
 from semilung.inference.output_files import output_names
 from semilung.types import UserError
@@ -51,7 +52,7 @@ def fails_for(scan, error, function):
     return act
 
 
-@pytest.mark.parametrize("step", ["predict_scan", "write_volume"])
+@pytest.mark.parametrize("step", ["scan", "write_volume"])
 @pytest.mark.parametrize(
     "error",
     [
@@ -66,8 +67,8 @@ def fails_for(scan, error, function):
 def test_scan_that_fails_at_any_step_stops_no_other(
     predict, scans, tmp_path, monkeypatch, step, error
 ):
-    module = load if step == "predict_scan" else prediction
-    monkeypatch.setattr(module, step, fails_for(scans[1], error, getattr(module, step)))
+    owner = Predictor if step == "scan" else prediction
+    monkeypatch.setattr(owner, step, fails_for(scans[1], error, getattr(owner, step)))
     with pytest.raises(UserError) as caught:
         predict(probability=True)
     first, reason, last = str(caught.value).split("\n")
@@ -90,7 +91,7 @@ def test_full_disk_ends_a_prediction_with_one_line(predict, scans, tmp_path, mon
 def test_name_that_is_too_long_is_refused_before_anything_is_predicted(
     predict, scans, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(load, "predict_scan", None)
+    monkeypatch.setattr(Predictor, "scan", None)
     long = tmp_path / ("1" * 243 + ".nii.gz")
     long.symlink_to(scans[1])
     with pytest.raises(UserError, match=r"name 1+ is too long: .*names of 258 bytes, and 255"):
@@ -110,7 +111,7 @@ def test_longest_name_that_a_mask_can_have_is_written(predict, scans, tmp_path):
 def test_folder_that_cannot_be_written_is_refused_before_anything_is_predicted(
     tiny, scans, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(load, "predict_scan", None)
+    monkeypatch.setattr(Predictor, "scan", None)
     (tmp_path / "file").touch()
     for out in (tmp_path / "file/out", tmp_path / "file", tmp_path / ("x" * 300)):
         with pytest.raises(UserError, match=r"could not be written.*Choose another --out"):

@@ -25,12 +25,12 @@ from semilung.evaluation import (
     summarise,
     write_report,
 )
-from semilung.inference import InferenceConfig
+from semilung.inference import InferenceConfig, Predictor
 from semilung.types import Role, UserError
 
 SHAPE, SPACING_MM = (16, 14, 12), (1.0, 1.0, 2.0)
 WINDOW = InferenceConfig(window=(8, 8, 8))
-SETTINGS = {"window_hu": (-1000.0, 400.0), "config": WINDOW}
+DATA = DataConfig(window_hu=(-1000.0, 400.0))
 BOX, SMALL, ELSEWHERE = np.s_[2:8, 2:8, 2:8], np.s_[11:13, 9:11, 9:11], np.s_[12:14, 2:5, 2:4]
 
 
@@ -43,6 +43,10 @@ class Bright(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {"logits": self.gain * (x - 0.5)}
+
+
+def predictor(gain: float = 50, config: InferenceConfig = WINDOW) -> Predictor:
+    return Predictor([Bright(gain)], config, DATA)
 
 
 def prepared(
@@ -79,7 +83,7 @@ def cases(tmp_path_factory) -> list[PreparedCase]:
 
 @pytest.fixture(scope="module")
 def report(cases) -> Report:
-    return evaluate_cases(Bright(), cases, **SETTINGS)
+    return evaluate_cases(predictor(), cases)
 
 
 def test_evaluate_cases_has_a_row_of_metrics_per_case(report):
@@ -125,7 +129,7 @@ def test_evaluate_cases_calibration_is_of_the_probabilities(report):
 
 
 def test_evaluate_cases_uncertain_network_has_calibration_error_despite_a_perfect_mask(cases):
-    metrics = evaluate_cases(Bright(gain=5), cases[:1], **SETTINGS).cases.iloc[0]
+    metrics = evaluate_cases(predictor(gain=5), cases[:1]).cases.iloc[0]
     assert metrics["dice"] == 1
     # Of 2688 voxels 224 are bright. Logits 5 (1050 / 1400 - 0.5) and 5 (150 / 1400 - 0.5).
     bright, dark = 1 / (1 + math.exp(-1.25)), 1 / (1 + math.exp(5 * 550 / 1400))
@@ -172,7 +176,7 @@ def test_summarise_older_tables_without_calibration_are_accepted(report):
 
 
 def test_summarise_healthy_scans_only_leaves_other_groups_undefined(cases):
-    summary = summarise(evaluate_cases(Bright(), cases[3:4], **SETTINGS))
+    summary = summarise(evaluate_cases(predictor(), cases[3:4]))
     rows = summary.set_index(["metric", "group"])
     assert rows.loc[("dice", "positive"), "n"] == 0
     assert rows.loc[("sensitivity", "lesions"), "n"] == 0
@@ -182,20 +186,16 @@ def test_summarise_healthy_scans_only_leaves_other_groups_undefined(cases):
 
 def test_summarise_labelled_scan_without_lesions_counts_as_healthy(tmp_path):
     case = prepared(tmp_path, "clear", "labelled", bright=[SMALL], lesions=[])
-    summary = summarise(evaluate_cases(Bright(), [case], **SETTINGS))
+    summary = summarise(evaluate_cases(predictor(), [case]))
     row = summary.set_index(["metric", "group"]).loc[("fp_components", "healthy")]
     assert (row["mean"], row["n"]) == (1, 1)
 
 
 def test_evaluate_cases_applies_threshold_and_smallest_component(cases):
-    report = evaluate_cases(
-        Bright(), cases, **SETTINGS | {"config": replace(WINDOW, min_volume_mm3=100)}
-    )
+    report = evaluate_cases(predictor(config=replace(WINDOW, min_volume_mm3=100)), cases)
     assert report.cases["fp_components"].tolist() == [0, 0, 0, 0, 1]
     # The logit of the bright boxes is 50 * (1050 / 1400 - 0.5) = 12.5.
-    silent = evaluate_cases(
-        Bright(), cases, **SETTINGS | {"config": replace(WINDOW, threshold=1 - 1e-6)}
-    )
+    silent = evaluate_cases(predictor(config=replace(WINDOW, threshold=1 - 1e-6)), cases)
     assert (silent.cases["predicted_volume_mm3"] == 0).all()
 
 
@@ -237,12 +237,12 @@ def test_print_table_is_as_wide_as_the_terminal_or_120_columns(
 
 def test_evaluate_cases_without_or_repeated_or_unlabelled_cases_is_an_error(cases, tmp_path):
     with pytest.raises(UserError, match="no cases"):
-        evaluate_cases(Bright(), [], **SETTINGS)
+        evaluate_cases(predictor(), [])
     with pytest.raises(UserError, match="both"):
-        evaluate_cases(Bright(), [*cases, cases[0]], **SETTINGS)
+        evaluate_cases(predictor(), [*cases, cases[0]])
     secret = prepared(tmp_path, "secret", "unlabelled", bright=[], lesions=[BOX])
     with pytest.raises(UserError, match="secret"):
-        evaluate_cases(Bright(), [*cases, secret], **SETTINGS)
+        evaluate_cases(predictor(), [*cases, secret])
 
 
 def test_compare_ignored_voxels_are_excluded_from_both_masks():
@@ -274,7 +274,7 @@ def test_evaluate_cases_case_with_ignored_nodules_counts_in_no_group(tmp_path):
     config = DataConfig(cache=str(tmp_path / "cache"), spacing_mm=None)
     cases += prepare([unsure], config, progress=False)
     with pytest.warns(UserWarning, match="every marked voxel of unsure is 255"):
-        report = evaluate_cases(Bright(), cases, **SETTINGS)
+        report = evaluate_cases(predictor(), cases)
     summary = summarise(report, empty="nnunet").set_index(["metric", "group"])
     assert summary.loc[("silent", "healthy"), "n"] == 1
     assert summary.loc[("dice", "positive"), "n"] == 1

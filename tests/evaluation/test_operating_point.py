@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
+from semilung.data.data_config import DataConfig
 from semilung.evaluation import choose_threshold, threshold_table
 from semilung.evaluation.operating_point import THRESHOLDS
-from semilung.inference import InferenceConfig
+from semilung.inference import InferenceConfig, Predictor
 from semilung.types import UserError
 
 
@@ -44,9 +45,9 @@ def cube(nodule, vessel):
 
 
 def table(*cases):
-    return threshold_table(
-        Echo(), cases, window_hu=(0, 1000), config=InferenceConfig(window=(12, 12, 12))
-    ).set_index("threshold")
+    config = InferenceConfig(window=(12, 12, 12))
+    predictor = Predictor([Echo()], config, DataConfig(window_hu=(0, 1000)))
+    return threshold_table(predictor, cases).set_index("threshold")
 
 
 def test_threshold_table_has_both_metrics_at_every_threshold():

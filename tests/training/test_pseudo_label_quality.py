@@ -6,7 +6,8 @@ import torch
 from audit_cases import prepared
 from torch import nn
 
-from semilung.inference import InferenceConfig
+from semilung.data.data_config import DataConfig
+from semilung.inference import InferenceConfig, Predictor
 from semilung.training.audits import audit_pseudo_labels
 from semilung.training.audits.pseudo_label_quality import MOST_SCANS, choose_scans
 
@@ -42,7 +43,10 @@ def box(x):
 
 
 def audit(net, other, unlabelled, labelled=()):
-    return audit_pseudo_labels(net, other, unlabelled, labelled, CONFIG, window_hu=WINDOW)
+    predictor, second = (
+        n and Predictor([n], CONFIG, DataConfig(window_hu=WINDOW)) for n in (net, other)
+    )
+    return audit_pseudo_labels(predictor, second, unlabelled, labelled)
 
 
 def test_figures_by_hand(tmp_path):

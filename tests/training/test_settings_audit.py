@@ -19,7 +19,8 @@ from semilung.types import UserError
 
 
 def case(name, role, split, patient=None, cohort=""):
-    return Case(name, patient or name, Path(name), role, split=split, cohort=cohort)
+    mask = Path(name) if role == "labelled" else None
+    return Case(name, patient or name, Path(name), role, mask, split=split, cohort=cohort)
 
 
 BALANCED = [

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from semilung.data import PreparedCase
 from semilung.evaluation import dice, false_positives
-from semilung.inference import InferenceConfig, cut, probability_map
+from semilung.inference import Predictor
 from semilung.training.audits.audit import Audit
 from semilung.types import IGNORE
 
@@ -54,13 +53,10 @@ def choose_scans(items: Sequence[PreparedCase], *, seed: int) -> list[PreparedCa
 
 
 def audit_pseudo_labels(
-    net: nn.Module,
-    other: nn.Module | None,
+    predictor: Predictor,
+    other: Predictor | None,
     unlabelled: Sequence[PreparedCase],
     labelled: Sequence[PreparedCase],
-    config: InferenceConfig,
-    *,
-    window_hu: tuple[float, float],
 ) -> Audit:
     """Predict unlabelled training scans, and judge the labels that this gives.
 
@@ -70,20 +66,18 @@ def audit_pseudo_labels(
     were hidden in training.
 
     Args:
-        net: The run's predictor.
+        predictor: Of the run.
         other: The student of a teacher, or an earlier checkpoint; None where there is neither.
         unlabelled: Unlabelled training cases, some of them; one that brings a mask is judged by it,
             so hand hidden masks over only after training has ended.
         labelled: Training cases whose masks were known.
-        config: How scans are predicted.
-        window_hu: HU scaled to 0 and 1.
 
     Raises:
         UserError: A volume cannot be read.
     """
     if not unlabelled:
         return Audit("not applicable", "The training has no unlabelled scans in the cache")
-    scans = [_look(net, other, item, config, window_hu) for item in unlabelled]
+    scans = [_look(predictor, other, item) for item in unlabelled]
     names = {"agreement": "agreement", "dice": "hidden_dice"}
     means = {names.get(n, n): _mean([getattr(s, n) for s in scans]) for n in _Scan._fields}
     known = _mean([_foreground_share(c.read("mask")) for c in labelled if "mask" in c.files])
@@ -132,27 +126,16 @@ def _summary(figures: dict[str, float]) -> str:
     return ", ".join(parts)
 
 
-def _look(
-    net: nn.Module,
-    other: nn.Module | None,
-    item: PreparedCase,
-    config: InferenceConfig,
-    window_hu: tuple[float, float],
-) -> _Scan:
-    hu = item.read("image")
-
-    def predicted(net: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        p = probability_map(net, hu, config, window_hu=window_hu, lungs=item.lungs)
-        return p, cut(p, config, spacing_mm=item.spacing_mm)
-
-    p, mask = predicted(net)
+def _look(predictor: Predictor, other: Predictor | None, item: PreparedCase) -> _Scan:
+    p = predictor.probability(item)
+    mask = predictor.decode(p, item.spacing_mm)
     sure = np.maximum(p, 1 - p) >= CONFIDENT
     return _Scan(
         float(sure.mean()),
         float(sure[mask > 0].mean()) if mask.any() else math.nan,
         float(mask.mean()),
         false_positives(mask, item.spacing_mm).components,
-        _agreement(mask, predicted(other)[1]) if other is not None else math.nan,
+        math.nan if other is None else _agreement(mask, other.segment(item)),
         dice(mask, item.read("mask")) if "mask" in item.files else math.nan,
     )
 

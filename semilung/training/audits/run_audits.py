@@ -13,6 +13,7 @@ import pandas as pd
 from torch import nn
 
 from semilung.data import Case, PreparedCase, cached, prepare, read_manifest
+from semilung.inference import Predictor
 from semilung.runs.checkpoint import load_checkpoint
 from semilung.runs.load import load_predictor
 from semilung.runs.run_folder import RunFolder
@@ -158,13 +159,16 @@ def _pseudo_labels(run: RunFolder, config: TrainConfig, named: Manifest) -> Audi
     )
     if state["step"] == config.trainer.max_steps:
         unlabelled = _with_hidden_masks(unlabelled, named())
+    predictor, other = (
+        None if net is None else Predictor([net], config.inference, config.data)
+        for net in (load_predictor(run.path), _other_net(run, state))
+    )
+    assert predictor is not None
     audit = audit_pseudo_labels(
-        load_predictor(run.path),
-        _other_net(run, state),
+        predictor,
+        other,
         prepare(unlabelled, config.data, progress=False),
         prepare(labelled, config.data, progress=False),
-        config.inference,
-        window_hu=config.data.window_hu,
     )
     audit = replace(audit, figures={**audit.figures, "step": state["step"]})
     if _learns_from_unlabelled(config):

@@ -13,7 +13,7 @@ from semilung.data.data_config import DataConfig
 from semilung.data.io.volume import Volume, read_volume, write_volume
 from semilung.data.loading.intensity import scale_hu
 from semilung.data.manifest.cases import Case
-from semilung.inference import InferenceConfig, connected_components, predict_scan
+from semilung.inference import InferenceConfig, Predictor, connected_components
 from semilung.types import UserError
 
 CENTRE_MM, RADIUS_MM = np.array([12.0, -21.0, 33.0]), 9.0
@@ -57,10 +57,10 @@ def ball_scan(direction: np.ndarray, spacing_mm: tuple[float, float, float]) -> 
 
 @pytest.mark.parametrize("spacing_mm", [(1, 1, 1), (0.7, 0.7, 2.5), (0.8, 0.8, 5.0)])
 @pytest.mark.parametrize("name", DIRECTIONS)
-def test_predict_scan_segments_a_ball_at_its_position(name, spacing_mm, tmp_path: Path):
+def test_scan_segments_a_ball_at_its_position(name, spacing_mm, tmp_path: Path):
     scan = ball_scan(DIRECTIONS[name], spacing_mm)
     write_volume(tmp_path / "scan.nii.gz", scan.data, scan.affine)
-    mask, probability = predict_scan(Bright(), tmp_path / "scan.nii.gz", CONFIG, WINDOW)
+    mask, probability = Predictor([Bright()], WINDOW, CONFIG).scan(tmp_path / "scan.nii.gz")
     for volume in (mask, probability):
         assert volume.shape == scan.shape
         np.testing.assert_array_equal(volume.affine, read_volume(tmp_path / "scan.nii.gz").affine)
@@ -78,7 +78,7 @@ def test_on_its_own_grid_the_answer_is_exact(tmp_path: Path):
     scan = ball_scan(DIRECTIONS["LPS"], (0.8, 0.8, 2.0))
     write_volume(tmp_path / "scan.nii", scan.data, scan.affine)
     config = replace(CONFIG, spacing_mm=None)
-    mask, probability = predict_scan(Bright(), tmp_path / "scan.nii", config, WINDOW)
+    mask, probability = Predictor([Bright()], WINDOW, config).scan(tmp_path / "scan.nii")
     np.testing.assert_array_equal(mask.data, scan.data > -300)
     scaled = (np.clip(scan.data, -1000, 400) + 1000) / 1400
     expected = torch.sigmoid(50 * (torch.from_numpy(scaled) - 0.5))
@@ -89,8 +89,8 @@ def test_the_probability_is_interpolated_between_coarse_voxels(tmp_path: Path):
     ramp = np.broadcast_to(np.linspace(-400, -200, 32)[:, None, None], (32, 8, 8))
     write_volume(tmp_path / "scan.nii", ramp.astype(np.float32), np.eye(4))
     config = replace(CONFIG, spacing_mm=(4.0, 4.0, 4.0))
-    _, probability = predict_scan(
-        Bright(), tmp_path / "scan.nii", config, InferenceConfig(window=(8, 2, 2))
+    _, probability = Predictor([Bright()], InferenceConfig(window=(8, 2, 2)), config).scan(
+        tmp_path / "scan.nii"
     )
     assert (np.diff(probability.data[2:-2], axis=0) > 0).all()  # the nearest voxel gives steps
 
@@ -98,11 +98,11 @@ def test_the_probability_is_interpolated_between_coarse_voxels(tmp_path: Path):
 def test_small_findings_are_dropped_by_their_volume_on_the_scan(tmp_path: Path):
     scan = ball_scan(DIRECTIONS["LPS"], (0.8, 0.8, 2.0))
     write_volume(tmp_path / "scan.nii", scan.data, scan.affine)
-    large, _ = predict_scan(
-        Bright(), tmp_path / "scan.nii", CONFIG, replace(WINDOW, min_volume_mm3=2500)
+    large, _ = Predictor([Bright()], replace(WINDOW, min_volume_mm3=2500), CONFIG).scan(
+        tmp_path / "scan.nii"
     )
-    none, _ = predict_scan(
-        Bright(), tmp_path / "scan.nii", CONFIG, replace(WINDOW, min_volume_mm3=4000)
+    none, _ = Predictor([Bright()], replace(WINDOW, min_volume_mm3=4000), CONFIG).scan(
+        tmp_path / "scan.nii"
     )
     assert large.data.any()  # the ball has 3054 mm3
     assert not none.data.any()
@@ -110,32 +110,32 @@ def test_small_findings_are_dropped_by_their_volume_on_the_scan(tmp_path: Path):
 
 @pytest.mark.filterwarnings("ignore:.*sheared")
 @pytest.mark.parametrize(("least", "some"), [(0.97, True), (1.03, False)])
-def test_predict_scan_sheared_finding_lies_and_measures_as_it_is(tmp_path: Path, least, some):
+def test_scan_sheared_finding_lies_and_measures_as_it_is(tmp_path: Path, least, some):
     affine = np.diag([2.0, 2.0, 3.0, 1.0])
     affine[1, 2] = 3 * np.tan(np.radians(30))
     hu = np.full((24, 24, 24), -1000, np.int16)
     hu[8:16, 7:17, 8:16] = 100
     write_volume(tmp_path / "scan.nii", hu, affine)
     truth = hu > -300
-    probability = predict_scan(Bright(), tmp_path / "scan.nii", CONFIG, WINDOW)[1]
+    probability = Predictor([Bright()], WINDOW, CONFIG).scan(tmp_path / "scan.nii")[1]
     predicted = probability.data > WINDOW.threshold
     assert (predicted & truth).sum() * 2 / (predicted.sum() + truth.sum()) > 0.85
     volume_mm3 = predicted.sum() * abs(np.linalg.det(affine))  # 13 % less than edges multiply to
     config = replace(WINDOW, min_volume_mm3=least * volume_mm3)
-    mask = predict_scan(Bright(), tmp_path / "scan.nii", CONFIG, config)[0]
+    mask = Predictor([Bright()], config, CONFIG).scan(tmp_path / "scan.nii")[0]
     np.testing.assert_array_equal(mask.affine, affine.astype(np.float32))
     assert mask.data.any() == some
 
 
 def test_a_missing_scan_is_named(tmp_path: Path):
     with pytest.raises(UserError, match="missing"):
-        predict_scan(Bright(), tmp_path / "missing.nii.gz", CONFIG, WINDOW)
+        Predictor([Bright()], WINDOW, CONFIG).scan(tmp_path / "missing.nii.gz")
 
 
 def test_a_real_scan_keeps_its_grid(real_data: Path):
     folder = real_data / "nodule_cubes"
     scan = read_volume(folder / "cube_000_ct.nii.gz")
-    mask, _ = predict_scan(Bright(), folder / "cube_000_ct.nii.gz", CONFIG, WINDOW)
+    mask, _ = Predictor([Bright()], WINDOW, CONFIG).scan(folder / "cube_000_ct.nii.gz")
     np.testing.assert_array_equal(mask.affine, scan.affine)
     np.testing.assert_array_equal(mask.data, scan.data > -300)  # 1 mm already: only mirrored
 
@@ -155,7 +155,7 @@ def test_the_network_sees_what_it_was_trained_on(spacing_mm, tmp_path: Path):
     case = Case(case="a", patient="a", image=tmp_path / "scan.nii.gz", role="unlabelled")
     (prepared,) = prepare([case], config, progress=False, processes=0)
     recorder = Recorder()
-    predict_scan(recorder, case.image, config, InferenceConfig(window=prepared.shape))
+    Predictor([recorder], InferenceConfig(window=prepared.shape), config).scan(case.image)
     expected = scale_hu(prepared.read("image"), config.window_hu)
     np.testing.assert_array_equal(recorder.image, expected)
 
@@ -170,7 +170,7 @@ class Sure(nn.Module):
         return {"logits": torch.full_like(x, 5.0)}
 
 
-def test_predict_scan_skips_windows_outside_the_lungs(tmp_path: Path):
+def test_scan_skips_windows_outside_the_lungs(tmp_path: Path):
     hu = np.full((120, 120, 60), -1000, np.int16)
     hu[10:110, 20:100] = 40
     hu[15:35, 40:80, 10:50] = hu[85:105, 40:80, 10:50] = -850
@@ -178,7 +178,7 @@ def test_predict_scan_skips_windows_outside_the_lungs(tmp_path: Path):
     config = DataConfig(spacing_mm=None, crop_to_lungs=True, lung_margin_mm=6.0)
     net = Sure()
     window = InferenceConfig(window=(16, 16, 16), overlap=0.0)
-    mask, _ = predict_scan(net, tmp_path / "scan.nii.gz", config, window)
+    mask, _ = Predictor([net], window, config).scan(tmp_path / "scan.nii.gz")
     lungs = np.zeros(hu.shape, bool)
     lungs[hu == -850] = True
     assert mask.data[lungs].all()
@@ -192,4 +192,28 @@ def test_voxels_that_are_not_finite_are_named(tmp_path: Path):
     data[1, 2, 3] = np.nan
     write_volume(tmp_path / "scan.nii", data, np.eye(4))
     with pytest.raises(UserError, match=r"scan\.nii"):
-        predict_scan(Bright(), tmp_path / "scan.nii", CONFIG, WINDOW)
+        Predictor([Bright()], WINDOW, CONFIG).scan(tmp_path / "scan.nii")
+
+
+class TwoHeads(nn.Module):
+    """A segmentation head, and anatomy logits of three classes."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": 50 * (x - 0.5), "anatomy": torch.cat([x, 2 * x, -x], dim=1)}
+
+
+def test_maps_of_two_heads_have_the_activation_of_each():
+    hu = np.random.default_rng(0).integers(-1000, 400, (9, 8, 7)).astype(np.int16)
+    predictor = Predictor(
+        [TwoHeads()], InferenceConfig(window=(4, 4, 4)), CONFIG, heads=("logits", "anatomy")
+    )
+    maps = predictor.maps(hu)
+    x = torch.from_numpy(scale_hu(hu, CONFIG.window_hu))
+    torch.testing.assert_close(maps["logits"], torch.sigmoid(50 * (x - 0.5))[None])
+    torch.testing.assert_close(maps["anatomy"], torch.stack([x, 2 * x, -x]).softmax(0))
+
+
+def test_maps_of_a_head_without_activation_is_refused():
+    predictor = Predictor([TwoHeads()], WINDOW, CONFIG, heads=("offsets",))
+    with pytest.raises(UserError, match="'offsets' has no activation, there are logits, anomaly"):
+        predictor.maps(np.zeros((4, 4, 4), np.int16))

@@ -1,0 +1,165 @@
+"""One object for all that predicts: prepared cases, and scans on disk in their native geometry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from semilung.data.cache.prepare import prepared_image
+from semilung.data.data_config import DataConfig
+from semilung.data.io.resample import resample_onto
+from semilung.data.io.volume import Volume, read_volume
+from semilung.inference.inference_config import InferenceConfig
+from semilung.inference.outputs import activation_of
+from semilung.inference.postprocess import to_mask
+from semilung.inference.sliding_window import predict_maps
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called after each forward pass with the numbers of windows done and in total."""
+
+MASK_HEAD = "logits"
+
+
+class Predictable(Protocol):
+    """A prepared case, as far as prediction reads it."""
+
+    @property
+    def lungs(self) -> NDArray[np.bool_] | None: ...  # noqa: D102
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]: ...  # noqa: D102
+    def read(self, field: str) -> NDArray[Any]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One or several nets, and how volumes are prepared for them, predicted and cut into masks.
+
+    Evaluation, validation, threshold selection, audits and prediction of scans all use this object,
+    so a scan has the same mask in each of them.
+
+    Attributes:
+        models: Nets on one device, whose activated outputs are averaged.
+        inference: Window, threshold and minimum component volume.
+        data: Preparation and intensity scaling of the training.
+        heads: Predicted in the same pass, each with its activation (`ACTIVATIONS`).
+
+    Example:
+        >>> from semilung.models import build_model
+        >>> net = build_model("reversible_unet", {"widths": (4, 8), "depth": 1})
+        >>> predictor = Predictor([net], InferenceConfig(window=(8, 8, 8)), DataConfig())
+        >>> maps = predictor.maps(np.zeros((9, 8, 8), np.int16))
+        >>> {head: tuple(values.shape) for head, values in maps.items()}
+        {'logits': (1, 9, 8, 8)}
+    """
+
+    models: Sequence[nn.Module]
+    inference: InferenceConfig
+    data: DataConfig
+    heads: Sequence[str] = (MASK_HEAD,)
+
+    def at_threshold(self, threshold: float) -> Predictor:
+        """Return the predictor with another threshold, in [0, 1)."""
+        return replace(self, inference=replace(self.inference, threshold=threshold))
+
+    def maps(
+        self,
+        hu: NDArray[Any],
+        *,
+        lungs: NDArray[np.bool_] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Tensor]:
+        """Predict all outputs of a prepared volume.
+
+        Args:
+            hu: `(X, Y, Z)`, prepared as in training.
+            lungs: Blocks with lung, as of a `PreparedCase`; windows without any are skipped.
+            progress: Called after each forward pass.
+
+        Returns:
+            Head to `(K, X, Y, Z)` float32 on the CPU, after its activation.
+
+        Raises:
+            UserError: An output is not finite, a head does not exist, or the model fails on the
+                window.
+        """
+        return predict_maps(
+            self.models,
+            torch.from_numpy(hu),
+            outputs={head: activation_of(head) for head in self.heads},
+            window=self.inference.window,
+            overlap=self.inference.overlap,
+            batch_size=self.inference.batch_size,
+            window_hu=self.data.window_hu,
+            lungs=lungs,
+            precision=self.inference.precision,
+            progress=progress,
+        )
+
+    def probability(
+        self, case: Predictable, *, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Return the foreground probability `(X, Y, Z)` of a prepared case; errors as `maps`."""
+        return self._probability(case.read("image"), case.lungs, progress)
+
+    def decode(
+        self, probability: NDArray[np.float32], spacing_mm: Sequence[float]
+    ) -> NDArray[np.uint8]:
+        """Return the mask `(X, Y, Z)`, 0 or 1, of a probability map with voxels of `spacing_mm`."""
+        return to_mask(
+            probability,
+            threshold=self.inference.threshold,
+            min_volume_mm3=self.inference.min_volume_mm3,
+            spacing_mm=spacing_mm,
+        )
+
+    def segment(self, case: Predictable) -> NDArray[np.uint8]:
+        """Return the mask `(X, Y, Z)`, 0 or 1, of a prepared case; errors as `maps`."""
+        return self.decode(self.probability(case), case.spacing_mm)
+
+    def scan(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        series: str | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Volume, Volume]:
+        """Segment a CT of any orientation and spacing.
+
+        The scan is prepared as in training. The probability, not the mask, is resampled to the grid
+        of the scan and thresholded there, so that the surface has the precision of the
+        interpolation. If `data` crops to the lungs, windows without lung are skipped, and their
+        probability is 0.
+
+        Args:
+            path: A CT in HU.
+            series: Number of the series in a DICOM folder.
+            progress: Called after each forward pass.
+
+        Returns:
+            The mask (uint8, 0 or 1) and the probability (float32), both with the file's shape and
+            affine.
+
+        Raises:
+            UserError: The file cannot be read or has voxels that are not finite; or as `maps`.
+        """
+        scan = read_volume(path, series=series)
+        prepared, lungs = prepared_image(scan, self.data, name=str(path))
+        values = self._probability(prepared.data, lungs, progress)
+        probability = resample_onto(
+            Volume(values, prepared.affine), scan.shape, scan.affine, order=1, fill=0.0
+        )
+        mask = self.decode(probability.data, scan.spacing_mm)
+        return Volume(mask, scan.affine), Volume(probability.data, scan.affine)
+
+    def _probability(
+        self, hu: NDArray[Any], lungs: NDArray[np.bool_] | None, progress: Progress | None
+    ) -> NDArray[np.float32]:
+        probability = self.maps(hu, lungs=lungs, progress=progress)[MASK_HEAD][0]
+        return probability.clamp_(0, 1).numpy()  # rounding may exceed 1
