@@ -18,6 +18,7 @@ from semilung.ablation.sweep_request import Request, shaping
 from semilung.csv_tables import write_csv
 from semilung.files import read_json, read_yaml, write_text
 from semilung.nested import fits, plain
+from semilung.runs import RunFolder
 from semilung.types import UserError
 
 FAILURES = ("run", "arm", "message")
@@ -90,7 +91,7 @@ class SweepFolder:
             UserError: The folder holds an ablation of other common settings, a damaged one, or a
                 run.
         """
-        if (self.path / "config.yaml").exists():
+        if RunFolder(self.path).config.exists():
             raise UserError(f"{self.path} is a run's folder; name another sweep_dir=...")
         saved = self.request()
         if saved:

@@ -10,7 +10,7 @@ from semilung.config.compose import Composer
 from semilung.config.resume import resumed
 from semilung.config.run_name import run_folder, run_name
 from semilung.config.schema import CommandConfig, to_training, with_absolute_paths
-from semilung.runs import TrainConfig, load_run_config
+from semilung.runs import RunFolder, TrainConfig, load_run_config
 from semilung.training import Outcome, ReportedError, first_rank_output, launcher_settings
 from semilung.training import train as train_config
 
@@ -47,7 +47,7 @@ def train(settings: Sequence[str] = (), *, config_dir: Path | None = None) -> Ou
         return train_config(config, folder)
     if command.resume == "auto":
         config, folder = _new_run(command)
-        if not (folder / "config.yaml").exists():
+        if not RunFolder(folder).config.exists():
             return train_config(config, folder)
     else:
         config, folder = with_absolute_paths(to_training(command)), Path(command.resume)

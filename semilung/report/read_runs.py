@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from semilung.arm_names import mixture_name
-from semilung.data import read_splits
 from semilung.files import is_inside
 from semilung.nested import leaves
 from semilung.report import run_files as sources
@@ -24,6 +23,7 @@ from semilung.report.run_files import (
     require_shape,
 )
 from semilung.report.study import Run, Study, blank
+from semilung.runs import RunFolder, read_run_settings
 from semilung.types import EVALUATED_ROLES, SPLITS, UserError
 
 _EMPTY_CURVES = {"step": float, "name": str, "value": float}
@@ -61,7 +61,7 @@ def is_sweep(folder: Path) -> bool:
     Raises:
         UserError: It does not exist, or is neither a sweep nor a run.
     """
-    if (folder / "config.yaml").is_file():
+    if RunFolder(folder).config.is_file():
         return False
     if (folder / "sweep.yaml").is_file() or (folder / "results.csv").is_file():
         return True
@@ -135,7 +135,7 @@ def _read_sweep(folder: Path, split: str | None) -> Study:
 
 def _read_runs(folders: Sequence[Path], split: str | None) -> Study:
     if split is None:
-        on_test = all(_evaluation(folder, "test").is_dir() for folder in folders)
+        on_test = all(RunFolder(folder).evaluation("test").is_dir() for folder in folders)
         split = "test" if on_test else "val"
     _require_evaluated(folders, split)
     runs = [_read_run(folder, split) for folder in folders]
@@ -182,22 +182,21 @@ def _is_shared(key: str, runs: Sequence[Run]) -> bool:
 
 
 def _read_run(folder: Path, split: str) -> Run:
-    config = read_mapping(folder / "config.yaml", folder, sources.CONFIG)
-    last = _evaluation(folder, split)
+    run = RunFolder(folder)
+    config = _read_config(run)
+    last = run.evaluation(split)
     cases = read_cases(last / "cases.csv", folder)
     if cases is None or cases.empty:
         msg = f"{last} contains no evaluated case; evaluate {folder} again"
         raise UserError(msg)
     lesions = read_table(last / "lesions.csv", folder, sources.LESIONS)
-    curves = read_table(folder / "metrics.csv", folder, sources.CURVES)
+    curves = read_table(run.metrics, folder, sources.CURVES)
     curves = pd.DataFrame(_EMPTY_CURVES, index=[]) if curves is None else curves
-    best_folder = last.with_name(f"evaluation-{split}-best")
-    best = read_cases(best_folder / "cases.csv", folder)
-    audits = read_mapping(folder / "audits.json", folder, {})
+    best = read_cases(run.evaluation(split, "best") / "cases.csv", folder)
+    audits = read_mapping(run.audits, folder, {})
     for name, audit in audits.items():
-        require_shape(folder / "audits.json", {name: audit}, {name: dict})
-        require_shape(folder / "audits.json", audit, sources.AUDIT, f"{name}.")
-    splits = folder / "splits.json"
+        require_shape(run.audits, {name: audit}, {name: dict})
+        require_shape(run.audits, audit, sources.AUDIT, f"{name}.")
     return Run(
         name=folder.resolve().name,
         folder=folder,
@@ -209,21 +208,32 @@ def _read_run(folder: Path, split: str) -> Run:
         lesions=pd.DataFrame() if lesions is None else lesions,
         best=cases if best is None and _last_is_best(curves) else best,
         curves=curves,
-        cost=read_costs(folder / "cost.json", folder),
+        cost=read_costs(run.cost, folder),
         audits=audits,
-        provenance=read_mapping(folder / "provenance.json", folder, sources.PROVENANCE),
-        splits=read_splits(splits) if is_file(splits, folder) else {},
+        provenance=read_mapping(run.provenance, folder, sources.PROVENANCE),
+        splits=run.read_splits() if is_file(run.splits, folder) else {},
         overlays=last / "overlays",
-        external=_read_external(folder),
+        external=_read_external(run),
     )
 
 
-def _read_external(folder: Path) -> dict[str, pd.DataFrame]:
+def _read_config(run: RunFolder) -> dict[str, Any]:
+    """Return the settings of a run, also of another version's.
+
+    Raises:
+        UserError: The file lies outside the folder or is damaged.
+    """
+    is_file(run.config, run.path)
+    settings = read_run_settings(run.path)
+    require_shape(run.config, settings, sources.CONFIG)
+    return settings
+
+
+def _read_external(run: RunFolder) -> dict[str, pd.DataFrame]:
     """Return the cases of evaluated sets other than the splits of the run, by name."""
     tables = {}
-    for evaluation in sorted(folder.glob("evaluation-*-last")):
-        name = evaluation.name.removeprefix("evaluation-").removesuffix("-last")
-        cases = None if name in SPLITS else read_cases(evaluation / "cases.csv", folder)
+    for name, folder in run.external_evaluations().items():
+        cases = read_cases(folder / "cases.csv", run.path)
         if cases is not None and len(cases):
             tables[name] = cases
     return tables
@@ -250,10 +260,10 @@ def _last_is_best(curves: pd.DataFrame) -> bool:
 
 def _require_evaluated(folders: Sequence[Path], split: str) -> None:
     for folder in folders:
-        if not (folder / "config.yaml").is_file():
+        if not RunFolder(folder).config.is_file():
             msg = f"{folder} is not a run: it has no config.yaml; give folders of semilung train"
             raise UserError(msg)
-    pending = [f for f in folders if not (_evaluation(f, split) / "cases.csv").is_file()]
+    pending = [f for f in folders if not (RunFolder(f).evaluation(split) / "cases.csv").is_file()]
     for folder in pending:
         _require_cases(folder, split)
     if pending:
@@ -267,8 +277,8 @@ def _require_evaluated(folders: Sequence[Path], split: str) -> None:
 
 def _require_cases(folder: Path, split: str) -> None:
     """Raise UserError if a run has no case to evaluate, so that its evaluation would fail."""
-    path = folder / "splits.json"
-    entries = read_splits(path).values() if is_file(path, folder) else ()
+    run = RunFolder(folder)
+    entries = run.read_splits().values() if is_file(run.splits, folder) else ()
     if entries and not any(e["split"] == split and e["role"] in EVALUATED_ROLES for e in entries):
         msg = (
             f"{folder} has no labelled or healthy case in the {split} split, so there is nothing "
@@ -276,10 +286,6 @@ def _require_cases(folder: Path, split: str) -> None:
             f"--split"
         )
         raise UserError(msg)
-
-
-def _evaluation(folder: Path, split: str) -> Path:
-    return folder / f"evaluation-{split}-last"
 
 
 def _integral(value: Any) -> Any:

@@ -25,8 +25,8 @@ def load_run_config(folder: Path) -> TrainConfig:
     return config_from_values(TrainConfig, read_run_settings(folder))
 
 
-def read_run_settings(folder: Path) -> Any:
-    """Return the plain values of a run's `config.yaml`, unchecked.
+def read_run_settings(folder: Path) -> dict[str, Any]:
+    """Return the plain values of a run's `config.yaml`, also where another version wrote it.
 
     Raises:
         UserError: The folder is not a run, or the file is damaged.
@@ -35,7 +35,10 @@ def read_run_settings(folder: Path) -> Any:
     if not path.is_file():
         msg = f"{folder} is not a run: it has no config.yaml. Give a folder that train has made"
         raise UserError(msg)
-    return read_yaml(path)
+    settings = read_yaml(path)
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: the config holds settings, not {settings!r:.100}; restore it")
+    return {str(key): value for key, value in settings.items()}
 
 
 def with_settings(config: TrainConfig, words: Sequence[str]) -> TrainConfig:

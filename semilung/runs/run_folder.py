@@ -1,4 +1,4 @@
-"""A run's folder: what it holds and how it is begun."""
+"""The folder of a run: its files, and how it is begun."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import yaml
 from semilung.data import Splits, read_splits
 from semilung.files import read_yaml, write_text
 from semilung.nested import plain
+from semilung.runs.evaluation_name import evaluation_name
 from semilung.runs.train_config import TrainConfig, TrainerConfig
-from semilung.types import UserError
+from semilung.types import SPLITS, UserError
 
 PACKAGES = ("semilung", "torch", "monai", "lightning-fabric", "numpy", "scipy", "nibabel", "blosc2")
 
@@ -41,21 +42,32 @@ class RunFolder:
         self.best = path / "best.pt"
         self.audits = path / "audits.json"
 
-    def require_free(self) -> None:
-        """Refuse a folder that holds a run.
+    def evaluation(self, what: str, checkpoint: str = "last") -> Path:
+        """Return the folder of an evaluation by the run's own settings.
 
-        Raises:
-            UserError: It does.
+        Args:
+            what: `val`, `test`, or the name of another manifest.
+            checkpoint: `last` or `best`.
         """
+        return self.path / evaluation_name(what, checkpoint)
+
+    def external_evaluations(self) -> dict[str, Path]:
+        """Return the folders of evaluations on other manifests, by the manifest's name."""
+        folders = sorted(self.path.glob(evaluation_name("*", "last")))
+        prefix, suffix = evaluation_name("*", "last").split("*")
+        names = [folder.name.removeprefix(prefix).removesuffix(suffix) for folder in folders]
+        return {n: f for n, f in zip(names, folders, strict=True) if n not in SPLITS}
+
+    def require_free(self) -> None:
+        """Raise UserError where the folder holds a run."""
         if self.config.exists():
-            msg = (
+            raise UserError(
                 f"{self.path} holds a run already. Continue it with resume={self.path}, or give "
                 f"this one another name with run_name=..."
             )
-            raise UserError(msg)
 
     def begin(self, config: TrainConfig, splits: Splits) -> None:
-        """Make the folder and write what the run is.
+        """Make the folder and write config, provenance and splits.
 
         Raises:
             UserError: It cannot be written.
@@ -65,48 +77,47 @@ class RunFolder:
         write_text(self.config, yaml.safe_dump(plain(asdict(config)), sort_keys=False))
 
     def extend(self, max_steps: int) -> None:
-        """Keep another number of steps than the run began with, and print so."""
+        """Write another number of steps into the config, and print it."""
         config = read_yaml(self.config)
         trainer = config.setdefault("trainer", {})
-        begun = trainer.get("max_steps", TrainerConfig.max_steps)
-        if begun == max_steps:
+        previous = trainer.get("max_steps", TrainerConfig.max_steps)
+        if previous == max_steps:
             return
         trainer["max_steps"] = max_steps
         write_text(self.config, yaml.safe_dump(config, sort_keys=False))
         print(  # noqa: T201
-            f"trainer.max_steps is {max_steps} from here on and was {begun}: the schedules of "
+            f"trainer.max_steps is {max_steps} from here on and was {previous}: the schedules of "
             f"rates and ramps end at step {max_steps}",
             flush=True,
         )
 
     def require_same_splits(self, splits: Splits) -> None:
-        """Refuse to go on with other cases, splits or roles than the run began with.
+        """Compare the splits with those that the run began with.
 
         Raises:
             UserError: The manifest has changed since.
         """
-        begun = self.read_splits()
-        moved = sorted(c for c in begun | splits if begun.get(c) != splits.get(c))
+        saved = self.read_splits()
+        moved = sorted(c for c in saved | splits if saved.get(c) != splits.get(c))
         if moved:
-            msg = (
-                f"the manifest has changed since {self.path} began: other split or role, gone or "
-                f"new are {', '.join(moved[:5])}{' ...' if len(moved) > 5 else ''}. Restore the "
+            raise UserError(
+                f"the manifest has changed since {self.path} began: other split or role, removed "
+                f"or new are {', '.join(moved[:5])}{' ...' if len(moved) > 5 else ''}. Restore the "
                 f"manifest, give it the column `split` if an earlier version drew the splits of "
                 f"this run, or begin anew in another folder"
             )
-            raise UserError(msg)
 
     def read_splits(self) -> Splits:
-        """Case to its split and role, as the run began.
+        """Return case to its split and role, as the run began.
 
         Raises:
-            UserError: The file is gone or damaged.
+            UserError: The file is missing or damaged.
         """
         return read_splits(self.splits)
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, kind of machine, revision and command line."""
+    """Return versions, kind of machine, revision and command line."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "git_revision": _git_revision(),
@@ -125,7 +136,7 @@ def _version(name: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """The revision of semilung's own checkout, `+changes` where it is not clean; None outside."""
+    """Return the revision of semilung's checkout, `+changes` if not clean; None outside of one."""
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
