@@ -47,7 +47,8 @@ def whole_file(
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        remedy = "What was there before is untouched"
+        exists = path.exists()
+        remedy = "The earlier file is untouched" if exists else "Choose a place that can be written"
         raise write_error(path, error, remedy, temporary=temporary, size=size) from error
     finally:
         with suppress(OSError):
@@ -72,7 +73,7 @@ def write_error(
         size: Upper limit of the file's size, if known.
     """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path} could not be written: {error}. {remedy}")
+        return UserError(f"{path} could not be written: {error.strerror or error}. {remedy}")
     written = temporary.stat().st_size if temporary is not None and temporary.exists() else 0
     needed = f"up to {_mib(size)} needed" if size else f"more than {_mib(written)} needed"
     free = _free(path.parent) + written

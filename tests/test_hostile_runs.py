@@ -57,7 +57,7 @@ def read_all(folder):
         "splits.json": lambda: read_splits(folder / "splits.json"),
         "cost.json": lambda: (read_cost(folder / "cost.json").seconds + 1.0,
                               CostMeter(folder / "cost.json").write(1)),
-        "audits.json": lambda: [a.figures.get("step")
+        "audits.json": lambda: [a.metrics.get("step")
                                 for a in read_audits(folder / "audits.json").values()],
         "metrics.csv": log,
         "sweep.yaml": lambda: SweepFolder(folder).request(),

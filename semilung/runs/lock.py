@@ -29,7 +29,7 @@ RENEWAL_S = 5.0
 """Seconds between two renewals; a lock file without one for three times as long is stale."""
 
 SETTLING_S = 1.0
-"""Seconds after which whoever signed at the same time, where there are no locks, has done so."""
+"""Seconds after which a process that began at the same time has signed, without locks."""
 
 _held: dict[Path, Holder] = {}
 """Folders that this process holds: a POSIX lock does not keep a process from itself."""
@@ -37,13 +37,13 @@ _held: dict[Path, Holder] = {}
 
 @dataclass(frozen=True)
 class Holder:
-    """Who trains in a folder.
+    """The process that trains in a folder.
 
     Attributes:
         host: Name of the machine.
         process: Number of the process on that machine.
         since: Local time of its start.
-        token: Tells one start from every other.
+        token: Unique to one start.
     """
 
     host: str
@@ -65,9 +65,9 @@ def hold(folder: Path) -> Iterator[None]:
     folder = folder.resolve()
     if folder in _held:
         raise _refusal(folder, _held[folder])
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        file = _taken(folder)
+        file = _acquire(folder)
         try:
             with _renewing(file):
                 yield
@@ -77,13 +77,13 @@ def hold(folder: Path) -> Iterator[None]:
                 (folder / NAME).unlink()
             os.close(file)
     finally:
-        for place in made:
+        for place in new:
             with suppress(OSError):
                 place.rmdir()
 
 
-def _taken(folder: Path) -> int:
-    """The open lock file of a folder, locked, with this process's name in it."""
+def _acquire(folder: Path) -> int:
+    """Return the open lock file of a folder, locked and signed by this process."""
     try:
         while True:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a training costs: seconds and peak memory, kept over interruptions."""
+"""Cost of a training: seconds and peak memory, summed over interruptions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 @dataclass
 class Cost:
-    """What a run has cost so far.
+    """Cost of a run so far.
 
     Attributes:
         seconds: Of training and validating, over all sittings, up to the last checkpoint of each.
@@ -40,7 +40,7 @@ class Cost:
 
 
 class CostMeter:
-    """Counts the cost of a sitting on top of what the run's folder tells of the earlier ones.
+    """Adds the cost of this process to that of earlier ones in the run's folder.
 
     Args:
         path: The run's `cost.json`; what it says is added to, where it is there and whole.
@@ -66,7 +66,7 @@ class CostMeter:
 
 
 def read_cost(path: Path) -> Cost:
-    """What a run's `cost.json` says; all zero where there is none, or it is damaged."""
+    """Return the cost in a run's `cost.json`; all zero where it is missing or damaged."""
     try:
         cost = Cost(**read_json(path))
     except (UserError, TypeError):
@@ -90,10 +90,10 @@ def _forget_peak() -> None:
 
 def _peak_mib() -> float:
     try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
+        match = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
     except OSError:
-        found = None
-    if found:
-        return int(found[1]) / 1024
+        match = None
+    if match:
+        return int(match[1]) / 1024
     unit = 1024**2 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

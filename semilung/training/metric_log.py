@@ -1,4 +1,4 @@
-"""Figures of a run: `metrics.csv` and TensorBoard."""
+"""Metrics of a run: `metrics.csv` and TensorBoard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MetricsLog:
 
     Args:
         run: The run's folder.
-        step: Steps done so far; rows beyond it (of an attempt that was killed) are taken back.
+        step: Steps done so far; rows beyond it (of an attempt that was killed) are removed.
         enabled: False on every process but the first, which then logs nothing.
     """
 
@@ -44,7 +44,7 @@ class MetricsLog:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if not self.enabled:
             return
-        # a disk that was full stays so, and what came of it is on its way already
+        # a full disk stays full, and its error is raised already
         with self._written() if kind is None else suppress(OSError):
             try:
                 self._file.close()
@@ -59,12 +59,12 @@ class MetricsLog:
             remedy = "Checkpoints are untouched: go on with resume=..."
             raise write_error(self._path, error, remedy) from error
 
-    def scalars(self, step: int, figures: dict[str, float]) -> None:
-        """Log figures under their names; NaN is an empty cell, for it means undefined."""
+    def scalars(self, step: int, metrics: dict[str, float]) -> None:
+        """Log metrics under their names; NaN, which means undefined, is an empty cell."""
         if not self.enabled:
             return
         with self._written():
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 self._rows.writerow((step, name, "" if math.isnan(value) else repr(float(value))))
                 if not math.isnan(value):
                     self._board.add_scalar(name, value, step)
@@ -79,46 +79,46 @@ class MetricsLog:
 
 
 class Means:
-    """Means of figures since they were last taken; tensors stay on their device till then.
+    """Means of metrics since they were last read; tensors stay on their device till then.
 
     Args:
-        state: What `state` gave when a checkpoint was taken between two logged points.
+        state: Result of `state`, when a checkpoint was saved between two logged points.
     """
 
     def __init__(self, state: Mapping[str, tuple[float, int]] | None = None) -> None:
-        kept = (state or {}).items()
-        self._sums: dict[str, Tensor | float] = {name: total for name, (total, _) in kept}
-        self._counts = {name: count for name, (_, count) in kept}
+        saved = (state or {}).items()
+        self._sums: dict[str, Tensor | float] = {name: total for name, (total, _) in saved}
+        self._counts = {name: count for name, (_, count) in saved}
 
-    def add(self, figures: Mapping[str, Tensor | float]) -> None:
-        """Count one step's figures; one that not every step has is a mean of those that do."""
-        for name, value in figures.items():
+    def add(self, metrics: Mapping[str, Tensor | float]) -> None:
+        """Add one step's metrics; one that not every step has is a mean of those that do."""
+        for name, value in metrics.items():
             value = value.detach() if isinstance(value, Tensor) else value
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """The means; counting begins anew."""
+        """Return the means, and begin anew."""
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         return means
 
     def state(self) -> dict[str, tuple[float, int]]:
-        """Sum and count of each, as plain values from which adding goes on with the same bits.
+        """Return sum and count of each, as plain values that continue to the same bits.
 
         Times are left out: they would make checkpoints of equal trainings differ.
         """
-        kept = {name: total for name, total in self._sums.items() if not name.startswith("time/")}
-        return {name: (float(total), self._counts[name]) for name, total in kept.items()}
+        sums = {name: total for name, total in self._sums.items() if not name.startswith("time/")}
+        return {name: (float(total), self._counts[name]) for name, total in sums.items()}
 
 
 def _keep_until(path: Path, step: int) -> None:
     rows: list[list[str]] = []
     if path.exists():
-        # a line that was cut short, or holes after a power cut, are passed over
+        # a line that was cut short, or holes after a power cut, are skipped
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            found = list(csv.reader(file))[1:]
-        rows = [row for row in found if len(row) == len(HEADER) and row[0].isdecimal()]
+            saved = list(csv.reader(file))[1:]
+        rows = [row for row in saved if len(row) == len(HEADER) and row[0].isdecimal()]
         rows = [row for row in rows if int(row[0]) <= step]
     text = "\n".join(",".join(row) for row in [list(HEADER), *rows]) + "\n"
     write_text(path, text)

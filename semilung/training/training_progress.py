@@ -1,4 +1,4 @@
-"""What a person sees while a training runs."""
+"""Progress of a training: a bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.table import Column
 from semilung.inference.scan_progress import LiveBar, clock
 
 BAR = 10
-"""Columns of the bar; what else is left of a line is the figures'."""
+"""Columns of the bar; the rest of a line is for metrics."""
 
 LENGTHS = (16, 8, 5, 3)
 """Letters that names are shortened to, one after another, until a line fits."""
@@ -70,7 +70,7 @@ class TrainingProgress(LiveBar):
             self._task = self._bar.add_task("training", total=total, completed=done, note="")
 
     def advance(self, step_s: float) -> None:
-        """One more step is done, which took so many seconds."""
+        """Count a step that took so many seconds."""
         if self._bar is not None:
             self._bar.advance(self._task)
         if self._shown and len(self._step_s) < TIMED_STEPS:
@@ -78,13 +78,13 @@ class TrainingProgress(LiveBar):
             if len(self._step_s) == TIMED_STEPS:
                 _warn_of_duration(median(self._step_s[1:]), self._total - self._done - TIMED_STEPS)
 
-    def report(self, step: int, figures: Mapping[str, float]) -> None:
-        """Show the latest figures, with the time that is left where there is no bar."""
+    def report(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the latest metrics, with the time left where there is no bar."""
         if self._bar is not None:
             others = BAR + 2 * len(str(self._total)) + 1 + len("0:00:00 left 0:00:00") + 3
-            self._bar.update(self._task, note=fitted(figures, self.console.width - others))
+            self._bar.update(self._task, note=fitted(metrics, self.console.width - others))
             return
-        note = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        note = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         elapsed = time.monotonic() - self._started
         left = elapsed / max(1, step - self._done) * (self._total - step)
         line = f"step {step}/{self._total}  {note}  {clock(elapsed)} elapsed, {clock(left)} left"
@@ -95,8 +95,8 @@ class TrainingProgress(LiveBar):
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def fitted(figures: Mapping[str, float], room: int) -> str:
-    """Figures in at most `room` characters: names are shortened first, then the last ones left out.
+def fitted(metrics: Mapping[str, float], room: int) -> str:
+    """Return metrics in at most `room` characters: names are shortened, then the last omitted.
 
     Example:
         >>> fitted({"loss": 0.7453, "mean_teacher/consistency": 0.01234}, 36)
@@ -104,12 +104,12 @@ def fitted(figures: Mapping[str, float], room: int) -> str:
         >>> fitted({"loss": 0.7453, "mean_teacher/consistency": 0.01234}, 24)
         'loss 0.745  consi 0.0123'
     """
-    line = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    line = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     for length in LENGTHS:
         if len(line) <= room:
             return line
-        names = [name.rsplit("/", 1)[-1][:length] for name in figures]
-        values = figures.values()
+        names = [name.rsplit("/", 1)[-1][:length] for name in metrics]
+        values = metrics.values()
         line = "  ".join(f"{name} {value:.3g}" for name, value in zip(names, values, strict=True))
     return line if len(line) <= room else f"{line[: max(0, room - 1)]}…"
 

@@ -1,4 +1,4 @@
-"""The validation within a training: enough to select by, quick enough to repeat."""
+"""Validation during a training: Dice, false positives and one overlay."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from semilung.runs.train_config import TrainConfig
 from semilung.training.ranks import Team
 
 SCORE = "val/dice"
-"""The figure that picks `best.pt`: the mean per-case Dice of validation cases with nodules."""
+"""The metric that picks `best.pt`: the mean per-case Dice of validation cases with nodules."""
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """What a prediction of one case is worth: a Dice, or what it finds in a healthy scan."""
+class _Scores:
+    """Metrics of one case: the Dice, or the false positives of a healthy scan."""
 
     dice: float = math.nan
     components: float = math.nan
@@ -32,33 +32,35 @@ class _Judged:
 def validate(
     net: nn.Module, cases: Sequence[PreparedCase], config: TrainConfig, team: Team
 ) -> tuple[dict[str, float], np.ndarray | None]:
-    """Mean Dice of labelled cases, false positives of healthy ones, and one overlay.
+    """Return mean Dice of labelled cases, false positives of healthy ones, and one overlay.
 
-    Each process judges a share of the cases; all get the same figures, whatever their number.
+    Each process evaluates a share of the cases; all get the same metrics, whatever their number.
 
     Returns:
-        Figures under `val/`, NaN where there is no case to judge by, and an RGB picture of the
+        Metrics under `val/`, NaN where there is no case to evaluate, and an RGB picture of the
         first labelled case `(H, W, 3)`, or None where there is none.
     """
     shown = next((i for i, case in enumerate(cases) if case.case.role == "labelled"), None)
-    own = range(team.rank, len(cases), team.size)
+    share = range(team.rank, len(cases), team.size)
     with team.agreeing():
-        found = {i: _judge(net, cases[i], config, pictured=i == shown) for i in own}
-    every = {i: judged for each in team.gather(found) for i, judged in each.items()}
-    judged = [every[i] for i in range(len(cases))]
-    figures = {
-        SCORE: _mean([case.dice for case in judged]),
-        "val/healthy_fp_components": _mean([case.components for case in judged]),
-        "val/healthy_fp_mm3": _mean([case.volume_mm3 for case in judged]),
+        local = {i: _evaluate(net, cases[i], config, pictured=i == shown) for i in share}
+    every = {i: case for each in team.gather(local) for i, case in each.items()}
+    scores = [every[i] for i in range(len(cases))]
+    metrics = {
+        SCORE: _mean([case.dice for case in scores]),
+        "val/healthy_fp_components": _mean([case.components for case in scores]),
+        "val/healthy_fp_mm3": _mean([case.volume_mm3 for case in scores]),
     }
-    return figures, None if shown is None else judged[shown].picture
+    return metrics, None if shown is None else scores[shown].picture
 
 
-def _judge(net: nn.Module, case: PreparedCase, config: TrainConfig, *, pictured: bool) -> _Judged:
+def _evaluate(
+    net: nn.Module, case: PreparedCase, config: TrainConfig, *, pictured: bool
+) -> _Scores:
     mask = Predictor([net], config.inference, config.data).segment(case)
     if case.case.role == "healthy":
         alarm = false_positives(mask, case.spacing_mm)
-        return _Judged(components=alarm.components, volume_mm3=alarm.volume_mm3)
+        return _Scores(components=alarm.components, volume_mm3=alarm.volume_mm3)
     reference = case.read("mask")
     picture = None
     if pictured:
@@ -68,7 +70,7 @@ def _judge(net: nn.Module, case: PreparedCase, config: TrainConfig, *, pictured:
             prediction=mask,
             window_hu=config.data.window_hu,
         )
-    return _Judged(dice(mask, reference), picture=picture)
+    return _Scores(dice(mask, reference), picture=picture)
 
 
 def _mean(values: list[float]) -> float:

@@ -20,9 +20,10 @@ NAME_PARTS = re.compile(r"(^|_)(told|judg\w*|faults?|mend\w*|beside|figures?)(_|
 TEXT = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 
 # Real uses: `<figure>` of HTML, `figure {` of CSS, `.tell()` of a file, rcParams of matplotlib, the
-# former option `--figure`, and "figures", a key of audits.json and the stem of a report's file.
+# former option `--figure`, "figures", a key of audits.json and the stem of a report's file, and
+# "judged_cases", a key of audits.json.
 REAL_USES = re.compile(
-    r"</?fig\w+|\bfigure\s*\{|\.tell\(\)|\bfigure\.\w+|--figure|^f?.figures(?=[-\"'])"
+    r"</?fig\w+|\bfigure\s*\{|\.tell\(\)|\bfigure\.\w+|--figure|^f?.figures(?=[-\"'])|judged_cases"
 )
 PLOT = re.compile(r"(^|_)figure$", re.IGNORECASE)  # a plot, where matplotlib is imported
 

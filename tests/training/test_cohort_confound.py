@@ -46,8 +46,8 @@ def test_a_planted_difference_of_noise_is_found(cohort):
     healthy, labelled = make("healthy", (18, 22), 10, 1), make("labelled", (32, 40), 10, 2)
     found = audit(folder, labelled, healthy)
     assert found.status == "warning"
-    assert found.figures["auc_value"] > 0.95
-    assert found.figures["augmented_auc_value"] > 0.9
+    assert found.metrics["auc_value"] > 0.95
+    assert found.metrics["augmented_auc_value"] > 0.9
     assert "noise" in found.advice
     assert "10 healthy and 10 labelled patients" in found.summary
 
@@ -56,8 +56,8 @@ def test_augmentation_that_hides_it_ends_the_warning(cohort):
     folder, make = cohort
     healthy, labelled = make("healthy", (18, 22), 10, 1), make("labelled", (32, 40), 10, 2)
     found = audit(folder, labelled, healthy, weak_noise_hu=400.0)
-    assert found.figures["auc_value"] > 0.95
-    assert found.figures["augmented_auc_value"] < 0.75
+    assert found.metrics["auc_value"] > 0.95
+    assert found.metrics["augmented_auc_value"] < 0.75
     assert (found.status, found.advice) == ("ok", "")
 
 
@@ -66,8 +66,8 @@ def test_cohorts_that_are_alike_are_not_told_apart_by_their_nodules(cohort):
     healthy, labelled = make("healthy", (18, 40), 12, 3), make("labelled", (18, 40), 12, 4)
     found = audit(folder, labelled, healthy)
     assert found.status == "ok"
-    assert 0.2 < found.figures["auc_value"] < 0.75
-    assert 0.2 < found.figures["augmented_auc_value"] < 0.75
+    assert 0.2 < found.metrics["auc_value"] < 0.75
+    assert 0.2 < found.metrics["augmented_auc_value"] < 0.75
 
 
 def test_crops_hold_lung_and_no_nodule(cohort):

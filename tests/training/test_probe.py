@@ -6,9 +6,9 @@ import pytest
 from semilung.training.audits.probe import (
     FEATURES,
     auc_with_interval,
+    can_separate,
     grouped_scores,
     scanner_features,
-    tells_anything,
 )
 
 
@@ -68,10 +68,10 @@ def test_interval_solves_newcombes_equation_on_either_side():
 
 
 def test_few_units_tell_nothing_however_well_they_are_told_apart():
-    assert not tells_anything(1, 1000)
-    assert not tells_anything(2, 5)  # 1 - 1.96 sqrt(1/4 (1 + 2.5 (1/3 + 1/3)) / 10) = -0.01 + 0.5
-    assert tells_anything(2, 8)
-    assert tells_anything(3, 4)
+    assert not can_separate(1, 1000)
+    assert not can_separate(2, 5)  # 1 - 1.96 sqrt(1/4 (1 + 2.5 (1/3 + 1/3)) / 10) = -0.01 + 0.5
+    assert can_separate(2, 8)
+    assert can_separate(3, 4)
 
 
 def test_a_group_is_judged_by_fits_that_have_not_seen_it():

@@ -54,7 +54,7 @@ def test_figures_by_hand(tmp_path):
     known = [scan(tmp_path, "known", role="labelled", mask=box(4))]
     found = audit(Above(0.5), Above(0.5), scans, known)
     assert found.status == "ok"
-    assert found.figures == pytest.approx(
+    assert found.metrics == pytest.approx(
         {
             "confident_share": 1.0,
             "confident_foreground_share": 1.0,
@@ -70,17 +70,17 @@ def test_figures_by_hand(tmp_path):
 def test_unsure_voxels_are_not_confident(tmp_path):
     """Logits of 2 are probabilities of 0.88, below 0.9; logits of 2.5 are 0.92."""
     scans = [scan(tmp_path, "one")]
-    assert audit(Above(0.5, 2.0), None, scans).figures["confident_share"] == 0
-    assert audit(Above(0.5, 2.5), None, scans).figures["confident_share"] == 1
+    assert audit(Above(0.5, 2.0), None, scans).metrics["confident_share"] == 0
+    assert audit(Above(0.5, 2.5), None, scans).metrics["confident_share"] == 1
 
 
 def test_hidden_masks_judge_and_can_warn(tmp_path):
     """16 voxels of which 8 are predicted: 2 * 8 / (8 + 16)."""
     half = [scan(tmp_path, "half", role="labelled", mask=box(4))]
-    assert audit(Above(0.5), None, half).figures["hidden_dice"] == pytest.approx(2 / 3)
+    assert audit(Above(0.5), None, half).metrics["hidden_dice"] == pytest.approx(2 / 3)
     elsewhere = [scan(tmp_path, "else", role="labelled", mask=box(4)[::-1])]
     found = audit(Above(0.5), None, elsewhere)
-    assert found.figures["hidden_dice"] == 0
+    assert found.metrics["hidden_dice"] == 0
     assert "mostly wrong" in found.summary
     assert "Do not train on them" in found.advice
 
@@ -100,9 +100,9 @@ def test_nets_that_disagree_still_move(tmp_path):
     scans = [scan(tmp_path, "one"), scan(tmp_path, "two", blobs=2)]
     for net, other in ((Above(0.5), Above(2.0)), (Above(2.0), Above(0.5))):
         found = audit(net, other, scans)
-        assert found.figures["agreement"] == 0
+        assert found.metrics["agreement"] == 0
         assert "still move" in found.summary
-    assert "agreement" not in audit(Above(2.0), Above(2.0), scans).figures  # two empty ones
+    assert "agreement" not in audit(Above(2.0), Above(2.0), scans).metrics  # two empty ones
 
 
 def test_a_bounded_choice_by_seed(tmp_path):

@@ -13,7 +13,7 @@ from semilung.runs.checkpoint import load_checkpoint
 from semilung.strategies import Strategy, Term
 from semilung.strategies.core.strategy import Needs, strategies
 from semilung.training import loop, train
-from semilung.training.audits import Audit, audit_evaluation, keep_audits, read_audits
+from semilung.training.audits import Audit, audit_evaluation, read_audits, save_audits
 
 
 def manifest_of(phantom, folder, change):
@@ -125,7 +125,7 @@ def test_hidden_masks_stay_closed_until_training_has_ended(tiny, tmp_path, phant
     judge(config, run)
     found = read_audits(run / "audits.json")["pseudo_labels"]
     assert found.status != "not applicable"
-    assert "hidden_dice" not in found.figures
+    assert "hidden_dice" not in found.metrics
     (run / "audits.json").unlink()
     config.trainer.max_steps = 2
     judge(config, run)
@@ -145,12 +145,12 @@ def test_evaluation_judges_pseudo_labels_by_hidden_masks_once(tiny, tmp_path, ph
         path = tmp_path / "run/audits.json"
         found = read_audits(path)
         assert {"split_leakage_test", "pseudo_labels"} < set(found)
-        figures = found["pseudo_labels"].figures
+        figures = found["pseudo_labels"].metrics
         assert 0 <= figures["hidden_dice"] <= 1
         assert figures["step"] == 2
         assert "labelled_foreground_share" in figures
-        marked = Audit("ok", "kept", figures={"step": 2})
-        keep_audits(path, {"pseudo_labels": marked})
+        marked = Audit("ok", "kept", metrics={"step": 2})
+        save_audits(path, {"pseudo_labels": marked})
         judge(config, tmp_path / "run", "val")
     assert read_audits(path)["pseudo_labels"] == marked
     assert "split_leakage_val" in read_audits(path)
@@ -172,7 +172,7 @@ def test_pseudo_labels_that_nobody_learns_from_are_shown_and_not_warned_of(tiny,
     assert not found["supervised"].advice
     assert found["supervised"].summary.startswith("No strategy of this run learns from unlabelled")
     assert "collapsed" in found["supervised"].summary
-    assert "confident_share" in found["supervised"].figures
+    assert "confident_share" in found["supervised"].metrics
 
 
 def test_a_manifest_that_is_gone_stops_no_evaluation(tiny, tmp_path, phantom):

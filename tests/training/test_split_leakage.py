@@ -18,7 +18,7 @@ def test_a_copy_under_another_name_and_patient_is_found(tmp_path):
     assert found.status == "warning"
     assert "copy is the same volume as t1 of train" in found.summary
     assert "other" not in found.summary
-    assert found.figures == {"leaks": 1, "judged_cases": 2, "known_cases": 2}
+    assert found.metrics == {"leaks": 1, "judged_cases": 2, "known_cases": 2}
 
 
 def test_one_voxel_of_difference_is_another_volume(tmp_path):
@@ -44,7 +44,7 @@ def test_a_patient_and_a_case_on_both_sides_are_found(tmp_path):
     val = [prepared(tmp_path, "b", volume(2), "healthy", patient="q")]
     judged = [prepared(tmp_path, "c", volume(3), "healthy", patient="q"), train[0]]
     found = audit_split_leakage({"train": train, "val": val}, judged, what="test")
-    assert found.figures["leaks"] == 2
+    assert found.metrics["leaks"] == 2
     assert "c is of a patient of val" in found.summary
     assert "a is in train too" in found.summary
 

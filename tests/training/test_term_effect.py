@@ -93,7 +93,7 @@ def test_measuring_changes_nothing():
 def test_a_term_that_teaches_is_told_by_its_share():
     found = audited(a=Pull(3.0, 0.5))
     assert found.status == "ok"
-    assert found.figures == {"a/term": 0.75}
+    assert found.metrics == {"a/term": 0.75}
 
 
 @pytest.mark.parametrize("broken", [Pull(1.0, detached=True), Pull(1e-7)])
@@ -137,7 +137,7 @@ def test_the_largest_share_of_all_moments_counts():
     rows = [(s, "gradients/supervised/labelled", 2.0) for s in (2, 3, 4)]
     rows += [(2, "gradients/a/t", 0.0), (3, "gradients/a/t", 1.0), (4, "gradients/a/t", 0.0)]
     found = audit_term_effect(run(rows))
-    assert (found.status, found.figures) == ("ok", {"a/t": 0.5})
+    assert (found.status, found.metrics) == ("ok", {"a/t": 0.5})
 
 
 def test_a_term_of_weight_0_is_measured_as_undefined_and_a_figure_not_at_all():

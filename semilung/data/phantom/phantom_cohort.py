@@ -77,12 +77,24 @@ def _claim(out: Path, parameters: Parameters) -> bool:
         if actual == expected:
             return True
         raise UserError(
-            f"{out} holds another phantom ({actual}, wanted {expected}); name another folder"
+            f"{out} holds another phantom: {_differences(actual, expected)}; name another folder"
         )
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no phantom; name a new or empty folder")
     write_text(note, json.dumps(expected) + "\n")
     return False
+
+
+def _differences(actual: Any, expected: dict[str, Any]) -> str:
+    """Return how the parameters of a phantom differ, by the options of the command."""
+    values = actual if isinstance(actual, dict) else {}
+    options = {name: f"--{name.replace('_', '-')}" for name in expected if name != "drawing"}
+    clauses = [
+        f"{option} is {values.get(name, 'unknown')} there and {expected[name]} here"
+        for name, option in options.items()
+        if values.get(name) != expected[name]
+    ]
+    return ", ".join(clauses) or "another version of semilung has drawn it"
 
 
 def _read_note(note: Path) -> Any:

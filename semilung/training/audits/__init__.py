@@ -1,4 +1,4 @@
-"""Audits: what can make a run's figures wrong, looked at unasked, and kept in `audits.json`.
+"""Audits: checks for what can invalidate a run's metrics; the findings are in `audits.json`.
 
     start of training   cohort_confound, split_leakage     seconds
     in training         term_effect, at three moments      a step a term and moment
@@ -7,7 +7,7 @@
 An audit changes nothing of what it looks at, and stops nothing.
 """
 
-from semilung.training.audits.audit import Audit, keep_audits, read_audits, warn_of
+from semilung.training.audits.audit import Audit, read_audits, save_audits, warn_of
 from semilung.training.audits.cohort_confound import audit_cohort_confound
 from semilung.training.audits.pseudo_label_quality import audit_pseudo_labels
 from semilung.training.audits.run_audits import audit_end, audit_evaluation, audit_start, gradients
@@ -25,8 +25,8 @@ __all__ = [
     "audit_term_effect",
     "gradients",
     "is_moment",
-    "keep_audits",
     "measure_gradients",
     "read_audits",
+    "save_audits",
     "warn_of",
 ]

@@ -1,4 +1,4 @@
-"""What an audit finds, and `audits.json`, which keeps it with the run."""
+"""Findings of audits, and `audits.json`, the file of a run's findings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from semilung.files import read_json, write_text
 from semilung.nested import fits
@@ -15,26 +15,29 @@ from semilung.types import UserError
 
 Status: TypeAlias = Literal["ok", "warning", "not applicable"]
 
+METRICS = "figures"
+"""Key of the metrics in `audits.json`, kept from the first version of the file."""
+
 
 @dataclass(frozen=True)
 class Audit:
-    """One audit's finding, as `audits.json` holds it under the audit's name.
+    """The finding of one audit.
 
     Attributes:
-        status: `ok`, `warning`, or `not applicable` where it could not be judged.
-        summary: One sentence: what was found, or why nothing was.
+        status: `ok`, `warning`, or `not applicable` where it could not be decided.
+        summary: One sentence: the finding, or why there is none.
         advice: What to do; empty where there is nothing to do.
-        figures: Name to number, finite ones only.
+        metrics: Name to number, finite ones only.
     """
 
     status: Status
     summary: str
     advice: str = ""
-    figures: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def attempt(audit: Callable[[], Audit]) -> Audit:
-    """The audit's finding; one that data stop says so, for an audit never stops what it audits.
+    """Return an audit's finding; an error of the data becomes one, since audits stop nothing.
 
     Example:
         >>> def gone() -> Audit:
@@ -49,30 +52,38 @@ def attempt(audit: Callable[[], Audit]) -> Audit:
 
 
 def read_audits(path: Path) -> dict[str, Audit]:
-    """The findings so far; none where there is no such file, or none that can be read."""
+    """Return the findings so far; none where the file is missing or damaged."""
     try:
-        found = {name: Audit(**finding) for name, finding in read_json(path).items()}
+        audits = {name: _from_json(finding) for name, finding in read_json(path).items()}
     except (UserError, TypeError, AttributeError):
         return {}
     whole = all(
-        audit.status in get_args(Status) and fits(audit.figures, dict[str, float])
-        for audit in found.values()
+        audit.status in get_args(Status) and fits(audit.metrics, dict[str, float])
+        for audit in audits.values()
     )
-    return found if whole else {}
+    return audits if whole else {}
 
 
-def keep_audits(path: Path, found: Mapping[str, Audit]) -> None:
-    """Add findings to the file `{audit: {status, summary, advice, figures}}`, in place of older.
+def save_audits(path: Path, audits: Mapping[str, Audit]) -> None:
+    """Add findings to the file, in place of older ones: audit to its attributes.
 
     Raises:
         UserError: It cannot be written.
     """
-    findings = {name: asdict(audit) for name, audit in (read_audits(path) | {**found}).items()}
+    findings = {name: _to_json(audit) for name, audit in (read_audits(path) | {**audits}).items()}
     write_text(path, json.dumps(findings, indent=2, allow_nan=False) + "\n")
 
 
+def _from_json(finding: Mapping[str, Any]) -> Audit:
+    return Audit(**{"metrics" if key == METRICS else key: finding[key] for key in finding})
+
+
+def _to_json(audit: Audit) -> dict[str, Any]:
+    return {METRICS if key == "metrics" else key: value for key, value in asdict(audit).items()}
+
+
 def warn_of(audits: Mapping[str, Audit]) -> None:
-    """Give a warning for each audit that found fault."""
+    """Warn of each audit whose status is `warning`."""
     for name, audit in audits.items():
         if audit.status == "warning":
             warnings.warn(f"audit {name}: {audit.summary}. {audit.advice}", stacklevel=2)

@@ -16,16 +16,16 @@ from semilung.training.audits.probe import scanner_features
 from semilung.types import UserError
 
 EDGE, SMALLEST_EDGE = 16, 8
-"""Of the crops, in voxels: small enough to lie beside a nodule; smaller ones tell no spectrum."""
+"""Of the crops, in voxels: small enough to lie next to a nodule; smaller ones have no spectrum."""
 
 LUNG_HU, LUNG_SHARE = (-980.0, -600.0), 0.5
-"""What counts as lung, and its least share of a crop, so that noise is compared in like tissue."""
+"""HU of lung, and its least share of a crop, so that noise is compared in the same tissue."""
 
 MOST_CASES = 48
 """Cases of each role that are looked at."""
 
-TRIES, KEPT = 8, 3
-"""Windows that are drawn of each case, and that are kept of it at most."""
+TRIES, MOST_CROPS = 8, 3
+"""Windows drawn of each case, and the most that are used."""
 
 Cases = Mapping[str, Sequence[PreparedCase]]
 
@@ -70,10 +70,10 @@ def draw_crops(cases: Cases, data: DataConfig, augment: AugmentConfig, *, seed: 
         raise UserError(f"volumes of {edge} voxels are too small for crops of {SMALLEST_EDGE}")
     # A step takes every case once, for a stream's epoch is a permutation of its cases.
     once = {role: len(items) for role, items in cases.items()}
-    drawn = replace(data, crop=(edge,) * 3, batch=once, foreground=0.0, overhang=0.0)
-    steps = StepDataset(cases, drawn, augment, seed=seed, views=("weak",), fields=("mask",))
+    sampling = replace(data, crop=(edge,) * 3, batch=once, foreground=0.0, overhang=0.0)
+    steps = StepDataset(cases, sampling, augment, seed=seed, views=("weak",), fields=("mask",))
     patient = {item.name: item.case.patient for items in cases.values() for item in items}
-    kept: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     rows: list[tuple[NDArray[np.float64], bool, str]] = []
     for step in range(TRIES):
         batch = steps[step]
@@ -82,8 +82,8 @@ def draw_crops(cases: Cases, data: DataConfig, augment: AugmentConfig, *, seed: 
         for role, samples in batch.items():
             for x, mask, name in zip(*(samples[k] for k in ("weak", "mask", "case")), strict=True):
                 hu = _in_hu(x, data.window_hu)
-                if kept[name] < KEPT and not mask.any() and _is_lung(hu):
-                    kept[name] += 1
+                if counts[name] < MOST_CROPS and not mask.any() and _is_lung(hu):
+                    counts[name] += 1
                     rows.append((scanner_features(hu), role == "healthy", patient[name]))
     features, healthy, patients = zip(*rows, strict=True) if rows else ((), (), ())
     return Crops(np.array(features), np.array(healthy, bool), list(patients))

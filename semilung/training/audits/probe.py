@@ -1,4 +1,4 @@
-"""A small probe: statistics that a scanner leaves, and how well they tell two groups apart."""
+"""A small probe: scanner statistics, and how well they separate two groups."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def scanner_features(hu: NDArray[Any]) -> NDArray[np.float64]:
 def grouped_scores(
     features: NDArray[np.float64], positive: NDArray[np.bool_], groups: Sequence[str], *, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Out-of-fold scores of a logistic regression, one a group.
+    """Return out-of-fold scores of a logistic regression, one a group.
 
-    It reads the features, their squares and products: one scanner in the midst of many is told by
-    an interval, not by a bound.
+    It reads the features, their squares and products: a scanner between others is separated by an
+    interval, not by a bound.
 
-    Each class's groups are dealt out to up to five folds by seed, so that a group is judged by a
-    fit that has not seen it, and every fit sees both classes. Groups of a class weigh alike,
+    Each class's groups are dealt out to up to five folds by seed, so that a group is scored by a
+    fit without it, and every fit has both classes. Groups of a class have equal weight,
     however many rows they have, and so do the two classes.
 
     Args:
@@ -81,12 +81,12 @@ def grouped_scores(
     fold = _folds(classes, seed)[group]
     scores = np.zeros(len(features))
     for held in np.unique(fold):
-        out, kept = fold == held, fold != held
-        weight = weights[kept] / weights[kept].mean()
+        out, rest = fold == held, fold != held
+        weight = weights[rest] / weights[rest].mean()
         fit = make_pipeline(
             StandardScaler(), PolynomialFeatures(2), LogisticRegression(max_iter=1000)
         )
-        fit.fit(features[kept], positive[kept], logisticregression__sample_weight=weight)
+        fit.fit(features[rest], positive[rest], logisticregression__sample_weight=weight)
         scores[out] = fit.decision_function(features[out])
     return np.bincount(group, scores) / rows, classes
 
@@ -97,7 +97,7 @@ def auc_with_interval(scores: NDArray[np.float64], positive: NDArray[np.bool_]) 
     The interval holds every $ \theta $ within $ 1.96 \sqrt{V(\theta)} $ of the area, with
     $ V(\theta) = \theta (1 - \theta) [1 + N (1 - \theta) / (2 - \theta)
     + N \theta / (1 + \theta)] / (m n) $ and $ N = (m + n) / 2 - 1 $. It stays wide where
-    either class has few units, also when they are told apart without fault.
+    either class has few units, also when they are separated perfectly.
 
     Args:
         scores: `(U,)`, higher for positive.
@@ -117,7 +117,7 @@ def auc_with_interval(scores: NDArray[np.float64], positive: NDArray[np.bool_]) 
     return AUC(value, _lower(value, m, n), 1 - _lower(1 - value, m, n))
 
 
-def tells_anything(positive: int, negative: int) -> bool:
+def can_separate(positive: int, negative: int) -> bool:
     """Whether perfect scores of so many units a class would be surely better than chance."""
     return min(positive, negative) >= 2 and _lower(1.0, positive, negative) > 0.5
 

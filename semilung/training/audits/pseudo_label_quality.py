@@ -1,4 +1,4 @@
-"""What would unlabelled scans be labelled as, and is it right?"""
+"""Audit of the labels that a run would give to unlabelled scans."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIDENT = 0.9
 """Probability of the likelier side from which a voxel counts as sure."""
 
 MOST_SCANS, MOST_VOXELS = 8, 16_000_000
-"""Bounds of the audit, for it predicts every scan; one scan is always looked at."""
+"""Bounds of the audit, since it predicts every scan; one scan is always predicted."""
 
 COLLAPSE = 10.0
 """Foreground this many times rarer, or commoner, than in labelled masks is a collapse."""
@@ -58,19 +58,19 @@ def audit_pseudo_labels(
     unlabelled: Sequence[PreparedCase],
     labelled: Sequence[PreparedCase],
 ) -> Audit:
-    """Predict unlabelled training scans, and judge the labels that this gives.
+    """Predict unlabelled training scans, and assess the labels.
 
     Means over scans: the share of voxels that are sure (`max(p, 1 - p) >= 0.9`) and of foreground
-    that is; the share of foreground, beside that of labelled masks; components; `agreement`, the
+    that is; the share of foreground, next to that of labelled masks; components; `agreement`, the
     Dice of the predictor with the run's other net; and `hidden_dice`, the Dice with the masks that
     were hidden in training.
 
     Args:
         predictor: Of the run.
         other: The student of a teacher, or an earlier checkpoint; None where there is neither.
-        unlabelled: Unlabelled training cases, some of them; one that brings a mask is judged by it,
-            so hand hidden masks over only after training has ended.
-        labelled: Training cases whose masks were known.
+        unlabelled: Unlabelled training cases, some of them; one with a mask is compared with it, so
+            pass hidden masks only after training has ended.
+        labelled: Training cases with masks.
 
     Raises:
         UserError: A volume cannot be read.
@@ -80,49 +80,51 @@ def audit_pseudo_labels(
     scans = [_look(predictor, other, item) for item in unlabelled]
     names = {"agreement": "agreement", "dice": "hidden_dice"}
     means = {names.get(n, n): _mean([getattr(s, n) for s in scans]) for n in _Scan._fields}
-    known = _mean([_foreground_share(c.read("mask")) for c in labelled if "mask" in c.files])
-    figures = {**means, "labelled_foreground_share": known, "scans": float(len(scans))}
-    figures = {name: value for name, value in figures.items() if not math.isnan(value)}
-    faults = _faults(figures)
-    advice = ". ".join(faults.values())
-    summary = _summary(figures) + "".join(f"; {fault}" for fault in faults)
-    return Audit("warning" if faults else "ok", summary, advice, figures)
+    reference_share = _mean(
+        [_foreground_share(c.read("mask")) for c in labelled if "mask" in c.files]
+    )
+    metrics = {**means, "labelled_foreground_share": reference_share, "scans": float(len(scans))}
+    metrics = {name: value for name, value in metrics.items() if not math.isnan(value)}
+    problems = _problems(metrics)
+    advice = ". ".join(problems.values())
+    summary = _summary(metrics) + "".join(f"; {problem}" for problem in problems)
+    return Audit("warning" if problems else "ok", summary, advice, metrics)
 
 
-def _faults(figures: dict[str, float]) -> dict[str, str]:
-    """Each fault and its remedy."""
-    share, known = figures["foreground_share"], figures.get("labelled_foreground_share", 0.0)
-    faults = {}
-    if share * COLLAPSE < known:
-        faults["the labels have collapsed to background"] = (
-            "Lower the strategy's weight or thresholds, lengthen its ramp, and look whether the "
+def _problems(metrics: dict[str, float]) -> dict[str, str]:
+    """Return each problem and its remedy."""
+    share, expected = metrics["foreground_share"], metrics.get("labelled_foreground_share", 0.0)
+    problems = {}
+    if share * COLLAPSE < expected:
+        problems["the labels have collapsed to background"] = (
+            "Lower the strategy's weight or thresholds, lengthen its ramp, and check whether the "
             "healthy weight silences the net"
         )
-    if known and share > known * COLLAPSE:
-        faults["the labels flood"] = (
-            "Raise the confidence that the strategy asks for, or begin it later"
+    if expected and share > expected * COLLAPSE:
+        problems["the labels flood"] = (
+            "Raise the confidence threshold of the strategy, or begin it later"
         )
-    if figures.get("hidden_dice", 1.0) < LEAST_DICE:
-        faults["the labels are mostly wrong"] = (
+    if metrics.get("hidden_dice", 1.0) < LEAST_DICE:
+        problems["the labels are mostly wrong"] = (
             "Do not train on them unfiltered; label more scans, or strengthen the supervised run"
         )
-    if figures.get("agreement", 1.0) < LEAST_AGREEMENT:
-        faults["they still move"] = "Train longer, or raise teacher_decay"
-    return faults
+    if metrics.get("agreement", 1.0) < LEAST_AGREEMENT:
+        problems["they still move"] = "Train longer, or raise teacher_decay"
+    return problems
 
 
-def _summary(figures: dict[str, float]) -> str:
+def _summary(metrics: dict[str, float]) -> str:
     parts = [
-        f"On {figures['scans']:.0f} unlabelled scans {figures['confident_share']:.1%} of the voxels"
-        f" are sure, {figures['foreground_share']:.2%} are foreground",
-        f"{figures['components']:.1f} components a scan",
+        f"On {metrics['scans']:.0f} unlabelled scans {metrics['confident_share']:.1%} of the voxels"
+        f" are sure, {metrics['foreground_share']:.2%} are foreground",
+        f"{metrics['components']:.1f} components a scan",
     ]
-    if "labelled_foreground_share" in figures:
-        parts[0] += f" ({figures['labelled_foreground_share']:.2%} in labelled masks)"
-    if "agreement" in figures:
-        parts.append(f"Dice {figures['agreement']:.2f} between the run's two nets")
-    if "hidden_dice" in figures:
-        parts.append(f"Dice {figures['hidden_dice']:.2f} against hidden masks")
+    if "labelled_foreground_share" in metrics:
+        parts[0] += f" ({metrics['labelled_foreground_share']:.2%} in labelled masks)"
+    if "agreement" in metrics:
+        parts.append(f"Dice {metrics['agreement']:.2f} between the run's two nets")
+    if "hidden_dice" in metrics:
+        parts.append(f"Dice {metrics['hidden_dice']:.2f} against hidden masks")
     return ", ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Which audit a run is given when."""
+"""The audits of a run at its start, its end and its evaluations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from semilung.runs.load import load_predictor
 from semilung.runs.run_folder import RunFolder
 from semilung.runs.train_config import TrainConfig
 from semilung.strategies import build_strategy
-from semilung.training.audits.audit import Audit, attempt, keep_audits, read_audits, warn_of
+from semilung.training.audits.audit import Audit, attempt, read_audits, save_audits, warn_of
 from semilung.training.audits.cohort_confound import audit_cohort_confound
 from semilung.training.audits.pseudo_label_quality import audit_pseudo_labels, choose_scans
 from semilung.training.audits.settings_audit import audit_nodules, audit_settings, audit_splits
@@ -30,7 +30,7 @@ from semilung.types import Batch, Role, UserError
 
 Audits = dict[str, Callable[[], Audit]]
 Manifest = Callable[[], list[Case]]
-"""Reads the run's manifest, once; within an audit, which a manifest at fault may stop."""
+"""Reads the run's manifest, once; within an audit, which an invalid manifest may stop."""
 
 
 def audit_start(training: Training) -> None:
@@ -95,20 +95,20 @@ def _metrics(run: RunFolder) -> pd.DataFrame:
 def audit_evaluation(
     folder: Path,
     config: TrainConfig,
-    judged: Sequence[PreparedCase],
+    evaluated: Sequence[PreparedCase],
     *,
     what: str,
     manifest: Path | None = None,
 ) -> None:
-    """Audit a run that is being judged, and give a warning for each fault known of it.
+    """Audit a run that is being evaluated, and warn of each finding about it.
 
     Masks beyond the label budget are opened here, and only where the training has ended.
 
     Args:
         folder: The run's.
         config: The run's.
-        judged: The cases that it is judged on.
-        what: What these are called: `val`, `test`, `manifest`.
+        evaluated: The evaluated cases.
+        what: Their name: `val`, `test`, or a manifest's.
         manifest: Where the run's own manifest is now, if it has moved.
     """
     run, source = RunFolder(folder), str(manifest or config.data.manifest)
@@ -117,41 +117,41 @@ def audit_evaluation(
         _keep(
             run,
             {
-                f"split_leakage_{what}": lambda: _leakage(run, config, named, judged, what),
+                f"split_leakage_{what}": lambda: _leakage(run, config, named, evaluated, what),
                 "pseudo_labels": lambda: _pseudo_labels(run, config, named),
             },
         )
     except UserError as error:  # the run's folder need not be writable
-        warnings.warn(f"the audits are not kept: {error}", stacklevel=2)
+        warnings.warn(f"the audits are not saved: {error}", stacklevel=2)
     warn_of(read_audits(run.audits))
 
 
 def _keep(run: RunFolder, audits: Audits) -> dict[str, Audit]:
-    found = {name: attempt(audit) for name, audit in audits.items()}
-    keep_audits(run.audits, found)
-    return found
+    findings = {name: attempt(audit) for name, audit in audits.items()}
+    save_audits(run.audits, findings)
+    return findings
 
 
 def _leakage(
     run: RunFolder,
     config: TrainConfig,
     named: Manifest,
-    judged: Sequence[PreparedCase],
+    evaluated: Sequence[PreparedCase],
     what: str,
 ) -> Audit:
-    known = {
+    training = {
         split: cached(_cases(run, named(), split), config.data)
         for split in ("train", "val")
         if split != what
     }
-    return audit_split_leakage(known, judged, what=what)
+    return audit_split_leakage(training, evaluated, what=what)
 
 
 def _pseudo_labels(run: RunFolder, config: TrainConfig, named: Manifest) -> Audit:
     state = load_checkpoint(run.last)
-    kept = read_audits(run.audits).get("pseudo_labels")
-    if kept is not None and kept.figures.get("step") == state["step"]:
-        return kept
+    previous = read_audits(run.audits).get("pseudo_labels")
+    if previous is not None and previous.metrics.get("step") == state["step"]:
+        return previous
     train = cached(_cases(run, named(), "train"), config.data)
     unlabelled, labelled = (
         [p.case for p in choose_scans([p for p in train if p.case.role in r], seed=config.seed)]
@@ -170,7 +170,7 @@ def _pseudo_labels(run: RunFolder, config: TrainConfig, named: Manifest) -> Audi
         prepare(unlabelled, config.data, progress=False),
         prepare(labelled, config.data, progress=False),
     )
-    audit = replace(audit, figures={**audit.figures, "step": state["step"]})
+    audit = replace(audit, metrics={**audit.metrics, "step": state["step"]})
     if _learns_from_unlabelled(config):
         return audit
     idle = f"No strategy of this run learns from unlabelled scans. {audit.summary}"

@@ -39,10 +39,10 @@ def audit_split_leakage(
     metrics = {"leaks": len(leaks), "judged_cases": len(evaluated), "known_cases": count}
     sides = f"{len(evaluated)} cases of {what} and {count} of {' and '.join(training)}"
     if not evaluated or not count:
-        return Audit("not applicable", f"There are {sides} to compare", figures=metrics)
+        return Audit("not applicable", f"There are {sides} to compare", metrics=metrics)
     if not leaks:
         summary = f"No case, patient or volume is shared by {sides}"
-        return Audit("ok", summary, figures=metrics)
+        return Audit("ok", summary, metrics=metrics)
     clauses = "; ".join(str(leak) for leak in leaks[:SHOWN])
     more = f" and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
     return Audit(

@@ -1,4 +1,4 @@
-"""Does every weighted term teach the student?"""
+"""Audit of the gradients: does every weighted term teach the student?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALLEST_NORM = 1e-30
 """Stands for a supervised gradient of 0."""
 
 STUDENT, OWN, WEIGHT = "gradients/", "own_gradients/", "weights/"
-"""Beginnings of the figures' names in `metrics.csv`."""
+"""Prefixes of names in `metrics.csv`."""
 
 
 def is_moment(step: int, max_steps: int) -> bool:
@@ -50,9 +50,9 @@ def measure_gradients(
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     scale: float = 1.0,
 ) -> dict[str, float]:
-    """Norm of each term's weighted gradient, for the student and for what its strategy owns.
+    """Return the norm of each term's weighted gradient, of the student and its strategy's modules.
 
-    It is taken of a copy, and torch's generators are put back: weights, gradients, buffers and
+    It is computed on a copy, and torch's generators are restored: weights, gradients, buffers and
     noise of the training stay as they are, so a resumed run still ends with the same bits. It
     costs a step forward and backward a term.
 
@@ -76,27 +76,27 @@ def measure_gradients(
         with autocast():
             return twin(batch, progress)  # type: ignore[no-any-return]
 
-    found: dict[str, float] = {}
+    norms: dict[str, float] = {}
     with torch.random.fork_rng(list(devices)):
         weights = {n: t.weight for n, t in terms().items() if t.weight or t.value.requires_grad}
         for name, weight in weights.items():
             if not weight:
-                found[f"{STUDENT}{name}"] = math.nan
+                norms[f"{STUDENT}{name}"] = math.nan
                 continue
             strategy = twin.strategies[name.partition("/")[0]]
-            student, own = _norms(terms()[name], (twin.student, strategy), scale)
-            found[f"{STUDENT}{name}"] = student
+            student, modules = _norms(terms()[name], (twin.student, strategy), scale)
+            norms[f"{STUDENT}{name}"] = student
             if _learning(strategy):
-                found[f"{OWN}{name}"] = own
-    return found
+                norms[f"{OWN}{name}"] = modules
+    return norms
 
 
 def audit_term_effect(rows: pd.DataFrame) -> Audit:
-    """Judge, from what `metrics.csv` holds, whether each term taught what it should.
+    """Return, from the rows of `metrics.csv`, whether each term has taught the student.
 
     A term's share is the largest ratio of its student gradient's norm to the supervised term's.
-    A term that trains its strategy's own player alone (a discriminator, a second student) is not
-    held against it, unless no term of that strategy teaches the student.
+    A term that trains its strategy's own player alone (a discriminator, a second student) is
+    accepted, unless no term of that strategy teaches the student.
 
     Args:
         rows: `step`, `name`, `value` of the whole run.
@@ -105,25 +105,25 @@ def audit_term_effect(rows: pd.DataFrame) -> Audit:
     names = [n.removeprefix(STUDENT) for n in table.columns if n.startswith(STUDENT)]
     names = [name for name in names if name != REFERENCE]
     if not names:
-        return Audit("not applicable", "No gradient beside the supervised one was measured")
+        return Audit("not applicable", "No gradient but the supervised one was measured")
     shares = {name: _share(table, name) for name in names}
     players = {n for n in names if shares[n] == 0 and table.get(OWN + n, pd.Series()).max() > 0}
-    faults = [_fault(name, table, shares[name]) for name in names if name not in players]
-    faults += [
+    problems = [_problem(name, table, shares[name]) for name in names if name not in players]
+    problems += [
         f"{strategy} teaches only what it owns, and the student nothing"
         for strategy in {name.partition("/")[0] for name in players}
         if all(n in players for n in names if n.startswith(f"{strategy}/"))
     ]
-    told = sorted(filter(None, faults))
-    figures = {name: share for name, share in shares.items() if not math.isnan(share)}
-    if not told:
-        return Audit("ok", "Every weighted term gives the student a gradient", figures=figures)
+    clauses = sorted(filter(None, problems))
+    metrics = {name: share for name, share in shares.items() if not math.isnan(share)}
+    if not clauses:
+        return Audit("ok", "Every weighted term gives the student a gradient", metrics=metrics)
     return Audit(
         "warning",
-        "; ".join(told),
+        "; ".join(clauses),
         "The run equals one without these terms: look at their weight, ramp and thresholds, and "
         "run semilung.testing.check_strategy on a strategy of your own",
-        figures,
+        metrics,
     )
 
 
@@ -133,7 +133,7 @@ def _share(table: pd.DataFrame, name: str) -> float:
     return float((table[STUDENT + name] / reference).max())
 
 
-def _fault(name: str, table: pd.DataFrame, share: float) -> str | None:
+def _problem(name: str, table: pd.DataFrame, share: float) -> str | None:
     weights = table.get(WEIGHT + name)
     if weights is not None and not weights.abs().max() > 0:
         return f"{name} has weight 0 throughout"
@@ -147,11 +147,11 @@ def _norms(term: Term, players: Iterable[nn.Module], scale: float) -> list[float
     parameters = [_learning(player) for player in players]
     every = [p for group in parameters for p in group]
     total = scale * term.weight * term.value
-    found: dict[int, Tensor | None] = {}
+    gradient_of: dict[int, Tensor | None] = {}
     if total.requires_grad:
         gradients = torch.autograd.grad(total, every, allow_unused=True)
-        found = {id(p): g for p, g in zip(every, gradients, strict=True)}
-    return [_norm([found.get(id(p)) for p in group]) / scale for group in parameters]
+        gradient_of = {id(p): g for p, g in zip(every, gradients, strict=True)}
+    return [_norm([gradient_of.get(id(p)) for p in group]) / scale for group in parameters]
 
 
 def _norm(gradients: Iterable[Tensor | None]) -> float:

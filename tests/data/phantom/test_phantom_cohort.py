@@ -100,11 +100,11 @@ def test_write_phantom_keeps_the_same_one_and_completes_a_partial_one(cohort) ->
 
 
 def test_write_phantom_does_not_overwrite_another_one(cohort, monkeypatch) -> None:
-    with pytest.raises(UserError, match="holds another phantom"):
+    with pytest.raises(UserError, match="another phantom: --seed is 5 there and 6 here; name"):
         write_phantom(cohort.parent, scans=8, seed=6, **SMALL)
     redrawn = partial(Parameters, drawing=99)
     monkeypatch.setattr("semilung.data.phantom.phantom_cohort.Parameters", redrawn)
-    with pytest.raises(UserError, match="holds another phantom"):
+    with pytest.raises(UserError, match="another phantom: another version of semilung has"):
         write_phantom(cohort.parent, scans=8, seed=5, **SMALL)
 
 
@@ -134,3 +134,10 @@ def test_write_phantom_invalid_argument_is_named(tmp_path: Path, options, messag
     with pytest.raises(UserError, match=message):
         write_phantom(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_write_phantom_where_no_folder_can_be_made_names_no_errno(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        write_phantom(Path("/proc/semilung"), scans=8, **SMALL)
+    assert "Errno" not in str(error.value)
+    assert str(error.value).endswith("Choose a place that can be written")
