@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from semilung.csv_tables import write_csv
+
 VAL_CUBES = 16
 FOLD_SEED = 0
 
@@ -75,7 +77,7 @@ def main() -> None:
         "healthy": healthy[healthy["split"] == "val"],
     }
     for name, table in manifests.items():
-        table.to_csv(out / f"{name}.csv", index=False)
+        write_csv(out / f"{name}.csv", table)
         print(out / f"{name}.csv")
 
 

@@ -14,7 +14,7 @@ from semilung.inference.pseudo_labels import (
     PSEUDO,
     confident_labels,
     require_pseudo_labels,
-    write_manifest,
+    write_pseudo_manifest,
 )
 from semilung.inference.scan_progress import ScanProgress
 from semilung.types import UserError
@@ -63,7 +63,7 @@ def predict_files(
                 done[name] = scan
     written = [output(out, name, kind) for name in done for kind in kinds]
     if confident is not None and done:
-        written.append(write_manifest(out, done))
+        written.append(write_pseudo_manifest(out, done))
     if failures:
         raise _summary(failures, tried=len(done) + len(failures), scans=len(names), out=out)
     return written

@@ -19,6 +19,7 @@ from semilung.data.io.volume import Volume, read_grid, read_volume, to_ras, writ
 from semilung.data.loading.intensity import scale_hu
 from semilung.data.manifest.cases import Case, ManifestIssue, read_manifest
 from semilung.data.manifest.check_manifest import check_manifest, examine_manifest
+from semilung.data.manifest.nodules import Nodule
 from semilung.data.manifest.splits import (
     Splits,
     apply_label_budget,
@@ -26,6 +27,7 @@ from semilung.data.manifest.splits import (
     keep_healthy,
     read_splits,
 )
+from semilung.data.manifest.write_manifest import write_manifest
 
 if TYPE_CHECKING:
     from semilung.data.loading.augment import Views
@@ -45,6 +47,7 @@ __all__ = [
     "DataConfig",
     "Grid",
     "ManifestIssue",
+    "Nodule",
     "PreparedCase",
     "Splits",
     "StepDataset",
@@ -68,6 +71,7 @@ __all__ = [
     "same_grid",
     "scale_hu",
     "to_ras",
+    "write_manifest",
     "write_volume",
 ]
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from semilung.csv_tables import write_csv
-from semilung.data import Volume
+from semilung.data import Case, Volume, write_manifest
 from semilung.types import IGNORE, UserError
 
 PSEUDO = "pseudo"
@@ -61,7 +59,7 @@ def confident_labels(mask: Volume, probability: Volume, confident: float) -> Vol
     return Volume(labels, mask.affine)
 
 
-def write_manifest(out: Path, scans: Mapping[str, Path]) -> Path:
+def write_pseudo_manifest(out: Path, scans: Mapping[str, Path]) -> Path:
     """Write `manifest.csv`: each scan a labelled training case of a patient of its own.
 
     Args:
@@ -71,16 +69,17 @@ def write_manifest(out: Path, scans: Mapping[str, Path]) -> Path:
     Returns:
         The file written.
     """
-    rows = [
-        {
-            "case": name,
-            "patient": name,
-            "image": str(image.expanduser().resolve()),
-            "role": "labelled",
-            "mask": f"{name}_{PSEUDO}.nii.gz",
-            "split": "train",
-        }
-        for name, image in scans.items()
-    ]
-    write_csv(out / MANIFEST, pd.DataFrame(rows))
-    return out / MANIFEST
+    return write_manifest(
+        out / MANIFEST,
+        [
+            Case(
+                case=name,
+                patient=name,
+                image=image.expanduser().resolve(),
+                role="labelled",
+                mask=out / f"{name}_{PSEUDO}.nii.gz",
+                split="train",
+            )
+            for name, image in scans.items()
+        ],
+    )

@@ -8,7 +8,7 @@ from semilung.data import Volume, read_manifest
 from semilung.inference.pseudo_labels import (
     confident_labels,
     require_pseudo_labels,
-    write_manifest,
+    write_pseudo_manifest,
 )
 from semilung.types import IGNORE, UserError
 
@@ -39,7 +39,7 @@ def test_a_component_cut_from_the_mask_is_no_background():
 
 def test_the_manifest_reads_back(tmp_path):
     image = tmp_path / "scans/a, b.nii.gz"
-    write_manifest(tmp_path / "out", {"a, b": image})
+    write_pseudo_manifest(tmp_path / "out", {"a, b": image})
     (case,) = read_manifest(tmp_path / "out/manifest.csv")
     assert (case.case, case.patient, case.role, case.split) == ("a, b", "a, b", "labelled", "train")
     assert case.image == image
