@@ -49,7 +49,10 @@ def output_names(
             )
     present = [n for n in names.values() if output(out, n, "nodules").exists()]
     if present and not overwrite:
-        msg = f"{out} has masks of {', '.join(present)} already; add --overwrite to replace them"
+        msg = (
+            f"{out} has masks of {', '.join(present)} already; add --overwrite (overwrite=True in "
+            f"Python) to replace them"
+        )
         raise UserError(msg)
     return names
 

@@ -26,8 +26,10 @@ def require_pseudo_labels(out: Path, confident: float, *, overwrite: bool) -> No
         msg = f"--confident is a probability in [0.5, 1], got {confident}; 0.9 is the usual choice"
         raise UserError(msg)
     if (out / MANIFEST).exists() and not overwrite:
-        msg = f"{out} has a {MANIFEST} already; add --overwrite to replace it, or another --out"
-        raise UserError(msg)
+        raise UserError(
+            f"{out} has a {MANIFEST} already; add --overwrite (overwrite=True in Python) to replace "
+            f"it, or another --out"
+        )
 
 
 def confident_labels(mask: Volume, probability: Volume, confident: float) -> Volume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from semilung.data import Case, PreparedCase
 from semilung.data.anatomy import ANATOMY
+from semilung.data.cache.prepare import mask_instances
+from semilung.data.cache.store import StoredVolume
+from semilung.data.io.grid import Shape
 from semilung.models import Segmenter, build_model
 from semilung.strategies import Learner, Strategy, heads_of
 from semilung.types import IGNORE, Batch, Role
@@ -117,41 +121,67 @@ class Declared(dict[str, Any]):
 
 
 @dataclass(frozen=True)
-class TinyCase:
-    """A small prepared case: lung with a nodule, next to the chest wall."""
+class ArrayVolume:
+    """A prepared volume in memory."""
 
-    case: Case
-    files: dict[str, Path]
+    data: NDArray[Any]
+    meta: Mapping[str, Any]
 
     @property
-    def name(self) -> str:
-        """The case's unique name."""
-        return self.case.case
+    def shape(self) -> Shape:
+        """Size in voxels."""
+        x, y, z = self.data.shape
+        return (x, y, z)
 
-    def read(self, field: str) -> NDArray[Any]:
-        """Return the volume of a field, `(16, 16, 16)`."""
+    @property
+    def checksums(self) -> NDArray[np.uint32]:
+        """CRC-32 of the array, as one chunk."""
+        return np.array([zlib.crc32(self.data.tobytes())], np.uint32)
+
+    def read(self, slices: tuple[slice, slice, slice] | None = None) -> NDArray[Any]:
+        """Read the voxels within `slices`, all by default."""
+        return self.data if slices is None else self.data[slices]
+
+
+class TinyCase(PreparedCase):
+    """A small prepared case in memory: lung with a nodule, next to the chest wall.
+
+    It has everything that a strategy may read of a `PreparedCase`.
+    """
+
+    def volume(self, field: str) -> StoredVolume:
+        """Return the volume of a field, `(16, 16, 16)` at 1 mm."""
         assert field in self.files, f"case {self.name} has no {field} to read"
+        anatomy = _anatomy().numpy()
+        mask = np.zeros((SIZE,) * 3, np.uint8)
+        mask[4:8, 4:8, 4:8] = 1
         if field == "anatomy":
-            return _anatomy().numpy()
+            return ArrayVolume(anatomy, {})
         if field == "mask":
-            mask = np.zeros((SIZE,) * 3, np.uint8)
-            mask[4:8, 4:8, 4:8] = 1
-            return mask
-        hu = np.where(_anatomy().numpy() == LUNG, -850, 50).astype(np.int16)
-        return np.where(self.read("mask") == 1, 20, hu) if "mask" in self.files else hu
+            return ArrayVolume(mask, mask_instances(mask, (1.0, 1.0, 1.0)))
+        hu = np.where(anatomy == LUNG, -850, 50).astype(np.int16)
+        if "mask" in self.files:
+            hu = np.where(mask == 1, 20, hu)
+        grid = {"source_shape": hu.shape, "source_affine": np.eye(4).tolist()}
+        return ArrayVolume(hu, {"affine": np.eye(4).tolist(), "lungs": None, **grid})
 
 
 def _cases(strategies: Strategies) -> dict[str, list[PreparedCase]]:
     """Return six cases of two cohorts for each stream; only labelled ones have masks."""
 
     def case(stream: str, i: int) -> PreparedCase:
-        fields = ["image", "anatomy", *(["mask"] if stream == "labelled" else [])]
-        positive = 0 if stream == "healthy" else 1
         name = f"{stream}_{i}"
         row = Case(
-            name, name, Path(name), cast(Role, stream), bag_label=positive, cohort=f"c{i % 2}"
+            name,
+            patient=name,
+            image=Path(name),
+            role=cast(Role, stream),
+            mask=Path(name) if stream == "labelled" else None,
+            anatomy=Path(name),
+            bag_label=0 if stream == "healthy" else 1,
+            cohort=f"c{i % 2}",
         )
-        return cast(PreparedCase, TinyCase(row, {field: Path(field) for field in fields}))
+        return TinyCase(row, {field: Path(field) for field in row.volumes()})
 
     streams = _read(tuple(strategies.values()))
     return {stream: [case(stream, i) for i in range(6)] for stream in streams}

@@ -1,13 +1,17 @@
 """Conformance kit: the errors of strategies that it must catch."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from semilung.data import Case, PreparedCase
 from semilung.losses import consistency_loss, probabilities
 from semilung.strategies import EMATeacher, Learner, Needs, Strategy, Term, build_strategy
 from semilung.strategies.mean_teacher import MeanTeacher
-from semilung.testing import check_strategy, check_teacher, tiny_student
+from semilung.testing import TinyCase, check_strategy, check_teacher, tiny_student
 
 
 class DetachedMeanTeacher(MeanTeacher):
@@ -286,3 +290,43 @@ def test_common_errors_of_new_strategies_are_named():
     learner = Learner(tiny_student(), {"average": NoTerm()})
     with pytest.raises(TypeError, match=r"average/loss is not a Term: return \{name: Term"):
         learner({"labelled": {"weak": torch.rand(1, 1, 8, 8, 8)}}, 0.0)
+
+
+def test_the_kit_s_case_has_all_that_a_prepared_case_has():
+    case = tiny_case()
+    public = [name for name in dir(PreparedCase) if not name.startswith("_")]
+    for name in public:
+        getattr(case, name)  # raises where the kit's case lacks it
+    assert case.shape == (16, 16, 16)
+    assert case.spacing_mm == (1, 1, 1)
+    assert case.crop("image", (-4, 0, 0), (8, 8, 8)).shape == (8, 8, 8)
+    assert [(n.name, n.voxel) for n in case.nodules] == [("1", (5.5, 5.5, 5.5))]
+    assert len(case.foreground) == len(case.diameters_mm) == 64
+    assert case.lungs is None
+
+
+def tiny_case():
+    row = Case("a", "a", Path("a"), "labelled", mask=Path("a"), anatomy=Path("a"))
+    return TinyCase(row, {field: Path(field) for field in row.volumes()})
+
+
+class ReadsSpacing(Strategy):
+    """A method of somebody else whose prior depends on the voxel size and the nodules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.needs = Needs(views={"labelled": ("weak",)}, fields=("mask",))
+        self.register_buffer("edge_mm", torch.zeros(()))
+
+    def before_training(self, streams) -> None:
+        sizes = [case.spacing_mm[0] * case.shape[0] for case in streams["labelled"]]
+        assert all(case.nodules for case in streams["labelled"])
+        self.edge_mm = torch.tensor(float(np.mean(sizes)))
+
+    def terms(self, step):
+        logits = step.out("labelled")["logits"]
+        return {"size": Term((logits.sigmoid().mean() - 0.1 / self.edge_mm) ** 2, 1.0)}
+
+
+def test_check_strategy_that_reads_the_geometry_of_cases_passes():
+    check_strategy(ReadsSpacing)

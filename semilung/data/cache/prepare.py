@@ -234,10 +234,12 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
             f"{path}: nodules {lost} lie outside the lungs' box; raise data.lung_margin_mm or set "
             f"crop_to_lungs=false"
         )
-    write_entry(item.files[name], mask, meta | _instances(mask, item.spacing_mm))
+    write_entry(item.files[name], mask, meta | mask_instances(mask, item.spacing_mm))
 
 
-def _instances(mask: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> dict[str, Any]:
+def mask_instances(
+    mask: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
+) -> dict[str, Any]:
     """Return up to `FOREGROUND_VOXELS` voxels of each nodule, its centre and its diameter."""
     rng = np.random.default_rng(0)  # reproducible on every machine
     locations = [np.empty((0, 3), np.int16)]

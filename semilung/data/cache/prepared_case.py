@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.cache.store import open_entry, read_crop
+from semilung.data.cache.store import StoredVolume, open_entry, read_crop
 from semilung.data.content.lungs import BLOCK
 from semilung.data.io.grid import Affine, Grid, Shape
 from semilung.data.manifest.cases import Case
@@ -54,15 +54,23 @@ class PreparedCase:
         """The case's unique name in the manifest."""
         return self.case.case
 
+    def volume(self, field: str) -> StoredVolume:
+        """Open the volume of a field.
+
+        Raises:
+            UserError: The cache file is missing or damaged.
+        """
+        return open_entry(self.files[field])
+
     @property
     def shape(self) -> Shape:
         """Size in voxels."""
-        return open_entry(self.files["image"]).shape
+        return self.volume("image").shape
 
     @property
     def affine(self) -> Affine:
         """`(4, 4)`, prepared voxel indices to RAS+ mm."""
-        return np.array(open_entry(self.files["image"]).meta["affine"])
+        return np.array(self.volume("image").meta["affine"])
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -73,7 +81,7 @@ class PreparedCase:
     @property
     def source(self) -> Grid:
         """The original scan's grid, onto which results are resampled."""
-        return _source(open_entry(self.files["image"]).meta)
+        return _source(self.volume("image").meta)
 
     @property
     def foreground(self) -> NDArray[np.int16]:
@@ -81,7 +89,7 @@ class PreparedCase:
         if "mask" not in self.files:
             voxels = np.rint([n.voxel for n in self.nodules if not n.ignored]).reshape(-1, 3)
             return np.clip(voxels, 0, np.array(self.shape) - 1).astype(np.int16)
-        packed = open_entry(self.files["mask"]).meta["foreground"]
+        packed = self.volume("mask").meta["foreground"]
         return np.frombuffer(packed, np.int16).reshape(-1, 3)
 
     @property
@@ -90,7 +98,7 @@ class PreparedCase:
         if "mask" not in self.files:
             sizes = [n.diameter_mm or UNMEASURED_MM for n in self.nodules if not n.ignored]
             return np.array(sizes, np.float32)
-        return np.frombuffer(open_entry(self.files["mask"]).meta["diameters_mm"], np.float32)
+        return np.frombuffer(self.volume("mask").meta["diameters_mm"], np.float32)
 
     @property
     def nodules(self) -> list[PreparedNodule]:
@@ -104,18 +112,18 @@ class PreparedCase:
             ]
         if "mask" not in self.files:
             return []
-        rows = open_entry(self.files["mask"]).meta["nodules"]
+        rows = self.volume("mask").meta["nodules"]
         return [PreparedNodule(str(label), (x, y, z), mm) for label, x, y, z, mm in rows]
 
     @property
     def checksums(self) -> bytes:
         """CRC-32 of each stored chunk of the image; equal volumes have equal ones."""
-        return open_entry(self.files["image"]).checksums.tobytes()
+        return self.volume("image").checksums.tobytes()
 
     @property
     def lungs(self) -> NDArray[np.bool_] | None:
         """Blocks that hold lung (`lung_blocks`); None where not searched or not found."""
-        packed = open_entry(self.files["image"]).meta["lungs"]
+        packed = self.volume("image").meta["lungs"]
         if packed is None:
             return None
         shape = [-(-n // BLOCK) for n in self.shape]
@@ -131,13 +139,13 @@ class PreparedCase:
         Raises:
             UserError: The cache file is missing or damaged.
         """
-        return read_crop(open_entry(self.files[field]), start, size)
+        return read_crop(self.volume(field), start, size)
 
     def read(self, field: str) -> NDArray[Any]:
         """Read the whole volume of a field; errors as `crop`."""
-        return open_entry(self.files[field]).read()
+        return self.volume(field).read()
 
 
-def _source(meta: dict[str, Any]) -> Grid:
+def _source(meta: Mapping[str, Any]) -> Grid:
     x, y, z = meta["source_shape"]
     return Grid((x, y, z), np.array(meta["source_affine"]))

@@ -7,13 +7,13 @@ import json
 import os
 import resource
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import blosc2
 import numpy as np
@@ -26,6 +26,18 @@ from semilung.types import UserError
 
 CHUNK = 32
 """Edge of a chunk in voxels; a 40-voxel crop touches 2 to 3 of them along each axis."""
+
+
+class StoredVolume(Protocol):
+    """A volume that `PreparedCase` reads: an `Entry` of the cache, or an array in memory."""
+
+    @property
+    def shape(self) -> Shape: ...  # noqa: D102
+    @property
+    def meta(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def checksums(self) -> NDArray[np.uint32]: ...  # noqa: D102
+    def read(self, slices: tuple[slice, slice, slice] | None = None) -> NDArray[Any]: ...  # noqa: D102
 
 
 @dataclass
@@ -233,7 +245,7 @@ def _require_layout(array: Any, record: dict[str, Any]) -> None:
         raise ValueError(f"{array.dtype} {array.shape} in {array.chunks} differs from the record")
 
 
-def read_crop(entry: Entry, start: Shape, size: Shape) -> NDArray[Any]:
+def read_crop(entry: StoredVolume, start: Shape, size: Shape) -> NDArray[Any]:
     """Read the box of `size` voxels at `start`; beyond its borders the volume is reflected."""
     axes = [_mirrored(*axis) for axis in zip(start, size, entry.shape, strict=True)]
     x, y, z = (slice(int(axis.min()), int(axis.max()) + 1) for axis in axes)
