@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from semilung.types import UserError
+
 
 def suggestion(name: str, names: Iterable[str]) -> str:
     """Return `; did you mean x?`, or nothing if no name is similar.
@@ -40,3 +42,13 @@ def unknown_setting(name: str, settings: Iterable[str]) -> str:
 
 def _or(names: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
+def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise UserError unless a value is one of the choices of an argument.
+
+    Example:
+        >>> require_choice("split", "val", ("val", "test"))
+    """
+    if value not in choices:
+        raise UserError(f"{name} is one of {', '.join(map(str, choices))}, got {value!r}")

@@ -115,7 +115,6 @@ COVERED_BY = {
     "runs/evaluation_name": "test_cli",
     "runs/leakage": "training/test_split_leakage",
     "runs/load": "training/test_own_network",
-    "runs/run_config": "test_hostile_runs",
     "runs/run_folder": "test_hostile_runs",
     "runs/train_config": "test_hostile_runs",
     "signals": "training/test_stopping",

@@ -217,7 +217,7 @@ def test_predict_series_needs_a_folder_and_no_manifest(trained, phantom, tmp_pat
     assert run(*command) == 2
     assert "leave --series out" in capsys.readouterr().err
     assert run(*command, "--pseudo-labels") == 2
-    assert "--series and --pseudo-labels do not go together" in capsys.readouterr().err
+    assert "(--pseudo-labels) do not go together" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
 
 

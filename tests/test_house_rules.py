@@ -1,7 +1,10 @@
 """Project rules that no linter checks."""
 
+import ast
 import inspect
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -133,3 +136,14 @@ def test_words_of_the_glossary_are_used_in_code(path):
 )
 def test_old_words_are_found_by_line_but_for_real_uses(source, words):
     assert old_words(source) == words
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "experiments").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_every_name_that_an_experiment_imports_from_semilung_exists(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semilung"):
+            module = import_module(node.module)
+            for name in node.names:
+                assert hasattr(module, name.name) or find_spec(f"{node.module}.{name.name}")

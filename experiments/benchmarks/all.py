@@ -24,7 +24,7 @@ from typing import NamedTuple
 import pandas as pd
 from reversible import BACKENDS
 
-from semilung.report.plot_style import canvas, looks, svg
+from semilung.report.plot_style import assign_styles, new_figure, svg
 from semilung.runs.run_folder import provenance
 
 HERE = Path(__file__).parent
@@ -58,17 +58,17 @@ def memory_by_cube(table: pd.DataFrame) -> str:
 
 
 def _lines(table: pd.DataFrame, x: str, y: str, x_label: str, y_label: str) -> str:
-    with canvas(5.2, 3.2) as drawn:
-        axes = drawn.subplots()
-        for name, look in looks(BACKENDS, "plain").items():
+    with new_figure(5.2, 3.2) as plot:
+        axes = plot.subplots()
+        for name, style in assign_styles(BACKENDS, "plain").items():
             rows = table[table["backend"] == name]
             where, height = rows[x].astype(float), rows[y].astype(float)
             axes.plot(
-                where, height, color=look.colour, marker=look.marker, ls=look.dashes, label=name
+                where, height, color=style.colour, marker=style.marker, ls=style.dashes, label=name
             )
         axes.set(xlabel=x_label, ylabel=y_label, ylim=(0, None))
         axes.legend(frameon=False)
-        return svg(drawn)
+        return svg(plot)
 
 
 BENCHMARKS = {

@@ -22,6 +22,9 @@ from semilung.runs import (
     with_available_cache,
     with_settings,
 )
+from semilung.runs.load import CHECKPOINTS
+from semilung.suggestions import require_choice
+from semilung.types import UserError
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ def evaluate(
         UserError: A folder is no run, a checkpoint or case cannot be read, a run has trained on a
             patient of the cases, or there is no labelled or healthy case.
     """
+    require_choice("split", split, (None, "val", "test"))
+    require_choice("checkpoint", checkpoint, CHECKPOINTS)
+    if isinstance(threshold, str) and threshold != "val":
+        raise UserError(f"threshold is a number in [0, 1) or 'val', got {threshold!r}")
     folders = listed(runs)
     configs = [with_available_cache(load_run_config(folder)) for folder in folders]
     saved = configs[0].inference

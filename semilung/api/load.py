@@ -18,6 +18,8 @@ from semilung.runs import (
     load_run_config,
     with_settings,
 )
+from semilung.runs.load import CHECKPOINTS
+from semilung.suggestions import require_choice
 from semilung.types import UserError
 
 
@@ -52,11 +54,17 @@ class LoadedRun:
         Raises:
             UserError: The scan cannot be read or has voxels that are not finite.
         """
+        predictor = self.predictor(threshold)
+        return Prediction(Path(scan), *predictor.scan(scan, series=series, progress=progress))
+
+    def predictor(self, threshold: float | None = None) -> Predictor:
+        """Return the object that predicts, at the run's threshold or at another one in [0, 1).
+
+        Raises:
+            UserError: The threshold is out of range.
+        """
         predictor = Predictor(self.models, self.config.inference, self.config.data)
-        if threshold is not None:
-            predictor = predictor.at_threshold(threshold)
-        mask, probability = predictor.scan(scan, series=series, progress=progress)
-        return Prediction(Path(scan), mask, probability)
+        return predictor if threshold is None else predictor.at_threshold(threshold)
 
 
 def load(
@@ -79,6 +87,7 @@ def load(
     """
     if not runs:
         raise UserError("load() needs the folder of a run, as in load('runs/NAME')")
+    require_choice("checkpoint", checkpoint, CHECKPOINTS)
     folders = [Path(run) for run in runs]
     configs = [load_run_config(folder) for folder in folders]
     configs[0] = with_settings(configs[0], settings)

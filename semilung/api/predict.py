@@ -53,8 +53,9 @@ def predict(
     """
     if confident is not None and series is not None:
         raise UserError(
-            "--series and --pseudo-labels do not go together, because a manifest names a folder "
-            "and not one of its series: copy the series into a folder of its own and give that"
+            "a series (--series) and pseudo-labels (--pseudo-labels) do not go together, because a "
+            "manifest names a folder and not one of its series: copy the series into a folder of "
+            "its own and give that"
         )
     return predict_files(
         load(*listed(runs), checkpoint=checkpoint, settings=settings),

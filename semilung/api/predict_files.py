@@ -39,6 +39,7 @@ def predict_files(
             existing mask or manifest, a folder that cannot be written, a confidence out of range.
             At the end: scans that could not be segmented.
     """
+    predictor = run.predictor(threshold)
     kinds = ["nodules", *(["probability"] if probability else [])]
     kinds += [] if confident is None else [PSEUDO]
     names = output_names(scans, out, kinds, overwrite=overwrite)
@@ -51,9 +52,8 @@ def predict_files(
             bar.begin(name)
             try:
                 with explain_memory_errors("a smaller inference.window or inference.batch_size"):
-                    prediction = run.predict(
-                        scan, threshold=threshold, series=series, progress=bar.windows
-                    )
+                    volumes = predictor.scan(scan, series=series, progress=bar.windows)
+                    prediction = Prediction(scan, *volumes)
                     _write(prediction, out, name, kinds, confident)
             except Exception as error:  # an error of one scan is none of the others'
                 failures.append(_reason(scan, error))

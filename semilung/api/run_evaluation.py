@@ -61,13 +61,13 @@ def evaluate_runs(
     config = common_preparation(configs)
     models = [load_predictor(run, checkpoint) for run in runs]
     predictor = Predictor(models, config.inference, config.data)
+    root = runs[0] if out.absolute().parent == runs[0].absolute() else out
+    require_inside((out, out / "overlays"), root)
     if threshold == "val":
         val = split_cases(runs, configs, "val", manifest=manifest)
         threshold = _threshold_of_val(predictor, val, cases, out)
     if threshold is not None:
         predictor = predictor.at_threshold(threshold)
-    root = runs[0] if out.absolute().parent == runs[0].absolute() else out
-    require_inside((out, out / "overlays"), root)
     prepared = prepare(cases, config.data)
     for picture in (out / "overlays").glob("*.png"):  # of an earlier evaluation
         with suppress(OSError):

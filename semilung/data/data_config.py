@@ -23,7 +23,7 @@ class DataConfig:
 
     Attributes:
         manifest: Path of the manifest CSV.
-        labelled: Label budget: labelled training cases to keep by seed; None keeps all.
+        labelled: Label budget: training cases whose masks are kept, by seed; None keeps all.
         rest: What labelled training cases beyond the budget become: unlabelled, weak or drop.
         healthy: Healthy training cases to keep by seed; None keeps all.
         folds: Number of folds of a cross-validation within train; None keeps the manifest's splits.

@@ -174,7 +174,8 @@ def _require_references(cases: Sequence[PreparedCase]) -> None:
     without = [p.name for p in cases if not p.case.voxels_known]
     if without:
         msg = (
-            f"only labelled and healthy cases can be evaluated, got others: {', '.join(without)}; "
+            f"only labelled cases with a mask and healthy ones can be evaluated, got others: "
+            f"{', '.join(without)}; "
             f"add voxel masks and the role labelled to the manifest, or leave them out"
         )
         raise UserError(msg)

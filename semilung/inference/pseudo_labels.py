@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from semilung.data import Case, Volume, write_manifest
+from semilung.data.manifest.nodules import FILE_NAME
 from semilung.types import IGNORE, UserError
 
 PSEUDO = "pseudo"
@@ -25,10 +26,15 @@ def require_pseudo_labels(out: Path, confident: float, *, overwrite: bool) -> No
     if not 0.5 <= confident <= 1:
         msg = f"--confident is a probability in [0.5, 1], got {confident}; 0.9 is the usual choice"
         raise UserError(msg)
+    if (out / FILE_NAME).exists():
+        raise UserError(
+            f"{out} has a {FILE_NAME}, which would be read with the manifest of the pseudo-labels; "
+            f"choose another --out"
+        )
     if (out / MANIFEST).exists() and not overwrite:
         raise UserError(
-            f"{out} has a {MANIFEST} already; add --overwrite (overwrite=True in Python) to replace "
-            f"it, or another --out"
+            f"{out} has a {MANIFEST} already; add --overwrite (overwrite=True in Python) to "
+            f"replace it, or another --out"
         )
 
 

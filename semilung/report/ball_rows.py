@@ -53,7 +53,10 @@ def _fold_scores(run: Run) -> list[float] | None:
     train = [
         cases[name]
         for name, entry in run.splits.items()
-        if entry["split"] == "train" and name in cases and cases[name].role == "labelled"
+        if entry["split"] == "train"
+        and name in cases
+        and cases[name].mask
+        and cases[name].role == "labelled"
     ]
     positive = run.cases[run.cases["reference_volume_mm3"] > 0]["case"]
     evaluated = [cases[name] for name in positive if name in cases]

@@ -81,10 +81,20 @@ def _require_unseen(
 def _evaluable(cases: Sequence[Case], source: str) -> list[Case]:
     """Return the cases whose voxels are all known.
 
+    Warns:
+        UserWarning: Labelled cases have no mask, so that they are left out.
+
     Raises:
         UserError: There is none.
     """
     evaluable = [case for case in cases if case.voxels_known]
     if not evaluable:
-        raise UserError(f"{source} holds no labelled and no healthy case to evaluate on")
+        raise UserError(f"{source} holds no labelled case with a mask and no healthy case")
+    without = [case.case for case in cases if case.role == "labelled" and case.mask is None]
+    if without:
+        warnings.warn(
+            f"{len(without)} labelled cases of {source} have no mask and are not evaluated: "
+            f"{', '.join(without[:5])}",
+            stacklevel=3,
+        )
     return evaluable

@@ -19,6 +19,10 @@ SIZES = ("widths", "depth", "filters", "init_filters", "blocks_down", "blocks_up
 """Options of the project's networks that determine their size."""
 
 
+CHECKPOINTS = ("last", "best")
+"""Names of the checkpoints in a run's folder."""
+
+
 def build_student(
     model: Mapping[str, Any], heads: Mapping[str, int], *, channels_last: bool = False
 ) -> Segmenter:

@@ -41,19 +41,36 @@ def read_run_settings(folder: Path) -> dict[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
+REPLACEABLE = ("inference", "evaluation")
+"""Groups of settings that a finished run may be used with."""
+
+
 def with_settings(config: TrainConfig, words: Sequence[str]) -> TrainConfig:
-    """Return a run's config with `group.key=value` words in place of some of its settings.
+    """Return a run's config with `inference.` or `evaluation.` settings in place of its own.
+
+    Others would change how scans are prepared or what the network is, after the training.
+
+    Args:
+        config: Of a run.
+        words: `inference.key=value` or `evaluation.key=value` each.
 
     Raises:
-        UserError: A word without `=`, or a setting that is unknown or out of range.
+        UserError: A word of another form, or a setting that is unknown or out of range.
 
     Example:
         >>> with_settings(TrainConfig(), ["evaluation.empty=nnunet"]).evaluation.empty
         'nnunet'
     """
+    if isinstance(words, str):
+        raise UserError(f"settings are a list of words, got the text {words!r}: put it into a list")
     values = asdict(config)
     for word in words:
         group = word.partition(".")[0]
+        if group not in REPLACEABLE or "=" not in word:
+            raise UserError(
+                f"{word!r} is not a setting of a finished run; there are inference.key=value and "
+                f"evaluation.key=value"
+            )
         values[group] |= parse_settings([word], f"{group}.")
     return build_settings(TrainConfig, values)
 

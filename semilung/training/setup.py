@@ -16,7 +16,7 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from semilung.data import Cohort, PreparedCase, open_cohort
-from semilung.data.cache.label_checks import require_bag_labels
+from semilung.data.cache.label_checks import require_bag_labels, require_masks
 from semilung.runs.checkpoint import load_checkpoint
 from semilung.runs.lock import hold
 from semilung.runs.run_folder import RunFolder
@@ -89,6 +89,8 @@ def _prepared(
         views = learner.views(cohort.available)
         streams = {stream: cohort.train(stream) for stream in views}
         learner.require_anatomy(streams)
+        if "mask" in learner.fields():
+            require_masks(streams.get("labelled", []))
         if "bag_label" in learner.fields():
             require_bag_labels(streams.get("labelled", []))
         if state is None:

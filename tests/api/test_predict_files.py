@@ -145,3 +145,10 @@ def test_memory_that_ends_in_a_command_is_one_sentence(tmp_path, monkeypatch, ca
     assert stop.value.code == 2
     assert err.startswith("semilung: out of memory (Unable to allocate 9 GiB)")
     assert err.count("\n") == 1
+
+
+def test_threshold_out_of_range_is_refused_once_before_any_scan(predict, scans, monkeypatch):
+    monkeypatch.setattr(Predictor, "scan", None)
+    with pytest.raises(UserError, match=r"threshold=2.* out of range") as caught:
+        predict(threshold=2.0)
+    assert "\n" not in str(caught.value)

@@ -95,3 +95,16 @@ def test_evaluate_returns_the_summary_and_writes_tables(run):
 def test_train_resume_continues_the_run(run):
     outcome = semilung.train([f"resume={run}", "trainer.max_steps=5"])
     assert (outcome.run, outcome.steps, outcome.finished) == (run, 5, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "train"}, "split is one of None, val, test, got 'train'"),
+        ({"checkpoint": "../a/last"}, "checkpoint is one of last, best"),
+        ({"threshold": "vla"}, "threshold is a number"),
+    ],
+)
+def test_evaluate_with_an_unknown_choice_names_the_argument(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        semilung.evaluate(tmp_path, **options)

@@ -145,7 +145,7 @@ def test_train_without_one_nodule_warns_and_keeps_it(cohort, tmp_path, value, hi
 
 @pytest.mark.parametrize(
     ("value", "label", "message"),
-    [(0, "1", "mask is empty"), (1, "0", "mask marks"), (255, "", "unknown"), (255, "1", None)],
+    [(0, "1", "mask is empty"), (1, "0", "has a nodule"), (255, "", "unknown"), (255, "1", None)],
 )
 def test_train_of_bags_with_labels_that_contradict_masks_is_refused(
     cohort, tmp_path, value, label, message

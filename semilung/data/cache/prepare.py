@@ -84,6 +84,8 @@ def prepare(
     if failed:
         listed = "\n".join(f"  {name}: {reason}" for name, reason in sorted(failed.items()))
         raise UserError(f"{len(failed)} of {len(cases)} cases cannot be prepared:\n{listed}")
+    for item in prepared.values():
+        _require_nodules_inside(item)
     return [prepared[case.case] for case in cases]
 
 
@@ -136,6 +138,28 @@ def _complete(item: PreparedCase, *, config: DataConfig, verify: bool) -> None:
         _prepare_image(item, config)
     for name in set(item.files) - {"image"} - valid:
         _prepare_labels(item, name)
+
+
+def _require_nodules_inside(item: PreparedCase) -> None:
+    """Raise UserError if the centre of a nodule is outside the prepared volume."""
+    if not item.case.nodules:
+        return
+    shape = np.array(item.shape)
+    lost = [
+        nodule.name
+        for nodule in item.nodules
+        if not nodule.ignored and not _is_inside(np.array(nodule.voxel), shape)
+    ]
+    if lost:
+        raise UserError(
+            f"case {item.name!r}: the centres of nodules {', '.join(lost[:5])} are outside the "
+            f"prepared volume. Coordinates are RAS+ mm of the scan (`semilung data check` compares "
+            f"them); if they are right, raise data.lung_margin_mm or set crop_to_lungs=false"
+        )
+
+
+def _is_inside(voxel: NDArray[np.float64], shape: NDArray[np.int64]) -> bool:
+    return bool(((voxel >= -0.5) & (voxel <= shape - 0.5)).all())
 
 
 def _is_valid(item: PreparedCase, name: str) -> bool:

@@ -29,20 +29,29 @@ def crop_nodules(item: PreparedCase, low: Shape, geometry: Geometry) -> NDArray[
         `(N, 5)`: centre in voxels of the crop (x, y, z), diameter in mm (NaN where unknown) after
         the crop's zoom, and 1, or 0 for an ignored finding.
     """
+    high = np.add(low, np.add(geometry.size, np.multiply(2, geometry.margin))).tolist()
     rows = [
         [*copy, nodule.diameter_mm or np.nan, float(not nodule.ignored)]
         for nodule in item.nodules
-        for copy in product(
-            *((v, -1 - v, 2 * n - 1 - v) for v, n in zip(nodule.voxel, item.shape, strict=True))
-        )
+        for copy in product(*map(_copies, nodule.voxel, item.shape, low, high))
     ]
     nodules = np.array(rows, np.float64).reshape(-1, 5)
     nodules[:, :3] = geometry.points(nodules[:, :3] - low)
     nodules[:, 3] *= geometry.zoom
     radius_mm = np.nan_to_num(nodules[:, 3:4], nan=UNMEASURED_MM) / 2
-    beyond = np.maximum(-nodules[:, :3], nodules[:, :3] - np.array(geometry.size) + 1)
-    near = (beyond * item.spacing_mm <= radius_mm).all(axis=1)
+    beyond = np.maximum(-nodules[:, :3], nodules[:, :3] - np.array(geometry.size) + 1).clip(0)
+    near = np.linalg.norm(beyond * item.spacing_mm, axis=1) <= radius_mm[:, 0]
     return np.asarray(nodules[near], np.float32)
+
+
+def _copies(position: float, n: int, low: int, high: int) -> list[float]:
+    """Return a point on an axis of n voxels and its reflections, as far as [low, high) shows them.
+
+    A reflection is shown if what is read extends beyond the border that it lies behind.
+    """
+    periods = range((low - n) // (2 * n), high // (2 * n) + 2)
+    points = (p + 2 * n * k for k in periods for p in (position, -1 - position))
+    return [p for p in points if -0.5 <= p <= n - 0.5 or (low < 0 if p < 0 else high > n)]
 
 
 def pad_nodules(nodules: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -232,12 +232,12 @@ def _ignore_stop_signals(worker: int) -> None:
 
 
 def bag_label(item: PreparedCase) -> int:
-    """Return the scan-level label: from role `healthy`, the manifest, or else the mask."""
+    """Return the scan-level label: from role `healthy`, the manifest, or else its nodules."""
     if item.case.role == "healthy":
         return 0
     if item.case.bag_label is not None:
         return item.case.bag_label
-    return int(len(item.foreground) > 0)
+    return int(any(not nodule.ignored for nodule in item.nodules))
 
 
 def _with_margin(start: Shape, geometry: Geometry) -> tuple[Shape, Shape]:

@@ -201,7 +201,7 @@ def _role_errors(row: Row, nodules: Sequence[Nodule]) -> Iterator[tuple[str, str
     """Yield values that the row's role does not allow."""
     role, bag = row["role"], BAG_LABELS[row.get("bag_label", "")]
     certain = sum(not nodule.ignored for nodule in nodules)
-    if role == "labelled" and not row.get("mask", "") and not nodules:
+    if role == "labelled" and not row.get("mask", "") and not certain:
         yield (
             "mask",
             f"a labelled case needs a mask, or its nodules in {FILE_NAME}; name one or change the "

@@ -178,6 +178,14 @@ def _whole_issues(checked: Sequence[CheckedCase]) -> Iterator[Issue]:
             yield Issue("error", ALL_IGNORED)
         else:
             yield Issue("warning", f"none of the {len(masks)} masks marks a nodule (1 to 254)")
+    without = [item.case for item in checked if item.case.role == "labelled"]
+    without = [case for case in without if case.mask is None]
+    if without:
+        yield Issue(
+            "warning",
+            f"{len(without)} labelled cases have nodules but no mask: segmentation neither learns "
+            f"from their voxels nor is evaluated on them",
+        )
     defaults = DataConfig()
     split = assign_splits(
         [item.case for item in checked],

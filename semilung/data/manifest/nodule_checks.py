@@ -17,6 +17,8 @@ from semilung.types import IGNORE
 AIR_HU = -900.0
 """No voxel above it around a centre: air or lung without a nodule; ground glass has -650 HU."""
 
+CORE_MM = 15.0
+
 DIAMETER_RATIO = 2.0
 """Axial diameters and those of a ball of the mask's volume differ by less in LIDC-IDRI."""
 
@@ -64,7 +66,7 @@ def _place_issue(nodule: Nodule, image: Volume) -> Issue | None:
     if highest < AIR_HU:
         return Issue(
             "error",
-            f"the centre lies in air: within {_radius_mm(nodule):g} mm no voxel is above "
+            f"the centre lies in air: within {_core_mm(nodule):g} mm no voxel is above "
             f"{highest:.0f} HU; are its coordinates RAS+ mm of this scan?",
         )
     return None
@@ -80,6 +82,11 @@ def _contains(volume: Volume, point_mm: Sequence[float]) -> bool:
     return bool(((voxel >= -0.5) & (voxel <= np.array(volume.shape) - 0.5)).all())
 
 
+def _core_mm(nodule: Nodule) -> float:
+    """Radius within which tissue is expected; bounded, for a mistyped diameter is a large ball."""
+    return min(_radius_mm(nodule), CORE_MM)
+
+
 def _radius_mm(nodule: Nodule) -> float:
     return (nodule.diameter_mm or UNMEASURED_MM) / 2
 
@@ -87,13 +94,13 @@ def _radius_mm(nodule: Nodule) -> float:
 def _ball(nodule: Nodule, image: Volume) -> NDArray[np.float64]:
     """HU of the voxels within the nodule's radius of its centre; of the nearest one at least."""
     centre = np.clip(np.rint(_voxel(image, nodule.centre_mm)), 0, np.array(image.shape) - 1)
-    reach = np.ceil(np.divide(_radius_mm(nodule), image.spacing_mm))
+    reach = np.ceil(np.divide(_core_mm(nodule), image.spacing_mm))
     low = np.maximum(centre - reach, 0).astype(int)
     high = np.minimum(centre + reach + 1, image.shape).astype(int)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     indices = np.moveaxis(np.indices(tuple(high - low)), 0, -1) + low
     distance_mm = np.linalg.norm((indices - centre) * image.spacing_mm, axis=-1)
-    return np.asarray(image.data[box][distance_mm <= _radius_mm(nodule)], np.float64)
+    return np.asarray(image.data[box][distance_mm <= _core_mm(nodule)], np.float64)
 
 
 def _doubles(nodules: Sequence[Nodule]) -> Iterator[tuple[str, Issue]]:

@@ -45,7 +45,7 @@ class Nodule:
         centre_mm: World coordinates in RAS+ mm (DICOM and LUNA16 give LPS+: negate x and y).
         diameter_mm: In (0, 300]; None where it was not measured.
         ignored: A finding that is neither nodule nor background, such as one that a minority of
-            readers marked; it is left out of training and evaluation.
+            readers marked. Segmentation reads masks alone: mark its voxels 255 there.
         source: Where the targets come from, such as `readers`, `pathology` or `follow-up`.
         targets: The table's further columns; an empty cell is left out.
     """
@@ -87,14 +87,16 @@ def read_nodules(path: Path) -> tuple[dict[str, tuple[Nodule, ...]], list[Nodule
             f"a row is a nodule with its centre in RAS+ mm"
         )
     nodules: dict[str, list[Nodule]] = defaultdict(list)
-    errors: list[NoduleError] = []
+    names: dict[str, set[str]] = defaultdict(set)
+    errors = list(_column_errors(columns))
     rows = zip(*(table[column].tolist() for column in columns), strict=True)
     for number, values in enumerate(rows, start=2):
         row = dict(zip(columns, values, strict=True))
-        invalid = list(_row_errors(row, nodules[row["case"]]))
+        invalid = list(_row_errors(row, names[row["case"]]))
         errors += [NoduleError(number, row["case"], *error) for error in invalid]
         if not invalid:
             nodules[row["case"]].append(_nodule(row))
+            names[row["case"]].add(row["nodule"])
     return {case: tuple(rows) for case, rows in nodules.items() if rows}, errors
 
 
@@ -114,13 +116,21 @@ def nodule_row(case: str, nodule: Nodule) -> dict[str, object]:
     }
 
 
-def _row_errors(row: Mapping[str, str], others: Iterable[Nodule]) -> Iterator[tuple[str, str]]:
+def _column_errors(columns: Iterable[str]) -> Iterator[NoduleError]:
+    """Columns that differ from a known one by case alone, so that they would become targets."""
+    for name in columns:
+        plain = name.strip().lower()
+        if name != plain and plain in OPTIONAL:
+            yield NoduleError(1, "", name, f"is not read; rename it to {plain!r}")
+
+
+def _row_errors(row: Mapping[str, str], others: set[str]) -> Iterator[tuple[str, str]]:
     """Columns of one row that are invalid, each with the reason."""
     if not row["case"]:
         yield "case", "is empty"
     if not row["nodule"]:
         yield "nodule", "is empty; number the nodules of a case"
-    elif any(row["nodule"] == other.name for other in others):
+    elif row["nodule"] in others:
         yield "nodule", f"{row['nodule']!r} is there twice; names are unique within a case"
     for name in CENTRE:
         value = _number(row[name])

@@ -38,7 +38,7 @@ def split_doubts(
                 f"column split in the manifest, or add patients"
             )
     for role in EVALUATED_ROLES:
-        members = [case for case in cases if case.role == role]
+        members = [case for case in evaluated if case.role == role]
         if not members:
             continue
         lacking = [s for s in SPLITS if s in ("train", *filled) and s not in _splits(members)]

@@ -66,7 +66,7 @@ def assign_splits(
 def apply_label_budget(
     cases: Sequence[Case], *, labelled: int | None, rest: str, seed: int
 ) -> list[Case]:
-    """Keep `labelled` labelled training cases by seed; the others become `rest`.
+    """Keep the masks of `labelled` training cases by seed; the others become `rest`.
 
     Budgets are nested: with one seed, the cases of budget 4 are among those of budget 8. Cases of
     validation and test keep their masks. A case that becomes unlabelled loses mask and scan-level
@@ -84,7 +84,8 @@ def apply_label_budget(
     """
     if labelled is None:
         return list(cases)
-    surplus = _surplus(cases, "labelled", labelled, seed, "budget")
+    with_masks = [case for case in cases if case.role != "labelled" or case.mask is not None]
+    surplus = _surplus(with_masks, "labelled", labelled, seed, "budget")
     if rest == "drop":
         return [case for case in cases if case.case not in surplus]
     return [_demote(case, rest) if case.case in surplus else case for case in cases]

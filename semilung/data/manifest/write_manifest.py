@@ -12,7 +12,7 @@ import pandas as pd
 from semilung.csv_tables import write_csv
 from semilung.data.manifest.cases import OPTIONAL, Case
 from semilung.data.manifest.fields import FIELDS
-from semilung.data.manifest.nodules import FILE_NAME, nodule_row
+from semilung.data.manifest.nodules import FILE_NAME, nodule_row, read_nodules
 from semilung.types import UserError
 
 
@@ -36,17 +36,24 @@ def write_manifest(path: str | os.PathLike[str], cases: Sequence[Case]) -> Path:
     path = Path(path)
     nodules = [nodule_row(case.case, nodule) for case in cases for nodule in case.nodules]
     sidecar = path.parent / FILE_NAME
+    if sidecar.exists():
+        _require_same_cases(sidecar, {case.case for case in cases if case.nodules})
     if nodules:
         write_csv(sidecar, pd.DataFrame(nodules).dropna(axis=1, how="all"))
-    elif sidecar.exists():
-        raise UserError(
-            f"{sidecar} lists nodules of another manifest, which would be read with {path}; write "
-            f"the manifest into another folder"
-        )
     table = pd.DataFrame([_row(case, path.parent.absolute()) for case in cases])
     empty = [name for name in OPTIONAL if name in table and table[name].isna().all()]
     write_csv(path, table.drop(columns=empty).convert_dtypes())
     return path
+
+
+def _require_same_cases(sidecar: Path, cases: set[str]) -> None:
+    """Raise UserError if the table lists nodules of other cases, which would be lost or read."""
+    others = sorted(set(read_nodules(sidecar)[0]) - cases)
+    if others:
+        raise UserError(
+            f"{sidecar} lists nodules of other cases ({', '.join(others[:5])}), as of another "
+            f"manifest; write this one into another folder"
+        )
 
 
 def _row(case: Case, root: Path) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Nodules of a batch: points move with the voxels, ignored findings are marked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from small_cohort import write_table
 
 from semilung.data.cache.prepare import prepare
@@ -12,6 +14,8 @@ from semilung.data.data_config import AugmentConfig, DataConfig
 from semilung.data.io.volume import write_volume
 from semilung.data.loading.loader import StepDataset
 from semilung.data.manifest.cases import read_manifest
+from semilung.data.manifest.nodules import Nodule
+from semilung.types import UserError
 
 SPACING_MM = 2.0
 CENTRES = {"1": (20.0, 22.0, 18.0), "2": (34.0, 30.0, 36.0)}
@@ -93,7 +97,7 @@ def test_prepared_nodules_follow_the_grid_that_a_scan_is_resampled_to(folder):
 
 def test_sampling_of_a_case_without_mask_is_around_its_certain_nodules(folder):
     cases, _ = prepared(folder)
-    assert cases["b"].foreground.shape == (2, 3)
+    assert cases["b"].foreground.tolist() == [[13, 12, 9], [6, 8, 18]]
     assert cases["b"].diameters_mm.tolist() == [10, 14]
 
 
@@ -123,6 +127,55 @@ def test_batch_nodules_lie_where_the_instances_are(folder, affine_probability):
                 assert np.cbrt(6 / np.pi * volume_mm3) == pytest.approx(diameter_mm, rel=0.15)
                 whole += 1
     assert whole > 10
+
+
+def test_batch_nodules_are_one_for_each_instance_mirrored_ones_included(folder):
+    """Of crops that reach beyond the volume: every blob has its row, and every row its blob."""
+    cases, config = prepared(folder, foreground=1.0, overhang=0.5)
+    augment = AugmentConfig(affine_probability=0.0)
+    fields = ("instances", "nodules")
+    steps = StepDataset({"labelled": [cases["a"]]}, config, augment, seed=1, fields=fields)
+    mirrored = 0
+    for step in range(20):
+        batch = steps[step]["labelled"]
+        for instances, nodules in zip(batch["instances"], batch["nodules"], strict=True):
+            rows = nodules[~nodules.isnan().any(1)]
+            blobs, count = ndimage.label(instances[0].numpy() > 0)
+            whole = [  # not cut by the crop, and not merged with its own reflection
+                centre
+                for centre, box in zip(
+                    ndimage.center_of_mass(blobs > 0, blobs, range(1, count + 1)),
+                    ndimage.find_objects(blobs),
+                    strict=True,
+                )
+                if all(cut.start > 0 and cut.stop < 24 and cut.stop - cut.start < 8 for cut in box)
+            ]
+            near = [(rows[:, :3] - torch.tensor(c)).norm(dim=1) < 1.0 for c in whole]
+            assert all(match.sum() == 1 for match in near)
+            mirrored += len(rows) > 2
+            inside = ((rows[:, :3] > 4) & (rows[:, :3] < 19)).all(1)
+            for centre in rows[inside, :3].round().long().tolist():
+                assert instances[(0, *centre)] > 0
+    assert mirrored > 0
+
+
+def test_batch_nodules_mark_ignored_findings(folder):
+    cases, config = prepared(folder, foreground=0.0, overhang=0.0)
+    config.crop = (24, 24, 24)
+    augment = AugmentConfig(affine_probability=0.0, flips=False, quarter_turns=False)
+    steps = StepDataset({"labelled": [cases["b"]]}, config, augment, seed=0, fields=("nodules",))
+    rows = steps[0]["labelled"]["nodules"][0]
+    expected = [[13, 12, 9, 10, 1], [6, 8, 18, 14, 1], [19, 19, 4, torch.nan, 0]]
+    torch.testing.assert_close(rows, torch.tensor(expected), equal_nan=True)
+
+
+def test_prepare_with_a_nodule_outside_the_volume_is_refused(folder):
+    cases, config = prepared(folder)
+    far = replace(cases["b"].case, nodules=(Nodule("9", (-500.0, 0.0, 0.0), 8.0),))
+    with pytest.raises(UserError, match="centres of nodules 9 are outside the prepared volume"):
+        prepare([far], config, progress=False)
+    ignored = replace(far, nodules=(Nodule("9", (-500.0, 0.0, 0.0), 8.0, ignored=True),))
+    assert prepare([ignored], config, progress=False)[0].foreground.shape == (0, 3)
 
 
 def test_batch_of_a_case_without_mask_is_unknown_in_every_voxel(folder):

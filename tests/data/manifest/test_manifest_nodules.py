@@ -1,9 +1,14 @@
 """A manifest with `nodules.csv`: labels of their own, checked with the rows and the volumes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_cohort import write_table
 
+from semilung.data.cache.label_checks import nodule_doubt, require_masks
+from semilung.data.cache.prepare import prepare
+from semilung.data.data_config import DataConfig
 from semilung.data.io.volume import write_volume
 from semilung.data.manifest.cases import read_manifest
 from semilung.data.manifest.check_manifest import examine_manifest
@@ -35,7 +40,11 @@ def test_read_manifest_labelled_case_needs_a_mask_or_nodules(tmp_path):
 
 @pytest.mark.parametrize(
     ("role", "row"),
-    [("healthy", {}), ("weak", {"bag_label": "0"}), ("labelled", {"bag_label": "0"})],
+    [
+        ("healthy", {}),
+        ("weak", {"bag_label": "0"}),
+        ("labelled", {"bag_label": "0", "mask": "a_mask.nii.gz"}),
+    ],
 )
 def test_read_manifest_scan_without_nodules_may_list_ignored_findings_alone(tmp_path, role, row):
     read_manifest(manifest(tmp_path, "a,1,20,20,20,2,1\n", role, **row))
@@ -70,7 +79,8 @@ def test_examine_manifest_compares_nodules_with_image_and_mask(tmp_path, nodules
 
 
 def test_apply_label_budget_takes_the_nodules_of_a_case_beyond_it(tmp_path):
-    [case] = read_manifest(manifest(tmp_path, "a,1,20,20,20,10,\n", bag_label="1", split="train"))
+    row = {"bag_label": "1", "split": "train", "mask": "a_mask.nii.gz"}
+    [case] = read_manifest(manifest(tmp_path, "a,1,20,20,20,10,\n", **row))
     for rest in ("unlabelled", "weak"):
         assert apply_label_budget([case], labelled=0, rest=rest, seed=0)[0].nodules == ()
 
@@ -80,3 +90,23 @@ def test_examine_manifest_warns_of_nodules_of_cases_that_it_lacks(tmp_path):
     check = examine_manifest(path)
     assert check.errors == []
     assert any("1 cases that are not in this manifest" in str(w) for w in check.warnings)
+
+
+def test_cases_labelled_by_nodules_alone_are_reported_to_a_segmentation_training(tmp_path):
+    check = examine_manifest(manifest(tmp_path, "a,1,20,20,20,10,\n"))
+    assert any("1 labelled cases have nodules but no mask" in str(w) for w in check.warnings)
+    config = DataConfig(cache=str(tmp_path / "cache"), spacing_mm=None)
+    prepared = prepare([check.cases[0].case], config, progress=False)
+    assert "learns nothing from their voxels: a" in nodule_doubt(prepared)
+    with pytest.raises(UserError, match="none of the 1 labelled training cases has a mask"):
+        require_masks(prepared)
+
+
+def test_apply_label_budget_counts_masks(tmp_path):
+    [listed] = read_manifest(manifest(tmp_path, "a,1,20,20,20,10,\n", split="train"))
+    masked = [replace(listed, case=n, patient=n, mask=tmp_path / "m", nodules=()) for n in "bcd"]
+    kept = apply_label_budget([listed, *masked], labelled=1, rest="drop", seed=0)
+    assert len(kept) == 2
+    assert listed in kept
+    with pytest.raises(UserError, match="there are 3 labelled"):
+        apply_label_budget([listed, *masked], labelled=4, rest="drop", seed=0)

@@ -87,3 +87,11 @@ def test_read_nodules_of_written_rows_gives_the_nodules_back(tmp_path_factory, n
     path = tmp_path_factory.mktemp("nodules") / "nodules.csv"
     write_csv(path, pd.DataFrame([nodule_row("a", nodule) for nodule in nodules]))
     assert read_nodules(path) == ({"a": tuple(nodules)}, [])
+
+
+def test_read_nodules_with_a_misspelt_optional_column_names_it(tmp_path):
+    header = "case,nodule,x_mm,y_mm,z_mm,Diameter_mm\n"
+    _, errors = read_nodules(table(tmp_path, "a,1,1,2,3,8", header=header))
+    assert [(e.row, e.column, e.message) for e in errors] == [
+        (1, "Diameter_mm", "is not read; rename it to 'diameter_mm'")
+    ]

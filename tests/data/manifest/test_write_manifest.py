@@ -49,6 +49,6 @@ def test_write_manifest_leaves_out_columns_that_no_case_fills(tmp_path):
 def test_write_manifest_next_to_nodules_of_another_is_refused_and_loses_nothing(tmp_path):
     write_manifest(tmp_path / "manifest.csv", cohort(tmp_path))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UserError, match="nodules of another manifest"):
+    with pytest.raises(UserError, match="nodules of other cases"):
         write_manifest(tmp_path / "other.csv", cohort(tmp_path)[:1])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
