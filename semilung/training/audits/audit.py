@@ -75,7 +75,9 @@ def save_audits(path: Path, audits: Mapping[str, Audit]) -> None:
 
 
 def _from_json(finding: Mapping[str, Any]) -> Audit:
-    return Audit(**{"metrics" if key == METRICS else key: finding[key] for key in finding})
+    attributes = dict(finding.items())  # of what is no mapping, an AttributeError
+    metrics = {"metrics": attributes.pop(METRICS)} if METRICS in attributes else {}
+    return Audit(**attributes, **metrics)
 
 
 def _to_json(audit: Audit) -> dict[str, Any]:
