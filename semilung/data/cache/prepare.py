@@ -30,7 +30,7 @@ from semilung.data.content.hounsfield import require_hu
 from semilung.data.content.lungs import NO_LUNGS, find_lungs, lung_blocks, lung_box
 from semilung.data.content.voxel_checks import label_issue, whole_labels
 from semilung.data.data_config import DataConfig
-from semilung.data.io.grid import Grid
+from semilung.data.io.grid import Grid, ball_diameter_mm, contains
 from semilung.data.io.volume import Volume, files_of, labels_fit, read_volume, to_ras
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.fields import FIELDS
@@ -144,11 +144,10 @@ def _require_nodules_inside(item: PreparedCase) -> None:
     """Raise UserError if the centre of a nodule is outside the prepared volume."""
     if not item.case.nodules:
         return
-    shape = np.array(item.shape)
     lost = [
         nodule.name
         for nodule in item.nodules
-        if not nodule.ignored and not _is_inside(np.array(nodule.voxel), shape)
+        if not nodule.ignored and not contains(item.shape, np.array(nodule.voxel))
     ]
     if lost:
         raise UserError(
@@ -156,10 +155,6 @@ def _require_nodules_inside(item: PreparedCase) -> None:
             f"prepared volume. Coordinates are RAS+ mm of the scan (`semilung data check` compares "
             f"them); if they are right, raise data.lung_margin_mm or set crop_to_lungs=false"
         )
-
-
-def _is_inside(voxel: NDArray[np.float64], shape: NDArray[np.int64]) -> bool:
-    return bool(((voxel >= -0.5) & (voxel <= shape - 0.5)).all())
 
 
 def _is_valid(item: PreparedCase, name: str) -> bool:
@@ -274,7 +269,7 @@ def mask_instances(
             voxels = np.argwhere(mask[box] == label) + [cut.start for cut in box]
             chosen = rng.permutation(len(voxels))[:FOREGROUND_VOXELS]
             locations.append(voxels[np.sort(chosen)].astype(np.int16))
-            diameter_mm = np.cbrt(6 / np.pi * len(voxels) * float(np.prod(spacing_mm)))
+            diameter_mm = ball_diameter_mm(len(voxels), float(np.prod(spacing_mm)))
             diameters_mm.append(np.full(len(chosen), diameter_mm, np.float32))
             nodules.append([label, *voxels.mean(0).tolist(), float(diameter_mm)])
     return {

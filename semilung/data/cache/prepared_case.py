@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from semilung.data.cache.store import StoredVolume, open_entry, read_crop
 from semilung.data.content.lungs import BLOCK
-from semilung.data.io.grid import Affine, Grid, Shape
+from semilung.data.io.grid import Affine, Grid, Shape, voxel_of
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.nodules import UNMEASURED_MM
 
@@ -104,11 +104,11 @@ class PreparedCase:
     def nodules(self) -> list[PreparedNodule]:
         """Nodules of a labelled case: rows of `nodules.csv`, else instances of its mask."""
         if self.case.nodules:
-            inverse = np.linalg.inv(self.affine)
-            voxels = [inverse[:3] @ [*nodule.centre_mm, 1] for nodule in self.case.nodules]
+            affine = self.affine
+            voxels = [voxel_of(affine, nodule.centre_mm).tolist() for nodule in self.case.nodules]
             return [
                 PreparedNodule(n.name, (x, y, z), n.diameter_mm, n.ignored, n.targets)
-                for n, (x, y, z) in zip(self.case.nodules, np.array(voxels).tolist(), strict=True)
+                for n, (x, y, z) in zip(self.case.nodules, voxels, strict=True)
             ]
         if "mask" not in self.files:
             return []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from semilung.data.io.units import implausible_edges
 from semilung.types import UserError
@@ -34,6 +35,28 @@ class Grid(NamedTuple):
 
     shape: Shape
     affine: Affine
+
+
+def voxel_of(affine: Affine, point_mm: Sequence[float]) -> NDArray[np.float64]:
+    """Return the voxel index `(3,)`, not rounded, of a point in RAS+ mm."""
+    inverse = np.linalg.inv(affine)
+    return np.asarray(inverse[:3, :3] @ np.asarray(point_mm) + inverse[:3, 3], np.float64)
+
+
+def contains(shape: Shape, voxel: NDArray[np.float64]) -> bool:
+    """Return whether a voxel index is inside a volume, the outer halves of its voxels included."""
+    return bool(((voxel >= -0.5) & (voxel <= np.array(shape) - 0.5)).all())
+
+
+def ball_diameter_mm(voxels: ArrayLike, voxel_mm3: float) -> NDArray[np.float64]:
+    """Return the diameter of the ball whose volume is that of so many voxels, elementwise.
+
+    Example:
+        >>> round(float(ball_diameter_mm(524, 1.0)), 1)
+        10.0
+    """
+    diameters_mm: NDArray[np.float64] = np.cbrt(6 / np.pi * np.asarray(voxels) * voxel_mm3)
+    return diameters_mm
 
 
 def checked_grid(path: Path, shape: tuple[int, ...], affine: Affine) -> Grid:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from semilung.data.content.voxel_checks import Issue
+from semilung.data.io.grid import ball_diameter_mm
 from semilung.data.io.volume import Volume
 from semilung.data.manifest.cases import Case
 from semilung.types import IGNORE
@@ -34,7 +35,7 @@ def mask_content(mask: Volume) -> MaskContent:
     counts = np.bincount(mask.data.ravel(), minlength=IGNORE + 1)
     voxels = counts[1:IGNORE]
     voxel_mm3 = abs(float(np.linalg.det(mask.affine[:3, :3])))
-    diameters_mm = np.cbrt(6 / np.pi * voxel_mm3 * voxels[voxels > 0])
+    diameters_mm = ball_diameter_mm(voxels[voxels > 0], voxel_mm3)
     return MaskContent(tuple(diameters_mm.tolist()), int(counts[IGNORE]))
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semilung.data.content.voxel_checks import Issue
+from semilung.data.io.grid import ball_diameter_mm, contains, voxel_of
 from semilung.data.io.volume import Volume
 from semilung.data.manifest.nodules import UNMEASURED_MM, Nodule
 from semilung.types import IGNORE
@@ -53,10 +54,11 @@ def nodule_issues(
 
 def _place_issue(nodule: Nodule, image: Volume) -> Issue | None:
     """A centre outside the volume, or one with nothing but air around it."""
-    if not _contains(image, nodule.centre_mm):
+    if not contains(image.shape, voxel_of(image.affine, nodule.centre_mm)):
         x_mm, y_mm, z_mm = nodule.centre_mm
         lps = "; it is inside with x and y negated: are these LPS coordinates (LUNA16, DICOM)?"
-        hint = lps if _contains(image, (-x_mm, -y_mm, z_mm)) else ""
+        mirrored = voxel_of(image.affine, (-x_mm, -y_mm, z_mm))
+        hint = lps if contains(image.shape, mirrored) else ""
         return Issue(
             "error", f"the centre ({x_mm:g}, {y_mm:g}, {z_mm:g}) mm is outside the volume{hint}"
         )
@@ -72,16 +74,6 @@ def _place_issue(nodule: Nodule, image: Volume) -> Issue | None:
     return None
 
 
-def _voxel(volume: Volume, point_mm: Sequence[float]) -> NDArray[np.float64]:
-    inverse = np.linalg.inv(volume.affine)
-    return np.asarray(inverse[:3, :3] @ np.asarray(point_mm) + inverse[:3, 3], np.float64)
-
-
-def _contains(volume: Volume, point_mm: Sequence[float]) -> bool:
-    voxel = _voxel(volume, point_mm)
-    return bool(((voxel >= -0.5) & (voxel <= np.array(volume.shape) - 0.5)).all())
-
-
 def _core_mm(nodule: Nodule) -> float:
     """Radius within which tissue is expected; bounded, for a mistyped diameter is a large ball."""
     return min(_radius_mm(nodule), CORE_MM)
@@ -93,7 +85,9 @@ def _radius_mm(nodule: Nodule) -> float:
 
 def _ball(nodule: Nodule, image: Volume) -> NDArray[np.float64]:
     """HU of the voxels within the nodule's radius of its centre; of the nearest one at least."""
-    centre = np.clip(np.rint(_voxel(image, nodule.centre_mm)), 0, np.array(image.shape) - 1)
+    centre = np.clip(
+        np.rint(voxel_of(image.affine, nodule.centre_mm)), 0, np.array(image.shape) - 1
+    )
     reach = np.ceil(np.divide(_core_mm(nodule), image.spacing_mm))
     low = np.maximum(centre - reach, 0).astype(int)
     high = np.minimum(centre + reach + 1, image.shape).astype(int)
@@ -165,7 +159,7 @@ def _instances(mask: Volume) -> list[NDArray[np.int64]]:
 
 
 def _distance_mm(nodule: Nodule, voxels: NDArray[np.int64], mask: Volume) -> float:
-    offsets = (voxels - _voxel(mask, nodule.centre_mm)) @ mask.affine[:3, :3].T
+    offsets = (voxels - voxel_of(mask.affine, nodule.centre_mm)) @ mask.affine[:3, :3].T
     return float(np.linalg.norm(offsets, axis=1).min())
 
 
@@ -174,8 +168,8 @@ def _diameter_issue(
 ) -> Iterator[tuple[str, Issue]]:
     if nodule.diameter_mm is None:
         return
-    volume_mm3 = len(voxels) * abs(float(np.linalg.det(mask.affine[:3, :3])))
-    marked_mm = float(np.cbrt(6 / np.pi * volume_mm3))
+    voxel_mm3 = abs(float(np.linalg.det(mask.affine[:3, :3])))
+    marked_mm = float(ball_diameter_mm(len(voxels), voxel_mm3))
     ratio = nodule.diameter_mm / marked_mm
     if not 1 / DIAMETER_RATIO <= ratio <= DIAMETER_RATIO:
         yield (

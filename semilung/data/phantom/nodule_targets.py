@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from semilung.data.io.grid import ball_diameter_mm
 from semilung.data.manifest.nodules import Nodule
 from semilung.data.phantom.nodules import Finding
 from semilung.data.phantom.scan import Scan
@@ -45,7 +46,7 @@ def nodule_rows(
             Nodule(
                 name=str(label),
                 centre_mm=(x_mm, y_mm, z_mm),
-                diameter_mm=round(float(np.cbrt(6 / np.pi * len(voxels) * voxel_mm3)), 1),
+                diameter_mm=round(float(ball_diameter_mm(len(voxels), voxel_mm3)), 1),
                 source="phantom",
                 targets={
                     "texture": nodule.finding.texture,
