@@ -90,6 +90,7 @@ BOUNDS = {
     "trainer.devices": Bound(1, 1024),
     "trainer.threads": Bound(0, 1024),
     "inference.window": EDGE,
+    "inference.memory_gib": Bound(0, 10**6, above=True),
     "inference.overlap": Bound(0, 0.9),
     "inference.batch_size": Bound(1, 4096),
     "inference.threshold": BELOW_ONE,

@@ -12,15 +12,21 @@ from semilung.types import UserError
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """Precisions of forward passes by Lightning's names, and the dtype of their convolutions."""
 
+FALLBACK_WINDOW = (64, 64, 64)
+"""Window of models that cannot be applied to a whole volume in parts, where none is set."""
+
 
 @dataclass
 class InferenceConfig:
-    """Sliding-window prediction and post-processing.
+    """Prediction of a volume, and post-processing.
 
     Attributes:
-        window: Window in voxels of the prepared grid.
+        window: Sliding window in voxels of the prepared grid. None predicts the whole volume in one
+            pass, or in parts with a halo as `memory_gib` allows; a model that normalises over its
+            input is then predicted by windows of 64.
+        memory_gib: Memory of a pass over a whole volume, in addition to the volume and its result.
         overlap: Share of a window that the next one overlaps, in [0, 0.9].
-        batch_size: Windows in a forward pass.
+        batch_size: Sliding windows in a forward pass.
         threshold: Probability above which a voxel is foreground, in [0, 1).
         min_volume_mm3: Smaller components are removed.
         precision: `32-true`, or `bf16-mixed` or `16-mixed`, which are faster only on a GPU.
@@ -29,7 +35,8 @@ class InferenceConfig:
         UserError: A value out of its range.
     """
 
-    window: tuple[int, int, int] = (64, 64, 64)
+    window: tuple[int, int, int] | None = None
+    memory_gib: float = 4.0
     overlap: float = 0.5
     batch_size: int = 4
     threshold: float = 0.5
@@ -39,9 +46,11 @@ class InferenceConfig:
     def __post_init__(self) -> None:
         """Check the ranges of all values."""
         require_bounds(self, "inference")
-        if len(list(self.window)) != 3:
-            msg = f"inference.window must be three sizes in voxels, got {tuple(self.window)}"
-            raise UserError(msg)
+        if self.window is not None and len(list(self.window)) != 3:
+            raise UserError(
+                f"inference.window must be three sizes in voxels, or null for the whole volume, "
+                f"got {tuple(self.window)}"
+            )
         if self.precision not in PRECISIONS:
             names = ", ".join(PRECISIONS)
             msg = f"inference.precision must be one of {names}, got {self.precision!r}"

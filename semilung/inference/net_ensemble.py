@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semilung.data.loading.intensity import scale_hu
 from semilung.exhaustion import is_out_of_memory
 from semilung.inference.inference_config import PRECISIONS
 from semilung.inference.outputs import Activation
@@ -43,28 +45,36 @@ class WindowNets:
         nets: In evaluation mode, on one device.
         outputs: Head to its activation.
         precision: One of `PRECISIONS`.
+        window_hu: HU that the nets get as 0 and 1; None where windows are scaled already.
 
     Attributes:
         multiple: Sizes are padded to a multiple of it; 0 before the first batch.
     """
 
     def __init__(
-        self, nets: Sequence[nn.Module], *, outputs: Mapping[str, Activation], precision: str
+        self,
+        nets: Sequence[nn.Module],
+        *,
+        outputs: Mapping[str, Activation],
+        precision: str,
+        window_hu: tuple[float, float] | None = None,
     ) -> None:
         self.multiple = 0
         self._nets = nets
         self._outputs = outputs
+        self._window_hu = window_hu
         self._dtype = PRECISIONS[precision]
         parameter = next((p for net in nets for p in net.parameters()), None)
         self._device = torch.device("cpu") if parameter is None else parameter.device
 
-    def __call__(self, windows: NDArray[np.float32]) -> dict[str, Tensor]:
+    def __call__(self, windows: NDArray[Any]) -> dict[str, Tensor]:
         """Return each head's values `(B, K, X, Y, Z)`, on the CPU, of windows `(B, 1, X, Y, Z)`.
 
         Raises:
             UserError: The nets fail with every padding, an output is not finite, or the head does
                 not exist.
         """
+        windows = _scaled(windows, self._window_hu)
         if self.multiple:
             return self._padded(windows, self.multiple)
         errors: list[Exception] = []
@@ -110,6 +120,10 @@ class WindowNets:
                 )
             _require_valid(outputs[head], size)
         return {head: activation(outputs[head]) for head, activation in self._outputs.items()}
+
+
+def _scaled(windows: NDArray[Any], window_hu: tuple[float, float] | None) -> NDArray[np.float32]:
+    return windows.astype(np.float32) if window_hu is None else scale_hu(windows, window_hu)
 
 
 def _require_valid(output: Tensor, size: torch.Size) -> None:

@@ -16,10 +16,12 @@ from semilung.data.cache.prepare import prepared_image
 from semilung.data.data_config import DataConfig
 from semilung.data.io.resample import resample_onto
 from semilung.data.io.volume import Volume, read_volume
-from semilung.inference.inference_config import InferenceConfig
+from semilung.inference.inference_config import FALLBACK_WINDOW, InferenceConfig
 from semilung.inference.outputs import activation_of
 from semilung.inference.postprocess import to_mask
 from semilung.inference.sliding_window import predict_maps
+from semilung.inference.whole_volume import predict_whole
+from semilung.models import common_footprint
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called after each forward pass with the numbers of windows done and in total."""
@@ -46,7 +48,7 @@ class Predictor:
 
     Attributes:
         models: Nets on one device, whose activated outputs are averaged.
-        inference: Window, threshold and minimum component volume.
+        inference: Window or memory, threshold and minimum component volume.
         data: Preparation and intensity scaling of the training.
         heads: Predicted in the same pass, each with its activation (`ACTIVATIONS`).
 
@@ -75,7 +77,7 @@ class Predictor:
         lungs: NDArray[np.bool_] | None = None,
         progress: Progress | None = None,
     ) -> dict[str, Tensor]:
-        """Predict all outputs of a prepared volume.
+        """Predict all outputs of a prepared volume, whole or by sliding windows.
 
         Args:
             hu: `(X, Y, Z)`, prepared as in training.
@@ -89,11 +91,24 @@ class Predictor:
             UserError: An output is not finite, a head does not exist, or the model fails on the
                 window.
         """
+        outputs = {head: activation_of(head) for head in self.heads}
+        footprint, window = common_footprint(self.models), self.inference.window
+        if window is None and footprint is not None:
+            return predict_whole(
+                self.models,
+                hu,
+                outputs=outputs,
+                footprint=footprint,
+                memory_gib=self.inference.memory_gib,
+                window_hu=self.data.window_hu,
+                precision=self.inference.precision,
+                progress=progress,
+            )
         return predict_maps(
             self.models,
             torch.from_numpy(hu),
-            outputs={head: activation_of(head) for head in self.heads},
-            window=self.inference.window,
+            outputs=outputs,
+            window=window or FALLBACK_WINDOW,
             overlap=self.inference.overlap,
             batch_size=self.inference.batch_size,
             window_hu=self.data.window_hu,

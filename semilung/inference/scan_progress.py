@@ -41,7 +41,7 @@ class LiveBar:
 
 
 class ScanProgress(LiveBar):
-    """Progress over scans and their windows.
+    """Progress over scans and the parts that are predicted at once.
 
     Args:
         scans: Number of scans.
@@ -58,7 +58,7 @@ class ScanProgress(LiveBar):
                 TextColumn("{task.description}", markup=False, table_column=name),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TextColumn("windows"),
+                TextColumn("parts"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
@@ -86,14 +86,14 @@ class ScanProgress(LiveBar):
             self._print("begins")
 
     def windows(self, done: int, total: int) -> None:
-        """Show the number of predicted windows of the scan."""
+        """Show the number of predicted parts of the scan."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total)
         elif time.monotonic() - self._last_s >= PERIOD_S:
             self._last_s = time.monotonic()
             elapsed = self._last_s - self._start_s
             left = elapsed / done * (total - done)
-            self._print(f"{done} of {total} windows, {clock(elapsed)} elapsed, {clock(left)} left")
+            self._print(f"{done} of {total} parts, {clock(elapsed)} elapsed, {clock(left)} left")
 
     def _print(self, text: str) -> None:
         line = f"{self._name}: {text}"

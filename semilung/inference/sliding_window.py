@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semilung.data.io.grid import Shape
-from semilung.data.loading.intensity import scale_hu
 from semilung.inference.net_ensemble import WindowNets, evaluating
 from semilung.inference.outputs import Activation, foreground_probability
 from semilung.inference.windows import (
@@ -81,11 +80,11 @@ def predict_maps(
     if lungs is not None:
         starts = touching(starts, size, lungs)  # along a padded axis, the window covers all of it
     weights, totals = gaussian_weights(size), dict[str, Tensor]()
-    nets = WindowNets(models, outputs=outputs, precision=precision)
+    nets = WindowNets(models, outputs=outputs, precision=precision, window_hu=window_hu)
     with evaluating(models), torch.no_grad():
         for first in range(0, len(starts), batch_size):
             cuts = [box(start, np.array(size)) for start in starts[first : first + batch_size]]
-            windows = np.stack([_scaled(voxels[cut], window_hu) for cut in cuts])[:, None]
+            windows = np.stack([voxels[cut] for cut in cuts])[:, None]
             for head, values in nets(windows).items():
                 if head not in totals:
                     totals[head] = torch.zeros((values.shape[1], *voxels.shape))
@@ -119,7 +118,3 @@ def _at_least(voxels: NDArray[Any], size: Shape) -> tuple[NDArray[Any], NDArray[
         return voxels, before
     widths = list(zip(before, padding - before, strict=True))
     return np.pad(voxels, widths, mode="symmetric"), before
-
-
-def _scaled(voxels: NDArray[Any], window_hu: tuple[float, float] | None) -> NDArray[np.float32]:
-    return voxels.astype(np.float32) if window_hu is None else scale_hu(voxels, window_hu)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from semilung.models.footprint import Footprint
 from semilung.models.monai_nets import dynunet, segresnet
 from semilung.models.unet import ReversibleUNet3d
 from semilung.registry import Registry
@@ -49,10 +51,20 @@ class Segmenter(nn.Module):
             )
             raise UserError(msg)
         self.backbone = backbone
+        self._channels = dict(heads)
         with_features: Any = backbone
         self.heads = nn.ModuleDict(
             {name: with_features.make_head(channels) for name, channels in heads.items()}
         )
+
+    @property
+    def footprint(self) -> Footprint | None:
+        """Reach and memory of a prediction; None where the backbone has none."""
+        footprint: Footprint | None = getattr(self.backbone, "footprint", None)
+        if footprint is None or not self.heads:
+            return footprint
+        channels = sum(self._channels.values())
+        return replace(footprint, bytes_per_voxel=footprint.bytes_per_voxel + 4 * channels)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return `logits` and the output of each head for an image `(B, in_channels, X, Y, Z)`."""

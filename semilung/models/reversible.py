@@ -52,6 +52,14 @@ def _run_plain(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
     return torch.cat((x1, x2), dim=1)
 
 
+def _run_in_place(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
+    x1, x2 = x.chunk(2, dim=1)
+    for coupling in couplings:
+        x1 += coupling.f(x2)
+        x2 += coupling.g(x1)
+    return x
+
+
 def _run_checkpoint(couplings: Sequence[Coupling], x: Tensor) -> Tensor:
     x1, x2 = x.chunk(2, dim=1)
     for coupling in couplings:
@@ -171,6 +179,7 @@ class ReversibleStage(nn.Module):
         *,
         output: RecomputedSkip | None = None,
         total: RecomputedSkip | None = None,
+        in_place: bool = False,
     ) -> Tensor:
         """Run the chain.
 
@@ -179,6 +188,7 @@ class ReversibleStage(nn.Module):
             output: If the stage `inverts`, takes its output, which autograd then does not store.
             total: If the stage `inverts`, restores its skip from `x`, which is reconstructed in
                 backward and must require a gradient.
+            in_place: Without gradients, write the output over `x`, which saves its memory.
 
         Returns:
             The output, of the shape of `x`, in fp32 or wider.
@@ -190,6 +200,8 @@ class ReversibleStage(nn.Module):
         if not self.couplings:
             return x
         x = self._stream(x)
+        if in_place and not torch.is_grad_enabled():
+            return _run_in_place(self._chain, x)
         run = _BACKENDS[self.backend] if self.training and torch.is_grad_enabled() else _run_plain
         skips = {"output": output, "total": total} if self.inverts else {}
         return run(self._chain, x, **skips)

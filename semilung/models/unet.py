@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semilung.models.conv import Conv3d, full_precision_if_small
+from semilung.models.footprint import Footprint
 from semilung.models.reversible import ReversibleStage
 from semilung.models.skip_recompute import RecomputedSkip
 
@@ -95,7 +96,7 @@ class ReversibleUNet3d(nn.Module):
 
         steps = list(pairwise(widths))
         self.stride = stride
-        self.width = widths[0]
+        self.widths = tuple(widths)
         self.stem = _stem(in_channels, widths[0], stride)
         if out_channels < 1:
             raise ValueError(f"out_channels must be at least 1, got {out_channels}")
@@ -114,12 +115,28 @@ class ReversibleUNet3d(nn.Module):
         logits: Tensor = self.head(self.features(x))
         return logits[..., :X, :Y, :Z]
 
+    @property
+    def footprint(self) -> Footprint:
+        """Reach and memory of a prediction of the logits."""
+        strides = [self.stride * 2**level for level in range(len(self.encoder))]
+        couplings = [len(stage.couplings) for stage in self.encoder]  # type: ignore[arg-type]
+        # each coupling has two convolutions; all stages but the coarsest occur in both halves
+        stages = sum(4 * n * stride for n, stride in zip(couplings, strides, strict=True))
+        between = sum(3 * stride for stride in strides[:-1])  # patches down, interpolation up
+        channels = [width / stride**3 for width, stride in zip(self.widths, strides, strict=True)]
+        return Footprint(
+            halo=1 + stages - 2 * couplings[-1] * strides[-1] + between,
+            multiple=strides[-1],
+            # skips of all levels, input and output of a branch, image, logits and their probability
+            bytes_per_voxel=4 * (sum(channels) + 2 * max(channels) + 4),
+        )
+
     def make_head(self, channels: int) -> nn.Sequential:
         """Make a new head from `features` to `channels` maps at full resolution."""
         last = (
-            Conv3d(self.width, channels, 1)
+            Conv3d(self.widths[0], channels, 1)
             if self.stride == 1
-            else nn.ConvTranspose3d(self.width, channels, 2, stride=2)
+            else nn.ConvTranspose3d(self.widths[0], channels, 2, stride=2)
         )
         return nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), last)
 
@@ -160,7 +177,8 @@ def _run(
     output: RecomputedSkip | None = None,
     total: RecomputedSkip | None = None,
 ) -> Tensor:
-    return full_precision_if_small(partial(stage, output=output, total=total), _channels_last(h))
+    run = partial(stage, output=output, total=total, in_place=True)  # nothing else reads `h`
+    return full_precision_if_small(run, _channels_last(h))
 
 
 def _channels_last(h: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from semilung.types import UserError
 
 
 def try_sizes(learner: Learner, config: TrainConfig) -> None:
-    """Run the model once on an empty crop and on an empty window of inference.
+    """Run the model once on an empty crop, and on an empty window of inference if there is one.
 
     Crops are trained on as they are; windows are padded to what the model divides (`WindowNets`).
 
@@ -29,8 +29,9 @@ def try_sizes(learner: Learner, config: TrainConfig) -> None:
             f"the model {name} takes crops of sizes that {multiple} divides, found "
             f"data.crop={list(crop)}; choose data.crop={larger}, for example"
         )
-    with explain_memory_errors("a smaller inference.window"):
-        _multiple(learner, config.inference.window, config, "inference.window")
+    if (window := config.inference.window) is not None:
+        with explain_memory_errors("a smaller inference.window"):
+            _multiple(learner, window, config, "inference.window")
 
 
 def _multiple(

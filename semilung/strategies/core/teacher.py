@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semilung.models import Footprint
+
 
 class EMATeacher(nn.Module):
     r"""Exponential moving average of the student's weights, without gradient.
@@ -36,6 +38,11 @@ class EMATeacher(nn.Module):
         self.decay = decay
         self.net = copy.deepcopy(student).requires_grad_(False).eval()
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    @property
+    def footprint(self) -> Footprint | None:
+        """Reach and memory of a prediction, those of the student."""
+        return getattr(self.net, "footprint", None)
 
     def train(self, mode: bool = True) -> EMATeacher:
         """Stay in evaluation mode, whatever the mode of the learner."""
