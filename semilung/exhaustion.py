@@ -38,7 +38,7 @@ def exhausted(error: BaseException) -> str | None:
         reason = " ".join(str(error).split())[:200] or "MemoryError"
         return (
             f"out of memory ({reason}). End other programs, or choose smaller settings: "
-            f"inference.window, inference.batch_size, data.crop, data.batch, data.workers"
+            f"inference.memory_gib, inference.window, data.crop, data.batch, data.workers"
         )
     if any(_is_of_files(cause) for cause in causes):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -51,7 +51,9 @@ def predict_files(
         for scan, name in names.items():
             bar.begin(name)
             try:
-                with explain_memory_errors("a smaller inference.window or inference.batch_size"):
+                with explain_memory_errors(
+                    "a smaller inference.memory_gib, or windows of inference.window=[48,48,48]"
+                ):
                     volumes = predictor.scan(scan, series=series, progress=bar.windows)
                     prediction = Prediction(scan, *volumes)
                     _write(prediction, out, name, kinds, confident)

@@ -24,7 +24,7 @@ from semilung.training.audits import audit_evaluation
 from semilung.types import UserError
 
 
-@explain_memory_errors("a smaller inference.window or inference.batch_size")
+@explain_memory_errors("a smaller inference.memory_gib, or windows of inference.window=[48,48,48]")
 def evaluate_runs(
     runs: Sequence[Path],
     configs: Sequence[TrainConfig],

@@ -81,7 +81,7 @@ class Predictor:
 
         Args:
             hu: `(X, Y, Z)`, prepared as in training.
-            lungs: Blocks with lung, as of a `PreparedCase`; windows without any are skipped.
+            lungs: Blocks with lung, as of a `PreparedCase`; what is distant from them is 0.
             progress: Called after each forward pass.
 
         Returns:
@@ -101,6 +101,7 @@ class Predictor:
                 footprint=footprint,
                 memory_gib=self.inference.memory_gib,
                 window_hu=self.data.window_hu,
+                lungs=lungs,
                 precision=self.inference.precision,
                 progress=progress,
             )
@@ -149,8 +150,7 @@ class Predictor:
 
         The scan is prepared as in training. The probability, not the mask, is resampled to the grid
         of the scan and thresholded there, so that the surface has the precision of the
-        interpolation. If `data` crops to the lungs, windows without lung are skipped, and their
-        probability is 0.
+        interpolation. If `data` crops to the lungs, the probability is 0 at a distance from them.
 
         Args:
             path: A CT in HU.

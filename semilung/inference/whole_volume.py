@@ -11,19 +11,28 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, nn
 
+from semilung.data.content.lungs import BLOCK
 from semilung.data.io.grid import Shape
 from semilung.inference.net_ensemble import WindowNets, evaluating
 from semilung.inference.outputs import Activation
+from semilung.inference.windows import box
 from semilung.models import Footprint
 from semilung.types import UserError
 
 HALO = 32
 """Largest halo of a part in voxels. A deep network reaches further, but what lies there changes a
 probability by less than 0.01 (docs/decisions/0018-whole-volume.md)."""
+
+NEAR_BLOCKS = 2
+"""Distance in blocks from the lungs beyond which nothing is predicted: training crops lie around
+nodules and in lungs, so a network knows little of heart and liver. With the margin of `lung_blocks`
+it is 26 mm at 1 mm, which keeps the core of a mass of 5 cm."""
 
 MOST_PARTS = 12
 """Largest number of parts along an axis."""
@@ -49,6 +58,7 @@ def predict_whole(
     footprint: Footprint,
     memory_gib: float,
     window_hu: tuple[float, float] | None = None,
+    lungs: NDArray[np.bool_] | None = None,
     precision: str = "32-true",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
@@ -62,6 +72,8 @@ def predict_whole(
         memory_gib: Memory for a pass in addition to image and result; it decides the number of
             parts.
         window_hu: HU scaled to 0 and 1, part by part; None for a scaled image.
+        lungs: Blocks with lung (`lung_blocks`): voxels further than `NEAR_BLOCKS` from them get 0.
+            None, or no lung at all, clears nothing.
         precision: Precision of the forward passes, one of `PRECISIONS`.
         progress: Called after each part with the numbers of parts done and in total.
 
@@ -84,6 +96,11 @@ def predict_whole(
                 maps[head][(slice(None), *part.core)] = inner
             if progress is not None:
                 progress(number, len(parts))
+    if lungs is not None and lungs.any():
+        distant = ~ndimage.binary_dilation(lungs, np.ones((3, 3, 3), bool), iterations=NEAR_BLOCKS)
+        for block in np.argwhere(distant):
+            for values in maps.values():
+                values[(slice(None), *box(block * BLOCK, np.full(3, BLOCK)))] = 0
     return maps
 
 

@@ -61,8 +61,8 @@ def _is_pointwise(conv: nn.Conv3d) -> bool:
 
 
 def _is_cubic(conv: nn.Conv3d) -> bool:
-    geometry = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.padding_mode)
-    return geometry == ((3,) * 3, (1,) * 3, (1,) * 3, (1,) * 3, "zeros") and conv.groups == 1
+    geometry = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    return geometry == ((3,) * 3, (1,) * 3, (1,) * 3, (1,) * 3) and conv.groups == 1
 
 
 def _skips_onednn(x: Tensor) -> bool:

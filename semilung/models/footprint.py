@@ -40,11 +40,11 @@ def common_footprint(models: Iterable[nn.Module]) -> Footprint | None:
         True
     """
     footprints = [getattr(model, "footprint", None) for model in models]
-    known = [footprint for footprint in footprints if footprint is not None]
-    if not known or len(known) < len(footprints):
+    defined = [footprint for footprint in footprints if footprint is not None]
+    if not defined or len(defined) < len(footprints):
         return None
     return Footprint(
-        halo=max(footprint.halo for footprint in known),
-        multiple=lcm(*(footprint.multiple for footprint in known)),
-        bytes_per_voxel=max(footprint.bytes_per_voxel for footprint in known),
+        halo=max(footprint.halo for footprint in defined),
+        multiple=lcm(*(footprint.multiple for footprint in defined)),
+        bytes_per_voxel=max(footprint.bytes_per_voxel for footprint in defined),
     )

@@ -18,6 +18,7 @@ from semilung.models.reversible import ReversibleStage
 from semilung.models.skip_recompute import RecomputedSkip
 
 Conv: TypeAlias = Literal["full", "separable"]
+Padding: TypeAlias = Literal["zeros", "replicate"]
 
 _NEGATIVE_SLOPE = 0.01
 _BRANCH_GAIN = 0.1
@@ -56,12 +57,15 @@ class ReversibleUNet3d(nn.Module):
         stride: Of the stem, 1 or 2. With 2 the finest level has half the resolution, an eighth of
             the voxels; the stem's 2x2x2 patches lose no information if `widths[0]` is at least 8,
             and a transposed convolution upsamples the logits to full resolution.
+        padding: What 3x3x3 convolutions read beyond the border: `zeros` or `replicate`. With zeros
+            a network sees where its input ends; trained on small crops, in which every voxel is
+            near the end, it then predicts a whole volume otherwise than a window.
         prior: Mean foreground probability $p$ of the untrained network; the head's bias is
             initialised to $\log(p / (1 - p))$.
 
     Raises:
         ValueError: An odd or missing width, a negative depth or not one for each level, another
-            stride, a prior or dropout out of range.
+            stride or padding, a prior or dropout out of range.
 
     Example:
         >>> import torch
@@ -81,15 +85,16 @@ class ReversibleUNet3d(nn.Module):
         conv: Conv = "full",
         dropout: float = 0.0,
         stride: int = 1,
+        padding: Padding = "zeros",
         prior: float = 0.01,
     ) -> None:
         super().__init__()
         depths = [depth] * len(widths) if isinstance(depth, int) else list(depth)
-        _check(widths, depths, conv, prior)
+        _check(widths, depths, conv, padding, prior)
 
         def stage(width: int, couplings: int) -> ReversibleStage:
             def branch() -> nn.Module:
-                return _branch(width // 2, conv, dropout)
+                return _branch(width // 2, conv, dropout, padding)
 
             pairs = [(branch(), branch()) for _ in range(couplings)]
             return ReversibleStage(pairs, backend=backend)
@@ -97,7 +102,7 @@ class ReversibleUNet3d(nn.Module):
         steps = list(pairwise(widths))
         self.stride = stride
         self.widths = tuple(widths)
-        self.stem = _stem(in_channels, widths[0], stride)
+        self.stem = _stem(in_channels, widths[0], stride, padding)
         if out_channels < 1:
             raise ValueError(f"out_channels must be at least 1, got {out_channels}")
         self.head = self.make_head(out_channels)
@@ -192,21 +197,23 @@ def _upsampled(coarse: Tensor) -> Tensor:
     return F.interpolate(coarse, scale_factor=2.0, mode="trilinear")
 
 
-def _stem(in_channels: int, width: int, stride: int) -> nn.Conv3d:
+def _stem(in_channels: int, width: int, stride: int, padding: Padding) -> nn.Conv3d:
     if stride == 1:
-        return Conv3d(in_channels, width, 3, padding=1)
+        return Conv3d(in_channels, width, 3, padding=1, padding_mode=padding)
     if stride == 2:
         return nn.Conv3d(in_channels, width, 2, stride=2)
     msg = f"stride must be 1 or 2: found {stride}"
     raise ValueError(msg)
 
 
-def _branch(channels: int, conv: Conv, dropout: float) -> nn.Module:
+def _branch(channels: int, conv: Conv, dropout: float, padding: Padding) -> nn.Module:
     convs: list[nn.Conv3d]
     if conv == "full":
-        convs = [Conv3d(channels, channels, 3, padding=1)]
+        convs = [Conv3d(channels, channels, 3, padding=1, padding_mode=padding)]
     else:
-        depthwise = nn.Conv3d(channels, channels, 3, padding=1, groups=channels)
+        depthwise = nn.Conv3d(
+            channels, channels, 3, padding=1, groups=channels, padding_mode=padding
+        )
         convs = [depthwise, Conv3d(channels, channels, 1)]
     for layer in convs:
         nn.init.kaiming_normal_(layer.weight, a=_NEGATIVE_SLOPE)
@@ -214,7 +221,9 @@ def _branch(channels: int, conv: Conv, dropout: float) -> nn.Module:
     return nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), nn.Dropout3d(dropout), *convs)
 
 
-def _check(widths: Sequence[int], depths: Sequence[int], conv: str, prior: float) -> None:
+def _check(
+    widths: Sequence[int], depths: Sequence[int], conv: str, padding: str, prior: float
+) -> None:
     if not widths or any(width < 2 or width % 2 for width in widths):
         msg = f"widths must be even and positive, one for each level: found {list(widths)}"
         raise ValueError(msg)
@@ -223,6 +232,9 @@ def _check(widths: Sequence[int], depths: Sequence[int], conv: str, prior: float
         raise ValueError(msg)
     if conv not in ("full", "separable"):
         msg = f"conv must be 'full' or 'separable': found {conv!r}"
+        raise ValueError(msg)
+    if padding not in ("zeros", "replicate"):
+        msg = f"padding must be 'zeros' or 'replicate': found {padding!r}"
         raise ValueError(msg)
     if not 0 < prior < 1:
         msg = f"prior must lie between 0 and 1: found {prior}"

@@ -125,7 +125,7 @@ def test_progress_without_a_terminal_is_plain_lines(predict, scans, monkeypatch,
     assert out == ""
     lines = err.splitlines()
     assert lines[0] == f"scan 1 of 3, {scans[0].name.split('.')[0]}: begins"
-    pattern = r"scan 2 of 3, \w+: \d+ of (\d+) windows, 0:0\d elapsed, 0:0\d left"
+    pattern = r"scan 2 of 3, \w+: \d+ of (\d+) parts, 0:0\d elapsed, 0:0\d left"
     assert any(re.fullmatch(pattern, line) for line in lines)
     assert "\x1b" not in err
     predict(overwrite=True)

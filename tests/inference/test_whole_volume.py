@@ -71,6 +71,18 @@ def test_predict_whole_of_several_networks_is_their_mean():
     torch.testing.assert_close(whole(models, hu, parts=2), mean, atol=1e-6, rtol=0)
 
 
+def test_predict_whole_at_a_distance_from_the_lungs_is_zero():
+    model, hu = net(), volume(40, 8, 8)
+    lungs = np.zeros((5, 1, 1), bool)
+    lungs[0] = True
+    result = whole([model], hu, parts=1, lungs=lungs)
+    expected = one_pass(model, hu)
+    assert torch.equal(result[:, :24], expected[:, :24])
+    assert not result[:, 24:].any()
+    assert expected[:, 24:].any()
+    assert torch.equal(whole([model], hu, parts=1, lungs=np.zeros_like(lungs)), expected)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     shape=st.tuples(*[st.integers(1, 300)] * 3),

@@ -11,7 +11,7 @@ from semilung.strategies import EMATeacher
 NETS = [
     {"widths": (8, 16), "depth": 1},
     {"widths": (4, 8, 8), "depth": (1, 2, 1)},
-    {"widths": (8, 8), "depth": (2, 0), "stride": 2},
+    {"widths": (8, 8), "depth": (2, 0), "stride": 2, "padding": "replicate"},
     {"widths": (8,), "depth": 3, "conv": "separable"},
 ]
 
@@ -34,7 +34,9 @@ def test_halo_no_voxel_beyond_it_has_an_effect(options):
         assert halo / 2 <= reach <= halo
 
 
-@pytest.mark.parametrize("options", [NETS[0], {"widths": (8, 32), "stride": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [NETS[0], NETS[2], {"widths": (8, 16), "padding": "replicate"}], ids=str
+)
 def test_bytes_per_voxel_bound_the_peak_of_a_pass(options):
     net = build_model("reversible_unet", options).eval()
     image = torch.rand(1, 1, 72, 72, 72)

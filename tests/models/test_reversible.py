@@ -334,3 +334,17 @@ def test_channels_last_is_kept_by_output_gradient_and_inner_convolutions() -> No
     y.sin().sum().backward()
     assert len(captured) == 4  # two couplings, forward and again in backward
     assert all(t.is_contiguous(memory_format=layout) for t in (*captured, y, x.grad))
+
+
+def test_in_place_without_gradients_writes_over_its_input_alone() -> None:
+    chain, x = stage("fused", 2).eval(), image()
+    expected, before = chain(x), x.clone()
+    with torch.no_grad():
+        assert torch.equal(chain(x), expected)
+        assert torch.equal(x, before)
+    assert torch.equal(chain(x, in_place=True), expected)  # gradients need the input
+    assert torch.equal(x, before)
+    with torch.no_grad():
+        y = chain(x, in_place=True)
+    assert torch.equal(y, expected)
+    assert y.data_ptr() == x.data_ptr()

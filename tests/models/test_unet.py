@@ -99,11 +99,13 @@ def test_unet_learns_a_nodule_and_an_empty_volume() -> None:
         assert torch.equal(net(x) > 0, y > 0)
 
 
-@pytest.mark.parametrize("conv", ["full", "separable"])
+@pytest.mark.parametrize(
+    ("conv", "padding"), [("full", "zeros"), ("separable", "zeros"), ("full", "replicate")]
+)
 @pytest.mark.parametrize("backend", ["checkpoint", "memcnn", "plain"])
-def test_backends_agree(backend: str, conv: str) -> None:
+def test_backends_agree(backend: str, conv: str, padding: str) -> None:
     def step(name: str) -> tuple[Tensor, list[Tensor]]:
-        net = unet(backend=name, conv=conv, depth=2)
+        net = unet(backend=name, conv=conv, padding=padding, depth=2)
         logits = net(image(9, 8, 10))
         logits.square().sum().backward()
         return logits, [p.grad for p in net.parameters()]
@@ -278,3 +280,28 @@ def test_a_logit_depends_on_its_surroundings_alone() -> None:
         a, b = net(one), net(other)
     assert torch.equal(a[:, :, :16], b[:, :, :16])
     assert not torch.equal(a[:, :, 48:], b[:, :, 48:])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_replicate_padding_border_of_a_constant_image_is_like_its_interior(stride: int) -> None:
+    """With zeros, a network sees where its input ends."""
+
+    def spread(padding: str) -> float:
+        net = unet(padding=padding, stride=stride, widths=(8, 8)).double().eval()
+        with torch.no_grad():
+            logits = net(torch.full((1, 1, 24, 24, 24), 0.7, dtype=torch.double))
+        by_patch = logits.unfold(2, 2, 2).unfold(3, 2, 2).unfold(4, 2, 2).flatten(5)
+        return float((by_patch.amax((2, 3, 4)) - by_patch.amin((2, 3, 4))).max())
+
+    assert spread("replicate") < 1e-9
+    assert spread("zeros") > 1e-3
+
+
+def test_prediction_without_gradients_equals_the_forward_pass_of_training() -> None:
+    net, x = unet(depth=2).eval(), image(9, 8, 10)
+    before = x.clone()
+    with torch.no_grad():
+        predicted = net(x)
+    assert torch.equal(x, before)
+    assert torch.equal(predicted, net(x))
+    assert torch.equal(predicted, net.train()(x))
