@@ -59,7 +59,8 @@ class ReversibleUNet3d(nn.Module):
             and a transposed convolution upsamples the logits to full resolution.
         padding: What 3x3x3 convolutions read beyond the border: `zeros` or `replicate`. With zeros
             a network sees where its input ends; trained on small crops, in which every voxel is
-            near the end, it then predicts a whole volume otherwise than a window.
+            near the end, it then predicts a whole volume otherwise than a window. The configs
+            choose `replicate`; runs from before this option were trained with zeros.
         prior: Mean foreground probability $p$ of the untrained network; the head's bias is
             initialised to $\log(p / (1 - p))$.
 
