@@ -13,6 +13,7 @@ from semilung.data.io.volume import write_volume
 from semilung.data.manifest.cases import read_manifest
 from semilung.data.manifest.check_manifest import examine_manifest
 from semilung.data.manifest.splits import apply_label_budget
+from semilung.data.manifest.table_file import read_table
 from semilung.types import UserError
 
 HEADER = "case,nodule,x_mm,y_mm,z_mm,diameter_mm,ignored\n"
@@ -100,6 +101,19 @@ def test_cases_labelled_by_nodules_alone_are_reported_to_a_segmentation_training
     assert "learns nothing from their voxels: a" in nodule_doubt(prepared)
     with pytest.raises(UserError, match="none of the 1 labelled training cases has a mask"):
         require_masks(prepared)
+
+
+def test_examine_manifest_reads_nodules_csv_once(tmp_path, monkeypatch):
+    names = []
+
+    def count(path, *kind):
+        names.append(path.name)
+        return read_table(path, *kind)
+
+    monkeypatch.setattr("semilung.data.manifest.nodules.read_table", count)
+    check = examine_manifest(manifest(tmp_path, "a,1,20,20,20,10,\nb,1,20,20,20,10,\n"))
+    assert len(check.warnings) > 0
+    assert names == ["nodules.csv"]
 
 
 def test_apply_label_budget_counts_masks(tmp_path):
