@@ -16,11 +16,12 @@ import pandas as pd
 
 from semilung.data.manifest.fields import FIELDS
 from semilung.data.manifest.nodules import FILE_NAME, Nodule, read_nodules
-from semilung.data.manifest.table_file import read_table
+from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.types import ROLES, SPLITS, Role, Split, UserError
 
 REQUIRED = ("case", "patient", "image", "role")
 OPTIONAL = (*FIELDS, "bag_label", "split", "cohort")
+MANIFEST = TableKind("a manifest", REQUIRED, "a scan")
 
 NAME_BYTES = 200
 """Longest name of a case: file systems allow 255 bytes, endings included."""
@@ -124,7 +125,7 @@ def scan_table(path: str | os.PathLike[str]) -> ScannedTable:
         UserError: There is no manifest, or it is not a CSV.
     """
     path = Path(path)
-    table = read_table(path)
+    table = read_table(path, MANIFEST)
     root, columns = path.parent, [str(column) for column in table.columns]
     errors = list(_column_errors(columns))
     if any(error.field in REQUIRED for error in errors):
@@ -180,7 +181,10 @@ def _read_nodules(
     path = root / FILE_NAME
     if not path.exists():
         return {}, []
-    nodules, errors = read_nodules(path)
+    try:
+        nodules, errors = read_nodules(path)
+    except UserError as error:
+        return {}, [ManifestIssue(1, "", FILE_NAME, str(error))]
     listed = [ManifestIssue(e.row, e.case, f"{FILE_NAME}, {e.column}", e.message) for e in errors]
     return nodules, listed
 

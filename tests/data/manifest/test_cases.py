@@ -94,7 +94,7 @@ def test_read_manifest_no_table_is_refused(tmp_path, content):
 def test_read_manifest_without_rows_or_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="no rows"):
         read_manifest(write_table(tmp_path / "m.csv", []))
-    with pytest.raises(UserError, match="no such manifest"):
+    with pytest.raises(UserError, match="no such file was found; a manifest is"):
         read_manifest(tmp_path / "other.csv")
 
 

@@ -103,6 +103,23 @@ def test_cases_labelled_by_nodules_alone_are_reported_to_a_segmentation_training
         require_masks(prepared)
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("case,nodule,x_mm,y_mm\n", "missing column; the columns found are: case, nodule"),
+        ("{}", "not a CSV table, but JSON"),
+    ],
+)
+def test_examine_manifest_lists_an_invalid_nodules_csv_with_the_other_errors(
+    tmp_path, table, message
+):
+    path = manifest(tmp_path, "", mask="gone.nii.gz")
+    (tmp_path / "nodules.csv").write_text(table)
+    errors = examine_manifest(path).errors
+    assert any(message in e.message and "nodules.csv" in e.field for e in errors)
+    assert any("gone.nii.gz" in error.message for error in errors)
+
+
 def test_examine_manifest_reads_nodules_csv_once(tmp_path, monkeypatch):
     names = []
 
