@@ -53,7 +53,8 @@ class Case:
         patient: Patient; a patient is never in two splits.
         image: CT in HU.
         role: Kind of supervision: `labelled`, `unlabelled`, `healthy` or `weak`.
-        mask: 0 background, 1 to 254 nodule instances, 255 ignore; None if not available.
+        mask: 0 background, 1 to 254 nodules (see `nodule_instances`), 255 ignore; None if not
+            available.
         anatomy: Anatomy labels on the image's grid; None if not available.
         bag_label: Scan-level label: 1 with a nodule, 0 without, None where unknown.
         split: `train`, `val` or `test`; None until it is assigned.

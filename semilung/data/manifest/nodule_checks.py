@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semilung.data.content.voxel_checks import Issue
+from semilung.data.content.nodule_instances import nodule_instances
+from semilung.data.content.voxel_checks import Issue, whole_labels
 from semilung.data.io.grid import ball_diameter_mm, contains, voxel_of
 from semilung.data.io.volume import Volume
 from semilung.data.manifest.nodules import UNMEASURED_MM, Nodule
@@ -146,15 +147,12 @@ def _mask_issues(nodules: Sequence[Nodule], mask: Volume) -> Iterator[tuple[str,
 
 
 def _instances(mask: Volume) -> list[NDArray[np.int64]]:
-    """Voxel indices of each nodule: by label, or by component where all have one label."""
-    labels = np.where(mask.data == IGNORE, 0, mask.data)
-    if len(np.unique(labels[labels > 0])) == 1:
-        labels = ndimage.label(labels > 0, np.ones((3, 3, 3)))[0]
-    boxes = ndimage.find_objects(labels.astype(np.int32))
+    """Voxel indices of each nodule."""
+    labels = nodule_instances(whole_labels(mask.data))
     return [
         np.argwhere(labels[box] == label) + [cut.start for cut in box]
-        for label, box in enumerate(boxes, start=1)
-        if box is not None
+        for label, box in enumerate(ndimage.find_objects(labels), start=1)
+        if box is not None and label != IGNORE
     ]
 
 
