@@ -31,10 +31,11 @@ from semilung.data.content.lungs import NO_LUNGS, find_lungs, lung_blocks, lung_
 from semilung.data.content.nodule_instances import nodule_instances
 from semilung.data.content.voxel_checks import label_issue, whole_labels
 from semilung.data.data_config import DataConfig
-from semilung.data.io.grid import Grid, ball_diameter_mm, contains, voxel_of
+from semilung.data.io.grid import Grid, ball_diameter_mm, ball_voxels, contains, voxel_of
 from semilung.data.io.volume import Volume, files_of, labels_fit, read_volume, to_ras
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.fields import FIELDS
+from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.types import IGNORE, UserError
 
 VERSION = 7
@@ -105,10 +106,21 @@ def _prepared(case: Case, config: DataConfig) -> PreparedCase:
     for name, path in case.volumes().items():
         if name != "image":
             # Labels are cropped to the lungs and grid of the image, so they depend on it.
-            keys[name] = _key([image, name, *_stamp(path)])
+            keys[name] = _key([image, name, *_stamp(path), *_ignored_balls(case, name)])
     root = config.cache_folder()
     files = {name: root / key[:2] / f"{key}.{name}.b2nd" for name, key in keys.items()}
     return PreparedCase(case, files)
+
+
+def _ignored_balls(case: Case, name: str) -> list[tuple[tuple[float, float, float], float]]:
+    """Centre and radius in mm of the ignored findings that are painted into a label map."""
+    if FIELDS[name].resampling != "instances":
+        return []
+    return [
+        (nodule.centre_mm, (nodule.diameter_mm or UNMEASURED_MM) / 2)
+        for nodule in case.nodules
+        if nodule.ignored
+    ]
 
 
 def _stamp(path: Path) -> tuple[str | int, ...]:
@@ -246,6 +258,9 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
     instances = labels if data is labels.data else Volume(data, labels.affine)
     mask = instances_onto(instances, grid)
     _require_every_nodule(path, labels, instances, mask, grid)
+    for centre_mm, radius_mm in _ignored_balls(item.case, name):
+        box, ball = ball_voxels(*grid, centre_mm, radius_mm)
+        mask[box][ball & (mask[box] == 0)] = IGNORE
     write_entry(item.files[name], mask, meta | mask_instances(mask, item.spacing_mm))
 
 

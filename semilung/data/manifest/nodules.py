@@ -45,7 +45,8 @@ class Nodule:
         centre_mm: World coordinates in RAS+ mm (DICOM and LUNA16 give LPS+: negate x and y).
         diameter_mm: In (0, 300]; None where it was not measured.
         ignored: A finding that is neither nodule nor background, such as one that a minority of
-            readers marked. Segmentation reads masks alone: mark its voxels 255 there.
+            readers marked. Where the case has a mask, the background in a ball of its diameter
+            (10 mm where it was not measured) becomes 255 in the cache.
         source: Where the targets come from, such as `readers`, `pathology` or `follow-up`.
         targets: The table's further columns; an empty cell is left out.
     """
