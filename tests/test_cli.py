@@ -253,7 +253,7 @@ def test_one_bad_scan_does_not_stop_the_others(trained, phantom, tmp_path, capsy
     [
         (["strategy=mean_techer"], "mean_teacher"),
         (["strategies.mean_teacher.weight=x", "strategy=mean_teacher"], "mean_teacher"),
-        (["strategy=mean_teacher", "+strategies.mean_teacher.wieght=1"], "did you mean 'weight'"),
+        (["strategy=mean_teacher", "+strategies.mean_teacher.wieght=1"], "did you mean weight?"),
         (["optim.lr=abc"], "optim.lr"),
         (["optim.lr=-1"], "optim.lr"),
         (["sede=1"], "sede"),

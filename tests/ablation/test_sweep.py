@@ -134,7 +134,7 @@ def train_but_say_no(config, folder, *, resume):
         (["strategy=supervised", "data.labelled=99"], "at most"),
         (["strategy=supervised", "seed=0,1", "data.folds=2", "data.split_seed=null"], "different"),
         (["strategy=supervised", "hydra/launcher=nowhere"], "nowhere"),
-        (["strategy=mean_teacher", "+strategies.mean_teacher.wieght=1"], "did you mean 'weight'"),
+        (["strategy=mean_teacher", "+strategies.mean_teacher.wieght=1"], "did you mean weight?"),
         (["strategy=supervised", "strategies.mean_techer.weight=1"], "did you mean mean_teacher"),
         (["strategy=supervised", "model.widths=[3]"], "widths"),
         (["strategy=mean_teacher", "data.batch.unlabelled=0"], "learns from unlabelled cases"),
