@@ -60,7 +60,6 @@ COVERED_BY = {
     "data/io/stored_voxels": "data/io/test_hostile_volumes",
     "data/io/units": "data/io/test_nifti_headers",
     "data/loading/augment": "data/loading/test_crop_geometry",
-    "data/loading/crop_nodules": "data/loading/test_batch_nodules",
     "data/loading/intensity": "data/loading/test_sampling",
     "data/loading/packed_cases": "data/manifest/test_big_cohort",
     "data/manifest/fields": "data/manifest/test_cases",
