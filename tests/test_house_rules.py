@@ -21,9 +21,12 @@ SOURCES = sorted((ROOT / "semilung").rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_file_is_over_400_lines(path):
-    assert len(path.read_text().splitlines()) <= 400
+@pytest.mark.parametrize("folder", ["semilung", "tests", "experiments"])
+def test_no_file_is_over_400_lines(folder):
+    sizes = {
+        str(path): len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {path: size for path, size in sizes.items() if size > 400} == {}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
