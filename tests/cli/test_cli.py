@@ -1,6 +1,9 @@
 """What all commands share: help, usage, warnings and mistyped words."""
 
+import ast
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 from commands import run
@@ -61,3 +64,17 @@ def test_setting_given_as_an_option_is_answered_with_the_setting(command, words,
 def test_misspelt_option_of_train_is_answered_with_the_option(capsys):
     assert run("train", "--confg-dir", "x") == 2
     assert "did you mean --config-dir?" in capsys.readouterr().err
+
+
+COMMANDS = sorted(Path(__file__).parents[2].glob("semilung/cli/*.py"))
+BELOW = (
+    r"semilung\.(config|catalogue|testing|training|runs|inference|strategies|models|losses|data)\b"
+)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_a_command_calls_functions_of_the_python_interface_alone(path):
+    modules = [
+        n.module for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)
+    ]
+    assert [module for module in modules if re.match(BELOW, module)] == []
