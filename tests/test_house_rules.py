@@ -7,10 +7,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import house_words
 import pytest
 import yaml
 from covered_by import COVERED_BY
-from house_words import old_words
+from house_words import PROSE, old_words
 
 from semilung.models import models
 from semilung.strategies import list_strategies
@@ -118,6 +119,24 @@ def test_untested_names_missing_stale_and_needless_rows(covered_by, violation):
 def test_words_of_the_glossary_are_used_in_code(path):
     assert old_words(path.read_text()) == []
     assert old_words(f"def {path.stem}(): ...") == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set((ROOT / "tests/helpers").glob("*.py")) - {Path(house_words.__file__)})
+)
+def test_words_of_the_glossary_are_used_in_helpers_of_tests(path):
+    assert old_words(path.read_text()) == []
+
+
+def test_words_of_the_glossary_are_used_in_names_of_tests():
+    names = {
+        f"{path.name}: {node.name}"
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        if PROSE.search(node.name.replace("_", " "))
+    }
+    assert names == set()
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def interrupted_at(monkeypatch, optimizer_step, number=signal.SIGINT):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-def test_a_cluster_is_told_to_try_again(words, monkeypatch, capsys, number, code):
+def test_a_stop_by_the_cluster_exits_with_75(words, monkeypatch, capsys, number, code):
     interrupted_at(monkeypatch, 2, number)
     with pytest.raises(SystemExit) as stop:
         main(["ablate", *AXES, *words])
@@ -143,7 +143,7 @@ def train_but_say_no(config, folder, *, resume):
         (["strategy=supervised", "runs_dir=elsewhere"], "sweep_dir"),
     ],
 )
-def test_mistakes_are_told_before_anything_runs(words, asked, told):
+def test_invalid_settings_are_reported_before_anything_runs(words, asked, told):
     with pytest.raises(UserError, match=told):
         ablate([*words, *asked])
     assert not (Path(words[-1].partition("=")[2]) / "runs").exists()

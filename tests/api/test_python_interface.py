@@ -69,7 +69,7 @@ def test_prediction_write_writes_the_files_of_the_predict_command(run, scan, tmp
         np.testing.assert_array_equal(read_volume(one).data, read_volume(two).data)
 
 
-def test_prediction_write_refuses_to_replace_a_mask_unless_told_so(run, scan, tmp_path):
+def test_prediction_write_refuses_to_replace_a_mask_without_overwrite(run, scan, tmp_path):
     prediction = semilung.load(run).predict(scan)
     (mask,) = prediction.write(tmp_path, probability=False)
     with pytest.raises(UserError, match="add --overwrite"):
