@@ -79,10 +79,18 @@ MODULES = {
 }
 
 
+def named_tests(module):
+    """Return the tests that a module may have by its name: `a/test_x` and `test_x` of `a/x`."""
+    *folders, name = module.split("/")
+    return {"/".join([*folders[:depth], f"test_{name}"]) for depth in range(len(folders) + 1)}
+
+
 def untested(modules, tests, covered_by):
-    """Return the violations of: a module has a test file of its name, or a row in `covered_by`."""
-    named = {test.rpartition("test_")[2] for test in tests}
-    without = {module for module in modules if module.rpartition("/")[2] not in named}
+    """Return the violations of: a module has a test of its name, or a row in `covered_by`.
+
+    The test is in the folder of the module's name or above it: others test a namesake.
+    """
+    without = {module for module in modules if not named_tests(module) & set(tests)}
     return [
         *(f"{module}: no test file and no row" for module in sorted(without - set(covered_by))),
         *(f"{module}: no such module" for module in sorted(set(covered_by) - set(modules))),
@@ -115,6 +123,12 @@ def test_untested_names_missing_stale_and_needless_rows(covered_by, violation):
     assert untested({"losses/dice", "losses/bag"}, {"losses/test_bag"}, covered_by) == violation
 
 
+def test_named_tests_are_in_the_folder_of_the_module_or_above():
+    tests = {"runs/test_cases", "test_cases"}
+    assert named_tests("runs/cases") == tests
+    assert untested({"runs/cases"}, {"data/test_cases"}, {}) != []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_words_of_the_glossary_are_used_in_code(path):
     assert old_words(path.read_text()) == []
@@ -122,7 +136,9 @@ def test_words_of_the_glossary_are_used_in_code(path):
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set((ROOT / "tests/helpers").glob("*.py")) - {Path(house_words.__file__)})
+    "path",
+    sorted(set((ROOT / "tests/helpers").glob("*.py")) - {Path(house_words.__file__)}),
+    ids=lambda path: path.stem,
 )
 def test_words_of_the_glossary_are_used_in_helpers_of_tests(path):
     assert old_words(path.read_text()) == []
