@@ -1,7 +1,7 @@
 """Semi- and weakly-supervised lung-nodule segmentation on 3D CT with a healthy cohort.
 
-`load`, `train`, `evaluate` and `predict` do what the commands do; torch is imported when one of
-them is first used.
+`load`, `train`, `evaluate`, `predict` and `ablate` do what the commands do; torch is imported when
+one of them is first used. `semilung.api` has a function for each of the other commands.
 
 Example:
     >>> import semilung
@@ -16,21 +16,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semilung.ablation.sweep import ablate
     from semilung.api.evaluate import evaluate
     from semilung.api.load import load
-    from semilung.api.predict import predict
+    from semilung.api.predict_files import predict
     from semilung.api.train import train
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "evaluate", "load", "predict", "train"]
+__all__ = ["__version__", "ablate", "evaluate", "load", "predict", "train"]
+
+_MODULES = {
+    "ablate": "ablation.sweep",
+    "evaluate": "api.evaluate",
+    "load": "api.load",
+    "predict": "api.predict_files",
+    "train": "api.train",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function of `semilung.api` when it is first used."""
-    if name.startswith("_") or name not in __all__:
+    """Import a function when it is first used."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'semilung' has no attribute {name!r}")
-    return getattr(import_module(f"semilung.api.{name}"), name)
+    return getattr(import_module(f"semilung.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any, Generic, TypeVar
 
+from semilung.nested import describe_type, fits
+from semilung.suggestions import suggestion
 from semilung.types import UserError
 
 T = TypeVar("T")
+
+PLAIN = (bool, int, float, str)
+"""Annotations that are checked here; a factory checks its options of any other type."""
 
 
 class Registry(Generic[T]):
@@ -55,7 +59,7 @@ class Registry(Generic[T]):
         if name in self._factories:
             return self._factories[name]
         raise UserError(
-            f"unknown {self.kind} {name!r}{_suggest(name, self)} There are: {', '.join(self)}"
+            f"unknown {self.kind} {name!r}{suggestion(name, self)}\nThere are: {', '.join(self)}"
         )
 
     def build(self, name: str, options: Mapping[str, Any]) -> T:
@@ -69,12 +73,14 @@ class Registry(Generic[T]):
         for option, value in options.items():
             if option not in parameters:
                 raise UserError(
-                    f"{self.kind} {name!r} has no option {option!r}{_suggest(option, parameters)} "
+                    f"{self.kind} {name!r} has no option {option!r}"
+                    f"{suggestion(option, parameters)}\n"
                     f"Its options: {', '.join(parameters) or 'none'}"
                 )
-            if not _fits(value, kind := parameters[option].annotation):
+            kind = parameters[option].annotation
+            if kind in PLAIN and not fits(value, kind):
                 raise UserError(
-                    f"{self.kind} {name!r}: {option} is a {kind.__name__}, got {value!r}"
+                    f"{self.kind} {name!r}: {option} is {describe_type(kind)}, got {value!r}"
                 )
         try:
             return factory(**options)
@@ -95,15 +101,3 @@ class Registry(Generic[T]):
                         f"{point.value} of {package}, which brings a {self.kind}, fails: "
                         f"{error}; fix the package, or uninstall it"
                     ) from error
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value has a plain annotated type; the factory checks any other type."""
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is kind if kind in (bool, int, str) else True
-
-
-def _suggest(name: str, names: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else "."

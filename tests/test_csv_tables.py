@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import semilung
 from semilung.csv_tables import read_cell, safe_cell, write_csv
+from semilung.data.manifest.cases import MANIFEST
 from semilung.data.manifest.table_file import read_table
 from semilung.evaluation import Report, write_report
 
@@ -41,7 +42,7 @@ def test_read_cell_of_a_safe_cell_is_the_text(text):
 
 def test_manifest_written_by_semilung_gives_back_its_names(tmp_path):
     write_csv(tmp_path / "m.csv", pd.DataFrame({"case": ["-a+b", "@x", "n"]}))
-    assert read_table(tmp_path / "m.csv")["case"].tolist() == ["-a+b", "@x", "n"]
+    assert read_table(tmp_path / "m.csv", MANIFEST)["case"].tolist() == ["-a+b", "@x", "n"]
 
 
 def test_evaluation_tables_hold_no_formula(tmp_path):

@@ -7,10 +7,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import house_words
 import pytest
 import yaml
 from covered_by import COVERED_BY
-from house_words import old_words
+from house_words import PROSE, old_words
 
 from semilung.models import models
 from semilung.strategies import list_strategies
@@ -21,9 +22,12 @@ SOURCES = sorted((ROOT / "semilung").rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_file_is_over_400_lines(path):
-    assert len(path.read_text().splitlines()) <= 400
+@pytest.mark.parametrize("folder", ["semilung", "tests", "experiments"])
+def test_no_file_is_over_400_lines(folder):
+    sizes = {
+        str(path): len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {path: size for path, size in sizes.items() if size > 400} == {}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -80,10 +84,18 @@ MODULES = {
 }
 
 
+def named_tests(module):
+    """Return the tests that a module may have by its name: `a/test_x` and `test_x` of `a/x`."""
+    *folders, name = module.split("/")
+    return {"/".join([*folders[:depth], f"test_{name}"]) for depth in range(len(folders) + 1)}
+
+
 def untested(modules, tests, covered_by):
-    """Return the violations of: a module has a test file of its name, or a row in `covered_by`."""
-    named = {test.rpartition("test_")[2] for test in tests}
-    without = {module for module in modules if module.rpartition("/")[2] not in named}
+    """Return the violations of: a module has a test of its name, or a row in `covered_by`.
+
+    The test is in the folder of the module's name or above it: others test a namesake.
+    """
+    without = {module for module in modules if not named_tests(module) & set(tests)}
     return [
         *(f"{module}: no test file and no row" for module in sorted(without - set(covered_by))),
         *(f"{module}: no such module" for module in sorted(set(covered_by) - set(modules))),
@@ -116,10 +128,36 @@ def test_untested_names_missing_stale_and_needless_rows(covered_by, violation):
     assert untested({"losses/dice", "losses/bag"}, {"losses/test_bag"}, covered_by) == violation
 
 
+def test_named_tests_are_in_the_folder_of_the_module_or_above():
+    tests = {"runs/test_cases", "test_cases"}
+    assert named_tests("runs/cases") == tests
+    assert untested({"runs/cases"}, {"data/test_cases"}, {}) != []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_words_of_the_glossary_are_used_in_code(path):
     assert old_words(path.read_text()) == []
     assert old_words(f"def {path.stem}(): ...") == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set((ROOT / "tests/helpers").glob("*.py")) - {Path(house_words.__file__)}),
+    ids=lambda path: path.stem,
+)
+def test_words_of_the_glossary_are_used_in_helpers_of_tests(path):
+    assert old_words(path.read_text()) == []
+
+
+def test_words_of_the_glossary_are_used_in_names_of_tests():
+    names = {
+        f"{path.name}: {node.name}"
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        if PROSE.search(node.name.replace("_", " "))
+    }
+    assert names == set()
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,11 @@ def test_a_second_use_of_a_name_is_an_error():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("b", {}, "unknown thing 'b'"),
-        ("a", {"sise": 1}, "no option 'sise'; did you mean 'size'"),
+        ("b", {}, "unknown thing 'b'\nThere are: a"),
+        ("a", {"sise": 1}, r"no option 'sise'; did you mean size\?\nIts options: size"),
         ("a", {"size": -1}, "at least 0"),
-        ("a", {"size": "1"}, "size is a int, got .1."),
-        ("a", {"size": True}, "size is a int"),
+        ("a", {"size": "1"}, "size is an integer, got .1."),
+        ("a", {"size": True}, "size is an integer"),
     ],
 )
 def test_build_errors_name_the_option(name, options, message):

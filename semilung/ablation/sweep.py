@@ -26,11 +26,11 @@ class FailedRunsError(UserError):
     """Some runs have no result; the others have theirs."""
 
 
-def ablate(words: Sequence[str], *, config_dir: Path | None = None) -> Path:
+def ablate(settings: Sequence[str], *, config_dir: Path | None = None) -> Path:
     """Run what is not finished of an ablation, and print the table of all its results.
 
     Args:
-        words: The command line, see `read_request`.
+        settings: `key=value,value` words as of `semilung ablate`, such as `seed=0,1,2`.
         config_dir: Folder of further configs, of strategies from elsewhere.
 
     Returns:
@@ -43,7 +43,7 @@ def ablate(words: Sequence[str], *, config_dir: Path | None = None) -> Path:
     """
     began = time.time()
     composer = Composer(config_dir)
-    request = read_request(words, tree=composer.tree)
+    request = read_request(settings, tree=composer.tree)
     sweep = SweepFolder(request.folder.resolve())
     request = sweep.joined(request)
     with open_launchers("semilung ablate", "pkg://semilung.configs") as session:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semilung.api.predict import PathLike
+from semilung.api.paths import PathLike
 from semilung.data import examine_manifest
 from semilung.data.cache.open_cohort import stream_sizes
 from semilung.data.manifest.check_manifest import CheckedCase, ManifestCheck

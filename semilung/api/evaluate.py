@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from semilung.api.predict import PathLike, listed
+from semilung.api.paths import PathLike, listed
 from semilung.api.run_evaluation import evaluate_runs
 from semilung.evaluation import Report, summarise
 from semilung.runs import (
@@ -77,7 +77,7 @@ def evaluate(
     require_choice("checkpoint", checkpoint, CHECKPOINTS)
     if isinstance(threshold, str) and threshold != "val":
         raise UserError(f"threshold is a number in [0, 1) or 'val', got {threshold!r}")
-    folders = listed(runs)
+    folders = listed(runs, "runs")
     configs = [with_available_cache(load_run_config(folder)) for folder in folders]
     saved = configs[0].inference
     configs[0] = with_settings(configs[0], settings)  # whose settings hold for all runs

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
+from semilung.api.paths import PathLike, listed
 from semilung.api.prediction import Prediction
 from semilung.inference import Predictor
 from semilung.runs import (
@@ -20,7 +20,6 @@ from semilung.runs import (
 )
 from semilung.runs.load import CHECKPOINTS
 from semilung.suggestions import require_choice
-from semilung.types import UserError
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class LoadedRun:
 
     def predict(
         self,
-        scan: str | os.PathLike[str],
+        scan: PathLike,
         *,
         threshold: float | None = None,
         series: str | None = None,
@@ -68,12 +67,16 @@ class LoadedRun:
 
 
 def load(
-    *runs: str | os.PathLike[str], checkpoint: str = "last", settings: Sequence[str] = ()
+    runs: PathLike | Sequence[PathLike],
+    *more: PathLike,
+    checkpoint: str = "last",
+    settings: Sequence[str] = (),
 ) -> LoadedRun:
     """Load the nets of one or several runs, on the GPU where there is one.
 
     Args:
-        *runs: Run folders; several must prepare scans alike and are averaged.
+        runs: A run's folder, or several, which must prepare scans alike and are averaged.
+        *more: Further runs, as `load("runs/a", "runs/b")`.
         checkpoint: `last` or `best`.
         settings: `inference.key=value` words in place of the first run's settings.
 
@@ -85,10 +88,8 @@ def load(
         >>> load("runs/mean_teacher").predict("scan.nii.gz").write("masks")  # doctest: +SKIP
         [PosixPath('masks/scan_nodules.nii.gz'), PosixPath('masks/scan_probability.nii.gz')]
     """
-    if not runs:
-        raise UserError("load() needs the folder of a run, as in load('runs/NAME')")
     require_choice("checkpoint", checkpoint, CHECKPOINTS)
-    folders = [Path(run) for run in runs]
+    folders = [*listed(runs, "runs"), *map(Path, more)]
     configs = [load_run_config(folder) for folder in folders]
     configs[0] = with_settings(configs[0], settings)
     config = common_preparation(configs)

@@ -1,11 +1,12 @@
-"""Prediction of several scans into a folder; one that fails does not stop the others."""
+"""`semilung predict`: files of several scans; one that fails does not stop the others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from semilung.api.load import LoadedRun
+from semilung.api.load import LoadedRun, load
+from semilung.api.paths import PathLike, listed
 from semilung.api.prediction import Prediction, write_volumes
 from semilung.exhaustion import explain_memory_errors
 from semilung.files import DiskFullError
@@ -20,11 +21,13 @@ from semilung.inference.scan_progress import ScanProgress
 from semilung.types import UserError
 
 
-def predict_files(
-    run: LoadedRun,
-    scans: Sequence[Path],
-    out: Path,
+def predict(
+    runs: LoadedRun | PathLike | Sequence[PathLike],
+    scans: PathLike | Sequence[PathLike],
+    out: PathLike,
     *,
+    checkpoint: str = "last",
+    settings: Sequence[str] = (),
     threshold: float | None = None,
     probability: bool = False,
     confident: float | None = None,
@@ -32,13 +35,43 @@ def predict_files(
     series: str | None = None,
     progress: bool = False,
 ) -> list[Path]:
-    """Write the masks of scans; `semilung.api.predict.predict` documents the arguments.
+    """Write `<scan>_nodules.nii.gz` into a folder for every scan, in the scan's own geometry.
+
+    Args:
+        runs: A run's folder, or several, which must prepare scans alike and are averaged; or what
+            `load` returned.
+        scans: CT volumes, or folders of DICOM slices; one that fails does not stop the others.
+        out: Folder of the masks.
+        checkpoint: `last` or `best`, of folders.
+        settings: `inference.key=value` words in place of the first run's settings, of folders.
+        threshold: Foreground above this probability, in [0, 1); the first run's by default.
+        probability: Write `<scan>_probability.nii.gz` too.
+        confident: Write `<scan>_pseudo.nii.gz` too, the mask with voxels below this confidence set
+            to 255, and a `manifest.csv` by which another run can train on them. In [0.5, 1].
+        overwrite: Replace masks that exist.
+        series: Which series of each DICOM folder, by its number; None where there is one.
+        progress: Show scans and windows on standard error.
+
+    Returns:
+        The files written.
 
     Raises:
-        UserError: Before anything is predicted: two scans of one name, a name that is too long, an
-            existing mask or manifest, a folder that cannot be written, a confidence out of range.
-            At the end: scans that could not be segmented.
+        UserError: Before anything is predicted: a run that cannot be loaded, runs that prepare
+            scans differently, two scans of one name, a name that is too long, an existing mask or
+            manifest, a folder that cannot be written, a confidence out of range. At the end: scans
+            that could not be segmented.
     """
+    if confident is not None and series is not None:
+        raise UserError(
+            "a series (--series) and pseudo-labels (--pseudo-labels) do not go together, because a "
+            "manifest names a folder and not one of its series: copy the series into a folder of "
+            "its own and give that"
+        )
+    if isinstance(runs, LoadedRun):
+        run = runs
+    else:
+        run = load(listed(runs, "runs"), checkpoint=checkpoint, settings=settings)
+    scans, out = listed(scans, "scans"), Path(out)
     predictor = run.predictor(threshold)
     kinds = ["nodules", *(["probability"] if probability else [])]
     kinds += [] if confident is None else [PSEUDO]

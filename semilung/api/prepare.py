@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from semilung.api.predict import PathLike
+from semilung.api.paths import PathLike
 from semilung.config.schema import data_config
 from semilung.data import PreparedCase, read_manifest
 from semilung.data import prepare as prepare_cases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from semilung.api.predict import PathLike, listed
+from semilung.api.paths import PathLike, listed
 from semilung.report import write_html
 
 
@@ -33,5 +33,5 @@ def report(
             on different cases, or a split leaks a patient.
     """
     return write_html(
-        listed(folders), None if out is None else Path(out), split=split, metric=metric
+        listed(folders, "folders"), None if out is None else Path(out), split=split, metric=metric
     )

@@ -40,9 +40,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _data_phantom(arguments: argparse.Namespace) -> None:
-    from semilung.data.phantom import write_phantom
+    from semilung.api.phantom import phantom
 
-    manifest = write_phantom(
+    manifest = phantom(
         arguments.out,
         scans=arguments.scans,
         size=arguments.size,
@@ -88,13 +88,14 @@ def _data_prepare(arguments: argparse.Namespace) -> None:
 
 
 def _data_anatomy(arguments: argparse.Namespace) -> None:
-    from semilung.data.anatomy import add_anatomy
+    from semilung.api.anatomy import anatomy
 
-    outcome = add_anatomy(
+    outcome = anatomy(
         arguments.manifest,
         out=arguments.out,
         overwrite=arguments.overwrite,
         lungs=arguments.lungs,
+        progress=True,
     )
     say(f"{outcome.written} cases labelled; manifest: {outcome.manifest}")
     if outcome.failures:

@@ -15,30 +15,25 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    if arguments.kind == "settings":
-        _list_settings(markdown=arguments.markdown)
+    from semilung.api.list import list_markdown, settings_help
+
+    if arguments.markdown:
+        say(list_markdown(arguments.kind).rstrip())
+    elif arguments.kind == "settings":
+        say(settings_help(160))
     else:
-        _list_names(arguments.kind, as_markdown=arguments.markdown)
+        _print_names(arguments.kind)
 
 
-def _list_names(kind: str, *, as_markdown: bool) -> None:
+def _print_names(kind: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from semilung.catalogue import catalogue, markdown
+    from semilung.api.list import list_names
 
-    if as_markdown:
-        say(markdown(kind))
-        return
     table = Table("name", "what it does", "needs", box=None, pad_edge=False)
-    for entry in catalogue(kind):
+    for entry in list_names(kind):
         table.add_row(*entry)
     console = Console()
     console.width = console.width if console.is_terminal else 160
     console.print(table, markup=False)
-
-
-def _list_settings(*, markdown: bool) -> None:
-    from semilung.config.settings_table import settings_help, settings_page
-
-    say(settings_page().rstrip() if markdown else settings_help(160))

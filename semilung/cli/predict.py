@@ -35,7 +35,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from semilung.api.predict import predict
+    from semilung.api.predict_files import predict
 
     confident = arguments.confident
     if confident is not None and not arguments.pseudo_labels:

@@ -52,7 +52,7 @@ def _settings_help(words: Sequence[str]) -> str:
     """Return the settings for `--help`; they take torch's import, so only where it is given."""
     if not {"-h", "--help"} & set(words):
         return ""
-    from semilung.config.settings_table import settings_help
+    from semilung.api.list import settings_help
 
     width = shutil.get_terminal_size().columns
     more = "Defaults and ranges: docs/settings.md, or semilung list settings --markdown"

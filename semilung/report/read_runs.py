@@ -12,9 +12,15 @@ import pandas as pd
 from semilung.arm_names import mixture_name
 from semilung.files import is_inside
 from semilung.nested import leaves
-from semilung.report import run_files as sources
 from semilung.report.differing_settings import FOLDS, NOT_COMPARED
 from semilung.report.run_files import (
+    AUDIT,
+    CONFIG,
+    CURVES,
+    LESIONS,
+    PROVENANCE,
+    RESULTS,
+    SWEEP,
     is_file,
     read_cases,
     read_costs,
@@ -76,8 +82,8 @@ def is_sweep(folder: Path) -> bool:
 
 
 def _read_sweep(folder: Path, split: str | None) -> Study:
-    request = read_mapping(folder / "sweep.yaml", folder, sources.SWEEP)
-    rows = read_table(folder / "results.csv", folder, sources.RESULTS)
+    request = read_mapping(folder / "sweep.yaml", folder, SWEEP)
+    rows = read_table(folder / "results.csv", folder, RESULTS)
     if rows is None or rows.empty:
         msg = f"{folder} has no finished run in results.csv; continue its semilung ablate command"
         raise UserError(msg)
@@ -189,14 +195,14 @@ def _read_run(folder: Path, split: str) -> Run:
     if cases is None or cases.empty:
         msg = f"{last} contains no evaluated case; evaluate {folder} again"
         raise UserError(msg)
-    lesions = read_table(last / "lesions.csv", folder, sources.LESIONS)
-    curves = read_table(run.metrics, folder, sources.CURVES)
+    lesions = read_table(last / "lesions.csv", folder, LESIONS)
+    curves = read_table(run.metrics, folder, CURVES)
     curves = pd.DataFrame(_EMPTY_CURVES, index=[]) if curves is None else curves
     best = read_cases(run.evaluation(split, "best") / "cases.csv", folder)
     audits = read_mapping(run.audits, folder, {})
     for name, audit in audits.items():
         require_shape(run.audits, {name: audit}, {name: dict})
-        require_shape(run.audits, audit, sources.AUDIT, f"{name}.")
+        require_shape(run.audits, audit, AUDIT, f"{name}.")
     return Run(
         name=folder.resolve().name,
         folder=folder,
@@ -210,7 +216,7 @@ def _read_run(folder: Path, split: str) -> Run:
         curves=curves,
         cost=read_costs(run.cost, folder),
         audits=audits,
-        provenance=read_mapping(run.provenance, folder, sources.PROVENANCE),
+        provenance=read_mapping(run.provenance, folder, PROVENANCE),
         splits=run.read_splits() if is_file(run.splits, folder) else {},
         overlays=last / "overlays",
         external=_read_external(run),
@@ -225,7 +231,7 @@ def _read_config(run: RunFolder) -> dict[str, Any]:
     """
     is_file(run.config, run.path)
     settings = read_run_settings(run.path)
-    require_shape(run.config, settings, sources.CONFIG)
+    require_shape(run.config, settings, CONFIG)
     return settings
 
 

@@ -66,12 +66,12 @@ def test_supervised_without_the_healthy_stream_has_one_name():
         assert arms(*words) == ["supervised, no healthy"]
 
 
-def test_seeds_share_their_splits_unless_told_otherwise():
+def test_seeds_share_their_splits_unless_a_setting_changes_it():
     assert "data.split_seed=0" in cells("strategy=mil")[0].overrides
     assert "data.split_seed=3" in cells("strategy=mil", "data.split_seed=3")[0].overrides
 
 
-def test_a_name_is_a_folders_and_tells_settings_apart():
+def test_a_name_is_a_folders_and_differs_between_settings():
     one, other = (
         cells("strategy=mil", f"data.manifest='a b/{name}.csv'", "baselines=false")[0]
         for name in ("x", "y")
@@ -113,6 +113,6 @@ def test_the_order_of_swept_settings_names_no_other_run():
         (["strategy=mil", "optim.lr=range(1,x)"], "cannot read"),
     ],
 )
-def test_mistakes_are_told(words, told):
+def test_invalid_words_raise_user_error(words, told):
     with pytest.raises(UserError, match=told):
         read_request(words)

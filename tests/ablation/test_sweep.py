@@ -50,7 +50,7 @@ def interrupted_at(monkeypatch, optimizer_step, number=signal.SIGINT):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-def test_a_cluster_is_told_to_try_again(words, monkeypatch, capsys, number, code):
+def test_a_stop_by_the_cluster_exits_with_75(words, monkeypatch, capsys, number, code):
     interrupted_at(monkeypatch, 2, number)
     with pytest.raises(SystemExit) as stop:
         main(["ablate", *AXES, *words])
@@ -134,7 +134,7 @@ def train_but_say_no(config, folder, *, resume):
         (["strategy=supervised", "data.labelled=99"], "at most"),
         (["strategy=supervised", "seed=0,1", "data.folds=2", "data.split_seed=null"], "different"),
         (["strategy=supervised", "hydra/launcher=nowhere"], "nowhere"),
-        (["strategy=mean_teacher", "+strategies.mean_teacher.wieght=1"], "did you mean 'weight'"),
+        (["strategy=mean_teacher", "+strategies.mean_teacher.wieght=1"], "did you mean weight?"),
         (["strategy=supervised", "strategies.mean_techer.weight=1"], "did you mean mean_teacher"),
         (["strategy=supervised", "model.widths=[3]"], "widths"),
         (["strategy=mean_teacher", "data.batch.unlabelled=0"], "learns from unlabelled cases"),
@@ -143,7 +143,7 @@ def train_but_say_no(config, folder, *, resume):
         (["strategy=supervised", "runs_dir=elsewhere"], "sweep_dir"),
     ],
 )
-def test_mistakes_are_told_before_anything_runs(words, asked, told):
+def test_invalid_settings_are_reported_before_anything_runs(words, asked, told):
     with pytest.raises(UserError, match=told):
         ablate([*words, *asked])
     assert not (Path(words[-1].partition("=")[2]) / "runs").exists()

@@ -9,7 +9,7 @@ from torch import nn
 
 from semilung.api import prediction
 from semilung.api.load import LoadedRun
-from semilung.api.predict_files import predict_files
+from semilung.api.predict_files import predict as predict_scans
 from semilung.cli import main
 from semilung.data.io.volume import read_volume
 from semilung.files import DiskFullError
@@ -32,7 +32,7 @@ def scans(phantom):
 @pytest.fixture
 def predict(tiny, scans, tmp_path):
     def run(*, paths=scans, **options):
-        return predict_files(LoadedRun([Net()], tiny()), paths, tmp_path / "out", **options)
+        return predict_scans(LoadedRun([Net()], tiny()), paths, tmp_path / "out", **options)
 
     return run
 
@@ -115,7 +115,7 @@ def test_folder_that_cannot_be_written_is_refused_before_anything_is_predicted(
     (tmp_path / "file").touch()
     for out in (tmp_path / "file/out", tmp_path / "file", tmp_path / ("x" * 300)):
         with pytest.raises(UserError, match=r"could not be written.*Choose another --out"):
-            predict_files(LoadedRun([Net()], tiny()), scans, out)
+            predict_scans(LoadedRun([Net()], tiny()), scans, out)
 
 
 def test_progress_without_a_terminal_is_plain_lines(predict, scans, monkeypatch, capfd):

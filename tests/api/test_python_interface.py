@@ -8,6 +8,11 @@ import pytest
 from tiny_settings import TINY
 
 import semilung
+from semilung.api.anatomy import anatomy
+from semilung.api.check import check
+from semilung.api.list import KINDS, list_markdown, list_names
+from semilung.api.phantom import phantom
+from semilung.api.report import report
 from semilung.data.io.volume import read_volume
 from semilung.types import UserError
 
@@ -29,7 +34,7 @@ def scan(phantom):
 def test_import_semilung_imports_no_torch():
     code = (
         "import sys, semilung; assert 'torch' not in sys.modules; "
-        "assert {'load', 'train', 'evaluate', 'predict'} <= set(dir(semilung)); "
+        "assert {'load', 'train', 'evaluate', 'predict', 'ablate'} <= set(dir(semilung)); "
         "semilung.load; assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -64,7 +69,7 @@ def test_prediction_write_writes_the_files_of_the_predict_command(run, scan, tmp
         np.testing.assert_array_equal(read_volume(one).data, read_volume(two).data)
 
 
-def test_prediction_write_refuses_to_replace_a_mask_unless_told_so(run, scan, tmp_path):
+def test_prediction_write_refuses_to_replace_a_mask_without_overwrite(run, scan, tmp_path):
     prediction = semilung.load(run).predict(scan)
     (mask,) = prediction.write(tmp_path, probability=False)
     with pytest.raises(UserError, match="add --overwrite"):
@@ -73,16 +78,47 @@ def test_prediction_write_refuses_to_replace_a_mask_unless_told_so(run, scan, tm
 
 
 def test_load_several_runs_averages_their_probabilities(run, scan):
-    one, twice = semilung.load(run).predict(scan), semilung.load(run, run).predict(scan)
-    np.testing.assert_allclose(one.probability.data, twice.probability.data, atol=1e-6)
+    one = semilung.load(run).predict(scan)
+    for several in (semilung.load([run, str(run)]), semilung.load(run, run)):
+        assert len(several.models) == 2
+        twice = several.predict(scan)
+        np.testing.assert_allclose(one.probability.data, twice.probability.data, atol=1e-6)
 
 
+@pytest.mark.parametrize("function", [semilung.load, semilung.evaluate, report])
 @pytest.mark.parametrize(
-    ("runs", "message"), [((), "needs the folder of a run"), (("none",), "is not a run")]
+    ("runs", "message"), [((), "is an empty list; give a path"), ("none", "none")]
 )
-def test_load_without_a_run_raises_user_error(runs, message):
+def test_function_of_runs_without_a_run_raises_user_error(function, runs, message):
     with pytest.raises(UserError, match=message):
-        semilung.load(*runs)
+        function(runs)
+
+
+def test_predict_takes_a_loaded_run_and_refuses_no_scan(run, scan, tmp_path):
+    (written,) = semilung.predict(semilung.load(run), scan, tmp_path)
+    assert read_volume(written).shape == read_volume(scan).shape
+    with pytest.raises(UserError, match="scans is an empty list"):
+        semilung.predict(run, [], tmp_path)
+
+
+def test_phantom_check_and_anatomy_from_python_read_one_cohort(tmp_path):
+    manifest = phantom(str(tmp_path / "p"), scans=8, size=32, spacing_mm=4)
+    assert check(str(manifest)).check.errors == []
+    outcome = anatomy(str(manifest), out=str(tmp_path / "a"), overwrite=True)
+    assert (outcome.written, outcome.failures) == (8, [])
+    assert outcome.manifest.parent == manifest.parent
+    with pytest.raises(UserError, match="lungs is one of classical, lungmask, got 'mask'"):
+        anatomy(manifest, lungs="mask")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_names_are_those_of_the_markdown_page(kind):
+    page = list_markdown(kind)
+    names = [entry.name for entry in list_names(kind)]
+    assert len(names) > 2
+    assert all(f"`{name}`" in page for name in names)
+    with pytest.raises(UserError, match="kind is one of strategies, losses, models, settings"):
+        list_names("strategy")
 
 
 def test_evaluate_returns_the_summary_and_writes_tables(run):

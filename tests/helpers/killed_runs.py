@@ -54,11 +54,11 @@ def _train(config: TrainConfig, folder: Path, window: str, count: int) -> None:
 
 
 def _hang(window: str, count: int, folder: Path) -> None:
-    """Let the writing of the run's `last.pt` stop for ever in the midst."""
-    seen = iter(range(1, 1000))
+    """Let the writing of the run's `last.pt` stop for ever half-way."""
+    counter = iter(range(1, 1000))
 
     def hang(path: Path) -> None:
-        if path.name.startswith((".last.pt", "last.pt")) and next(seen) == count:
+        if path.name.startswith((".last.pt", "last.pt")) and next(counter) == count:
             hung(folder).touch()
             time.sleep(600)
 

@@ -44,8 +44,8 @@ def gradients(
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         y = net(before(x) if before else x)
     (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
-    found = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
-    return found if x.grad is None else {**found, "input": x.grad}
+    gradients = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    return gradients if x.grad is None else {**gradients, "input": x.grad}
 
 
 def assert_same(got: dict[str, Tensor], expected: dict[str, Tensor], bound: float) -> None:

@@ -27,7 +27,7 @@ class TestDiceCE:
         loss = dice_ce_loss(torch.zeros(1, 3, 2, 2), target)
         assert loss.item() == pytest.approx(0.5 + math.log(3))
 
-    def test_ignored_voxels_count_nowhere(self):
+    def test_ignored_voxels_do_not_count(self):
         logits = random_logits(1)
         target = random_target(1)
         target[:, :, 0] = 255

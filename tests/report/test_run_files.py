@@ -47,6 +47,7 @@ def test_report_json_of_wrong_types_is_refused_in_one_sentence_or_harmless(
     intact, tmp_path, capsys, monkeypatch, name
 ):
     monkeypatch.setattr("semilung.report.page._environment", Blank)  # the plots are another test's
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, *_, **__: None)
     refused = 0
     for value in WRONG:
         (intact / name).write_text(json.dumps(value))

@@ -39,7 +39,7 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path, monkeypatch, write):
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200])
-def test_a_truncated_checkpoint_is_told(tmp_path, keep):
+def test_a_truncated_checkpoint_is_reported(tmp_path, keep):
     path = tmp_path / "last.pt"
     save_checkpoint(path, {"weights": torch.zeros(100)})
     path.write_bytes(path.read_bytes()[:keep])
@@ -47,7 +47,7 @@ def test_a_truncated_checkpoint_is_told(tmp_path, keep):
         load_checkpoint(path)
 
 
-def test_missing_or_foreign_files_are_told(tmp_path):
+def test_missing_or_foreign_files_are_reported(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
         load_checkpoint(tmp_path / "last.pt")
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")

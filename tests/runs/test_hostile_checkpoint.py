@@ -42,7 +42,7 @@ def test_a_repacked_checkpoint_is_still_one(path):
     assert load_checkpoint(path)["step"] == 3
 
 
-def test_a_flipped_bit_of_a_weight_is_told(path):
+def test_a_flipped_bit_of_a_weight_is_reported(path):
     raw = bytearray(path.read_bytes())
     raw[raw.find(torch.arange(300.0).numpy().tobytes()) + 400] ^= 0x40
     path.write_bytes(raw)

@@ -117,7 +117,7 @@ def hold_and_end(folder):
         pass
 
 
-def test_lock_file_of_a_dead_process_of_this_machine_blocks_nobody(tmp_path):
+def test_lock_file_of_a_dead_process_of_this_machine_blocks_no_other(tmp_path):
     child = multiprocessing.get_context("fork").Process(target=hold_and_die, args=(tmp_path,))
     child.start()
     child.join()
@@ -193,7 +193,7 @@ def test_two_that_start_at_once_without_locks_train_one_alone(tmp_path, monkeypa
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"host": "\\u001b[2J", "process": 1, "since": ""}']
 )
-def test_damaged_lock_file_blocks_nobody(tmp_path, text):
+def test_damaged_lock_file_blocks_no_process(tmp_path, text):
     (tmp_path / lock.NAME).write_text(text)
     with hold(tmp_path):
         pass

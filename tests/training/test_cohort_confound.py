@@ -61,7 +61,7 @@ def test_augmentation_that_hides_it_ends_the_warning(cohort):
     assert (found.status, found.advice) == ("ok", "")
 
 
-def test_cohorts_that_are_alike_are_not_told_apart_by_their_nodules(cohort):
+def test_cohorts_that_are_alike_are_not_separated_by_their_nodules(cohort):
     folder, make = cohort
     healthy, labelled = make("healthy", (18, 40), 12, 3), make("labelled", (18, 40), 12, 4)
     found = audit(folder, labelled, healthy)
@@ -90,13 +90,13 @@ def test_the_warning_goes_by_what_the_net_sees(stored, seen, status):
     assert confound_finding(stored, seen, (5, 5)).status == status
 
 
-def test_the_same_seed_gives_the_same_figures(cohort):
+def test_the_same_seed_gives_the_same_values(cohort):
     folder, make = cohort
     healthy, labelled = make("healthy", (18, 40), 12, 3), make("labelled", (18, 40), 12, 4)
     assert audit(folder, labelled, healthy) == audit(folder, labelled, healthy)
 
 
-def test_many_scans_of_few_patients_judge_nothing(cohort):
+def test_many_scans_of_few_patients_give_no_result(cohort):
     folder, make = cohort
     labelled = make("labelled", (32, 40), 10, 2)
     rng = np.random.default_rng(5)
@@ -122,7 +122,7 @@ def test_patients_of_both_roles_take_no_part(cohort):
     assert "no healthy cases" in found.summary
 
 
-def test_without_a_healthy_stream_there_is_nothing_to_tell(cohort):
+def test_without_a_healthy_stream_there_is_nothing_to_report(cohort):
     folder, make = cohort
     found = audit(folder, make("labelled", (32, 40), 10, 2), [])
     assert found.status == "not applicable"

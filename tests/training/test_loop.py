@@ -144,7 +144,7 @@ def test_a_run_is_not_written_over(tiny, tmp_path):
     assert (tmp_path / "run/last.pt").read_bytes() == kept
 
 
-def test_a_stream_that_is_missing_is_told_before_training(tiny, tmp_path):
+def test_a_stream_that_is_missing_is_reported_before_training(tiny, tmp_path):
     config = tiny()
     config.data.batch["unlabelled"] = 0
     with pytest.raises(UserError, match=r"mean_teacher.*unlabelled"):
@@ -312,7 +312,7 @@ def test_half_precision_leaves_images_as_they_are(tiny, tmp_path, monkeypatch):
     assert kinds == {torch.float32}
 
 
-def test_memory_that_ends_is_told_with_a_remedy(tiny, tmp_path, monkeypatch):
+def test_memory_that_ends_is_reported_with_a_remedy(tiny, tmp_path, monkeypatch):
     def end():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
@@ -321,7 +321,7 @@ def test_memory_that_ends_is_told_with_a_remedy(tiny, tmp_path, monkeypatch):
         train(tiny(), tmp_path / "run")
 
 
-def test_the_processors_memory_that_ends_is_told_and_other_faults_are_not_hidden():
+def test_the_processors_memory_that_ends_is_reported_and_other_errors_are_not_hidden():
     with pytest.raises(UserError, match="out of memory"), explain_memory_errors("less"):
         torch.empty(2**60, dtype=torch.uint8)
     with pytest.raises(RuntimeError, match="shape"), explain_memory_errors("less"):

@@ -67,14 +67,14 @@ def test_interval_solves_newcombes_equation_on_either_side():
     assert found.low < found.value < found.high
 
 
-def test_few_units_tell_nothing_however_well_they_are_told_apart():
+def test_few_units_give_no_result_however_well_they_are_separated():
     assert not can_separate(1, 1000)
     assert not can_separate(2, 5)  # 1 - 1.96 sqrt(1/4 (1 + 2.5 (1/3 + 1/3)) / 10) = -0.01 + 0.5
     assert can_separate(2, 8)
     assert can_separate(3, 4)
 
 
-def test_a_group_is_judged_by_fits_that_have_not_seen_it():
+def test_a_group_is_scored_by_fits_without_it():
     """Features that name the group tell the class within the fit, and nothing outside it."""
     rng = np.random.default_rng(0)
     groups = [f"g{i}" for i in range(24)]
@@ -87,7 +87,7 @@ def test_a_group_is_judged_by_fits_that_have_not_seen_it():
     assert 0.2 < auc_with_interval(scores, classes).value < 0.8
 
 
-def test_a_scanner_in_the_midst_of_others_is_told():
+def test_a_scanner_between_others_is_recognised():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(0, 0.1, 20), rng.choice([-1, 1], 20) + rng.normal(0, 0.1, 20)])
     groups = [str(i) for i in range(40)]

@@ -36,7 +36,7 @@ def environment(monkeypatch):
         ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, ("us", 1, 1, 0)),
     ],
 )
-def test_launchers_are_told_by_their_variables(environment, variables, expected):
+def test_launchers_are_recognised_by_their_variables(environment, variables, expected):
     environment(variables)
     found = launched()
     assert (found.by, found.processes, found.nodes, found.rank) == expected

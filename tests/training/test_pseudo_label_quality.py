@@ -49,7 +49,7 @@ def audit(net, other, unlabelled, labelled=()):
     return audit_pseudo_labels(predictor, second, unlabelled, labelled)
 
 
-def test_figures_by_hand(tmp_path):
+def test_metrics_equal_those_by_hand(tmp_path):
     scans = [scan(tmp_path, "one"), scan(tmp_path, "two", blobs=2)]
     known = [scan(tmp_path, "known", role="labelled", mask=box(4))]
     found = audit(Above(0.5), Above(0.5), scans, known)
@@ -74,7 +74,7 @@ def test_unsure_voxels_are_not_confident(tmp_path):
     assert audit(Above(0.5, 2.5), None, scans).metrics["confident_share"] == 1
 
 
-def test_hidden_masks_judge_and_can_warn(tmp_path):
+def test_hidden_masks_score_pseudo_labels_and_can_warn(tmp_path):
     """16 voxels of which 8 are predicted: 2 * 8 / (8 + 16)."""
     half = [scan(tmp_path, "half", role="labelled", mask=box(4))]
     assert audit(Above(0.5), None, half).metrics["hidden_dice"] == pytest.approx(2 / 3)
@@ -85,7 +85,7 @@ def test_hidden_masks_judge_and_can_warn(tmp_path):
     assert "Do not train on them" in found.advice
 
 
-def test_collapse_and_flood_are_told(tmp_path):
+def test_collapse_and_flood_are_reported(tmp_path):
     scans = [scan(tmp_path, "one")]
     known = [scan(tmp_path, "known", role="labelled", mask=box(2))]
     silent = audit(Above(2.0), None, scans, known)
@@ -120,5 +120,5 @@ def test_large_scans_are_fewer_but_one_is_looked_at(tmp_path, monkeypatch):
         assert len(choose_scans(scans, seed=0)) == number
 
 
-def test_without_unlabelled_scans_there_is_nothing_to_judge(tmp_path):
+def test_without_unlabelled_scans_there_is_nothing_to_score(tmp_path):
     assert audit(Above(0.5), None, []).status == "not applicable"

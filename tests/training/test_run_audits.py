@@ -134,7 +134,7 @@ def test_hidden_masks_stay_closed_until_training_has_ended(tiny, tmp_path, phant
     assert "poison" in found.summary
 
 
-def test_evaluation_judges_pseudo_labels_by_hidden_masks_once(tiny, tmp_path, phantom):
+def test_evaluation_scores_pseudo_labels_by_hidden_masks_once(tiny, tmp_path, phantom):
     config = tiny(max_steps=2)
     config.data.labelled = 1
     config.data.manifest = manifest_of(phantom, tmp_path, all_labelled_train)
@@ -156,7 +156,7 @@ def test_evaluation_judges_pseudo_labels_by_hidden_masks_once(tiny, tmp_path, ph
     assert "split_leakage_val" in read_audits(path)
 
 
-def test_pseudo_labels_that_nobody_learns_from_are_shown_and_not_warned_of(tiny, tmp_path):
+def test_pseudo_labels_that_no_strategy_learns_from_are_shown_without_a_warning(tiny, tmp_path):
     """Two steps from chance, every label is background."""
     found = {}
     for strategy in ("mean_teacher", "supervised"):

@@ -186,7 +186,7 @@ def test_torchrun_is_honoured(phantom, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_mistake_under_torchrun_is_told_and_ends_all(phantom, tmp_path):
+def test_a_mistake_under_torchrun_is_reported_and_ends_all(phantom, tmp_path):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     words = ["strategy=adversarial", "strategies.adversarial.layers=5"]
     run = begin(phantom, tmp_path, *words, launcher=launcher)
@@ -216,7 +216,7 @@ def test_two_machines_of_slurm(phantom, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_mistake_of_two_processes_is_told_once(phantom, tmp_path):
+def test_a_mistake_of_two_processes_is_reported_once(phantom, tmp_path):
     words = ["strategy=adversarial", "strategies.adversarial.layers=5", "trainer.devices=2"]
     text, code = ended(begin(phantom, tmp_path, *words))
     assert code == 2

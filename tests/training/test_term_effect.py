@@ -90,7 +90,7 @@ def test_measuring_changes_nothing():
     assert all(p.grad is None for p in module.parameters())
 
 
-def test_a_term_that_teaches_is_told_by_its_share():
+def test_a_term_that_teaches_is_recognised_by_its_share():
     found = audited(a=Pull(3.0, 0.5))
     assert found.status == "ok"
     assert found.metrics == {"a/term": 0.75}
@@ -114,7 +114,7 @@ def test_a_strategy_that_teaches_only_its_own_player_is_caught():
     assert found.summary == "a teaches only what it owns, and the student nothing"
 
 
-def test_an_adversary_may_teach_its_own_player_beside_the_student():
+def test_an_adversary_may_teach_its_own_player_next_to_the_student():
     rows = [
         (5, "gradients/supervised/labelled", 2.0),
         (5, "gradients/x/discriminator", 0.0),
@@ -125,7 +125,7 @@ def test_an_adversary_may_teach_its_own_player_beside_the_student():
     assert audit_term_effect(run(rows)).status == "ok"
 
 
-def test_weight_0_throughout_is_told_and_a_late_ramp_is_not():
+def test_weight_0_throughout_is_reported_and_a_late_ramp_is_not():
     gradients = [(4, "gradients/supervised/labelled", 2.0), (4, "gradients/a/t", math.nan)]
     never = [(2, "weights/a/t", 0.0), (4, "weights/a/t", 0.0)]
     assert "a/t has weight 0 throughout" in audit_term_effect(run(gradients + never)).summary
@@ -140,13 +140,13 @@ def test_the_largest_share_of_all_moments_counts():
     assert (found.status, found.metrics) == ("ok", {"a/t": 0.5})
 
 
-def test_a_term_of_weight_0_is_measured_as_undefined_and_a_figure_not_at_all():
+def test_a_term_of_weight_0_is_measured_as_undefined_and_a_metric_not_at_all():
     figures = measured(learner(a=Pull(3.0, 0.0)))
     assert math.isnan(figures["gradients/a/term"])
     assert not any("note" in name for name in figures)
 
 
-def test_a_supervised_run_has_nothing_to_judge():
+def test_a_supervised_run_has_no_terms_to_compare():
     rows = [(4, "gradients/supervised/labelled", 2.0)]
     assert audit_term_effect(run(rows)).status == "not applicable"
 

@@ -35,7 +35,7 @@ def test_terminal_line_keeps_bar_step_and_time_and_the_loss(width):
 
 
 @pytest.mark.parametrize("room", [*range(60), 500])
-def test_fitted_figures_are_never_longer_than_the_room(room):
+def test_fitted_values_are_never_longer_than_the_room(room):
     assert len(fitted(FIGURES, room)) <= max(1, room)
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from team_work import (
+from process_work import (
     digests_after_steps,
     fails_in_one,
     gradient_errors,
@@ -29,9 +29,9 @@ NOT_OF_THE_DOUBLED_BATCH = {
 """Their gradients are still the mean of what the two processes find."""
 
 
-def check_gradients(found, makers):
+def check_gradients(results, makers):
     for name, (names, _, _) in makers.items():
-        (mean, whole, buffers), other = found[name]
+        (mean, whole, buffers), other = results[name]
         assert mean < 1e-4, f"{name}: DDP's gradient is not the mean of the processes' ({mean})"
         assert other[0] == mean, name
         if not set(names) & set(NOT_OF_THE_DOUBLED_BATCH):
@@ -41,8 +41,8 @@ def check_gradients(found, makers):
                 assert error < 1e-6, f"{name}: {buffer} is not that of the doubled batch"
 
 
-def check_equal(found):
-    for name, (one, two) in found.items():
+def check_equal(results):
+    for name, (one, two) in results.items():
         assert one[0] == two[0], f"{name}: the processes' bits differ"
         together, alone = one[1:]
         assert together == alone == two[1]
@@ -55,7 +55,7 @@ MAKERS = {name: ([name], QUIET, None) for name in ("supervised", "adversarial", 
 
 
 def two(tiny, strategies):
-    """A training of two processes whose net finds something, so that it can be judged."""
+    """A training of two processes whose net finds something, so that it can be evaluated."""
     config = with_devices(tiny(max_steps=3))
     config.strategies = strategies
     config.model["prior"] = 0.6
@@ -63,14 +63,14 @@ def two(tiny, strategies):
 
 
 @pytest.fixture(scope="module")
-def found(tiny, tmp_path_factory):
+def results(tiny, tmp_path_factory):
     config = two(tiny, {"mean_teacher": {}, "pseudo_label": {"adaptive": True}})
     folder = tmp_path_factory.mktemp("quick")
     return in_processes(2, quick, MAKERS, {"run": config}, folder)
 
 
-def test_gradients_are_those_of_the_doubled_batch(found):
-    check_gradients(found["gradients"], MAKERS)
+def test_gradients_are_those_of_the_doubled_batch(results):
+    check_gradients(results["gradients"], MAKERS)
 
 
 @pytest.mark.slow
@@ -85,8 +85,8 @@ def test_gradients_of_every_strategy_and_engine():
     check_gradients(in_processes(2, gradient_errors, makers), makers)
 
 
-def test_processes_hold_the_same_bits_after_their_steps(found):
-    check_equal(found["digests"])
+def test_processes_hold_the_same_bits_after_their_steps(results):
+    check_equal(results["digests"])
 
 
 @pytest.mark.slow
@@ -100,25 +100,25 @@ def test_processes_of_every_strategy_hold_the_same_bits(tiny, tmp_path):
     check_equal(in_processes(2, digests_after_steps, configs, tmp_path))
 
 
-def test_what_processes_agree_on(found):
-    turns, highest, (one, other), mean = found["agreed"]
+def test_what_processes_agree_on(results):
+    turns, highest, (one, other), mean = results["agreed"]
     assert turns == "01"  # the first was slower and still came first
     assert highest == 7
     assert one == other == {"mean": [1.5, 2.5], "same": [pytest.approx(0.1), -math.inf], "count": 3}
     assert mean == {"a": 0.5, "b": 5.0}
 
 
-def test_a_mistake_in_one_process_is_raised_in_all(found):
-    told = "its scan cannot be read"
-    assert found["mistake"] == [("ReportedError", told), ("UserError", told)]
+def test_a_mistake_in_one_process_is_raised_in_all(results):
+    message = "its scan cannot be read"
+    assert results["mistake"] == [("ReportedError", message), ("UserError", message)]
 
 
 @pytest.mark.slow
 def test_one_process_fails_and_all_end():
     with pytest.raises(UserError, match=r"^its scan cannot be read$"):
         in_processes(2, fails_in_one, "mistake")
-    with pytest.raises(Exception, match="ZeroDivisionError: a fault of ours"):
-        in_processes(2, fails_in_one, "fault")
+    with pytest.raises(Exception, match="ZeroDivisionError: a bug of ours"):
+        in_processes(2, fails_in_one, "bug")
     with pytest.raises(UserError, match="process 1 of the training was ended by SIGKILL"):
         in_processes(2, fails_in_one, "killed")
 

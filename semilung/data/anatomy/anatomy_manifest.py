@@ -18,7 +18,7 @@ from semilung.data.case_pool import run_jobs
 from semilung.data.content.hounsfield import require_hu
 from semilung.data.io.same_grid import same_grid
 from semilung.data.io.volume import Volume, files_of, read_grid, read_volume, write_volume
-from semilung.data.manifest.cases import Case, read_manifest
+from semilung.data.manifest.cases import MANIFEST, Case, read_manifest
 from semilung.data.manifest.table_file import read_table
 from semilung.types import UserError
 
@@ -61,7 +61,7 @@ def add_anatomy(
         UserError: The manifest is invalid, `lungmask` is not installed, or an output file is
             named in the manifest.
     """
-    cases, table = read_manifest(manifest), read_table(manifest)
+    cases, table = read_manifest(manifest), read_table(manifest, MANIFEST)
     folder = manifest.parent / "anatomy" if out is None else out
     finder = lungmask_lungs() if lungs == "lungmask" else None
     targets = {

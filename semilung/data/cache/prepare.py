@@ -28,15 +28,17 @@ from semilung.data.cache.store import filling, open_entry, write_entry
 from semilung.data.case_pool import run_jobs
 from semilung.data.content.hounsfield import require_hu
 from semilung.data.content.lungs import NO_LUNGS, find_lungs, lung_blocks, lung_box
+from semilung.data.content.nodule_instances import nodule_instances
 from semilung.data.content.voxel_checks import label_issue, whole_labels
 from semilung.data.data_config import DataConfig
-from semilung.data.io.grid import Grid, ball_diameter_mm, contains
+from semilung.data.io.grid import Grid, ball_diameter_mm, ball_voxels, contains, voxel_of
 from semilung.data.io.volume import Volume, files_of, labels_fit, read_volume, to_ras
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.fields import FIELDS
+from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.types import IGNORE, UserError
 
-VERSION = 6
+VERSION = 7
 """Part of every key; increased whenever the same parameters yield another entry."""
 
 FOREGROUND_VOXELS = 256
@@ -104,10 +106,21 @@ def _prepared(case: Case, config: DataConfig) -> PreparedCase:
     for name, path in case.volumes().items():
         if name != "image":
             # Labels are cropped to the lungs and grid of the image, so they depend on it.
-            keys[name] = _key([image, name, *_stamp(path)])
+            keys[name] = _key([image, name, *_stamp(path), *_ignored_balls(case, name)])
     root = config.cache_folder()
     files = {name: root / key[:2] / f"{key}.{name}.b2nd" for name, key in keys.items()}
     return PreparedCase(case, files)
+
+
+def _ignored_balls(case: Case, name: str) -> list[tuple[tuple[float, float, float], float]]:
+    """Centre and radius in mm of the ignored findings that are painted into a label map."""
+    if FIELDS[name].resampling != "instances":
+        return []
+    return [
+        (nodule.centre_mm, (nodule.diameter_mm or UNMEASURED_MM) / 2)
+        for nodule in case.nodules
+        if nodule.ignored
+    ]
 
 
 def _stamp(path: Path) -> tuple[str | int, ...]:
@@ -241,19 +254,44 @@ def _prepare_labels(item: PreparedCase, name: str) -> None:
     if FIELDS[name].resampling == "classes":
         write_entry(item.files[name], classes_onto(labels, grid), meta)
         return
-    mask = instances_onto(labels, grid)
-    lost = np.setdiff1d(np.unique(labels.data), [*np.unique(mask), 0, IGNORE]).tolist()
-    if lost and item.lungs is None:  # not cropped
-        raise UserError(
-            f"{path}: nodules {lost} vanish at {item.spacing_mm} mm, in another's voxel; choose a "
-            f"finer spacing_mm"
-        )
-    if lost:
-        raise UserError(
-            f"{path}: nodules {lost} lie outside the lungs' box; raise data.lung_margin_mm or set "
-            f"crop_to_lungs=false"
-        )
+    data = nodule_instances(labels.data)
+    instances = labels if data is labels.data else Volume(data, labels.affine)
+    mask = instances_onto(instances, grid)
+    _require_every_nodule(path, labels, instances, mask, grid)
+    for centre_mm, radius_mm in _ignored_balls(item.case, name):
+        box, ball = ball_voxels(*grid, centre_mm, radius_mm)
+        mask[box][ball & (mask[box] == 0)] = IGNORE
     write_entry(item.files[name], mask, meta | mask_instances(mask, item.spacing_mm))
+
+
+def _require_every_nodule(
+    path: Path, labels: Volume, instances: Volume, mask: NDArray[np.uint8], grid: Grid
+) -> None:
+    """Raise UserError if a nodule is not in the resampled mask.
+
+    Components of one label may merge in a coarse voxel; what was labelled apart may not.
+    """
+    lost = np.setdiff1d(np.unique(instances.data), [*np.unique(mask), 0, IGNORE]).tolist()
+    outside = [label for label in lost if not _is_inside(instances, label, grid)]
+    if outside:
+        raise UserError(
+            f"{path}: nodules {outside} lie outside the lungs' box; raise data.lung_margin_mm or "
+            f"set crop_to_lungs=false"
+        )
+    if lost and instances is labels:
+        spacing_mm = np.linalg.norm(grid.affine[:3, :3], axis=0).round(3).tolist()
+        raise UserError(
+            f"{path}: nodules {lost} vanish at {spacing_mm} mm, in another's voxel; choose a finer "
+            f"spacing_mm"
+        )
+
+
+def _is_inside(instances: Volume, label: int, grid: Grid) -> bool:
+    """Whether the centroid of an instance is within a grid, or a voxel beyond: rounded sizes."""
+    centroid = np.argwhere(instances.data == label).mean(axis=0)
+    voxel = voxel_of(grid.affine, (instances.affine @ [*centroid, 1.0])[:3].tolist())
+    x, y, z = grid.shape
+    return contains((x + 2, y + 2, z + 2), voxel + 1)
 
 
 def mask_instances(

@@ -22,7 +22,7 @@ class PreparedNodule(NamedTuple):
     """A nodule on the prepared grid.
 
     Attributes:
-        name: As in `nodules.csv`; the mask's label where there is no such row.
+        name: As in `nodules.csv`; without it, the label of the prepared mask.
         voxel: Index of its centre, not rounded.
         diameter_mm: As measured; of a ball of the mask's volume where there is no row; None where
             unknown.

@@ -48,6 +48,34 @@ def contains(shape: Shape, voxel: NDArray[np.float64]) -> bool:
     return bool(((voxel >= -0.5) & (voxel <= np.array(shape) - 0.5)).all())
 
 
+def ball_voxels(
+    shape: Shape, affine: Affine, centre_mm: Sequence[float], radius_mm: float
+) -> tuple[tuple[slice, ...], NDArray[np.bool_]]:
+    """Return the voxels of a ball: the box of the volume that it reaches, and a mask of the box.
+
+    They are those whose centre is within the radius, and the one in which the ball's centre lies.
+
+    Args:
+        shape: Of the volume.
+        affine: `(4, 4)`, voxel indices to RAS+ mm.
+        centre_mm: In RAS+ mm; may be outside the volume.
+        radius_mm: 0 or more.
+
+    Example:
+        >>> box, ball = ball_voxels((9, 9, 9), np.eye(4), (4, 4, 0), 1)
+        >>> box, int(ball.sum())
+        ((slice(3, 6, None), slice(3, 6, None), slice(0, 2, None)), 6)
+    """
+    centre = voxel_of(affine, centre_mm)
+    reach = np.maximum(radius_mm / np.array(spacing_of(affine)), 0.5)
+    low = np.clip(np.ceil(centre - reach), 0, shape).astype(int)
+    high = np.clip(np.floor(centre + reach) + 1, 0, shape).astype(int)
+    offsets = np.moveaxis(np.indices(tuple(np.maximum(high - low, 0))), 0, -1) + low - centre
+    ball = np.linalg.norm(offsets @ affine[:3, :3].T, axis=-1) <= radius_mm
+    ball |= (np.abs(offsets) <= 0.5).all(-1)
+    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)), ball
+
+
 def ball_diameter_mm(voxels: ArrayLike, voxel_mm3: float) -> NDArray[np.float64]:
     """Return the diameter of the ball whose volume is that of so many voxels, elementwise.
 

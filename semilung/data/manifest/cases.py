@@ -16,11 +16,12 @@ import pandas as pd
 
 from semilung.data.manifest.fields import FIELDS
 from semilung.data.manifest.nodules import FILE_NAME, Nodule, read_nodules
-from semilung.data.manifest.table_file import read_table
+from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.types import ROLES, SPLITS, Role, Split, UserError
 
 REQUIRED = ("case", "patient", "image", "role")
 OPTIONAL = (*FIELDS, "bag_label", "split", "cohort")
+MANIFEST = TableKind("a manifest", REQUIRED, "a scan")
 
 NAME_BYTES = 200
 """Longest name of a case: file systems allow 255 bytes, endings included."""
@@ -52,7 +53,8 @@ class Case:
         patient: Patient; a patient is never in two splits.
         image: CT in HU.
         role: Kind of supervision: `labelled`, `unlabelled`, `healthy` or `weak`.
-        mask: 0 background, 1 to 254 nodule instances, 255 ignore; None if not available.
+        mask: 0 background, 1 to 254 nodules (see `nodule_instances`), 255 ignore; None if not
+            available.
         anatomy: Anatomy labels on the image's grid; None if not available.
         bag_label: Scan-level label: 1 with a nodule, 0 without, None where unknown.
         split: `train`, `val` or `test`; None until it is assigned.
@@ -84,6 +86,21 @@ class Case:
         return {"image": self.image, **{name: path for name, path in named.items() if path}}
 
 
+@dataclass(frozen=True)
+class ScannedTable:
+    """Content of a manifest and of its `nodules.csv`; volumes are not opened.
+
+    Attributes:
+        cases: The cases of all valid rows, with row numbers.
+        errors: Every error of both tables, sorted by row.
+        stray: Cases of `nodules.csv` that are not among `cases`, sorted.
+    """
+
+    cases: list[tuple[int, Case]]
+    errors: list[ManifestIssue]
+    stray: list[str]
+
+
 def read_manifest(path: str | os.PathLike[str]) -> list[Case]:
     """Read and check a manifest's table; volumes are not opened (see `check_manifest`).
 
@@ -94,25 +111,26 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Case]:
         UserError: The file is missing or no CSV, or rows are invalid; all errors are listed.
     """
     with no_collection():
-        cases, errors = scan_table(path)
-    if errors:
+        table = scan_table(path)
+    if errors := table.errors:
         listed = "\n".join(f"  {error}" for error in errors[:50])
         more = f"\n  and {len(errors) - 50} more" if len(errors) > 50 else ""
         raise UserError(f"{path}: {len(errors)} errors in the manifest; fix them:\n{listed}{more}")
-    return [case for _, case in cases]
+    return [case for _, case in table.cases]
 
 
-def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], list[ManifestIssue]]:
-    """Return the cases of all valid rows, with row numbers, and every error of the table.
+def scan_table(path: str | os.PathLike[str]) -> ScannedTable:
+    """Read a manifest and the `nodules.csv` of its folder, if any, and list all their errors.
 
-    Rows of `nodules.csv`, where the manifest's folder has one, are the cases' nodules.
+    Raises:
+        UserError: There is no manifest, or it is not a CSV.
     """
     path = Path(path)
-    table = read_table(path)
+    table = read_table(path, MANIFEST)
     root, columns = path.parent, [str(column) for column in table.columns]
     errors = list(_column_errors(columns))
     if any(error.field in REQUIRED for error in errors):
-        return [], errors
+        return ScannedTable([], errors, [])
     if table.empty:
         errors.append(ManifestIssue(1, "", "case", "the manifest has no rows; add one a case"))
     extra = [column for column in columns if column not in REQUIRED + OPTIONAL]
@@ -131,7 +149,8 @@ def scan_table(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Case]], li
             cases.append((number, replace(_case(row, root, extra), nodules=listed)))
     errors.extend(_duplicate_names(table))
     errors.extend(_shared_patients(table))
-    return cases, sorted(errors)
+    stray = sorted(nodules.keys() - {case.case for _, case in cases})
+    return ScannedTable(cases, sorted(errors), stray)
 
 
 @contextmanager
@@ -163,7 +182,10 @@ def _read_nodules(
     path = root / FILE_NAME
     if not path.exists():
         return {}, []
-    nodules, errors = read_nodules(path)
+    try:
+        nodules, errors = read_nodules(path)
+    except UserError as error:
+        return {}, [ManifestIssue(1, "", FILE_NAME, str(error))]
     listed = [ManifestIssue(e.row, e.case, f"{FILE_NAME}, {e.column}", e.message) for e in errors]
     return nodules, listed
 

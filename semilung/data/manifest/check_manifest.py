@@ -16,7 +16,7 @@ from semilung.data.io.volume import Volume, labels_fit, read_volume, to_ras
 from semilung.data.manifest.cases import Case, ManifestIssue, scan_table
 from semilung.data.manifest.mask_checks import MaskContent, mask_content, mask_issues
 from semilung.data.manifest.nodule_checks import nodule_issues
-from semilung.data.manifest.nodules import FILE_NAME, read_nodules
+from semilung.data.manifest.nodules import FILE_NAME
 from semilung.data.manifest.split_warnings import split_doubts
 from semilung.data.manifest.splits import assign_splits
 from semilung.types import UserError
@@ -78,24 +78,23 @@ def examine_manifest(path: str | os.PathLike[str]) -> ManifestCheck:
     Raises:
         UserError: There is no manifest, or it is not a CSV.
     """
-    rows, errors = scan_table(path)
+    table = scan_table(path)
+    rows = table.cases
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         checked = list(pool.map(_checked, *zip(*rows, strict=True))) if rows else []
-    issues: dict[str, list[ManifestIssue]] = {"error": errors, "warning": []}
+    issues: dict[str, list[ManifestIssue]] = {"error": table.errors, "warning": []}
     for item in checked:
         case = item.case
         for column, issue in item.issues:
             issues[issue.severity].append(ManifestIssue(item.row, case.case, column, issue.message))
     for issue in _whole_issues(checked):
         issues[issue.severity].append(ManifestIssue(0, "", "", issue.message))
-    issues["warning"] += _stray_nodules(Path(path), {item.case.case for item in checked})
+    issues["warning"] += _stray_nodules(table.stray)
     return ManifestCheck(sorted(issues["error"]), sorted(issues["warning"]), checked)
 
 
-def _stray_nodules(manifest: Path, cases: set[str]) -> Iterator[ManifestIssue]:
+def _stray_nodules(stray: Sequence[str]) -> Iterator[ManifestIssue]:
     """A warning of nodules whose case the manifest lacks."""
-    path = manifest.parent / FILE_NAME
-    stray = sorted(set(read_nodules(path)[0]) - cases) if path.exists() else []
     if stray:
         yield ManifestIssue(
             0,

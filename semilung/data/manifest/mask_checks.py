@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semilung.data.content.nodule_instances import nodule_instances
 from semilung.data.content.voxel_checks import Issue
 from semilung.data.io.grid import ball_diameter_mm
 from semilung.data.io.volume import Volume
@@ -14,7 +15,10 @@ from semilung.data.manifest.cases import Case
 from semilung.types import IGNORE
 
 MANY_NODULES = 60
-"""Each label is a nodule; a mask with more of them is likely a grey-scale image."""
+"""A mask with more nodules is likely a grey-scale image, or noise."""
+
+SPECK_VOXELS = 4
+"""A component with fewer voxels is likely no nodule of its own, but left over from an outline."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +26,25 @@ class MaskContent:
     """Content of a mask.
 
     Attributes:
-        diameters_mm: Diameter of each nodule (label 1 to 254), of the ball of equal volume.
+        diameters_mm: Diameter of each nodule (`nodule_instances`), of the ball of equal volume.
         ignored: Number of voxels labelled 255.
+        specks: Number of components of fewer than `SPECK_VOXELS` in a mask of one label.
     """
 
     diameters_mm: tuple[float, ...]
     ignored: int
+    specks: int = 0
 
 
 def mask_content(mask: Volume) -> MaskContent:
     """Measure the nodules of a uint8 mask."""
-    counts = np.bincount(mask.data.ravel(), minlength=IGNORE + 1)
-    voxels = counts[1:IGNORE]
+    instances = nodule_instances(mask.data)
+    counts = np.bincount(instances.ravel(), minlength=IGNORE + 1)
+    voxels = counts[1:IGNORE][counts[1:IGNORE] > 0]
     voxel_mm3 = abs(float(np.linalg.det(mask.affine[:3, :3])))
-    diameters_mm = ball_diameter_mm(voxels[voxels > 0], voxel_mm3)
-    return MaskContent(tuple(diameters_mm.tolist()), int(counts[IGNORE]))
+    diameters_mm = ball_diameter_mm(voxels, voxel_mm3)
+    specks = 0 if instances is mask.data else int((voxels < SPECK_VOXELS).sum())
+    return MaskContent(tuple(diameters_mm.tolist()), int(counts[IGNORE]), specks)
 
 
 def mask_issues(content: MaskContent, case: Case) -> Iterator[Issue]:
@@ -75,6 +83,13 @@ def mask_issues(content: MaskContent, case: Case) -> Iterator[Issue]:
     if count > MANY_NODULES:
         yield Issue(
             "warning",
-            f"the mask has {count} labels, each of which is a nodule; is it a grey-scale image? "
-            f"Threshold it",
+            f"the mask has {count} nodules: labels, or components if it has one label; is it a "
+            f"grey-scale image? Threshold it",
+        )
+    if content.specks:
+        yield Issue(
+            "warning",
+            f"the mask has one label, so each of its {count} components is a nodule, but "
+            f"{content.specks} have fewer than {SPECK_VOXELS} voxels; remove specks, or give each "
+            f"nodule its own label",
         )

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semilung.data.content.voxel_checks import Issue
-from semilung.data.io.grid import ball_diameter_mm, contains, voxel_of
+from semilung.data.content.nodule_instances import nodule_instances
+from semilung.data.content.voxel_checks import Issue, whole_labels
+from semilung.data.io.grid import ball_diameter_mm, ball_voxels, contains, voxel_of
 from semilung.data.io.volume import Volume
 from semilung.data.manifest.nodules import UNMEASURED_MM, Nodule
 from semilung.types import IGNORE
@@ -84,17 +85,9 @@ def _radius_mm(nodule: Nodule) -> float:
 
 
 def _ball(nodule: Nodule, image: Volume) -> NDArray[np.float64]:
-    """HU of the voxels within the nodule's radius of its centre; of the nearest one at least."""
-    centre = np.clip(
-        np.rint(voxel_of(image.affine, nodule.centre_mm)), 0, np.array(image.shape) - 1
-    )
-    reach = np.ceil(np.divide(_core_mm(nodule), image.spacing_mm))
-    low = np.maximum(centre - reach, 0).astype(int)
-    high = np.minimum(centre + reach + 1, image.shape).astype(int)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    indices = np.moveaxis(np.indices(tuple(high - low)), 0, -1) + low
-    distance_mm = np.linalg.norm((indices - centre) * image.spacing_mm, axis=-1)
-    return np.asarray(image.data[box][distance_mm <= _core_mm(nodule)], np.float64)
+    """HU of the voxels within the nodule's radius of its centre."""
+    box, ball = ball_voxels(image.shape, image.affine, nodule.centre_mm, _core_mm(nodule))
+    return np.asarray(image.data[box][ball], np.float64)
 
 
 def _doubles(nodules: Sequence[Nodule]) -> Iterator[tuple[str, Issue]]:
@@ -146,15 +139,12 @@ def _mask_issues(nodules: Sequence[Nodule], mask: Volume) -> Iterator[tuple[str,
 
 
 def _instances(mask: Volume) -> list[NDArray[np.int64]]:
-    """Voxel indices of each nodule: by label, or by component where all have one label."""
-    labels = np.where(mask.data == IGNORE, 0, mask.data)
-    if len(np.unique(labels[labels > 0])) == 1:
-        labels = ndimage.label(labels > 0, np.ones((3, 3, 3)))[0]
-    boxes = ndimage.find_objects(labels.astype(np.int32))
+    """Voxel indices of each nodule."""
+    labels = nodule_instances(whole_labels(mask.data))
     return [
         np.argwhere(labels[box] == label) + [cut.start for cut in box]
-        for label, box in enumerate(boxes, start=1)
-        if box is not None
+        for label, box in enumerate(ndimage.find_objects(labels), start=1)
+        if box is not None and label != IGNORE
     ]
 
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from semilung.data.manifest.table_file import read_table
-from semilung.types import UserError
+from semilung.data.manifest.table_file import TableKind, read_table
 
 FILE_NAME = "nodules.csv"
 
 CENTRE = ("x_mm", "y_mm", "z_mm")
 REQUIRED = ("case", "nodule", *CENTRE)
 OPTIONAL = ("diameter_mm", "ignored", "source")
+NODULES = TableKind(FILE_NAME, REQUIRED, "a nodule with its centre in RAS+ mm")
 
 FARTHEST_MM = 1e5
 """Largest coordinate; scanners' origins are within metres."""
@@ -45,7 +45,8 @@ class Nodule:
         centre_mm: World coordinates in RAS+ mm (DICOM and LUNA16 give LPS+: negate x and y).
         diameter_mm: In (0, 300]; None where it was not measured.
         ignored: A finding that is neither nodule nor background, such as one that a minority of
-            readers marked. Segmentation reads masks alone: mark its voxels 255 there.
+            readers marked. Where the case has a mask, the background in a ball of its diameter
+            (10 mm where it was not measured) becomes 255 in the cache.
         source: Where the targets come from, such as `readers`, `pathology` or `follow-up`.
         targets: The table's further columns; an empty cell is left out.
     """
@@ -77,18 +78,15 @@ def read_nodules(path: Path) -> tuple[dict[str, tuple[Nodule, ...]], list[Nodule
         Case to its nodules, for cases that have any, and every error of the table.
 
     Raises:
-        UserError: The file is missing or no CSV table, or lacks a column.
+        UserError: The file is missing or no CSV table.
     """
-    table = read_table(path)
+    table = read_table(path, NODULES)
     columns = [str(column) for column in table.columns]
-    if lacking := [name for name in REQUIRED if name not in columns]:
-        raise UserError(
-            f"{path} lacks the columns {', '.join(lacking)}, found {', '.join(columns)[:300]}; "
-            f"a row is a nodule with its centre in RAS+ mm"
-        )
+    errors = list(_column_errors(columns))
+    if any(error.column in REQUIRED for error in errors):
+        return {}, errors
     nodules: dict[str, list[Nodule]] = defaultdict(list)
     names: dict[str, set[str]] = defaultdict(set)
-    errors = list(_column_errors(columns))
     rows = zip(*(table[column].tolist() for column in columns), strict=True)
     for number, values in enumerate(rows, start=2):
         row = dict(zip(columns, values, strict=True))
@@ -116,11 +114,15 @@ def nodule_row(case: str, nodule: Nodule) -> dict[str, object]:
     }
 
 
-def _column_errors(columns: Iterable[str]) -> Iterator[NoduleError]:
-    """Columns that differ from a known one by case alone, so that they would become targets."""
+def _column_errors(columns: Sequence[str]) -> Iterator[NoduleError]:
+    """Missing columns, and those that differ from a known one by case alone."""
+    for name in REQUIRED:
+        if name not in columns:
+            present = ", ".join(columns)[:300]
+            yield NoduleError(1, "", name, f"missing column; the columns found are: {present}")
     for name in columns:
         plain = name.strip().lower()
-        if name != plain and plain in OPTIONAL:
+        if name != plain and plain in REQUIRED + OPTIONAL:
             yield NoduleError(1, "", name, f"is not read; rename it to {plain!r}")
 
 

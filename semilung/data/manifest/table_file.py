@@ -7,6 +7,7 @@ import csv
 import json
 import warnings
 from collections import Counter
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -20,7 +21,27 @@ SEPARATORS = ",;\t"
 MAX_BYTES = 2**28
 """Largest table that is read: a million rows of long paths."""
 
-NEEDED = "a manifest is a CSV table with the columns case, patient, image and role"
+
+@dataclass(frozen=True)
+class TableKind:
+    """What a table is for, in the words of messages about a file that is none.
+
+    Attributes:
+        name: With its article, such as `a manifest`.
+        columns: Those that it needs.
+        row: What a row stands for, with its article.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    row: str
+
+    @property
+    def needed(self) -> str:
+        """Content of such a table."""
+        columns = f"{', '.join(self.columns[:-1])} and {self.columns[-1]}"
+        return f"{self.name} is a CSV table with the columns {columns}, one row {self.row}"
+
 
 BINARY = {
     b"PK\x03\x04": "an Excel workbook (.xlsx) or another zip archive; save its sheet as CSV",
@@ -36,18 +57,22 @@ DATASET_KEYS = {"training", "numTraining", "labels", "channel_names", "modality"
 """Keys of the dataset.json of the Medical Segmentation Decathlon and of nnU-Net."""
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     """Read a table's cells as text, stripped of surrounding blanks.
 
     The separator is the most frequent of comma, semicolon and tab in the header, or that of Excel's
     line `sep=`. The encoding is that of a byte order mark, else UTF-8 if valid, else Windows-1252
     (Latin-1).
 
+    Args:
+        path: The file.
+        kind: For messages about a file that is no such table.
+
     Raises:
         UserError: The file is missing, a folder, of another kind, or no table.
     """
-    text = _decoded(_bytes(path))
-    _require_no_markup(path, text)
+    text = _decoded(_bytes(path, kind))
+    _require_no_markup(path, text, kind)
     header, separator, text = _header(text)
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
@@ -56,7 +81,7 @@ def read_table(path: Path) -> pd.DataFrame:
                 StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False
             )
     except (ValueError, MemoryError, csv.Error, pd.errors.ParserWarning) as error:
-        raise UserError(f"{path}: not a CSV table ({str(error).strip()}); {NEEDED}") from error
+        raise UserError(f"{path}: not a CSV table ({str(error).strip()}); {kind.needed}") from error
     if repeated := [name for name, count in Counter(header).items() if name and count > 1]:
         raise UserError(f"{path}: column {repeated[0]!r} is there twice; keep one of them")
     return pd.DataFrame(
@@ -67,26 +92,26 @@ def read_table(path: Path) -> pd.DataFrame:
     )
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path, kind: TableKind) -> bytes:
     if path.is_dir():
         inner = path / "manifest.csv"
-        hint = f"did you mean {inner}?" if inner.is_file() else f"name a file in it; {NEEDED}"
-        raise UserError(f"{path} is a folder, not a manifest: {hint}")
+        hint = f"did you mean {inner}?" if inner.is_file() else f"name a file in it; {kind.needed}"
+        raise UserError(f"{path} is a folder, not {kind.name}: {hint}")
     try:
         if not path.is_file():
-            raise UserError(f"{path}: there is no such manifest; give the path of a CSV file")
+            raise UserError(f"{path}: no such file was found; {kind.needed}")
         if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: not a CSV table of at most {MAX_BYTES} bytes; {NEEDED}")
+            raise UserError(f"{path}: not a CSV table of at most {MAX_BYTES} bytes; {kind.needed}")
         raw = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{path}: the manifest cannot be read ({error.strerror}); check the path and its disk"
+            f"{path}: the file cannot be read ({error.strerror}); check the path and its disk"
         ) from error
-    for signature, kind in BINARY.items():
+    for signature, content in BINARY.items():
         if raw.startswith(signature):
-            raise UserError(f"{path}: not a CSV table, but {kind}; {NEEDED}")
+            raise UserError(f"{path}: not a CSV table, but {content}; {kind.needed}")
     if raw[128:132] == b"DICM":
-        raise UserError(f"{path}: not a CSV table, but a DICOM file; {NEEDED}")
+        raise UserError(f"{path}: not a CSV table, but a DICOM file; {kind.needed}")
     return raw
 
 
@@ -103,21 +128,21 @@ def _decoded(raw: bytes) -> str:
     return raw.decode("latin-1")
 
 
-def _require_no_markup(path: Path, text: str) -> None:
+def _require_no_markup(path: Path, text: str, kind: TableKind) -> None:
     """Raise UserError for JSON and HTML; a dataset.json is recognised."""
     start = text.lstrip()[:1]
     if start == "<":
-        raise UserError(f"{path}: not a CSV table, but HTML or XML; {NEEDED}")
+        raise UserError(f"{path}: not a CSV table, but HTML or XML; {kind.needed}")
     if start not in ("{", "["):
         return
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
         content = None
-    kind = "JSON"
+    markup = "JSON"
     if isinstance(content, dict) and DATASET_KEYS & content.keys():
-        kind = "JSON, which looks like the dataset.json of an MSD or nnU-Net data set"
-    raise UserError(f"{path}: not a CSV table, but {kind}; {NEEDED}, one row a scan")
+        markup = "JSON, which looks like the dataset.json of an MSD or nnU-Net data set"
+    raise UserError(f"{path}: not a CSV table, but {markup}; {kind.needed}")
 
 
 def _header(text: str) -> tuple[list[str], str, str]:

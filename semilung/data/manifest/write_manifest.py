@@ -48,7 +48,14 @@ def write_manifest(path: str | os.PathLike[str], cases: Sequence[Case]) -> Path:
 
 def _require_same_cases(sidecar: Path, cases: set[str]) -> None:
     """Raise UserError if the table lists nodules of other cases, which would be lost or read."""
-    others = sorted(set(read_nodules(sidecar)[0]) - cases)
+    nodules, errors = read_nodules(sidecar)
+    if errors:
+        raise UserError(
+            f"{sidecar} has {len(errors)} errors, the first in row {errors[0].row}, "
+            f"{errors[0].column}: {errors[0].message}; fix them, or write the manifest into "
+            f"another folder, because its rows would be lost here"
+        )
+    others = sorted(nodules.keys() - cases)
     if others:
         raise UserError(
             f"{sidecar} lists nodules of other cases ({', '.join(others[:5])}), as of another "

@@ -43,10 +43,11 @@ def test_read_manifest_absolute_path_is_kept(tmp_path):
 )
 def test_scan_table_error_names_row_column_and_reason(tmp_path, change, field, message):
     path = write_table(tmp_path / "m.csv", [GOOD | {"case": "first"}, GOOD | change])
-    cases, (error,) = scan_table(path)
+    table = scan_table(path)
+    (error,) = table.errors
     assert (error.row, error.field) == (3, field)
     assert message in error.message
-    assert [case.case for _, case in cases] == ["first"]
+    assert [case.case for _, case in table.cases] == ["first"]
 
 
 def test_read_manifest_all_errors_are_listed_at_once(tmp_path):
@@ -66,7 +67,7 @@ def test_read_manifest_patient_in_two_splits_is_refused(tmp_path):
 
 def test_scan_table_missing_columns_are_named_with_the_present_ones(tmp_path):
     (tmp_path / "m.csv").write_text("case|patient\na|b\n")
-    _, errors = scan_table(tmp_path / "m.csv")
+    errors = scan_table(tmp_path / "m.csv").errors
     assert [error.field for error in errors] == ["case", "patient", "image", "role"]
     assert "case|patient" in errors[0].message
 
@@ -93,7 +94,7 @@ def test_read_manifest_no_table_is_refused(tmp_path, content):
 def test_read_manifest_without_rows_or_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="no rows"):
         read_manifest(write_table(tmp_path / "m.csv", []))
-    with pytest.raises(UserError, match="no such manifest"):
+    with pytest.raises(UserError, match="no such file was found; a manifest is"):
         read_manifest(tmp_path / "other.csv")
 
 

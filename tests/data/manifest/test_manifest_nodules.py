@@ -13,6 +13,7 @@ from semilung.data.io.volume import write_volume
 from semilung.data.manifest.cases import read_manifest
 from semilung.data.manifest.check_manifest import examine_manifest
 from semilung.data.manifest.splits import apply_label_budget
+from semilung.data.manifest.table_file import read_table
 from semilung.types import UserError
 
 HEADER = "case,nodule,x_mm,y_mm,z_mm,diameter_mm,ignored\n"
@@ -100,6 +101,36 @@ def test_cases_labelled_by_nodules_alone_are_reported_to_a_segmentation_training
     assert "learns nothing from their voxels: a" in nodule_doubt(prepared)
     with pytest.raises(UserError, match="none of the 1 labelled training cases has a mask"):
         require_masks(prepared)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("case,nodule,x_mm,y_mm\n", "missing column; the columns found are: case, nodule"),
+        ("{}", "not a CSV table, but JSON"),
+    ],
+)
+def test_examine_manifest_lists_an_invalid_nodules_csv_with_the_other_errors(
+    tmp_path, table, message
+):
+    path = manifest(tmp_path, "", mask="gone.nii.gz")
+    (tmp_path / "nodules.csv").write_text(table)
+    errors = examine_manifest(path).errors
+    assert any(message in e.message and "nodules.csv" in e.field for e in errors)
+    assert any("gone.nii.gz" in error.message for error in errors)
+
+
+def test_examine_manifest_reads_nodules_csv_once(tmp_path, monkeypatch):
+    names = []
+
+    def count(path, *kind):
+        names.append(path.name)
+        return read_table(path, *kind)
+
+    monkeypatch.setattr("semilung.data.manifest.nodules.read_table", count)
+    check = examine_manifest(manifest(tmp_path, "a,1,20,20,20,10,\nb,1,20,20,20,10,\n"))
+    assert len(check.warnings) > 0
+    assert names == ["nodules.csv"]
 
 
 def test_apply_label_budget_counts_masks(tmp_path):

@@ -62,6 +62,14 @@ def test_nodule_issues_of_an_ignored_finding_in_air_are_none():
     assert issues(nodules, image, mask) == []
 
 
+def test_nodule_issues_of_a_second_component_without_row_is_one_nodule_too_many():
+    image, mask = scan(FIRST, SECOND)
+    binary = Volume((mask.data > 0).astype(np.uint8), AFFINE)
+    [(_, severity, message)] = issues([Nodule("a", FIRST)], image, binary)
+    assert severity == "error"
+    assert "has no row" in message
+
+
 def test_nodule_issues_of_two_centres_in_one_nodule_names_both():
     image, _ = scan(FIRST)
     twin = (FIRST[0] + 1, FIRST[1], FIRST[2])

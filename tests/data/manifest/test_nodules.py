@@ -63,10 +63,33 @@ def test_read_nodules_with_an_invalid_cell_names_row_and_column(tmp_path, row, c
     assert [nodule.name for nodule in nodules["a"]] == ["0"]
 
 
-def test_read_nodules_without_a_required_column_is_refused_with_those_there_are(tmp_path):
-    path = table(tmp_path, "a,1,2,3", header="seriesuid,coordX,coordY,coordZ\n")
-    with pytest.raises(UserError, match=r"lacks the columns case, nodule.*seriesuid, coordX"):
+def test_read_nodules_without_a_required_column_lists_it_with_those_there_are(tmp_path):
+    path = table(tmp_path, "a,1,2,3", header="case,Nodule,coordX,coordY\n")
+    nodules, errors = read_nodules(path)
+    assert nodules == {}
+    assert [error.column for error in errors] == ["nodule", "x_mm", "y_mm", "z_mm", "Nodule"]
+    assert "missing column; the columns found are: case, Nodule, coordX" in errors[0].message
+    assert {error.row for error in errors} == {1}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file was found"),
+        (b"PK\x03\x04", "Excel workbook"),
+        (b"{}", "but JSON"),
+        (b"<p>", "HTML"),
+        (b'a,"b\n', "not a CSV table"),
+    ],
+)
+def test_read_nodules_of_another_kind_of_file_speaks_of_its_own_columns(tmp_path, content, message):
+    path = tmp_path / "nodules.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
         read_nodules(path)
+    assert "columns case, nodule, x_mm, y_mm and z_mm, one row a nodule" in str(error.value)
+    assert "manifest" not in str(error.value).replace(str(tmp_path), "")
 
 
 names = st.text("abc=+-@'", min_size=1, max_size=4)

@@ -74,7 +74,7 @@ def dicom(path):
         (lambda path: path.write_bytes(gzip.compress(TABLE.encode())), "gzip"),
         (dicom, "DICOM"),
         (lambda path: path.mkdir(), "is a folder"),
-        (lambda path: None, "no such manifest"),
+        (lambda path: None, "no such file was found; a manifest is"),
     ],
 )
 def test_read_manifest_of_another_kind_of_file_names_it_in_one_line(tmp_path, write, words):

@@ -52,3 +52,12 @@ def test_write_manifest_next_to_nodules_of_another_is_refused_and_loses_nothing(
     with pytest.raises(UserError, match="nodules of other cases"):
         write_manifest(tmp_path / "other.csv", cohort(tmp_path)[:1])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_write_manifest_next_to_an_invalid_nodules_csv_loses_nothing(tmp_path):
+    sidecar = tmp_path / "nodules.csv"
+    for table in ("my own list\n", "case,nodule,x_mm,y_mm,z_mm\nb,1,left,2,3\n"):
+        sidecar.write_text(table)
+        with pytest.raises(UserError, match="its rows would be lost here"):
+            write_manifest(tmp_path / "manifest.csv", cohort(tmp_path))
+        assert sidecar.read_text() == table

@@ -1,4 +1,4 @@
-"""What two processes do in tests; a module of its own, for they import it."""
+"""Work of two processes in tests, in a module of its own because they import it."""
 
 import copy
 import hashlib
@@ -29,29 +29,29 @@ def start() -> tuple[Fabric, Team]:
 
 def digest(*states) -> str:
     """Of all bits of the states."""
-    found = hashlib.sha256()
+    bits = hashlib.sha256()
 
     def take(value):
         if isinstance(value, torch.Tensor):
-            found.update(value.detach().cpu().contiguous().numpy().tobytes())
+            bits.update(value.detach().cpu().contiguous().numpy().tobytes())
         elif isinstance(value, dict):
             for key in sorted(value, key=str):
-                found.update(str(key).encode())
+                bits.update(str(key).encode())
                 take(value[key])
         elif isinstance(value, list | tuple):
             for each in value:
                 take(each)
         else:
-            found.update(repr(value).encode())
+            bits.update(repr(value).encode())
 
     take(list(states))
-    return found.hexdigest()
+    return bits.hexdigest()
 
 
 def digests_after_steps(configs, folder):
-    """Of each config's training, on each process: all bits after its steps, and what it validates.
+    """Of each config's training, on each process: all bits after its steps, and its metrics.
 
-    The figures of both processes together stand beside those of one that judges all cases itself.
+    The metrics of both processes together are next to those of one that evaluates all cases.
     """
     return {name: _digests(config, folder / name) for name, config in configs.items()}
 
@@ -63,7 +63,7 @@ def _digests(config, folder):
         training.step += 1
     alone = copy.copy(training.team)
     alone.rank, alone.size = 0, 1
-    figures, pictures = zip(
+    metrics, pictures = zip(
         *(
             validate(training.learner.predictor, training.val, config, t)
             for t in (training.team, alone)
@@ -72,7 +72,7 @@ def _digests(config, folder):
     )
     assert (pictures[0] == pictures[1]).all()
     bits = digest(training.learner.state_dict(), training.optimizer.state_dict())
-    return training.team.gather((bits, *figures))
+    return training.team.gather((bits, *metrics))
 
 
 def _moved(learner):
@@ -82,7 +82,7 @@ def _moved(learner):
 def gradient_errors(makers):
     """Of each: DDP's gradients against the mean of the parts', and against the doubled batch's."""
     fabric, team = start()
-    return {name: _errors(fabric, team, *made) for name, made in makers.items()}
+    return {name: _errors(fabric, team, *maker) for name, maker in makers.items()}
 
 
 def _errors(fabric, team, names, options, backend):
@@ -104,14 +104,14 @@ def _errors(fabric, team, names, options, backend):
     for _ in range(2):  # DDP arranges its buckets anew after the first
         optimizer.zero_grad()
         fabric.backward(terms_of(module, parts[team.rank], team.rank))
-    found = [p.grad for p in learner.parameters() if p.requires_grad]
+    gradients = [p.grad for p in learner.parameters() if p.requires_grad]
 
     def error(*losses, of):
         parameters = [p for p in of.parameters() if p.requires_grad]
         for loss in losses:
             (loss / len(losses)).backward()
         scale = max(float(p.grad.abs().max()) for p in parameters)
-        pairs = zip(found, parameters, strict=True)
+        pairs = zip(gradients, parameters, strict=True)
         return max(float((a - p.grad).abs().max()) for a, p in pairs) / scale
 
     one, doubled = make(), make()
@@ -145,7 +145,7 @@ def fails_in_one(how):
     """The second process fails while the first waits for it."""
     _, team = start()
     if team.rank == 1:
-        {"mistake": _mistake, "fault": _fault, "killed": _killed}[how]()
+        {"mistake": _mistake, "bug": _bug, "killed": _killed}[how]()
     team.highest(0)
 
 
@@ -164,8 +164,8 @@ def _mistake():
     raise UserError("its scan cannot be read")
 
 
-def _fault():
-    raise ZeroDivisionError("a fault of ours")
+def _bug():
+    raise ZeroDivisionError("a bug of ours")
 
 
 def _killed():

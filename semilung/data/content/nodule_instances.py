@@ -1,0 +1,44 @@
+"""Nodules of a mask: its labels, or the components of a mask that has one label for all."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from semilung.types import IGNORE
+
+MOST = IGNORE - 1
+"""Largest label of a nodule."""
+
+
+def nodule_instances(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give every nodule a label of its own; the only place that decides what a nodule is.
+
+    Several labels are the nodules. One label is that of a binary mask, in which each 26-connected
+    component is a nodule; they are numbered from the largest on. Components beyond 254, all of
+    them small, share the last label.
+
+    Args:
+        mask: `(X, Y, Z)`, 0 background, 1 to 254 nodules, 255 ignore.
+
+    Returns:
+        A mask of the same foreground and ignored voxels, the given one if it does not change.
+
+    Example:
+        >>> nodule_instances(np.array([[[1, 0, 0, 1, 1, 255]]], np.uint8)).tolist()
+        [[[2, 0, 0, 1, 1, 255]]]
+    """
+    nodule = (mask > 0) & (mask != IGNORE)
+    boxes = ndimage.find_objects(nodule.view(np.uint8))
+    if not boxes or np.ptp(mask[nodule]):
+        return mask
+    components, count = ndimage.label(nodule[boxes[0]], np.ones((3, 3, 3)))
+    if count == 1:
+        return mask
+    sizes = np.bincount(components.ravel())[1:]
+    labels = np.zeros(count + 1, np.uint8)
+    labels[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, count + 1).clip(max=MOST)
+    instances = mask.copy()
+    instances[boxes[0]] = np.where(components > 0, labels[components], mask[boxes[0]])
+    return instances
