@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semilung.api.load import LoadedRun
-from semilung.api.prediction import Prediction, write_volumes
+from semilung.api.prediction import Prediction, write_outputs
 from semilung.exhaustion import explain_memory_errors
 from semilung.files import DiskFullError
 from semilung.inference.output_files import output, output_names
@@ -39,9 +39,17 @@ def predict_files(
             existing mask or manifest, a folder that cannot be written, a confidence out of range.
             At the end: scans that could not be segmented.
     """
-    predictor = run.predictor(threshold)
-    kinds = ["nodules", *(["probability"] if probability else [])]
-    kinds += [] if confident is None else [PSEUDO]
+    run.predictor(threshold)  # refuses a threshold out of range
+    kinds = [kind for task in run.tasks.values() for kind in task.files]
+    further = [kind for task in run.tasks.values() for kind in task.optional_files]
+    kinds += further if probability else []
+    if confident is not None:
+        if "probability" not in further:
+            raise UserError(
+                "pseudo-labels (--pseudo-labels) are masks of confident probabilities, which no "
+                "task of this run predicts; leave the option out"
+            )
+        kinds.append(PSEUDO)
     names = output_names(scans, out, kinds, overwrite=overwrite)
     if confident is not None:
         require_pseudo_labels(out, confident, overwrite=overwrite)
@@ -52,8 +60,9 @@ def predict_files(
             bar.begin(name)
             try:
                 with explain_memory_errors("a smaller inference.window or inference.batch_size"):
-                    volumes = predictor.scan(scan, series=series, progress=bar.windows)
-                    prediction = Prediction(scan, *volumes)
+                    prediction = run.predict(
+                        scan, threshold=threshold, series=series, progress=bar.windows
+                    )
                     _write(prediction, out, name, kinds, confident)
             except Exception as error:  # an error of one scan is none of the others'
                 failures.append(_reason(scan, error))
@@ -72,10 +81,10 @@ def predict_files(
 def _write(
     prediction: Prediction, out: Path, name: str, kinds: Sequence[str], confident: float | None
 ) -> None:
-    volumes = {"nodules": prediction.mask, "probability": prediction.probability}
+    outputs = dict(prediction.outputs)
     if confident is not None:
-        volumes[PSEUDO] = confident_labels(prediction.mask, prediction.probability, confident)
-    write_volumes({output(out, name, kind): volumes[kind] for kind in kinds}, prediction.scan)
+        outputs[PSEUDO] = confident_labels(prediction.mask, prediction.probability, confident)
+    write_outputs({output(out, name, kind): outputs[kind] for kind in kinds}, prediction.scan)
 
 
 def _summary(failures: Sequence[str], *, tried: int, scans: int, out: Path) -> UserError:
