@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from semilung.ablation.sweep_job import mean_metrics
 from semilung.evaluation import SEGMENTATION, Metric, Report, summarise
 from semilung.evaluation.metrics import members
 
@@ -72,3 +73,13 @@ def test_published_names_of_segmentation_are_kept():
         "healthy_fp_volume_mm3", "healthy_silent", "ece", "foreground_ece", "brier",
         "healthy_ece", "healthy_foreground_ece", "healthy_brier",
     ]  # fmt: skip
+
+
+def test_results_of_an_ablation_are_named_by_the_table():
+    cases = CASES.assign(dice=[0.5, math.nan, math.nan, math.nan], fp_volume_mm3=[0.0, 0, 4, 8],
+                         predicted_volume_mm3=[9.0, 0, 4, 8])  # fmt: skip
+    means = mean_metrics(Report(cases, pd.DataFrame()))
+    assert means == {
+        "dice": 0.5, "empty_prediction": 0.0, "fp_volume_mm3": 0.0,
+        "healthy_fp_volume_mm3": 6.0, "healthy_silent": 0.0,
+    }  # fmt: skip

@@ -20,10 +20,12 @@ from semilung.api.predict import predict
 from semilung.api.report import report
 from semilung.api.train import train
 from semilung.models import Segmenter
-from semilung.runs import load_predictor
+from semilung.report import read_study
+from semilung.runs import TrainConfig, load_predictor
 from semilung.strategies.core.strategy import strategies
 from semilung.tasks import build_tasks, tasks
 from semilung.testing import check_strategy
+from semilung.training import build_learner
 from semilung.types import UserError
 
 PACKAGE = Path(__file__).parents[1] / "third_party"
@@ -207,3 +209,27 @@ def test_invalid_tasks_are_errors_of_the_user(settings, tmp_path, words, message
 def test_build_tasks_unknown_task_is_an_error():
     with pytest.raises(UserError, match="unknown task 'segmentaton'; did you mean 'segmentation'"):
         build_tasks({"segmentaton": {}})
+
+
+@pytest.mark.parametrize(
+    ("names", "bases"),
+    [
+        (["segmentation"], ["supervised"]),
+        (["mean_hu"], ["mean_hu"]),
+        (["mean_hu", "segmentation"], ["mean_hu", "supervised"]),
+    ],
+)
+def test_build_learner_adds_the_bases_of_the_tasks_alone(names, bases):
+    model = {"name": "reversible_unet", "widths": [4, 8], "depth": 1}
+    learner = build_learner(TrainConfig(tasks=dict.fromkeys(names), model=model))
+    assert list(learner.strategies) == bases
+    head = hasattr(learner.student.backbone.head, "weight")
+    assert head == ("segmentation" in names)
+
+
+def test_last_checkpoint_is_the_best_if_its_score_is_by_its_direction(run):
+    evaluate(run("tasks=mean_hu"), split="val")
+    curves = pd.read_csv(run("tasks=mean_hu") / "metrics.csv").set_index("name")
+    errors = curves.loc["val/mean_hu_error", "value"].tolist()
+    (read,) = read_study([run("tasks=mean_hu")], "val").runs
+    assert (read.best is not None) == (errors[-1] < errors[0])
