@@ -133,7 +133,7 @@ COVERED_BY = {
     "strategies/non_adjacency/constraint": "strategies/test_non_adjacency",
     "suggestions": "test_cli",
     "tasks/active_tasks": "tasks/test_task",
-    "tasks/evaluate_cases": "evaluation/test_case_evaluation",
+    "tasks/evaluation_loop": "evaluation/test_case_evaluation",
     "temporaries": "test_files",
     "testing/checks": "strategies/test_the_kit",
     "testing/problem": "strategies/test_the_kit",

@@ -13,7 +13,7 @@ from semilung.tasks.active_tasks import (
     is_evaluated,
     metrics_of,
 )
-from semilung.tasks.evaluate_cases import evaluate_cases
+from semilung.tasks.evaluation_loop import evaluate_cases
 from semilung.tasks.task import Baseline, CasePrediction, Evaluated, Output, Task, register, tasks
 
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
