@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 BASELINE = "supervised"
-"""The base of all strategies, and the arm that others are compared with."""
+"""The arm of the tasks' base strategies alone, which others are compared with; its choice is
+`strategy=supervised`, whatever the tasks."""
 
 
-def mixture_name(strategies: Iterable[str], *, healthy: bool = True) -> str:
-    """Join strategies by `+`, without the base if there are others; mark arms without healthy ones.
+def mixture_name(
+    strategies: Iterable[str], *, bases: Container[str] = (), healthy: bool = True
+) -> str:
+    """Join strategies by `+`, without base strategies; mark arms without healthy scans.
+
+    Args:
+        strategies: Names of strategies.
+        bases: Names of base strategies besides `BASELINE`.
+        healthy: Whether healthy scans are used.
 
     Example:
         >>> mixture_name(["supervised", "mean_teacher", "mil"]), mixture_name(["supervised"])
         ('mean_teacher+mil', 'supervised')
     """
-    joined = "+".join(name for name in strategies if name != BASELINE) or BASELINE
+    further = [name for name in strategies if name != BASELINE and name not in bases]
+    joined = "+".join(further) or BASELINE
     return joined if healthy else f"{joined}, no healthy"
 
 

@@ -101,6 +101,7 @@ BOUNDS = {
     "model": Bound(-4096, 4096),
     "model.depth": Bound(0, 256),
     "strategies": Bound(-(10**9), 10**9),
+    "tasks": Bound(-(10**9), 10**9),
 }
 """Bound of each dotted setting; it applies to every number of a list or mapping."""
 

@@ -1,4 +1,4 @@
-"""Catalogue of the available strategies, losses and models, one line each."""
+"""Catalogue of the available tasks, strategies, losses and models, one line each."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from semilung import losses
 from semilung.models import models
 from semilung.strategies import Needs, build_strategy, list_strategies, strategies
+from semilung.tasks import build_tasks, tasks
 
-KINDS = ("strategies", "losses", "models")
+KINDS = ("tasks", "strategies", "losses", "models")
 
 
 class Entry(NamedTuple):
-    """Name, summary and requirements of a strategy, loss or model."""
+    """Name, summary and requirements of a task, strategy, loss or model."""
 
     name: str
     summary: str
@@ -25,7 +26,7 @@ def catalogue(kind: str) -> list[Entry]:
     """Return all entries of a kind, sorted by name.
 
     Args:
-        kind: `strategies`, `losses` or `models`.
+        kind: `tasks`, `strategies`, `losses` or `models`.
 
     Example:
         >>> [entry.needs for entry in catalogue("strategies") if entry.name == "mean_teacher"]
@@ -35,6 +36,11 @@ def catalogue(kind: str) -> list[Entry]:
         return [
             Entry(name, _summary(strategies[name]), _needs(build_strategy(name).needs))
             for name in list_strategies()
+        ]
+    if kind == "tasks":
+        return [
+            Entry(name, _summary(tasks[name]), f"strategy `{task.base}`; {', '.join(task.fields)}")
+            for name, task in build_tasks(dict.fromkeys(tasks)).items()
         ]
     if kind == "models":
         return [Entry(name, _summary(models[name]), _options(models[name])) for name in models]

@@ -69,6 +69,8 @@ class Registry(Generic[T]):
             UserError: The name or an option is unknown, or a value is invalid.
         """
         factory = self[name]
+        if not isinstance(options, Mapping):
+            raise UserError(f"{self.kind} {name!r} takes options by name, got {options!r:.100}")
         parameters = signature(factory, eval_str=True).parameters
         for option, value in options.items():
             if option not in parameters:

@@ -47,9 +47,11 @@ def options(factory):
 
 @pytest.mark.parametrize("name", list_strategies())
 def test_a_strategys_yaml_states_its_own_defaults(name):
-    base = ROOT / "configs/base" / f"{name}.yaml"
-    path = base if base.exists() else ROOT / "configs/strategy" / f"{name}.yaml"
-    stated, defaults = yaml.safe_load(path.read_text()), options(strategies[name])
+    tasks = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs/tasks").glob("*.yaml")]
+    bases = {key: value for task in tasks for key, value in task["strategies"].items()}
+    path = ROOT / "configs/strategy" / f"{name}.yaml"
+    stated = bases[name] if name in bases else yaml.safe_load(path.read_text())
+    defaults = options(strategies[name])
     assert set(stated) == set(defaults)
     literal = {key: value for key, value in stated.items() if not str(value).startswith("${")}
     assert literal == {key: defaults[key] for key in literal}  # the others follow another setting
@@ -190,3 +192,50 @@ def test_every_name_that_an_experiment_imports_from_semilung_exists(path):
             module = import_module(node.module)
             for name in node.names:
                 assert hasattr(module, name.name) or find_spec(f"{node.module}.{name.name}")
+
+
+GENERIC = [p for p in SOURCES if p.relative_to(ROOT / "semilung").parts[0] in
+           ("training", "ablation", "report")]  # fmt: skip
+TASK_NAMES = re.compile(r"supervised|dice|Dice|segmentation|(supervised|val)/\w*")
+
+
+def names_of_a_task(source, *, prose=""):
+    """Return `line: text` of strings that name a task's strategy, term or metric.
+
+    Args:
+        source: Python source; docstrings are not code.
+        prose: A word that no other string may contain either.
+    """
+    tree = ast.parse(source)
+    docstrings = {
+        id(node.value) for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }  # fmt: skip
+    return [
+        f"{node.lineno}: {node.value}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if id(node) not in docstrings and node.value != "val/overlay"
+        if TASK_NAMES.fullmatch(node.value) or (prose and prose in node.value)
+    ]
+
+
+@pytest.mark.parametrize("path", GENERIC, ids=lambda p: str(p.relative_to(ROOT)))
+def test_generic_code_names_no_strategy_term_or_metric(path):
+    prose = "Dice" if "report" in path.parts else ""
+    assert names_of_a_task(path.read_text(), prose=prose) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ('SCORE = "val/dice"', ["1: val/dice"]),
+        ('x = table[f"terms/{name}"]', []),
+        ('x = {"supervised/labelled": 1}', ["1: supervised/labelled"]),
+        ('def f(metric="dice"): ...', ["1: dice"]),
+        ('"""Of supervised."""\nx = 1', []),
+        ('x = f"a Dice of {y}"', ["1: a Dice of "]),
+    ],
+)
+def test_names_of_a_task_are_found_in_code_but_not_in_docstrings(source, names):
+    assert names_of_a_task(source, prose="Dice") == names

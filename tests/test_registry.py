@@ -35,6 +35,7 @@ def test_a_second_use_of_a_name_is_an_error():
         ("a", {"size": -1}, "at least 0"),
         ("a", {"size": "1"}, "size is an integer, got .1."),
         ("a", {"size": True}, "size is an integer"),
+        ("a", 5, "thing 'a' takes options by name, got 5"),
     ],
 )
 def test_build_errors_name_the_option(name, options, message):

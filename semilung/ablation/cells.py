@@ -12,6 +12,7 @@ from itertools import product
 from semilung.ablation.sweep_request import Request, shaping
 from semilung.arm_names import BASELINE, NO_HEALTHY, mixture_name
 from semilung.strategies import list_strategies
+from semilung.tasks import base_strategies
 from semilung.types import UserError
 
 HEALTHY = "data.batch.healthy"
@@ -111,11 +112,11 @@ def _named(arm: str, settings: Mapping[str, str]) -> str:
 
 
 def _concerns(word: str, arm: str) -> bool:
-    strategy = _strategy_of(word.partition("=")[0])
-    return strategy in (None, BASELINE) or strategy in arm.split("+")
+    strategy = strategy_of(word.partition("=")[0])
+    return strategy in (None, *base_strategies()) or strategy in arm.split("+")
 
 
-def _strategy_of(key: str) -> str | None:
+def strategy_of(key: str) -> str | None:
     """Return the strategy that a setting `strategies.X.*` belongs to."""
     parts = key.split(".")
     return parts[1] if parts[0].lstrip("+~") == "strategies" and len(parts) > 1 else None
@@ -124,7 +125,7 @@ def _strategy_of(key: str) -> str | None:
 def _require_strategies(keys: Iterable[str]) -> None:
     names = list_strategies()
     for key in keys:
-        strategy = _strategy_of(key)
+        strategy = strategy_of(key)
         if strategy is not None and strategy not in names:
             near = difflib.get_close_matches(strategy, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from semilung.ablation.cells import Cell
+from semilung.ablation.cells import Cell, strategy_of
 from semilung.ablation.sweep_folder import SweepFolder
 from semilung.arm_names import BASELINE, NO_HEALTHY
 from semilung.runs import TrainConfig
+from semilung.tasks import base_strategies
 from semilung.training import step_seconds
 from semilung.types import UserError
 
@@ -47,12 +48,8 @@ def _reference(cell: Cell, config: TrainConfig, timed: Iterable[str]) -> str:
     Raises:
         UserError: There is none.
     """
-    prefix = f"strategies.{BASELINE}."
-    axes = {
-        key: value
-        for key, value in cell.axes.items()
-        if not key.startswith("strategies.") or key.startswith(prefix)
-    }
+    shared = (None, *base_strategies())
+    axes = {key: value for key, value in cell.axes.items() if strategy_of(key) in shared}
     for arm in (BASELINE, NO_HEALTHY):
         if (wanted := _timed(replace(cell, arm=arm, axes=axes), config)) in timed:
             return wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from semilung.ablation.cells import Cell
 from semilung.ablation.sweep_folder import SweepFolder
@@ -11,6 +12,7 @@ from semilung.ablation.sweep_request import Request
 from semilung.config.resume import differences
 from semilung.data import Cohort, open_cohort
 from semilung.runs import RunFolder, TrainConfig, load_run_config
+from semilung.tasks import build_tasks, is_evaluated
 from semilung.training import build_learner
 from semilung.types import UserError
 
@@ -43,7 +45,8 @@ def check_cells(
     for cell in cells:
         config = configs[cell.name]
         cohort = open_cohort(config.data, seed=config.seed)
-        cases = frozenset(case.case for case in cohort.evaluated(request.split))
+        evaluable = partial(is_evaluated, build_tasks(config.tasks).values())
+        cases = frozenset(case.case for case in cohort.evaluated(request.split, evaluable))
         if not cases:
             raise UserError(
                 f"the {request.split} split of {config.data.manifest} holds no case to evaluate "

@@ -148,7 +148,9 @@ class Job:
 
 
 def mean_metrics(report: Report) -> dict[str, float]:
-    """Return the means of an evaluation by name; those of healthy scans begin with `healthy_`."""
-    prefix = {"positive": "", "lesions": "", "healthy": "healthy_"}
+    """Return the means of an evaluation by their columns in `results.csv`."""
+    names = {(m.summary_name, m.population): m.result_name for m in report.metrics}
     rows = summarise(report).to_dict("records")
-    return {f"{prefix[r['group']]}{r['metric']}": r["mean"] for r in rows if r["group"] in prefix}
+    return {
+        names[key]: row["mean"] for row in rows if (key := (row["metric"], row["group"])) in names
+    }

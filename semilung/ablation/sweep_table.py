@@ -10,16 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from semilung.arm_names import printable
+from semilung.tasks import all_metrics
 
-SHOWN = {
-    "dice": "Dice",
-    "sensitivity": "sensitivity",
-    "healthy_fp_volume_mm3": "healthy FP mm3",
-    "healthy_fp_components": "healthy FPs",
-    "steps": "steps",
-    "seconds": "seconds",
-}
-"""Columns of `results.csv` that the table shows, with their titles."""
+COSTS = ("steps", "seconds")
+"""Columns of `results.csv` that the table shows besides metrics."""
 
 
 def show(results: pd.DataFrame, swept: Sequence[str], split: str) -> None:
@@ -30,13 +24,15 @@ def show(results: pd.DataFrame, swept: Sequence[str], split: str) -> None:
         swept: The swept settings besides strategy and seed.
         split: Split that runs were evaluated on.
     """
-    shown = [name for name in SHOWN if name in results]
+    titles = {metric.result_name: metric.short for metric in all_metrics() if metric.short}
+    titles |= dict(zip(COSTS, COSTS, strict=True))
+    shown = [name for name in titles if name in results]
     between = [key for key in swept if key in results]
     table = Table(title=f"means over seeds, on {split}, last checkpoint", title_justify="left",
                   box=None, pad_edge=False)  # fmt: skip
     for name in ("arm", *between):
         table.add_column(name)
-    for name in ("seeds", *(SHOWN[name] for name in shown)):
+    for name in ("seeds", *(titles[name] for name in shown)):
         table.add_column(name, justify="right")
     filled = results.fillna(dict.fromkeys(between, "-"))
     for keys, rows in filled.groupby(["arm", *between], sort=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import nn
@@ -20,6 +21,7 @@ from semilung.runs import (
 )
 from semilung.runs.load import CHECKPOINTS
 from semilung.suggestions import require_choice
+from semilung.tasks import Task, build_tasks, heads_of_tasks
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class LoadedRun:
         series: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Prediction:
-        """Segment a CT of any orientation and spacing.
+        """Predict a CT of any orientation and spacing, for all tasks of the run in one pass.
 
         Args:
             scan: A CT volume in HU, or a folder of DICOM slices.
@@ -54,7 +56,20 @@ class LoadedRun:
             UserError: The scan cannot be read or has voxels that are not finite.
         """
         predictor = self.predictor(threshold)
-        return Prediction(Path(scan), *predictor.scan(scan, series=series, progress=progress))
+        maps = predictor.scan_maps(scan, series=series, progress=progress)
+        return Prediction(
+            Path(scan),
+            {
+                kind: output
+                for task in self.tasks.values()
+                for kind, output in task.outputs(predictor, maps).items()
+            },
+        )
+
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """Return the tasks of the first run, by name."""
+        return build_tasks(self.config.tasks)
 
     def predictor(self, threshold: float | None = None) -> Predictor:
         """Return the object that predicts, at the run's threshold or at another one in [0, 1).
@@ -62,7 +77,8 @@ class LoadedRun:
         Raises:
             UserError: The threshold is out of range.
         """
-        predictor = Predictor(self.models, self.config.inference, self.config.data)
+        heads = heads_of_tasks(self.tasks.values())
+        predictor = Predictor(self.models, self.config.inference, self.config.data, heads)
         return predictor if threshold is None else predictor.at_threshold(threshold)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from semilung.api.load import LoadedRun, load
 from semilung.api.paths import PathLike, listed
-from semilung.api.prediction import Prediction, write_volumes
+from semilung.api.prediction import Prediction, write_outputs
 from semilung.exhaustion import explain_memory_errors
 from semilung.files import DiskFullError
 from semilung.inference.output_files import output, output_names
@@ -72,9 +72,8 @@ def predict(
     else:
         run = load(listed(runs, "runs"), checkpoint=checkpoint, settings=settings)
     scans, out = listed(scans, "scans"), Path(out)
-    predictor = run.predictor(threshold)
-    kinds = ["nodules", *(["probability"] if probability else [])]
-    kinds += [] if confident is None else [PSEUDO]
+    run.predictor(threshold)  # refuses a threshold out of range
+    kinds = _kinds(run, probability=probability, pseudo_labels=confident is not None)
     names = output_names(scans, out, kinds, overwrite=overwrite)
     if confident is not None:
         require_pseudo_labels(out, confident, overwrite=overwrite)
@@ -87,8 +86,9 @@ def predict(
                 with explain_memory_errors(
                     "a smaller inference.memory_gib, or windows of inference.window=[48,48,48]"
                 ):
-                    volumes = predictor.scan(scan, series=series, progress=bar.windows)
-                    prediction = Prediction(scan, *volumes)
+                    prediction = run.predict(
+                        scan, threshold=threshold, series=series, progress=bar.windows
+                    )
                     _write(prediction, out, name, kinds, confident)
             except Exception as error:  # an error of one scan is none of the others'
                 failures.append(_reason(scan, error))
@@ -104,13 +104,30 @@ def predict(
     return written
 
 
+def _kinds(run: LoadedRun, *, probability: bool, pseudo_labels: bool) -> list[str]:
+    """Return what is written of each scan.
+
+    Raises:
+        UserError: Pseudo-labels of a run that predicts no probability.
+    """
+    kinds = [kind for task in run.tasks.values() for kind in task.files]
+    further = [kind for task in run.tasks.values() for kind in task.optional_files]
+    kinds += further if probability else []
+    if pseudo_labels and "probability" not in further:
+        raise UserError(
+            "pseudo-labels (--pseudo-labels) are masks of confident probabilities, which no task of "
+            "this run predicts; leave the option out"
+        )
+    return [*kinds, PSEUDO] if pseudo_labels else kinds
+
+
 def _write(
     prediction: Prediction, out: Path, name: str, kinds: Sequence[str], confident: float | None
 ) -> None:
-    volumes = {"nodules": prediction.mask, "probability": prediction.probability}
+    outputs = dict(prediction.outputs)
     if confident is not None:
-        volumes[PSEUDO] = confident_labels(prediction.mask, prediction.probability, confident)
-    write_volumes({output(out, name, kind): volumes[kind] for kind in kinds}, prediction.scan)
+        outputs[PSEUDO] = confident_labels(prediction.mask, prediction.probability, confident)
+    write_outputs({output(out, name, kind): outputs[kind] for kind in kinds}, prediction.scan)
 
 
 def _summary(failures: Sequence[str], *, tried: int, scans: int, out: Path) -> UserError:

@@ -7,52 +7,78 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
+from semilung.csv_tables import write_csv
 from semilung.data import Volume, write_volume
 from semilung.inference.output_files import output, output_names
+from semilung.tasks import Output
+from semilung.types import UserError
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Nodules of a scan, on the scan's own grid.
+    """What the tasks of a run predict of a scan, volumes on the scan's own grid.
 
     Attributes:
         scan: The file, or folder of DICOM slices, that was predicted.
-        mask: `(X, Y, Z)` uint8, 1 in nodules.
-        probability: `(X, Y, Z)` float32 in [0, 1].
+        outputs: Kind of volume (`nodules`) or name of a table (`findings.csv`) to its content.
     """
 
     scan: Path
-    mask: Volume
-    probability: Volume
+    outputs: Mapping[str, Output]
+
+    @property
+    def mask(self) -> Volume:
+        """`(X, Y, Z)` uint8, 1 in nodules.
+
+        Raises:
+            UserError: The run does not predict masks.
+        """
+        return self._volume("nodules")
+
+    @property
+    def probability(self) -> Volume:
+        """`(X, Y, Z)` float32 in [0, 1]; errors as `mask`."""
+        return self._volume("probability")
+
+    def _volume(self, kind: str) -> Volume:
+        volume = self.outputs.get(kind)
+        if not isinstance(volume, Volume):
+            raise UserError(
+                f"the run's tasks do not predict {kind}; they predict {', '.join(self.outputs)}: "
+                f"see the attribute outputs"
+            )
+        return volume
 
     def write(
         self, folder: str | os.PathLike[str], *, probability: bool = True, overwrite: bool = False
     ) -> list[Path]:
-        """Write `<scan>_nodules.nii.gz` and `<scan>_probability.nii.gz` in the scan's geometry.
+        """Write the outputs, as `<scan>_nodules.nii.gz` and `<scan>_probability.nii.gz`.
 
         Args:
             folder: Is made where it does not exist.
             probability: Write the probability too.
-            overwrite: Replace a mask that exists.
+            overwrite: Replace outputs that exist.
 
         Returns:
             The files written.
 
         Raises:
-            UserError: A mask of the scan exists, or the folder cannot be written.
+            UserError: An output of the scan exists, or the folder cannot be written.
         """
-        volumes = {
-            "nodules": self.mask,
-            **({"probability": self.probability} if probability else {}),
-        }
+        outputs = {k: v for k, v in self.outputs.items() if probability or k != "probability"}
         folder = Path(folder)
-        name = output_names([self.scan], folder, list(volumes), overwrite=overwrite)[self.scan]
-        files = {output(folder, name, kind): volume for kind, volume in volumes.items()}
-        write_volumes(files, self.scan)
+        name = output_names([self.scan], folder, list(outputs), overwrite=overwrite)[self.scan]
+        files = {output(folder, name, kind): content for kind, content in outputs.items()}
+        write_outputs(files, self.scan)
         return list(files)
 
 
-def write_volumes(volumes: Mapping[Path, Volume], scan: Path) -> None:
+def write_outputs(outputs: Mapping[Path, Output], scan: Path) -> None:
     """Write the files of a scan, the first one, its mask, last: if it exists, all of them do."""
-    for path, volume in reversed(list(volumes.items())):
-        write_volume(path, volume.data, volume.affine, like=scan)
+    for path, content in reversed(list(outputs.items())):
+        if isinstance(content, pd.DataFrame):
+            write_csv(path, content)
+        else:
+            write_volume(path, content.data, content.affine, like=scan)

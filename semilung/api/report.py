@@ -14,7 +14,7 @@ def report(
     *,
     out: PathLike | None = None,
     split: str | None = None,
-    metric: str = "dice",
+    metric: str | None = None,
 ) -> Path:
     """Write a page of tables and plots, and the tables as CSV and Markdown.
 
@@ -23,7 +23,7 @@ def report(
         out: Folder of the page; `report` in the first folder by default.
         split: `val` or `test`; by default the sweep's, or, of plain runs, test where all were
             evaluated on it, else val.
-        metric: Metric that arms are compared by.
+        metric: Metric that arms are compared by; the score of the first task by default.
 
     Returns:
         The page.

@@ -12,14 +12,15 @@ from semilung.data import Case, prepare
 from semilung.evaluation import (
     Report,
     choose_threshold,
-    evaluate_cases,
     threshold_table,
     write_report,
 )
 from semilung.exhaustion import explain_memory_errors
 from semilung.files import require_inside
 from semilung.inference import Predictor
+from semilung.inference.predictor import MASK_HEAD
 from semilung.runs import TrainConfig, common_preparation, load_predictor, split_cases
+from semilung.tasks import build_tasks, evaluate_cases, heads_of_tasks
 from semilung.training.audits import audit_evaluation
 from semilung.types import UserError
 
@@ -43,7 +44,7 @@ def evaluate_runs(
     Args:
         runs: Run folders; their probabilities are averaged.
         configs: Their configs, which must prepare scans alike.
-        cases: Labelled and healthy ones, which no run has trained on.
+        cases: Cases that a task of the first run can evaluate, which no run has trained on.
         out: Folder of `cases.csv`, `lesions.csv`, `summary.csv`, `summary.md` and `overlays/`.
         what: Name of the cases: `val`, `test`, or a manifest's name.
         checkpoint: `last` or `best`.
@@ -60,7 +61,9 @@ def evaluate_runs(
     """
     config = common_preparation(configs)
     models = [load_predictor(run, checkpoint) for run in runs]
-    predictor = Predictor(models, config.inference, config.data)
+    tasks = build_tasks(config.tasks)
+    heads = heads_of_tasks(tasks.values())
+    predictor = Predictor(models, config.inference, config.data, heads)
     root = runs[0] if out.absolute().parent == runs[0].absolute() else out
     require_inside((out, out / "overlays"), root)
     if threshold == "val":
@@ -72,7 +75,9 @@ def evaluate_runs(
     for picture in (out / "overlays").glob("*.png"):  # of an earlier evaluation
         with suppress(OSError):
             picture.unlink()
-    report = evaluate_cases(predictor, prepared, pictures=out / "overlays", progress=progress)
+    report = evaluate_cases(
+        predictor, prepared, tasks, pictures=out / "overlays", progress=progress
+    )
     write_report(report, out, empty=empty)
     for run, run_config in zip(runs, configs, strict=True):
         moved = manifest if run == runs[0] else None
@@ -84,6 +89,11 @@ def _threshold_of_val(
     predictor: Predictor, val: Sequence[Case], cases: Sequence[Case], out: Path
 ) -> float:
     """Return the threshold that validation cases choose; write all tried to `threshold.csv`."""
+    if MASK_HEAD not in predictor.heads:
+        raise UserError(
+            "a threshold (--threshold) is one of foreground probabilities, which no task of this "
+            "run predicts; leave it out"
+        )
     shared = {case.case for case in val if case.role == "labelled"} & {case.case for case in cases}
     if shared:
         names = ", ".join(sorted(shared)[:5])

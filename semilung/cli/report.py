@@ -15,7 +15,8 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="default: report, in the first folder")
     parser.add_argument("--split", choices=["val", "test"], help="default: the sweep's; of runs "
                         "test where all were evaluated on it, else val")  # fmt: skip
-    parser.add_argument("--metric", default="dice", help="metric to compare arms by")
+    parser.add_argument("--metric", help="metric to compare arms by; default: "
+                        "the score of the first task, Dice for segmentation")  # fmt: skip
     # the name of the option in earlier versions
     parser.add_argument("--figure", dest="metric", default=argparse.SUPPRESS,
                         help=argparse.SUPPRESS)  # fmt: skip

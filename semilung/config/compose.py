@@ -38,7 +38,7 @@ class Composer:
     """
 
     def __init__(self, config_dir: Path | None = None) -> None:
-        register_schema(CommandConfig)
+        register_schema(CommandConfig(tasks={}))  # tasks come from their group
         sources = {"main": "pkg://semilung.configs"}
         if config_dir is not None:
             if not config_dir.is_dir():

@@ -47,9 +47,9 @@ __all__ = [
 ]
 
 
-def register_schema(kind: type) -> None:
-    """Make a dataclass the schema of all configs, so that an unknown key is refused by name."""
-    ConfigStore.instance().store(name="schema", node=kind)
+def register_schema(schema: object) -> None:
+    """Make a dataclass, with its values, the schema of all configs: unknown keys are refused."""
+    ConfigStore.instance().store(name="schema", node=schema)
 
 
 class ConfigTree:

@@ -12,6 +12,7 @@ from semilung.config.schema import CommandConfig
 from semilung.files import absolute_path
 from semilung.nested import leaves, plain
 from semilung.runs.train_config import RESUMABLE, TrainConfig
+from semilung.tasks import base_strategies
 from semilung.types import UserError
 
 
@@ -47,4 +48,4 @@ def run_name(config: TrainConfig) -> str:
     """
     values = {k: v for k, v in leaves(plain(asdict(config))).items() if k not in RESUMABLE}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{mixture_name(config.strategies)}-s{config.seed}-{digest}"
+    return f"{mixture_name(config.strategies, bases=base_strategies())}-s{config.seed}-{digest}"

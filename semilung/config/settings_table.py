@@ -71,7 +71,7 @@ _PAGE = (
     "compares the two. Any of them is a word of `semilung train` and `semilung ablate`",
     "(`optim.lr=1e-3`). `strategies.NAME.*` and `model.*` hold the options of what is chosen of",
     "those: `semilung train --cfg job strategy=NAME` prints them. Groups that set several at",
-    "once: `strategy=`, `model=`, `optim=`, `trainer=`, `experiment=`.",
+    "once: `tasks=`, `strategy=`, `model=`, `optim=`, `trainer=`, `experiment=`.",
     "",
 )
 

@@ -2,12 +2,13 @@
 
 from semilung.evaluation.ball_baseline import Ball, best_ball, content_blind_ball
 from semilung.evaluation.calibration import Calibration, calibration
-from semilung.evaluation.case_evaluation import Report, compare, evaluate_cases
+from semilung.evaluation.case_evaluation import Report, compare
 from semilung.evaluation.comparison import compare_arms, relative_reduction
-from semilung.evaluation.empty_conventions import EMPTY_POLICIES, EmptyScores, apply_empty_policy
+from semilung.evaluation.empty_conventions import EMPTY_POLICIES, apply_empty_policy
 from semilung.evaluation.false_positive_metrics import FalsePositives, false_positives
 from semilung.evaluation.intervals import Interval, bootstrap_mean, holm, wilson
 from semilung.evaluation.lesion_sizes import by_size, size_bins
+from semilung.evaluation.metrics import SEGMENTATION, EmptyScores, Metric
 from semilung.evaluation.operating_point import choose_threshold, threshold_table
 from semilung.evaluation.overlay import overlay_planes, write_png
 from semilung.evaluation.segmentation import (
@@ -25,6 +26,7 @@ from semilung.evaluation.summary_table import print_table, summarise, write_repo
 __all__ = [
     "DETECTION_IOU",
     "EMPTY_POLICIES",
+    "SEGMENTATION",
     "SIZE_BINS_MM",
     "Ball",
     "Calibration",
@@ -33,6 +35,7 @@ __all__ = [
     "FalsePositives",
     "Interval",
     "Lesion",
+    "Metric",
     "Report",
     "apply_empty_policy",
     "best_ball",
@@ -44,7 +47,6 @@ __all__ = [
     "compare_arms",
     "content_blind_ball",
     "dice",
-    "evaluate_cases",
     "false_positives",
     "hd95_mm",
     "holm",

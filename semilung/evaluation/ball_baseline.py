@@ -8,8 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from semilung.data import Case, Volume, read_grid, read_volume, to_ras
 from semilung.evaluation.segmentation import dice
-from semilung.types import UserError
+from semilung.types import IGNORE, UserError
+
+STEP_MM = 0.25
+"""Step of the radii that are tried."""
 
 
 class Ball(NamedTuple):
@@ -84,3 +88,50 @@ def best_ball(
         return Ball((x, y, z), radius_mm, float(np.nanmean([dice(ball, m) for m in masks])))
 
     return max(map(fit, radii_mm), key=lambda ball: ball.dice)
+
+
+def ball_scores(train: Sequence[Case], evaluated: Sequence[Case]) -> list[float] | None:
+    """Return the Dice of each evaluated case by the ball that fits the training cases best.
+
+    Its centre is the mean centroid of the training masks, and its radius the best one on them.
+
+    Returns:
+        None unless all cases have masks on cubes of one size and spacing, and a training mask has
+        a lesion.
+
+    Raises:
+        UserError: A mask cannot be read.
+    """
+    if not _are_equal_cubes([*train, *evaluated]):
+        return None
+    volumes = [volume for volume in _masks(train) if _lesion(volume).any()]
+    if not volumes:
+        return None
+    ball = _fit(volumes)
+    return [dice(ball, volume.data) for volume in _masks(evaluated)]
+
+
+def _are_equal_cubes(cases: Sequence[Case]) -> bool:
+    """Return whether all cases have masks on cubes of one size and one spacing."""
+    if any(case.mask is None for case in cases):
+        return False
+    grids = [read_grid(case.mask) for case in cases if case.mask]
+    shapes = {grid.shape for grid in grids}
+    spacings = {tuple(np.round(np.linalg.norm(grid.affine[:3, :3], axis=0), 4)) for grid in grids}
+    return len(shapes) == len(spacings) == 1 and len(set(shapes.pop())) == 1
+
+
+def _masks(cases: Sequence[Case]) -> list[Volume]:
+    return [to_ras(read_volume(case.mask)) for case in cases if case.mask]
+
+
+def _lesion(volume: Volume) -> NDArray[np.bool_]:
+    return np.asarray((volume.data > 0) & (volume.data != IGNORE))
+
+
+def _fit(volumes: Sequence[Volume]) -> NDArray[Any]:
+    spacing_mm, shape = volumes[0].spacing_mm, volumes[0].shape
+    centre = np.mean([np.argwhere(_lesion(v)).mean(axis=0) for v in volumes], axis=0)
+    radii = np.arange(STEP_MM, min(spacing_mm) * shape[0] / 2, STEP_MM)
+    ball = best_ball([volume.data for volume in volumes], spacing_mm, radii, centre)
+    return content_blind_ball(shape, ball.centre_voxel, ball.radius_mm, spacing_mm)

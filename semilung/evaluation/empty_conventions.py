@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from math import nan
-from typing import NamedTuple
 
 import pandas as pd
 
+from semilung.evaluation.metrics import SEGMENTATION, EmptyScores
 from semilung.types import UserError
 
-
-class EmptyScores(NamedTuple):
-    """Value of a metric if both masks are empty, only the reference, only the prediction."""
-
-    both: float
-    reference: float
-    prediction: float
-
-
 EMPTY_POLICIES: dict[str, dict[str, EmptyScores]] = {
-    "semilung": {
-        "dice": EmptyScores(both=nan, reference=nan, prediction=0),
-        "hd95_mm": EmptyScores(both=nan, reference=nan, prediction=nan),
-        "surface_dice_2mm": EmptyScores(both=nan, reference=nan, prediction=0),
-    },
-    "nnunet": {
-        "dice": EmptyScores(both=nan, reference=0, prediction=0),
-    },
-    "monai": {
-        "dice": EmptyScores(both=nan, reference=nan, prediction=0),
-        "hd95_mm": EmptyScores(both=nan, reference=nan, prediction=nan),
-        "surface_dice_2mm": EmptyScores(both=nan, reference=0, prediction=0),
-    },
-    "pymic": {
-        "dice": EmptyScores(both=1, reference=0, prediction=0),
-        "hd95_mm": EmptyScores(both=0, reference=100, prediction=100),
-    },
+    policy: {
+        metric.column: metric.empty[policy]
+        for metric in sorted(SEGMENTATION, key=lambda metric: metric.column)
+        if policy in metric.empty
+    }
+    for policy in dict.fromkeys(policy for metric in SEGMENTATION for policy in metric.empty)
 }
 """Toolkit to the metrics that it computes and their values for empty masks."""
 
@@ -71,6 +50,7 @@ def apply_empty_policy(cases: pd.DataFrame, policy: str) -> pd.DataFrame:
         UserError: There is no such policy.
 
     Example:
+        >>> from math import nan
         >>> cases = pd.DataFrame({"dice": [0.8, nan, nan], "hd95_mm": [3.0, nan, nan],
         ...     "reference_volume_mm3": [50.0, 0, 0], "predicted_volume_mm3": [60.0, 0, 9]})
         >>> apply_empty_policy(cases, "nnunet")["dice"].tolist()
@@ -79,6 +59,8 @@ def apply_empty_policy(cases: pd.DataFrame, policy: str) -> pd.DataFrame:
         [0.8, 1.0, 0.0]
     """
     require_policy(policy)
+    if not {"reference_volume_mm3", "predicted_volume_mm3"} <= set(cases):  # no masks
+        return cases.copy()
     reference_mm3, silent = cases["reference_volume_mm3"], cases["predicted_volume_mm3"] == 0
     scored = cases.copy()
     for metric, scores in EMPTY_POLICIES[policy].items():

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from rich.console import Console
@@ -15,26 +14,17 @@ from rich.table import Table
 
 from semilung.arm_names import printable
 from semilung.csv_tables import write_csv
-from semilung.evaluation.calibration import Calibration
 from semilung.evaluation.case_evaluation import Report
-from semilung.evaluation.empty_conventions import EMPTY_POLICIES, apply_empty_policy
-from semilung.evaluation.intervals import Interval, bootstrap_mean, wilson
+from semilung.evaluation.empty_conventions import apply_empty_policy
 from semilung.evaluation.lesion_sizes import by_size
+from semilung.evaluation.metrics import Metric, Population, members, with_silence
 from semilung.files import write_text
-
-
-class _Row(NamedTuple):
-    metric: str
-    group: str
-    unit: str
-    values: Iterable[float]
-    interval: Callable[[Iterable[float]], Interval] = bootstrap_mean
 
 
 def summarise(report: Report, *, empty: str = "semilung") -> pd.DataFrame:
     """Return means with 95 % intervals, separately for positive and healthy scans.
 
-    Intervals of means are `bootstrap_mean`, those of sensitivity `wilson`.
+    What is averaged over what, with which interval, is said by the table of metrics.
 
     Args:
         report: As returned by `evaluate_cases`, in the policy `semilung` for empty masks.
@@ -42,28 +32,31 @@ def summarise(report: Report, *, empty: str = "semilung") -> pd.DataFrame:
             their own; see `apply_empty_policy`.
 
     Returns:
-        Columns metric, group, mean, low, high, n, unit; n counts the defined values. Groups:
-        `positive` (scans whose reference has a lesion), `lesions` and `lesions <size>` (each
-        lesion counts once, a missed one with Dice 0), `healthy` (scans whose reference has none)
-        and, if these are of several cohorts, `healthy <cohort>`. The row `empty_prediction` is the
-        share of positive scans with an empty prediction, on which `hd95_mm` is undefined: read the
-        two together. Another convention adds the group `all scans, as <convention>` with the
-        metrics that its toolkit computes.
+        Columns metric, group, mean, low, high, n, unit; n counts the defined values. Each metric of
+        the report has a row in each group of its population: `all scans`, `positive` (scans whose
+        reference has a lesion), `lesions` and `lesions <size>` (each lesion counts once, a missed
+        one with Dice 0), `healthy` (scans whose reference has none) and, if these are of several
+        cohorts, `healthy <cohort>`. The row `empty_prediction` is the share of positive scans with
+        an empty prediction, on which `hd95_mm` is undefined: read the two together. Another
+        convention adds the group `all scans, as <convention>` with the metrics that its toolkit
+        computes.
 
     Raises:
         UserError: There is no such convention.
     """
-    positive = report.cases[report.cases["reference_volume_mm3"] > 0]
-    healthy = report.cases[report.cases["reference_volume_mm3"] == 0]
-    rows = [*_positive(positive), *_lesions(report.lesions), *_healthy("healthy", healthy)]
-    cohorts = healthy.groupby("cohort")
-    if len(cohorts) > 1:
-        rows += [row for name, scans in cohorts for row in _healthy(f"healthy {name}", scans)]
-    rows += _as_convention(report.cases, empty)
-    return pd.DataFrame(
-        {"metric": r.metric, "group": r.group, **r.interval(r.values)._asdict(), "unit": r.unit}
-        for r in rows
-    )
+    rows = [
+        _row(metric, group, table[metric.column])
+        for population, group, table in _groups(report)
+        for metric in report.metrics
+        if metric.population == population and metric.column in table  # not in older tables
+    ]
+    scored = apply_empty_policy(report.cases, empty)
+    rows += [
+        _row(metric, f"all scans, as {empty}", scored[metric.column])
+        for metric in sorted(report.metrics, key=lambda metric: metric.column)
+        if empty != "semilung" and empty in metric.empty
+    ]
+    return pd.DataFrame(rows)
 
 
 def write_report(
@@ -79,7 +72,8 @@ def write_report(
     summary = summarise(report, empty=empty)
     tables = {"cases": report.cases, "lesions": report.lesions, "summary": summary}
     for name, table in tables.items():
-        write_csv(Path(folder) / f"{name}.csv", table)
+        if len(table.columns):  # tasks without lesions have no such table
+            write_csv(Path(folder) / f"{name}.csv", table)
     write_text(Path(folder) / "summary.md", _markdown(summary))
 
 
@@ -95,44 +89,26 @@ def print_table(summary: pd.DataFrame, console: Console | None = None) -> None:
     (console or Console(width=width)).print(table, markup=False)
 
 
-def _positive(scans: pd.DataFrame) -> Iterator[_Row]:
-    yield _Row("dice", "positive", "", scans["dice"])
-    yield _Row("surface_dice_2mm", "positive", "", scans["surface_dice_2mm"])
-    yield _Row("hd95_mm", "positive", _UNITS["hd95_mm"], scans["hd95_mm"])
-    empty = scans["predicted_volume_mm3"] == 0
-    yield _Row("empty_prediction", "positive", "share of scans", empty)
-    yield _Row("fp_components", "positive", "per scan", scans["fp_components"])
-    yield _Row("fp_volume_mm3", "positive", "mm3 per scan", scans["fp_volume_mm3"])
-    yield from _calibration("positive", scans)
+def _groups(report: Report) -> Iterator[tuple[Population, str, pd.DataFrame]]:
+    """Yield the rows that means are over, with their population and the name of the group."""
+    cases = with_silence(report.cases)
+    yield "all scans", "all scans", cases
+    yield "positive", "positive", members(cases, "positive")
+    if "diameter_mm" in report.lesions:
+        for size, lesions in by_size(report.lesions).items():
+            yield "lesions", "lesions" if size == "all" else f"lesions {size}", lesions
+    healthy = members(cases, "healthy")
+    yield "healthy", "healthy", healthy
+    cohorts = healthy.groupby("cohort")
+    for cohort, scans in cohorts if len(cohorts) > 1 else ():
+        yield "healthy", f"healthy {cohort}", scans
 
 
-def _lesions(lesions: pd.DataFrame) -> Iterator[_Row]:
-    for size, sized in by_size(lesions).items():
-        group = "lesions" if size == "all" else f"lesions {size}"
-        yield _Row("sensitivity", group, "share of lesions", sized["detected"], wilson)
-        yield _Row("lesion_dice", group, "", sized["dice"])
+def _row(metric: Metric, group: str, values: Iterable[float]) -> dict[str, object]:
+    interval = metric.interval(values)._asdict()
+    return {"metric": metric.summary_name, "group": group, **interval, "unit": metric.unit}
 
 
-def _healthy(group: str, scans: pd.DataFrame) -> Iterator[_Row]:
-    yield _Row("fp_components", group, "per scan", scans["fp_components"])
-    yield _Row("fp_volume_mm3", group, "mm3 per scan", scans["fp_volume_mm3"])
-    silent = scans["predicted_volume_mm3"] == 0
-    yield _Row("silent", group, "share of scans", silent)
-    yield from _calibration(group, scans)
-
-
-def _as_convention(cases: pd.DataFrame, empty: str) -> Iterator[_Row]:
-    scored = apply_empty_policy(cases, empty)
-    for metric in EMPTY_POLICIES[empty] if empty != "semilung" else ():
-        yield _Row(metric, f"all scans, as {empty}", _UNITS.get(metric, ""), scored[metric])
-
-
-def _calibration(group: str, scans: pd.DataFrame) -> Iterator[_Row]:
-    for metric in [name for name in Calibration._fields if name in scans]:  # not in older tables
-        yield _Row(metric, group, "", scans[metric])
-
-
-_UNITS = {"hd95_mm": "mm"}
 _NUMBERS = ("mean", "low", "high", "n")
 
 

@@ -11,13 +11,13 @@ from semilung.types import UserError
 
 
 def output(out: Path, name: str, kind: str) -> Path:
-    """The file of one kind (`nodules`, `probability`) of a scan.
+    """The file of one kind of volume (`nodules`) or of a table (`findings.csv`) of a scan.
 
     Example:
         >>> output(Path("out"), "chest", "nodules").as_posix()
         'out/chest_nodules.nii.gz'
     """
-    return out / f"{name}_{kind}.nii.gz"
+    return out / f"{name}_{kind}{'' if '.' in kind else '.nii.gz'}"
 
 
 def output_names(
@@ -28,12 +28,12 @@ def output_names(
     Args:
         scans: Files, or folders of DICOM slices.
         out: Folder of the files.
-        kinds: What is written of each scan.
-        overwrite: Whether masks that exist are written anew.
+        kinds: What is written of each scan; the first kind is the last that is written.
+        overwrite: Whether outputs that exist are written anew.
 
     Raises:
-        UserError: Two scans have one name, a name is too long, a mask exists, or the folder cannot
-            be written.
+        UserError: Two scans have one name, a name is too long, an output exists, or the folder
+            cannot be written.
     """
     names = {scan: stem_of(scan) for scan in scans}
     if len(set(names.values())) < len(names):
@@ -47,11 +47,11 @@ def output_names(
                 f"the name {name} is too long: its files in {out} would have names of {size} "
                 f"bytes, and {longest} are allowed. Give the scan a shorter name"
             )
-    present = [n for n in names.values() if output(out, n, "nodules").exists()]
+    present = [n for n in names.values() if output(out, n, kinds[0]).exists()]
     if present and not overwrite:
         msg = (
-            f"{out} has masks of {', '.join(present)} already; add --overwrite (overwrite=True in "
-            f"Python) to replace them"
+            f"{out} has {kinds[0]} of {', '.join(present)} already; add --overwrite "
+            f"(overwrite=True in Python) to replace them"
         )
         raise UserError(msg)
     return names

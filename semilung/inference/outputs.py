@@ -11,8 +11,6 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from semilung.types import UserError
-
 Activation: TypeAlias = Callable[[Tensor], Tensor]
 """Maps a head's output `(B, C, X, Y, Z)` to the values to blend, `(B, K, X, Y, Z)` float32."""
 
@@ -38,25 +36,3 @@ def foreground_probability(logits: Tensor) -> Tensor:
 def class_probabilities(logits: Tensor) -> Tensor:
     """Return the softmax over classes, `(B, C, X, Y, Z)` float32."""
     return logits.float().softmax(dim=1)
-
-
-ACTIVATIONS: dict[str, Activation] = {
-    "logits": foreground_probability,
-    "anomaly": foreground_probability,
-    "anatomy": class_probabilities,
-}
-"""Head to its activation; a new head is a row here."""
-
-
-def activation_of(head: str) -> Activation:
-    """Return the activation of a head.
-
-    Raises:
-        UserError: The head has no row in `ACTIVATIONS`.
-    """
-    if head not in ACTIVATIONS:
-        raise UserError(
-            f"the head {head!r} has no activation, there are {', '.join(ACTIVATIONS)}: choose one "
-            f"of these, or add a row to semilung.inference.outputs.ACTIVATIONS"
-        )
-    return ACTIVATIONS[head]

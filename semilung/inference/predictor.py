@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ from semilung.data.data_config import DataConfig
 from semilung.data.io.resample import resample_onto
 from semilung.data.io.volume import Volume, read_volume
 from semilung.inference.inference_config import FALLBACK_WINDOW, InferenceConfig
-from semilung.inference.outputs import activation_of
+from semilung.inference.outputs import Activation, foreground_probability
 from semilung.inference.postprocess import to_mask
 from semilung.inference.sliding_window import predict_maps
 from semilung.inference.whole_volume import predict_whole
@@ -40,6 +40,27 @@ class Predictable(Protocol):
 
 
 @dataclass(frozen=True)
+class ScanMaps:
+    """Predicted outputs of a scan on its prepared grid.
+
+    Attributes:
+        scan: The scan itself, on its own grid.
+        affine: Of the prepared grid.
+        maps: Head to `(K, X, Y, Z)`.
+    """
+
+    scan: Volume
+    affine: NDArray[np.float64]
+    maps: Mapping[str, Tensor]
+
+    def on_scan(self, values: NDArray[np.float32]) -> Volume:
+        """Return values `(X, Y, Z)` of the prepared grid on the scan's, 0 where it has none."""
+        return resample_onto(
+            Volume(values, self.affine), self.scan.shape, self.scan.affine, order=1, fill=0.0
+        )
+
+
+@dataclass(frozen=True)
 class Predictor:
     """One or several nets, and how volumes are prepared for them, predicted and cut into masks.
 
@@ -50,7 +71,7 @@ class Predictor:
         models: Nets on one device, whose activated outputs are averaged.
         inference: Window or memory, threshold and minimum component volume.
         data: Preparation and intensity scaling of the training.
-        heads: Predicted in the same pass, each with its activation (`ACTIVATIONS`).
+        heads: Head to its activation; all are predicted in the same pass.
 
     Example:
         >>> from semilung.models import build_model
@@ -64,7 +85,9 @@ class Predictor:
     models: Sequence[nn.Module]
     inference: InferenceConfig
     data: DataConfig
-    heads: Sequence[str] = (MASK_HEAD,)
+    heads: Mapping[str, Activation] = field(
+        default_factory=lambda: {MASK_HEAD: foreground_probability}
+    )
 
     def at_threshold(self, threshold: float) -> Predictor:
         """Return the predictor with another threshold, in [0, 1)."""
@@ -91,13 +114,12 @@ class Predictor:
             UserError: An output is not finite, a head does not exist, or the model fails on the
                 window.
         """
-        outputs = {head: activation_of(head) for head in self.heads}
         footprint, window = common_footprint(self.models), self.inference.window
         if window is None and footprint is not None:
             return predict_whole(
                 self.models,
                 hu,
-                outputs=outputs,
+                outputs=self.heads,
                 footprint=footprint,
                 memory_gib=self.inference.memory_gib,
                 window_hu=self.data.window_hu,
@@ -108,7 +130,7 @@ class Predictor:
         return predict_maps(
             self.models,
             torch.from_numpy(hu),
-            outputs=outputs,
+            outputs=self.heads,
             window=window or FALLBACK_WINDOW,
             overlap=self.inference.overlap,
             batch_size=self.inference.batch_size,
@@ -118,11 +140,17 @@ class Predictor:
             progress=progress,
         )
 
+    def case_maps(
+        self, case: Predictable, *, progress: Progress | None = None
+    ) -> dict[str, Tensor]:
+        """Predict all outputs of a prepared case, see `maps`."""
+        return self.maps(case.read("image"), lungs=case.lungs, progress=progress)
+
     def probability(
         self, case: Predictable, *, progress: Progress | None = None
     ) -> NDArray[np.float32]:
         """Return the foreground probability `(X, Y, Z)` of a prepared case; errors as `maps`."""
-        return self._probability(case.read("image"), case.lungs, progress)
+        return foreground(self.case_maps(case, progress=progress))
 
     def decode(
         self, probability: NDArray[np.float32], spacing_mm: Sequence[float]
@@ -164,17 +192,28 @@ class Predictor:
         Raises:
             UserError: The file cannot be read or has voxels that are not finite; or as `maps`.
         """
+        return self.segment_scan(self.scan_maps(path, series=series, progress=progress))
+
+    def scan_maps(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        series: str | None = None,
+        progress: Progress | None = None,
+    ) -> ScanMaps:
+        """Predict all outputs of a CT; arguments and errors as `scan`."""
         scan = read_volume(path, series=series)
         prepared, lungs = prepared_image(scan, self.data, name=str(path))
-        values = self._probability(prepared.data, lungs, progress)
-        probability = resample_onto(
-            Volume(values, prepared.affine), scan.shape, scan.affine, order=1, fill=0.0
-        )
+        maps = self.maps(prepared.data, lungs=lungs, progress=progress)
+        return ScanMaps(scan, prepared.affine, maps)
+
+    def segment_scan(self, predicted: ScanMaps) -> tuple[Volume, Volume]:
+        """Return mask and probability of a scan, see `scan`."""
+        scan, probability = predicted.scan, predicted.on_scan(foreground(predicted.maps))
         mask = self.decode(probability.data, scan.spacing_mm)
         return Volume(mask, scan.affine), Volume(probability.data, scan.affine)
 
-    def _probability(
-        self, hu: NDArray[Any], lungs: NDArray[np.bool_] | None, progress: Progress | None
-    ) -> NDArray[np.float32]:
-        probability = self.maps(hu, lungs=lungs, progress=progress)[MASK_HEAD][0]
-        return probability.clamp_(0, 1).numpy()  # rounding may exceed 1
+
+def foreground(maps: Mapping[str, Tensor]) -> NDArray[np.float32]:
+    """Return the foreground probability `(X, Y, Z)` among predicted outputs."""
+    return maps[MASK_HEAD][0].clamp_(0, 1).numpy()  # rounding may exceed 1

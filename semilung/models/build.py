@@ -31,18 +31,27 @@ class Segmenter(nn.Module):
         backbone: Maps an image to logits; to carry heads it needs `features`, `head` and
             `make_head`.
         heads: Number of channels of each head by name.
+        logits: Whether the backbone's own head is one of them; without it, it is removed.
 
     Raises:
         UserError: Heads on a backbone without `features`, `head` and `make_head`.
-        ValueError: A head is named `logits`.
+        ValueError: A head is named `logits`, or there is none at all.
     """
 
-    def __init__(self, backbone: nn.Module, heads: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        heads: Mapping[str, int] | None = None,
+        *,
+        logits: bool = True,
+    ) -> None:
         super().__init__()
         heads = heads or {}
         if "logits" in heads:
             msg = "a head may not be named 'logits', which is the backbone's own output"
             raise ValueError(msg)
+        if not heads and not logits:
+            raise ValueError("a model needs an output: name a head, or leave it its logits")
         if heads and not all(hasattr(backbone, n) for n in ("features", "head", "make_head")):
             msg = (
                 f"the heads {', '.join(heads)} read the backbone's features, but "
@@ -53,6 +62,9 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         self._channels = dict(heads)
         with_features: Any = backbone
+        self.logits = logits
+        if not logits:
+            with_features.head = nn.Identity()
         self.heads = nn.ModuleDict(
             {name: with_features.make_head(channels) for name, channels in heads.items()}
         )
@@ -67,12 +79,12 @@ class Segmenter(nn.Module):
         return replace(footprint, bytes_per_voxel=footprint.bytes_per_voxel + 4 * channels)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return `logits` and the output of each head for an image `(B, in_channels, X, Y, Z)`."""
+        """Return the output of each head for an image `(B, in_channels, X, Y, Z)`."""
         if not self.heads:
             return {"logits": self.backbone(x)}
         backbone: Any = self.backbone
         features = backbone.features(x)
-        heads = {"logits": backbone.head, **self.heads}
+        heads = {**({"logits": backbone.head} if self.logits else {}), **self.heads}
         *_, X, Y, Z = x.shape  # heads of a strided net may return one voxel more
         return {name: head(features)[..., :X, :Y, :Z] for name, head in heads.items()}
 
@@ -82,6 +94,7 @@ def build_model(
     options: Mapping[str, Any] | None = None,
     *,
     heads: Mapping[str, int] | None = None,
+    logits: bool = True,
 ) -> Segmenter:
     """Build a registered model with its heads.
 
@@ -89,6 +102,7 @@ def build_model(
         name: One of `list(models)`.
         options: Options of the model.
         heads: Number of channels of each further output by name.
+        logits: Whether the model has its own output, `logits`, too.
 
     Returns:
         A module whose `forward(x)` returns `{"logits": ..., <head>: ...}`.
@@ -102,4 +116,4 @@ def build_model(
         >>> {name: tuple(out.shape) for name, out in model(torch.zeros(1, 1, 8, 8, 8)).items()}
         {'logits': (1, 1, 8, 8, 8)}
     """
-    return Segmenter(models.build(name, options or {}), heads)
+    return Segmenter(models.build(name, options or {}), heads, logits=logits)

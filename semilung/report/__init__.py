@@ -1,7 +1,6 @@
 """Self-contained HTML report of a run or a sweep, with its tables as CSV and Markdown."""
 
-from semilung.report.compared_metrics import METRICS
 from semilung.report.page import write_html
 from semilung.report.read_runs import read_study
 
-__all__ = ["METRICS", "read_study", "write_html"]
+__all__ = ["read_study", "write_html"]

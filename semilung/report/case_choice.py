@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
+from semilung.evaluation import Metric
 from semilung.files import is_inside
-from semilung.report.compared_metrics import METRICS, Metric, long_table, seed_means
-from semilung.report.formatting import number, quoted
+from semilung.report.compared_metrics import long_table, seed_means
+from semilung.report.formatting import false_positives, quoted, valued
 from semilung.report.study import Group, Run
 
 SHOWN_FALSE_POSITIVES = 3
@@ -37,40 +39,41 @@ class Row(NamedTuple):
     pictures: list[Picture]
 
 
-def median_cases(group: Group, arm: str) -> list[Row]:
-    """Return the median case with a nodule and the median healthy scan of an arm.
+def median_cases(group: Group, metrics: Sequence[Metric], arm: str) -> list[Row]:
+    """Return the median case of an arm by each metric: one with a nodule, or a healthy scan.
 
     If the median case has no overlay, another case of equal value replaces it, such as another
     silent healthy scan; if none has one, the row is omitted. Of several seeds, the one closest to
     their mean is shown, because the ranking is by that mean.
     """
     rows = []
-    for kind, name in (("case with a nodule", "dice"), ("healthy scan", "healthy_fp_mm3")):
-        ranked = _ranked(group, METRICS[name], arm)
+    for metric in metrics:
+        ranked = _ranked(group, metric, arm)
         median = ranked.get(_median(ranked))
         equal = [_median(ranked), *map(str, ranked.index[ranked == median])]
-        runs = {c: _closest_run(group, arm, c, METRICS[name], ranked[c]) for c in equal if c}
+        runs = {c: _closest_run(group, arm, c, metric, ranked[c]) for c in equal if c}
         with_overlay = [c for c, run in runs.items() if _source(run, c)[0]]
         for case in with_overlay[:1]:
-            picture = _picture(runs[case], arm, case, METRICS[name])
+            picture = _picture(runs[case], arm, case, metric)
+            kind = "healthy scan" if metric.healthy else "case with a nodule"
             rows.append(Row(f"Median {kind}: {case}", [picture]))
     return rows
 
 
-def ranked_cases(group: Group, arms: list[str]) -> list[Row]:
-    """Return the best, median and worst case by Dice in the last of `arms`, shown in all of them.
+def ranked_cases(group: Group, metric: Metric, arms: list[str]) -> list[Row]:
+    """Return the best, median and worst case of the last of `arms`, shown in all of them.
 
-    If Dice is 0 in every case, one case is returned instead.
+    If the metric is 0 in every case, one case is returned instead.
     """
-    metric = METRICS["dice"]
     ranked = _ranked(group, metric, arms[-1])
     if ranked.empty:
         return []
     if not ranked.gt(0).any():
         case = str(ranked.index[0])
-        title = f"Dice is 0 in every case; one of them: {case}"
+        title = f"{metric.label} is 0 in every case; one of them: {case}"
         return [_row(title, group, arms, case, metric)]
-    ranks = {"Best": str(ranked.index[-1]), "Median": _median(ranked), "Worst": ranked.index[0]}
+    worst, best = ranked.index[[0, -1] if metric.more_is_better else [-1, 0]]
+    ranks = {"Best": str(best), "Median": _median(ranked), "Worst": str(worst)}
     first_rank: dict[str, str] = {}
     for rank, case in ranks.items():
         first_rank.setdefault(str(case), rank)
@@ -79,12 +82,11 @@ def ranked_cases(group: Group, arms: list[str]) -> list[Row]:
     ]
 
 
-def healthy_scans(group: Group, arms: list[str]) -> list[Row]:
+def healthy_scans(group: Group, metric: Metric, arms: list[str]) -> list[Row]:
     """Return the healthy scans with most false positives in the last of `arms`, and a silent one.
 
     All are shown in each of `arms`. The silent scan is the first that has an overlay.
     """
-    metric = METRICS["healthy_fp_mm3"]
     ranked = _ranked(group, metric, arms[-1])
     worst = [str(case) for case in ranked[ranked > 0].index[::-1][:SHOWN_FALSE_POSITIVES]]
     rows = [_row(f"Healthy scan: {case}", group, arms, case, metric) for case in worst]
@@ -126,16 +128,12 @@ def _closest_run(group: Group, arm: str, case: str, metric: Metric, value: float
 def _picture(run: Run, arm: str, case: str, metric: Metric) -> Picture:
     cases = run.cases.set_index("case")
     value = float(cases[metric.column][case])
-    text = metric.text(value)
+    text = valued(metric, value)
     if metric.healthy:
-        text = (
-            f"{number(value, metric.digits)} mm³ of false positives"
-            if value
-            else "no false positives"
-        )
+        text = false_positives(metric, value) if value else "no false positives"
     source, reason = _source(run, case)
-    silent = cases.loc[case, ["reference_volume_mm3", "predicted_volume_mm3"]].eq(0).all()
-    if silent and not source:
+    volumes = cases.reindex(columns=["reference_volume_mm3", "predicted_volume_mm3"]).loc[case]
+    if not source and volumes.eq(0).all():
         reason = "no nodule and no prediction"
     alt = f"Axial, coronal and sagittal plane of {case} in {arm}, seed {run.seed}: {text}."
     return Picture(f"{arm}, seed {run.seed}", text, source, alt if source else reason)

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
-from semilung.report.differing_settings import confounded_arms, silent_contenders
+from semilung.evaluation.metrics import members
+from semilung.report.differing_settings import confounded_arms
 from semilung.report.formatting import counted, listed, quoted
-from semilung.report.study import Study
+from semilung.report.study import Study, silent_contenders
 from semilung.types import EVALUATED_ROLES
 
 FEWEST_SEEDS = 3
 
 NO_HEALTHY_SCAN = "No healthy scan was evaluated, so false positives on healthy scans are unknown."
-NO_NODULE = (
-    "No case with a nodule was evaluated, so neither detection nor segmentation is assessed."
-)
+NO_NODULE = "No case with a nodule was evaluated, so what is predicted of nodules is not assessed."
 
 
 def list_caveats(study: Study) -> list[str]:
@@ -72,11 +69,10 @@ def _silent_arms(study: Study) -> list[str]:
 
 def _absent_cases(study: Study) -> list[str]:
     """Return sentences on kinds of cases that were not evaluated, and roles without validation."""
-    volumes = pd.concat([run.cases["reference_volume_mm3"] for run in study.runs])
     caveats = []
-    if not (volumes == 0).any():
+    if study.false_positives and all(members(run.cases, "healthy").empty for run in study.runs):
         caveats.append(NO_HEALTHY_SCAN)
-    if not (volumes > 0).any():
+    if all(members(run.cases, "positive").empty for run in study.runs):
         caveats.append(NO_NODULE)
     for role in EVALUATED_ROLES:
         splits = [

@@ -1,87 +1,23 @@
-"""Metrics by which arms are compared, and the comparison of each setting."""
+"""The comparison of arms by a metric, and its table of cases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import pandas as pd
 
-from semilung.evaluation import compare_arms, holm
+from semilung.evaluation import Metric, compare_arms, holm
 from semilung.report.differing_settings import confounded
-from semilung.report.formatting import number
-from semilung.report.study import Group, Run, Study
+from semilung.report.study import Group, Study
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A column of `cases.csv` and the cases on which it is defined.
-
-    Attributes:
-        name: Value of `--metric`.
-        column: Column of `cases.csv`.
-        healthy: Defined on scans without a nodule, else on scans with one.
-        label: Text in tables and on axes.
-        unit: Unit after the label; empty if dimensionless.
-        digits: Number of decimals.
-        more_is_better: Whether higher is better.
-        meaning: Definition in one line.
-    """
-
-    name: str
-    column: str
-    healthy: bool
-    label: str
-    unit: str
-    digits: int
-    more_is_better: bool
-    meaning: str
-
-    @property
-    def title(self) -> str:
-        """Return label and unit."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
-    def text(self, value: float) -> str:
-        """Return a value with label and unit, such as `HD95 5.0 mm`."""
-        return f"{self.label} {number(value, self.digits)} {self.unit}".rstrip()
-
-
-_METRICS = (
-    Metric("dice", "dice", False, "Dice", "", 3, True,
-           "Volume overlap of prediction and reference, 0 none to 1 equal; 0 for an empty "
-           "prediction."),
-    Metric("surface_dice", "surface_dice_2mm", False, "Surface Dice at 2 mm", "", 3, True,
-           "Share of both surfaces within 2 mm of the other; 0 for an empty prediction."),
-    Metric("hd95_mm", "hd95_mm", False, "HD95", "mm", 1, False,
-           "95th percentile of the distances between the two surfaces; undefined for an empty "
-           "prediction."),
-    Metric("healthy_fp_components", "fp_components", True, "False positives on healthy scans",
-           "components per scan", 2, False,
-           "Connected components predicted on a scan without nodules."),
-    Metric("healthy_fp_mm3", "fp_volume_mm3", True, "False positives on healthy scans",
-           "mm³ per scan", 1, False,
-           "Volume predicted on a scan without nodules."),
-    Metric("silent", "silent", True, "Share of silent healthy scans", "", 2, True,
-           "Share of scans without nodules on which nothing is predicted."),
-    Metric("foreground_ece", "foreground_ece", False, "Foreground ECE", "", 3, False,
-           "Expected calibration error over voxels with a predicted probability above 0.05, 0 to "
-           "1."),
-    Metric("ece", "ece", False, "ECE", "", 4, False,
-           "Expected calibration error over all voxels, 0 to 1; always small, because most voxels "
-           "are easy background."),
-    Metric("brier", "brier", False, "Brier score", "", 4, False,
-           "Mean squared difference between probability and reference over all voxels, 0 to 1."),
-)  # fmt: skip
-
-METRICS = {metric.name: metric for metric in _METRICS}
-
-
-def defined_metrics(runs: Iterable[Run]) -> list[Metric]:
-    """Return the metrics of which every run has at least one defined value."""
-    runs = list(runs)
-    return [metric for metric in _METRICS if all(_is_defined(run.cases, metric) for run in runs)]
+def defined_metrics(study: Study) -> list[Metric]:
+    """Return the reported metrics of which every run has at least one defined value."""
+    return [
+        metric
+        for metric in study.metrics
+        if all(_is_defined(run.cases, metric) for run in study.runs)
+    ]
 
 
 def long_table(group: Group, metric: Metric, *, best: bool = False) -> pd.DataFrame:
@@ -97,7 +33,7 @@ def long_table(group: Group, metric: Metric, *, best: bool = False) -> pd.DataFr
         for run in runs:
             cases = run.best if best else run.cases
             if cases is not None:
-                rows = _metric_cases(cases, metric)[["case", metric.column]]
+                rows = metric.members(cases)[["case", metric.column]]
                 parts.append(rows.assign(arm=name, seed=run.seed))
     columns = ["arm", "seed", "case", metric.column]
     return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
@@ -142,11 +78,6 @@ def _compared(group: Group, metric: Metric, confounders: dict[str, list[str]]) -
     return table.assign(p_holm=holm(table["p"]))
 
 
-def _metric_cases(cases: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    volume = cases["reference_volume_mm3"]  # NaN if every marked voxel is ignored
-    return cases[volume == 0 if metric.healthy else volume > 0]
-
-
 def _is_defined(cases: pd.DataFrame, metric: Metric) -> bool:
-    values = _metric_cases(cases, metric)
+    values = metric.members(cases)
     return metric.column in values and bool(values[metric.column].notna().any())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 from matplotlib.axes import Axes
 
-from semilung.report.compared_metrics import METRICS
-from semilung.report.formatting import listed
+from semilung.evaluation import Metric
+from semilung.report.formatting import listed, title
 from semilung.report.label_placement import label_ends
 from semilung.report.plot_style import Style, new_figure, svg
 from semilung.report.plots import WIDTH, Plot, bars, set_limits, symlog
@@ -14,34 +16,41 @@ from semilung.report.study import Group
 
 
 def learning(group: Group, styles: dict[str, Style]) -> Plot | None:
-    """Plot labelled loss and validation Dice over steps; None if neither was logged."""
-    panels = [
-        ("labelled loss", _curve(group, "terms/supervised/labelled")),
-        ("validation Dice", _curve(group, "val/dice")),
-    ]
-    panels = [(label, curves) for label, curves in panels if curves]
+    """Plot reference loss and validation score of each task over steps; None if none was logged."""
+    panels = [(label, top, curves) for label, top, name in _panels(group)
+              if (curves := _curve(group, name))]  # fmt: skip
     if not panels:
         return None
     with new_figure(WIDTH, 2.7 * len(panels)) as figure:
         panel_axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
-        for axes, (label, curves) in zip(panel_axes, panels, strict=True):
+        for axes, (label, top, curves) in zip(panel_axes, panels, strict=True):
             _draw_curves(axes, curves, styles)
             axes.set_ylabel(label)
-            axes.set_ylim(0, 1 if label == "validation Dice" else None)
+            axes.set_ylim(0, top)
         panel_axes[0].set_xlim(0, None)
         panel_axes[-1].set_xlabel("step")
-        for axes, (_, curves) in zip(panel_axes, panels, strict=True):
+        for axes, (*_, curves) in zip(panel_axes, panels, strict=True):
             means = {name: runs.mean(axis=1).dropna() for name, runs in curves.items()}
             ends = {n: (float(m.index[-1]), float(m.iloc[-1])) for n, m in means.items()}
             label_ends(axes, ends, styles)
         picture = svg(figure)
-    labels = listed(label for label, _ in panels)
+    labels = listed(label for label, *_ in panels)
     alt = f"Learning curves: {labels} over training steps of {listed(group.contenders)}."
     caption = (
-        "Thick lines are means over runs, thin lines single runs. The loss is the supervised loss "
+        "Thick lines are means over runs, thin lines single runs. The loss is the base strategy's "
         "on labelled crops, which all arms have in common."
     )
     return Plot("learning", picture, alt, caption)
+
+
+def _panels(group: Group) -> Iterator[tuple[str, float | None, str]]:
+    """Yield label, top of the axis and logged name of each curve."""
+    tasks = group.runs[0].tasks
+    for name, task in tasks.items():
+        prefix = f"{name}, " if len(tasks) > 1 else ""
+        yield f"{prefix}{task.term} loss", None, f"terms/{task.reference_term}"
+        top = 1.0 if task.score.full_scale else None
+        yield f"validation {task.score.label}", top, task.score.validation_name
 
 
 def _curve(group: Group, name: str) -> dict[str, pd.DataFrame]:
@@ -69,17 +78,17 @@ def _draw_curves(axes: Axes, curves: dict[str, pd.DataFrame], styles: dict[str, 
         )  # fmt: skip
 
 
-def along(axis: str, rows: dict[str, pd.DataFrame], styles: dict[str, Style]) -> Plot:
+def along(axis: str, rows: dict[Metric, pd.DataFrame], styles: dict[str, Style]) -> Plot:
     """Plot metrics against a swept count, such as the label budget.
 
     Args:
         axis: Swept setting.
-        rows: Name of a metric to the rows of its comparison, with the columns `line` and `axis`.
+        rows: Metric to the rows of its comparison, with the columns `line` and `axis`.
         styles: Style of each line.
     """
     with new_figure(WIDTH, 3.2 * len(rows)) as figure:
         panel_axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-        for axes, (name, table) in zip(panel_axes, rows.items(), strict=True):
+        for axes, (metric, table) in zip(panel_axes, rows.items(), strict=True):
             ends = {}
             levels = sorted(table[axis].unique())
             for shift, (line, points) in enumerate(table.groupby("line", sort=False)):
@@ -93,16 +102,15 @@ def along(axis: str, rows: dict[str, pd.DataFrame], styles: dict[str, Style]) ->
             axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
             axes.set_xlim(-0.3, len(levels) - 0.7)
             axes.set_xlabel(axis)
-            metric = METRICS[name]
-            axes.set_ylabel(metric.title.replace(" (", "\n("))
+            axes.set_ylabel(title(metric).replace(" (", "\n("))
             if metric.healthy:
                 symlog(axes.yaxis, axes.set_yscale)
             set_limits(axes.set_ylim, metric, table)
             label_ends(axes, ends, styles)
         picture = svg(figure)
-    labels = listed(METRICS[name].label for name in rows)
+    labels = listed(metric.label for metric in rows)
     alt = f"{labels} against {axis}, one line per arm, with 95 % intervals."
     caption = "Error bars are 95 % intervals. The horizontal axis is not to scale."
-    if "healthy_fp_mm3" in rows:
-        caption += " The scale of false positives is logarithmic above 1 mm³."
+    if any(metric.healthy for metric in rows):
+        caption += " The scale of false positives is logarithmic above 1."
     return Plot(f"along-{axis}", picture, alt, caption)

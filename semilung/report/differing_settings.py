@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from typing import Any
 
 from semilung.nested import leaves
@@ -82,7 +81,7 @@ def training_counts(run: Run) -> list[tuple[str, int]]:
 
 
 def _confounders(study: Study, run: Run, reference: Run) -> list[str]:
-    settings, reference_settings = leaves(run.config), leaves(reference.config)
+    settings, reference_settings = run.settings, reference.settings
     named_after = _name_settings(study, run, reference)
     # a setting that only one run has was added in a later version, or belongs to its strategy
     keys = [
@@ -115,13 +114,3 @@ def _name_settings(study: Study, run: Run, reference: Run) -> set[str]:
 def _is_unread_stream(key: str, value: Any, other: Any) -> bool:
     """Return whether one arm has no stream of this kind because its strategy reads none."""
     return key in ("data.batch.unlabelled", "data.batch.weak") and 0 in (value, other)
-
-
-def is_silent(run: Run) -> bool:
-    """Return whether a run predicts no foreground voxel on any evaluated case."""
-    return not (run.cases["predicted_volume_mm3"] > 0).any()
-
-
-def silent_contenders(contenders: Mapping[str, list[Run]]) -> list[str]:
-    """Return the contenders of which every run is silent."""
-    return [name for name, runs in contenders.items() if all(map(is_silent, runs))]

@@ -8,6 +8,7 @@ from functools import partial
 
 import pandas as pd
 
+from semilung.evaluation.metrics import members
 from semilung.report import metric_tables as tables
 from semilung.report.comparability import require_comparable
 from semilung.report.compared_metrics import comparison_table, defined_metrics
@@ -30,7 +31,7 @@ def external_tables(study: Study) -> tuple[list[Table], list[str]]:
         except UserError as error:
             errors.append(f"There is no table of {description}: {error}")
             continue
-        metrics = defined_metrics(subset.runs)
+        metrics = defined_metrics(subset)
         if metrics:
             safe = re.sub(r"[^\w.-]+", "_", name)
             caption = f"Metrics of each arm on {description}, with 95 % intervals"
@@ -53,12 +54,13 @@ def _sets(study: Study) -> Iterator[tuple[str, str, Study]]:
 def _healthy_cohorts(study: Study) -> list[str]:
     """Return the cohorts of the healthy scans, or none if there is only one."""
     cases = study.runs[0].cases
-    names = sorted(cases.loc[cases["reference_volume_mm3"] == 0, "cohort"].dropna().unique())
+    names = sorted(members(cases, "healthy")["cohort"].dropna().unique())
     return names if len(names) > 1 else []
 
 
 def _cohort_cases(run: Run, *, cohort: str) -> pd.DataFrame:
-    return run.cases[(run.cases["cohort"] == cohort) & (run.cases["reference_volume_mm3"] == 0)]
+    healthy = members(run.cases, "healthy")
+    return healthy[healthy["cohort"] == cohort]
 
 
 def _set_cases(run: Run, *, name: str) -> pd.DataFrame:

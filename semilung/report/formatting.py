@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from semilung.evaluation.metrics import Metric
+
 NONE = "\N{EN DASH}"
 """Text of an undefined value or an absent setting."""
 
@@ -26,6 +28,38 @@ def number(value: float, digits: int = 3) -> str:
     if math.isnan(value):
         return NONE
     return f"{value:z,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def unit(metric: Metric) -> str:
+    """Return the unit of a metric with typographic symbols; empty for shares, as their label says.
+
+    Example:
+        >>> from semilung.evaluation.metrics import SEGMENTATION
+        >>> [unit(metric) for metric in SEGMENTATION if metric.name in ("silent", "healthy_fp_mm3")]
+        ['mm³ per scan', '']
+    """
+    return "" if metric.unit.startswith("share") else metric.unit.replace("mm3", "mm³")
+
+
+def title(metric: Metric) -> str:
+    """Return label and unit of a metric, such as `HD95 (mm)`."""
+    return f"{metric.label} ({unit(metric)})" if unit(metric) else metric.label
+
+
+def valued(metric: Metric, value: float) -> str:
+    """Return a value with its label and unit, such as `HD95 5.0 mm`."""
+    return f"{metric.label} {number(value, metric.digits)} {unit(metric)}".rstrip()
+
+
+def amount(metric: Metric, value: float) -> str:
+    """Return a value of a metric per scan with its unit, such as `5.0 mm³`."""
+    parts = number(value, metric.digits), unit(metric).removesuffix("per scan").strip()
+    return "\N{NO-BREAK SPACE}".join(filter(None, parts))
+
+
+def false_positives(metric: Metric, value: float) -> str:
+    """Return an amount of false positives: `5.0 mm³ of false positives`, `2.00 false positives`."""
+    return f"{amount(metric, value)}{' of' if 'mm3' in metric.unit else ''} false positives"
 
 
 def between(low: float, high: float, digits: int = 3) -> str:

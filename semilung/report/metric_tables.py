@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from semilung.csv_tables import write_csv
-from semilung.evaluation import size_bins
+from semilung.evaluation import Metric, size_bins
 from semilung.files import write_text
-from semilung.report.compared_metrics import METRICS, Metric, records
-from semilung.report.formatting import NONE, between, number, p_value, signed, size
+from semilung.report.compared_metrics import records
+from semilung.report.formatting import NONE, between, number, p_value, signed, size, title, unit
 from semilung.report.study import Group
+from semilung.tasks import Baseline
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,26 @@ def write_tables(tables: Iterable[Table], folder: Path) -> None:
         write_text(folder / f"{table.name}.md", table.markdown())
 
 
-def arms_table(comparison: pd.DataFrame, metric: Metric, ball: dict[str, float]) -> Table:
+def arms_table(
+    comparison: pd.DataFrame,
+    metric: Metric,
+    baseline_means: dict[str, float],
+    baseline: Baseline | None = None,
+) -> Table:
     """Return mean, paired difference and p-value of every arm.
 
     Args:
         comparison: As returned by `comparison_table`.
         metric: Metric of the comparison.
-        ball: Setting to the mean Dice of the content-blind ball; empty if there is none.
+        baseline_means: Setting to the mean of a baseline that does not use the image, if any.
+        baseline: What it is.
     """
     d, grouped = metric.digits, bool(comparison["setting"].any())
     rows: list[list[str]] = []
     last = str(comparison["setting"].iloc[0])
     for row in records(comparison):
         if row["setting"] != last:
-            rows += _ball_row(ball, last, grouped, d)
+            rows += _baseline_row(baseline, baseline_means, last, grouped, d)
         last = row["setting"]
         cells = [
             row["arm"],
@@ -80,9 +87,9 @@ def arms_table(comparison: pd.DataFrame, metric: Metric, ball: dict[str, float])
             number(row["best_mean"], d),
         ]
         rows.append([row["setting"], *cells] if grouped else cells)
-    rows += _ball_row(ball, last, grouped, d)
+    rows += _baseline_row(baseline, baseline_means, last, grouped, d)
     header = [
-        "arm", "seeds", "cases", f"{metric.title} (95 % interval)", "difference (95 % interval)",
+        "arm", "seeds", "cases", f"{title(metric)} (95 % interval)", "difference (95 % interval)",
         "p", "p (Holm)", f"{metric.label}, best checkpoint",
     ]  # fmt: skip
     note = (
@@ -93,10 +100,9 @@ def arms_table(comparison: pd.DataFrame, metric: Metric, ball: dict[str, float])
     )
     if comparison["other_settings"].any():
         note += " No p-value is given for arms that differ from the reference in other settings."
-    if ball:
+    if baseline_means and baseline is not None:
         note += (
-            " The content-blind ball is a baseline that does not use the image: one ball, with "
-            "centre and radius fitted to all training masks of the manifest."
+            f" The {baseline.name} is a baseline that does not use the image: {baseline.meaning}."
         )
     return Table(
         "arms",
@@ -109,10 +115,12 @@ def arms_table(comparison: pd.DataFrame, metric: Metric, ball: dict[str, float])
     )
 
 
-def _ball_row(ball: dict[str, float], setting: str, grouped: bool, digits: int) -> list[list[str]]:
-    if setting not in ball:
+def _baseline_row(
+    baseline: Baseline | None, means: dict[str, float], setting: str, grouped: bool, digits: int
+) -> list[list[str]]:
+    if baseline is None or setting not in means:
         return []
-    cells = ["content-blind ball", NONE, NONE, number(ball[setting], digits), *[""] * 4]
+    cells = [baseline.name, NONE, NONE, number(means[setting], digits), *[""] * 4]
     return [[setting, *cells] if grouped else cells]
 
 
@@ -124,7 +132,7 @@ def _with_interval(value: str, low: float, high: float, digits: int) -> str:
 def metrics_table(metrics: Iterable[Metric]) -> Table:
     """Return unit, direction and definition of each metric."""
     rows = [
-        [f.label, f.unit or NONE, "higher" if f.more_is_better else "lower", f.meaning]
+        [f.label, unit(f) or NONE, "higher" if f.more_is_better else "lower", f.meaning]
         for f in metrics
     ]
     header = ["metric", "unit", "better", "meaning"]
@@ -148,7 +156,7 @@ def all_metrics_table(
     first = records(next(iter(comparisons.values())))
     names = [", ".join(filter(None, [row["arm"], row["setting"]])) for row in first]
     rows = [
-        [metric.title]
+        [title(metric)]
         + [
             _with_interval(
                 number(row["mean"], metric.digits), row["low"], row["high"], metric.digits
@@ -164,9 +172,7 @@ def all_metrics_table(
         ["metric", *names],
         rows,
         data,
-        note="HD95 excludes cases with an empty prediction; read it together with Dice."
-        if METRICS["hd95_mm"] in comparisons
-        else "",
+        note=" ".join(metric.note for metric in comparisons if metric.note),
     )
 
 
@@ -178,7 +184,7 @@ def sizes_table(groups: Sequence[Group]) -> Table | None:
             run.lesions.assign(arm=name, seed=run.seed)
             for name, runs in group.contenders.items()
             for run in runs
-            if len(run.lesions)
+            if "detected" in run.lesions and len(run.lesions)
         ]
         if lesions:
             parts.append(size_bins(pd.concat(lesions)).assign(setting=group.label))

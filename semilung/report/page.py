@@ -13,19 +13,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from semilung import __version__
 from semilung.arm_names import BASELINE
+from semilung.evaluation import Metric
+from semilung.evaluation.metrics import members
 from semilung.files import require_inside, write_text
 from semilung.report import case_choice, curves, plots, run_tables, sentences
 from semilung.report import metric_tables as tables
-from semilung.report.ball_rows import ball_dice
+from semilung.report.baseline import baseline_of, baseline_score
 from semilung.report.caveats import list_caveats
 from semilung.report.comparability import require_comparable
-from semilung.report.compared_metrics import (
-    METRICS,
-    Metric,
-    comparison_table,
-    defined_metrics,
-    records,
-)
+from semilung.report.compared_metrics import comparison_table, defined_metrics, records
 from semilung.report.external_sets import external_tables
 from semilung.report.formatting import quoted, without_folders
 from semilung.report.metric_tables import Table
@@ -52,7 +48,7 @@ def write_html(
     out: Path | None = None,
     *,
     split: str | None = None,
-    metric: str = "dice",
+    metric: str | None = None,
 ) -> Path:
     """Write `index.html` and `tables/<name>.csv` and `.md` of a sweep, or of one or several runs.
 
@@ -60,8 +56,8 @@ def write_html(
         folders: A sweep's folder alone, or run folders.
         out: Output folder; by default `report` in the first folder.
         split: `val` or `test`; see `read_study`.
-        metric: Key of `METRICS` by which arms are compared. If the default is undefined because no
-            case with a nodule was evaluated, the first defined metric is used.
+        metric: Name of the metric by which arms are compared; by default the score of the first
+            task, or the first defined metric if that is undefined, as without nodules.
 
     Returns:
         Path of the page.
@@ -73,8 +69,8 @@ def write_html(
     """
     study = read_study(folders, split)
     caveats = [*list_caveats(study), *require_comparable(study)]
-    defined = defined_metrics(study.runs)
-    main = _select_metric(metric, defined)
+    defined = defined_metrics(study)
+    main = _select_metric(metric, study, defined)
     external, errors = external_tables(study)
     caveats += errors
     comparisons = {metric: comparison_table(study, metric) for metric in defined}
@@ -88,17 +84,21 @@ def write_html(
     return out / "index.html"
 
 
-def _select_metric(name: str, defined: Sequence[Metric]) -> Metric:
+def _select_metric(name: str | None, study: Study, defined: Sequence[Metric]) -> Metric:
+    """Return the metric of a name; the score, or else the first defined metric, of none."""
     names = ", ".join(metric.name for metric in defined) or "none"
-    if name not in METRICS:
-        msg = f"--metric {name}: there is no such metric; the runs have: {names}"
+    if name is None and defined:
+        return study.score if study.score in defined else defined[0]
+    chosen = next((metric for metric in defined if metric.name == name), None)
+    if chosen is not None:
+        return chosen
+    if name is None or any(metric.name == name for metric in study.metrics):
+        msg = (
+            f"--metric {name or study.score.name} is undefined in at least one run; metrics "
+            f"defined in all: {names}"
+        )
         raise UserError(msg)
-    if METRICS[name] in defined:
-        return METRICS[name]
-    if name == "dice" and defined:
-        return defined[0]
-    msg = f"--metric {name} is undefined in at least one run; metrics defined in all: {names}"
-    raise UserError(msg)
+    raise UserError(f"--metric {name}: there is no such metric; the runs have: {names}")
 
 
 def _context(
@@ -109,14 +109,16 @@ def _context(
 ) -> dict[str, Any]:
     """Return the variables of the template."""
     groups, main = study.groups, comparisons[metric]
-    balls = {g.label: ball_dice(g) for g in groups} if metric.name == "dice" else {}
-    ball = {label: mean for label, mean in balls.items() if mean is not None}
+    baseline = baseline_of(study.tasks, metric)
+    means = {g.label: baseline and baseline_score(g, baseline, metric) for g in groups}
+    baselines = {label: mean for label, mean in means.items() if mean is not None}
+    named = {label: (baseline.name, mean) for label, mean in baselines.items()} if baseline else {}
     names = list(dict.fromkeys(name for group in groups for name in group.contenders))
     styles = assign_styles(names, groups[0].reference)
-    dice, healthy = (comparisons.get(METRICS[name]) for name in ("dice", "healthy_fp_mm3"))
+    healthy = None if study.false_positives is None else comparisons.get(study.false_positives)
     sizes = tables.sizes_table(groups)
     all_tables = [
-        tables.arms_table(main, metric, ball),
+        tables.arms_table(main, metric, baselines, baseline),
         tables.all_metrics_table(comparisons),
         tables.metrics_table(comparisons),
         sizes,
@@ -131,14 +133,19 @@ def _context(
         "study": study,
         "version": __version__,
         "metric": metric,
-        "cases": int(main["n_cases"].max()),
+        "cases": len(members(study.runs[0].cases, "positive"))
+        if metric.healthy
+        else int(main["n_cases"].max()),
+        "score": study.score,
         "healthy": 0 if healthy is None else int(healthy["n_cases"].max()),
         "lead": sentences.lead(main, metric),
-        "headline": sentences.headline(study, main, metric, ball),
-        "false_positives": sentences.false_positives(study, healthy, dice),
+        "headline": sentences.headline(study, main, metric, baselines, baseline),
+        "false_positives": sentences.healthy_statements(study, comparisons),
         "tables": {table.name: table for table in all_tables if table is not None},
         "plots": {plot.name: plot for plot in _overall_plots(study, comparisons, styles, sizes)},
-        "sections": [_section(g, metric, comparisons, styles, ball.get(g.label)) for g in groups],
+        "sections": [
+            _section(study, g, metric, comparisons, styles, named.get(g.label)) for g in groups
+        ],
         "configs": {
             name: yaml.safe_dump(without_folders(runs[0].config), sort_keys=False)
             for name, runs in _first_configs(groups).items()
@@ -159,30 +166,31 @@ def _first_configs(groups: Sequence[Group]) -> dict[str, list[Any]]:
 
 
 def _section(
+    study: Study,
     group: Group,
     metric: Metric,
     comparisons: dict[Metric, pd.DataFrame],
     styles: dict[str, Style],
-    ball: float | None,
+    baseline: tuple[str, float] | None,
 ) -> _Section:
-    rows = {m.name: table[table["setting"] == group.label] for m, table in comparisons.items()}
-    main = rows[metric.name]
+    rows = {m: table[table["setting"] == group.label] for m, table in comparisons.items()}
+    main, score, alarms = rows[metric], study.score, study.false_positives
     section_plots = [
-        plots.forest(group, metric, main, styles, float("nan") if ball is None else ball),
+        plots.forest(group, metric, main, styles, baseline),
         plots.strips(group, metric, styles),
         curves.learning(group, styles),
     ]
-    if {"dice", "healthy_fp_mm3"} <= set(rows):
-        section_plots.append(plots.trade_off(rows["dice"], rows["healthy_fp_mm3"], styles))
+    if score in rows and alarms in rows:
+        section_plots.append(plots.trade_off(score, rows[score], alarms, rows[alarms], styles))
     best = str(sentences.best_arm(records(main), metric)["arm"])
     arms = list(dict.fromkeys([group.reference, best]))
     return _Section(
         group.label,
         {plot.name: plot for plot in section_plots if plot is not None},
         quoted(best),
-        case_choice.median_cases(group, best),
-        case_choice.ranked_cases(group, arms),
-        case_choice.healthy_scans(group, arms),
+        case_choice.median_cases(group, [score, *([alarms] if alarms else [])], best),
+        case_choice.ranked_cases(group, score, arms),
+        case_choice.healthy_scans(group, alarms, arms) if alarms else [],
     )
 
 
@@ -213,12 +221,12 @@ def _against(axis: str, study: Study, comparisons: dict[Metric, pd.DataFrame]) -
             line = ", ".join([runs[0].arm, *others])
             lines[group.label, name] = (line, runs[0].values[axis])
     rows = {}
-    for name in ("dice", "healthy_fp_mm3"):
-        if METRICS[name] in comparisons:
-            table = comparisons[METRICS[name]].copy()
+    for metric in (study.score, study.false_positives):
+        if metric in comparisons:
+            table = comparisons[metric].copy()
             keys = list(zip(table["setting"], table["arm"], strict=True))
             table["line"], table[axis] = [lines[k][0] for k in keys], [lines[k][1] for k in keys]
-            rows[name] = table
+            rows[metric] = table
     names = list(dict.fromkeys(line for line, _ in lines.values()))
     reference = BASELINE if BASELINE in names else names[0]
     return curves.along(axis, rows, assign_styles(names, reference))

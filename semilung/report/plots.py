@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axis import Axis
 
-from semilung.evaluation import DETECTION_IOU
-from semilung.report.compared_metrics import METRICS, Metric, long_table, records, seed_means
-from semilung.report.formatting import counted, listed, number, size
+from semilung.evaluation import DETECTION_IOU, Metric
+from semilung.report.compared_metrics import long_table, records, seed_means
+from semilung.report.formatting import amount, counted, listed, number, size, title
 from semilung.report.label_placement import label_dots
 from semilung.report.plot_style import INK, MUTED, Style, new_figure, svg
 from semilung.report.study import Group
@@ -34,9 +33,17 @@ def forest(
     metric: Metric,
     rows: pd.DataFrame,
     styles: dict[str, Style],
-    ball: float = math.nan,
+    baseline: tuple[str, float] | None = None,
 ) -> Plot:
-    """Forest plot: mean and interval of each arm, with the means of its seeds."""
+    """Forest plot: mean and interval of each arm, with the means of its seeds.
+
+    Args:
+        group: Comparable runs.
+        metric: Metric of the comparison.
+        rows: Its rows of `comparison_table`.
+        styles: Style of each arm.
+        baseline: Name and mean of a baseline that does not use the image.
+    """
     means = long_table(group, metric).groupby(["arm", "seed"])[metric.column].mean()
     names = list(rows["arm"])
     with new_figure(WIDTH, 0.8 + 0.42 * len(names)) as figure:
@@ -52,11 +59,12 @@ def forest(
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         set_limits(axes.set_xlim, metric, rows)
-        axes.set_xlabel(f"{metric.title}, mean and 95 % interval")
-        if not math.isnan(ball):
-            axes.axvline(ball, color=MUTED, linestyle=(0, (2, 2)), linewidth=1.2)
+        axes.set_xlabel(f"{title(metric)}, mean and 95 % interval")
+        if baseline is not None:
+            name, mean = baseline
+            axes.axvline(mean, color=MUTED, linestyle=(0, (2, 2)), linewidth=1.2)
             axes.annotate(
-                "content-blind ball", (ball, -0.7), (3, 1), textcoords="offset points",
+                name, (mean, -0.7), (3, 1), textcoords="offset points",
                 color=MUTED, va="bottom", fontsize=8,
             )  # fmt: skip
         picture = svg(figure)
@@ -94,9 +102,9 @@ def strips(group: Group, metric: Metric, styles: dict[str, Style]) -> Plot:
             axes.tick_params(axis="x", rotation=40)
         axes.set_xlim(-0.5, len(places) - 0.3)
         axes.grid(visible=False, axis="x")
-        if metric.more_is_better:
+        if metric.full_scale:
             axes.set_ylim(-0.03, 1.03)
-        axes.set_ylabel(metric.title)
+        axes.set_ylabel(title(metric))
         picture = svg(figure)
     alt = f"{metric.label} of {counted(len(wide), 'case')} in {listed(wide.columns)}, paired."
     return Plot(
@@ -107,14 +115,27 @@ def strips(group: Group, metric: Metric, styles: dict[str, Style]) -> Plot:
     )
 
 
-def trade_off(dice: pd.DataFrame, healthy: pd.DataFrame, styles: dict[str, Style]) -> Plot:
-    """Scatter plot of arms: Dice against false-positive volume on healthy scans, with intervals."""
-    metric = METRICS["healthy_fp_mm3"]
-    pairs = list(zip(records(dice), records(healthy), strict=True))
+def trade_off(
+    score: Metric,
+    scores: pd.DataFrame,
+    metric: Metric,
+    healthy: pd.DataFrame,
+    styles: dict[str, Style],
+) -> Plot:
+    """Scatter plot of arms: a score against false positives on healthy scans, with intervals.
+
+    Args:
+        score: The score.
+        scores: Its rows of `comparison_table`.
+        metric: False positives on healthy scans.
+        healthy: Its rows of `comparison_table`.
+        styles: Style of each arm.
+    """
+    pairs = list(zip(records(scores), records(healthy), strict=True))
     with new_figure(WIDTH, 4.2) as figure:
         axes = figure.subplots()
         symlog(axes.xaxis, axes.set_xscale)
-        axes.set_ylim(0, 1)
+        set_limits(axes.set_ylim, score, scores)
         axes.set_xlim(0, max(10.0, float(healthy[["mean", "high"]].max().max()) * 1.5))
         for d, f in pairs:
             style = styles[d["arm"]]
@@ -124,19 +145,21 @@ def trade_off(dice: pd.DataFrame, healthy: pd.DataFrame, styles: dict[str, Style
             axes.plot(
                 f["mean"], d["mean"], style.marker, color=style.colour, markersize=8, zorder=3
             )
-        axes.set_xlabel(f"{metric.title}, logarithmic above 1")
-        axes.set_ylabel("Dice")
+        axes.set_xlabel(f"{title(metric)}, logarithmic above 1")
+        axes.set_ylabel(title(score))
         dots, names = [(f["mean"], d["mean"]) for d, f in pairs], [str(d["arm"]) for d, _ in pairs]
         figure.draw_without_rendering()  # settles the layout, which labels are placed in
         label_dots(axes, dots, names, styles)
         picture = svg(figure)
     points = "; ".join(
-        f"{d['arm']} Dice {number(d['mean'])} at {number(f['mean'], 1)} mm³" for d, f in pairs
+        f"{d['arm']} {score.label} {number(d['mean'], score.digits)} at {amount(metric, f['mean'])}"
+        for d, f in pairs
     )
-    alt = f"Dice against false positives on healthy scans: {points}."
+    alt = f"{score.label} against false positives on healthy scans: {points}."
+    better = "upper" if score.more_is_better else "lower"
     caption = (
-        "Mean Dice on cases with nodules against false-positive volume on healthy scans; the upper "
-        "left is better. Crosses are 95 % intervals."
+        f"Mean {score.label} on cases with nodules against false positives on healthy scans; the "
+        f"{better} left is better. Crosses are 95 % intervals."
     )
     return Plot("trade-off", picture, alt, caption)
 
@@ -180,9 +203,10 @@ def symlog(axis: Axis, set_scale: Callable[..., None]) -> None:
 
 
 def set_limits(apply: Callable[..., Any], metric: Metric, rows: pd.DataFrame) -> None:
-    """Set limits from 0 to 1 for shares, else to the highest interval."""
-    top = 1.0 if metric.more_is_better else float(rows[["mean", "high"]].max().max()) * 1.08
-    apply(0, top if top > 0 else 1.0)
+    """Set limits from 0 to 1 for shares of which more is better, else to the widest interval."""
+    top = 1.0 if metric.full_scale else float(rows[["mean", "high"]].max().max()) * 1.08
+    bottom = 0.0 if metric.bounds[0] >= 0 else min(0.0, float(rows[["mean", "low"]].min().min()))
+    apply(bottom, top if top > 0 else 1.0)
 
 
 def bars(rows: pd.DataFrame, metric: str = "mean") -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from semilung.arm_names import mixture_name
+from semilung.evaluation import Metric
 from semilung.files import is_inside
 from semilung.nested import leaves
 from semilung.report.differing_settings import FOLDS, NOT_COMPARED
@@ -17,19 +18,20 @@ from semilung.report.run_files import (
     AUDIT,
     CONFIG,
     CURVES,
-    LESIONS,
     PROVENANCE,
     RESULTS,
     SWEEP,
     is_file,
     read_cases,
     read_costs,
+    read_lesions,
     read_mapping,
     read_table,
     require_shape,
 )
 from semilung.report.study import Run, Study, blank
 from semilung.runs import RunFolder, read_run_settings
+from semilung.tasks import DEFAULT, Task, base_strategies, build_tasks, first_score
 from semilung.types import EVALUATED_ROLES, SPLITS, UserError
 
 _EMPTY_CURVES = {"step": float, "name": str, "value": float}
@@ -145,7 +147,7 @@ def _read_runs(folders: Sequence[Path], split: str | None) -> Study:
         split = "test" if on_test else "val"
     _require_evaluated(folders, split)
     runs = [_read_run(folder, split) for folder in folders]
-    flat = [leaves(run.config) for run in runs]
+    flat = [run.settings for run in runs]
     axes = _differing(runs, flat)
     runs = [
         replace(run, values={axis: config.get(axis) for axis in axes})
@@ -190,15 +192,16 @@ def _is_shared(key: str, runs: Sequence[Run]) -> bool:
 def _read_run(folder: Path, split: str) -> Run:
     run = RunFolder(folder)
     config = _read_config(run)
+    tasks = build_tasks(config.get("tasks") or DEFAULT)
     last = run.evaluation(split)
-    cases = read_cases(last / "cases.csv", folder)
+    cases = read_cases(last / "cases.csv", folder, tasks)
     if cases is None or cases.empty:
         msg = f"{last} contains no evaluated case; evaluate {folder} again"
         raise UserError(msg)
-    lesions = read_table(last / "lesions.csv", folder, LESIONS)
+    lesions = read_lesions(last / "lesions.csv", folder, tasks)
     curves = read_table(run.metrics, folder, CURVES)
     curves = pd.DataFrame(_EMPTY_CURVES, index=[]) if curves is None else curves
-    best = read_cases(run.evaluation(split, "best") / "cases.csv", folder)
+    best = read_cases(run.evaluation(split, "best") / "cases.csv", folder, tasks)
     audits = read_mapping(run.audits, folder, {})
     for name, audit in audits.items():
         require_shape(run.audits, {name: audit}, {name: dict})
@@ -212,14 +215,15 @@ def _read_run(folder: Path, split: str) -> Run:
         config=config,
         cases=cases,
         lesions=pd.DataFrame() if lesions is None else lesions,
-        best=cases if best is None and _last_is_best(curves) else best,
+        best=cases if best is None and _last_is_best(curves, first_score(tasks)) else best,
         curves=curves,
         cost=read_costs(run.cost, folder),
         audits=audits,
         provenance=read_mapping(run.provenance, folder, PROVENANCE),
         splits=run.read_splits() if is_file(run.splits, folder) else {},
         overlays=last / "overlays",
-        external=_read_external(run),
+        external=_read_external(run, tasks),
+        tasks=tasks,
     )
 
 
@@ -235,11 +239,11 @@ def _read_config(run: RunFolder) -> dict[str, Any]:
     return settings
 
 
-def _read_external(run: RunFolder) -> dict[str, pd.DataFrame]:
+def _read_external(run: RunFolder, tasks: Mapping[str, Task]) -> dict[str, pd.DataFrame]:
     """Return the cases of evaluated sets other than the splits of the run, by name."""
     tables = {}
     for name, folder in run.external_evaluations().items():
-        cases = read_cases(folder / "cases.csv", run.path)
+        cases = read_cases(folder / "cases.csv", run.path, tasks)
         if cases is not None and len(cases):
             tables[name] = cases
     return tables
@@ -255,13 +259,15 @@ def arm_name(config: dict[str, Any]) -> str:
         'supervised, no healthy'
     """
     healthy = leaves(config).get("data.batch.healthy") != 0
-    return mixture_name(config.get("strategies") or {}, healthy=healthy)
+    strategies = config.get("strategies") or {}
+    return mixture_name(strategies, bases=base_strategies(), healthy=healthy)
 
 
-def _last_is_best(curves: pd.DataFrame) -> bool:
-    """Return whether the last validation has the highest Dice, so that last and best are equal."""
-    scores = curves[curves["name"] == "val/dice"].dropna(subset="value")
-    return bool(len(scores)) and scores["value"].idxmax() == scores["step"].idxmax()
+def _last_is_best(curves: pd.DataFrame, score: Metric) -> bool:
+    """Return whether the last validation has the best score, so that last and best are equal."""
+    scores = curves[curves["name"] == score.validation_name].dropna(subset="value")
+    gains = scores["value"].map(score.gain)
+    return bool(len(scores)) and gains.idxmax() == scores["step"].idxmax()
 
 
 def _require_evaluated(folders: Sequence[Path], split: str) -> None:

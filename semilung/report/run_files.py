@@ -6,7 +6,7 @@ errors, as are values of an invalid type or range.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +14,27 @@ import numpy as np
 import pandas as pd
 
 from semilung.csv_tables import read_cell
+from semilung.evaluation.metrics import AMOUNT, SHARE, with_silence
 from semilung.files import is_inside, read_json, read_yaml
 from semilung.nested import fits
+from semilung.tasks import Task, metrics_of
 from semilung.types import UserError
 
-_SHARE, _AMOUNT = (0.0, 1.0), (0.0, 1e15)
-
-CASES = {
-    **dict.fromkeys(("reference_volume_mm3", "predicted_volume_mm3"), _AMOUNT),
-    **dict.fromkeys(("hd95_mm", "fp_components", "fp_volume_mm3"), _AMOUNT),
-    **dict.fromkeys(("dice", "surface_dice_2mm", "threshold"), _SHARE),
-    **dict.fromkeys(("ece", "foreground_ece", "brier"), _SHARE),
-}
-LESIONS = {"instance": _AMOUNT, "diameter_mm": _AMOUNT, "detected": _SHARE}
-CURVES = {"step": _AMOUNT, "value": (-np.inf, np.inf)}
+LESIONS = {"instance": AMOUNT, "diameter_mm": AMOUNT}
+CURVES = {"step": AMOUNT, "value": (-np.inf, np.inf)}
 COSTS = dict.fromkeys(
-    ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib", "threads"), _AMOUNT
+    ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib", "threads"), AMOUNT
 )
 RESULTS = {"seed": (-1e15, 1e15), **COSTS}
 """Numeric columns of each table, with the range of their values."""
 
 REQUIRED = {
-    "cases.csv": ("case", "cohort", "reference_volume_mm3", "predicted_volume_mm3"),
-    "lesions.csv": ("case", "instance", "diameter_mm", "detected"),
+    "cases.csv": ("case", "cohort"),
+    "lesions.csv": ("case", "instance"),
     "metrics.csv": ("step", "name", "value"),
     "results.csv": ("run", "arm", "seed", "split"),
 }
-"""Columns that a table must have, by file name."""
+"""Columns that a table must have, by file name, besides those of tasks."""
 
 _NAMES = ("case", "run", "arm", "name")
 _TEXT = (*_NAMES, "cohort", "role", "split", "message")
@@ -52,7 +46,7 @@ _MAX_TABLE = 2**28  # bytes: rows of a million cases
 Shape = Mapping[str, Any]
 """Key to the type of its value, in the form of `semilung.nested.fits`."""
 
-CONFIG: Shape = {"seed": int, "strategies": dict | None, "data": dict | None}
+CONFIG: Shape = {"seed": int, **dict.fromkeys(("strategies", "tasks", "data"), dict | None)}
 AUDIT: Shape = dict.fromkeys(("status", "summary", "advice"), str | None)
 PROVENANCE: Shape = {"command": list | None, "versions": dict | None}
 SWEEP: Shape = {"split": str | None, "equal": str | None}
@@ -78,7 +72,10 @@ def is_file(path: Path, root: Path) -> bool:
 
 
 def read_table(
-    path: Path, root: Path, ranges: Mapping[str, tuple[float, float]]
+    path: Path,
+    root: Path,
+    ranges: Mapping[str, tuple[float, float]],
+    required: Sequence[str] = (),
 ) -> pd.DataFrame | None:
     """Return a CSV table with its numeric columns as floats; None if there is no such file.
 
@@ -86,6 +83,7 @@ def read_table(
         path: The file; its name determines the columns in `REQUIRED`.
         root: Folder that must contain it.
         ranges: Numeric column, which may be absent, to the range of its values.
+        required: Columns that it must have besides those in `REQUIRED`.
 
     Raises:
         UserError: It is outside `root`, too large or not CSV, lacks a column, or a value is not a
@@ -113,7 +111,8 @@ def read_table(
         )
         raise UserError(msg) from error
     table = table.rename(columns=read_cell)
-    absent = [name for name in REQUIRED.get(path.name, ()) if name not in table]
+    columns = [*REQUIRED.get(path.name, ()), *required]
+    absent = [name for name in columns if name not in table]
     if absent:
         msg = (
             f"{path} lacks the columns {', '.join(absent)}; restore the file, or evaluate the run "
@@ -130,12 +129,25 @@ def read_table(
     return table
 
 
-def read_cases(path: Path, root: Path) -> pd.DataFrame | None:
-    """Return a `cases.csv` with a column `silent`: 1 if the prediction is empty, else 0."""
-    cases = read_table(path, root, CASES)
-    if cases is None:
-        return None
-    return cases.assign(silent=(cases["predicted_volume_mm3"] == 0).astype(float))
+def read_cases(path: Path, root: Path, tasks: Mapping[str, Task]) -> pd.DataFrame | None:
+    """Return the `cases.csv` of an evaluation for some tasks, see `with_silence`."""
+    volumes = dict.fromkeys(("reference_volume_mm3", "predicted_volume_mm3"), AMOUNT)
+    metrics = metrics_of(tasks.values())
+    ranges = {m.column: m.bounds for m in metrics if m.population != "lesions"}
+    bounds = {"threshold": SHARE, **volumes, **ranges}
+    cases = read_table(path, root, bounds, _required(path, tasks))
+    return None if cases is None else with_silence(cases)
+
+
+def read_lesions(path: Path, root: Path, tasks: Mapping[str, Task]) -> pd.DataFrame | None:
+    """Return the `lesions.csv` of an evaluation for some tasks."""
+    metrics = metrics_of(tasks.values())
+    ranges = {m.column: m.bounds for m in metrics if m.population == "lesions"}
+    return read_table(path, root, {**ranges, **LESIONS}, _required(path, tasks))
+
+
+def _required(path: Path, tasks: Mapping[str, Task]) -> list[str]:
+    return [c for task in tasks.values() for c in task.required_columns.get(path.name, ())]
 
 
 def _numbers(path: Path, cells: pd.Series[Any], low: float, high: float) -> pd.Series[Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from semilung.nested import leaves
 from semilung.report.formatting import NONE, counted, listed, number, without_folders
 from semilung.report.metric_tables import Table
 from semilung.report.study import Group, Run, Study
@@ -97,7 +96,7 @@ def settings_table(groups: Sequence[Group]) -> Table | None:
         for name, runs in group.contenders.items():
             label = ", ".join(filter(None, [name, group.label]))
             first.setdefault(label, runs[0])
-    flat = {label: leaves(without_folders(run.config)) for label, run in first.items()}
+    flat = {label: without_folders(run.settings) for label, run in first.items()}
     keys = list(dict.fromkeys(key for values in flat.values() for key in values))
     differing = [
         key

@@ -8,20 +8,23 @@ from typing import Any
 import pandas as pd
 
 from semilung.arm_names import NO_HEALTHY
-from semilung.evaluation import relative_reduction
+from semilung.evaluation import Metric, relative_reduction
 from semilung.report.caveats import NO_HEALTHY_SCAN
-from semilung.report.compared_metrics import METRICS, Metric, long_table, records
-from semilung.report.differing_settings import silent_contenders
+from semilung.report.compared_metrics import long_table, records
 from semilung.report.formatting import (
+    amount,
     between,
     counted,
+    false_positives,
     number,
     p_value,
     quoted,
     signed,
+    valued,
     without_folders,
 )
 from semilung.report.study import Group, Study
+from semilung.tasks import Baseline
 
 SIGNIFICANT = 0.05
 
@@ -71,7 +74,11 @@ def _is_better(row: Mapping[str, Any], metric: Metric) -> bool:
 
 
 def headline(
-    study: Study, comparison: pd.DataFrame, metric: Metric, ball: Mapping[str, float]
+    study: Study,
+    comparison: pd.DataFrame,
+    metric: Metric,
+    baseline_means: Mapping[str, float],
+    baseline: Baseline | None = None,
 ) -> list[str]:
     """Return a statement per setting on the best arm and the evidence for it.
 
@@ -82,30 +89,35 @@ def headline(
         study: Runs of the comparison.
         comparison: As returned by `comparison_table`.
         metric: Metric of the comparison.
-        ball: Setting to the mean Dice of the content-blind ball.
+        baseline_means: Setting to the mean of a baseline that does not use the image.
+        baseline: What it is.
     """
     statements = []
     split = {"val": "validation", "test": "test"}[study.split]
-    silent = {group.label: silent_contenders(group.contenders) for group in study.groups}
+    silent = {group.label: study.silent(group, metric) for group in study.groups}
     for name, rows in comparison.groupby("setting", sort=False):
         setting = str(name)
         arms = records(rows)
         count = int((rows["n_cases"] + rows["n_undefined"]).max())
-        scans = (
-            counted(count, f"healthy {split} scan")
-            if metric.healthy
-            else f"{counted(count, f'{split} case')} with nodules"
-        )
+        scans = _population(metric, count, split)
         seeds = counted(int(rows["n_seeds"].max()), "seed")
         statement = f"On {scans} and {seeds}{f' ({setting})' if setting else ''}, "
         if best_arm(arms, metric)["arm"] in silent[setting]:
             statements.append(statement + _silent_statement(arms, metric))
             continue
         statement += _best_statement(arms, metric)
-        if setting in ball:
-            statement += " " + _ball_statement(best_arm(arms, metric), ball[setting], metric)
+        if baseline is not None and setting in baseline_means:
+            statement += " " + _baseline_statement(
+                best_arm(arms, metric), baseline_means[setting], metric, baseline.name
+            )
         statements.append(statement)
     return statements
+
+
+def _population(metric: Metric, count: int, split: str) -> str:
+    if metric.population == "positive":
+        return f"{counted(count, f'{split} case')} with nodules"
+    return counted(count, f"{'healthy ' if metric.healthy else ''}{split} scan")
 
 
 def _silent_statement(rows: Sequence[Mapping[str, Any]], metric: Metric) -> str:
@@ -122,7 +134,7 @@ def _silent_statement(rows: Sequence[Mapping[str, Any]], metric: Metric) -> str:
 
 def _best_statement(rows: Sequence[Mapping[str, Any]], metric: Metric) -> str:
     best, d = best_arm(rows, metric), metric.digits
-    value = metric.text(best["mean"])
+    value = valued(metric, best["mean"])
     interval = between(best["low"], best["high"], d)
     value += f", 95 % interval {interval}" if interval else ""
     name = quoted(best["arm"])
@@ -166,60 +178,62 @@ def _p(value: float) -> str:
     return f"p {text if text.startswith('<') else '= ' + text}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _ball_statement(best: Mapping[str, Any], ball: float, metric: Metric) -> str:
-    name = f"the content-blind ball ({number(ball, metric.digits)}), which does not use the image"
-    if best["low"] > ball:
+def _baseline_statement(
+    best: Mapping[str, Any], value: float, metric: Metric, baseline: str
+) -> str:
+    name = f"the {baseline} ({number(value, metric.digits)}), which does not use the image"
+    worst = min(metric.gain(best["low"]), metric.gain(best["high"]))
+    if worst > metric.gain(value):
         return f"It exceeds {name}."
-    if best["mean"] > ball:
+    if metric.gain(best["mean"]) > metric.gain(value):
         return f"Its interval includes {name}."
     return f"It does not exceed {name}."
 
 
-def false_positives(
-    study: Study, healthy: pd.DataFrame | None, dice: pd.DataFrame | None
-) -> list[str]:
-    """Return a statement per setting on healthy scans, for the arm with the best Dice.
+def healthy_statements(study: Study, comparisons: Mapping[Metric, pd.DataFrame]) -> list[str]:
+    """Return a statement per setting on healthy scans, for the arm with the best score.
+
+    Empty texts if no task has false positives on healthy scans.
 
     Args:
         study: Runs of the comparison.
-        healthy: `comparison_table` by `healthy_fp_mm3`; None if no healthy scan was evaluated.
-        dice: `comparison_table` by `dice`; None if no case with a nodule was evaluated.
+        comparisons: `comparison_table` by each defined metric.
     """
+    metric, score = study.false_positives, study.score
+    if metric is None:
+        return [""] * len(study.groups)
+    healthy, by_score = comparisons.get(metric), comparisons.get(score)
     if healthy is None:
         return [NO_HEALTHY_SCAN] * len(study.groups)
     statements = []
     for group in study.groups:
         rows = healthy[healthy["setting"] == group.label]
-        by_dice = [] if dice is None else records(dice[dice["setting"] == group.label])
-        best = best_arm(by_dice, METRICS["dice"])["arm"] if by_dice else group.reference
+        arms = [] if by_score is None else records(by_score[by_score["setting"] == group.label])
+        best = best_arm(arms, score)["arm"] if arms else group.reference
         means = dict(zip(rows["arm"], rows["mean"], strict=True))
         scans = counted(int(rows["n_cases"].iloc[0]), "healthy scan")
         setting = f" ({group.label})" if group.label else ""
-        if best in silent_contenders(group.contenders):
+        if best in study.silent(group, metric):
             statements.append(
                 f"On {scans}{setting}, {quoted(best)} has no false positives, which is not "
                 f"informative for an arm without any prediction."
             )
             continue
         statement = (
-            f"On {scans}{setting}, {quoted(best)} has {_mm3(means[best])} of false positives per "
-            f"scan{_reduction(group, best)}"
+            f"On {scans}{setting}, {quoted(best)} has {false_positives(metric, means[best])} per "
+            f"scan{_reduction(group, best, metric)}"
         )
         if group.reference != best:
-            statement += f"; {quoted(group.reference)} has {_mm3(means[group.reference])}"
+            reference = amount(metric, means[group.reference])
+            statement += f"; {quoted(group.reference)} has {reference}"
         statements.append(f"{statement}.")
     return statements
 
 
-def _mm3(volume: float) -> str:
-    return f"{number(volume, METRICS['healthy_fp_mm3'].digits)}\N{NO-BREAK SPACE}mm³"
-
-
-def _reduction(group: Group, best: str) -> str:
+def _reduction(group: Group, best: str, metric: Metric) -> str:
     """Return the reduction of false positives relative to training without healthy scans."""
     if NO_HEALTHY not in group.contenders or best == NO_HEALTHY:
         return ""
-    metric = METRICS["healthy_fp_mm3"]
     table = relative_reduction(
         long_table(group, metric), metric=metric.column, reference=NO_HEALTHY
     )

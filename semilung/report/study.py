@@ -10,7 +10,11 @@ from typing import Any
 import pandas as pd
 
 from semilung.arm_names import BASELINE
+from semilung.evaluation import Metric
+from semilung.inference.predictor import MASK_HEAD
+from semilung.nested import leaves
 from semilung.report.formatting import without_folders
+from semilung.tasks import Task, build_tasks, metrics_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Run:
         overlays: Folder of overlays, `<case>.png`.
         splits: Case to its `split` and `role` after the label budget; empty if unknown.
         external: As `cases`, of other evaluated sets of scans, by name.
+        tasks: What it predicts, by name.
     """
 
     name: str
@@ -52,6 +57,12 @@ class Run:
     overlays: Path
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     external: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=build_tasks)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return all settings by their dotted names, and the tasks joined by `+`."""
+        return {**leaves(self.config), "tasks": "+".join(self.tasks)}
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,33 @@ class Study:
         return replace(self, runs=runs)
 
     @property
+    def tasks(self) -> dict[str, Task]:
+        """Return the tasks of all runs, those of the first run first."""
+        return {name: task for run in self.runs for name, task in run.tasks.items()}
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Return the metrics that tables show; the first one is the score."""
+        return [metric for metric in metrics_of(self.tasks.values()) if metric.reported]
+
+    @property
+    def score(self) -> Metric:
+        """Return the metric by which arms are compared by default."""
+        return self.metrics[0]
+
+    @property
+    def false_positives(self) -> Metric | None:
+        """Return the metric of healthy scans that is shown next to the score."""
+        metrics = (task.false_positives for task in self.tasks.values())
+        return next((metric for metric in metrics if metric is not None), None)
+
+    def silent(self, group: Group, metric: Metric) -> list[str]:
+        """Return the contenders that predict empty masks alone, if a metric is one of masks."""
+        owners = [task for task in self.tasks.values() if metric in task.metrics]
+        masks = any(MASK_HEAD in task.heads for task in owners)
+        return silent_contenders(group.contenders) if masks else []
+
+    @property
     def arms(self) -> list[str]:
         """Return the distinct arms."""
         return list(dict.fromkeys(run.arm for run in self.runs))
@@ -124,6 +162,16 @@ class Study:
             label, name = (setting, run.arm) if several else ("", setting or run.arm)
             groups.setdefault(label, {}).setdefault(name, []).append(run)
         return [Group(label, contenders) for label, contenders in groups.items()]
+
+
+def is_silent(run: Run) -> bool:
+    """Return whether a run predicts masks, and no foreground voxel on any evaluated case."""
+    return "silent" in run.cases and bool(run.cases["silent"].all())
+
+
+def silent_contenders(contenders: Mapping[str, list[Run]]) -> list[str]:
+    """Return the contenders of which every run is silent."""
+    return [name for name, runs in contenders.items() if all(map(is_silent, runs))]
 
 
 def blank(value: Any) -> bool:

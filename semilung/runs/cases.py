@@ -10,6 +10,7 @@ from semilung.data import Case, read_manifest
 from semilung.runs.leakage import Subject, read_patients, training_leaks
 from semilung.runs.run_folder import RunFolder
 from semilung.runs.train_config import TrainConfig
+from semilung.tasks import build_tasks, is_evaluated
 from semilung.types import UserError
 
 
@@ -42,7 +43,7 @@ def split_cases(
         raise UserError(msg)
     chosen = [cases[name] for name, entry in splits.items() if entry["split"] == split]
     _require_unseen(chosen, runs[1:], configs[1:])
-    return _evaluable(chosen, f"the {split} split of {run}")
+    return _evaluable(chosen, configs[0], f"the {split} split of {run}")
 
 
 def unseen_cases(
@@ -55,7 +56,7 @@ def unseen_cases(
     """
     cases = read_manifest(str(manifest))
     _require_unseen(cases, runs, configs)
-    return _evaluable(cases, str(manifest))
+    return _evaluable(cases, configs[0], str(manifest))
 
 
 def _require_unseen(
@@ -78,22 +79,24 @@ def _require_unseen(
             raise UserError(f"{run} was trained on {names} or their patients; evaluate on others")
 
 
-def _evaluable(cases: Sequence[Case], source: str) -> list[Case]:
-    """Return the cases whose voxels are all known.
+def _evaluable(cases: Sequence[Case], config: TrainConfig, source: str) -> list[Case]:
+    """Return the cases that a task of the run can evaluate.
 
     Warns:
-        UserWarning: Labelled cases have no mask, so that they are left out.
+        UserWarning: Labelled cases lack labels, so that they are left out.
 
     Raises:
         UserError: There is none.
     """
-    evaluable = [case for case in cases if case.voxels_known]
+    tasks = build_tasks(config.tasks).values()
+    evaluable = [case for case in cases if is_evaluated(tasks, case)]
+    fields = " or ".join(dict.fromkeys(field for task in tasks for field in task.fields))
     if not evaluable:
-        raise UserError(f"{source} holds no labelled case with a mask and no healthy case")
-    without = [case.case for case in cases if case.role == "labelled" and case.mask is None]
+        raise UserError(f"{source} holds no labelled case with a {fields} and no healthy case")
+    without = [c.case for c in cases if c.role == "labelled" and c not in evaluable]
     if without:
         warnings.warn(
-            f"{len(without)} labelled cases of {source} have no mask and are not evaluated: "
+            f"{len(without)} labelled cases of {source} have no {fields} and are not evaluated: "
             f"{', '.join(without[:5])}",
             stacklevel=3,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,16 @@ CHECKPOINTS = ("last", "best")
 
 
 def build_student(
-    model: Mapping[str, Any], heads: Mapping[str, int], *, channels_last: bool = False
+    model: Mapping[str, Any],
+    heads: Mapping[str, int],
+    *,
+    logits: bool = True,
+    channels_last: bool = False,
 ) -> Segmenter:
     """Return the model of a config (`name`, and everything else as options) with its heads."""
     require_bound("model", model)
     options = {key: value for key, value in model.items() if key != "name"}
-    student = build_model(model["name"], options, heads=heads)
+    student = build_model(model["name"], options, heads=heads, logits=logits)
     # torch's stubs know no memory format for modules
     layout = torch.channels_last_3d if channels_last else torch.preserve_format
     return student.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
@@ -57,9 +62,12 @@ def load_predictor(
             predictor_weights(state) if net is None else weights_below(f"{net}.", state["learner"])
         )
         _require_filled(state["model"], weights)
+        make = partial(
+            build_student, state["model"], state["heads"], logits=state.get("logits", True)
+        )
         with torch.device("meta"):  # a model that its weights do not fill is never made
-            _require_shapes(build_student(state["model"], state["heads"]), weights)
-        model = build_student(state["model"], state["heads"])
+            _require_shapes(make(), weights)
+        model = make()
         model.load_state_dict(weights)
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -11,6 +11,7 @@ from semilung.data import AugmentConfig, DataConfig
 from semilung.evaluation import EvaluationConfig
 from semilung.inference import InferenceConfig
 from semilung.inference.inference_config import PRECISIONS
+from semilung.tasks import DEFAULT
 from semilung.types import UserError
 
 RESUMABLE = ("data.workers", "trainer.threads", "data.cache", "evaluation.empty")
@@ -98,7 +99,8 @@ class TrainConfig:
         data: Cohort, cache, streams.
         augment: Views of a crop.
         model: `name` and options of the model.
-        strategies: Strategy name to its options; `supervised` is always there.
+        tasks: Task name to its options; the first one's score selects the best checkpoint.
+        strategies: Strategy name to its options; the tasks' base strategies are always there.
         optim: Optimizer and schedule.
         trainer: Length, device, rhythm.
         inference: Sliding-window prediction.
@@ -112,7 +114,8 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: dict[str, Any] = field(default_factory=lambda: {"name": "reversible_unet"})
-    strategies: dict[str, Any] = field(default_factory=lambda: {"supervised": {}})
+    tasks: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT))
+    strategies: dict[str, Any] = field(default_factory=dict)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import cast
 
@@ -13,11 +13,18 @@ from torch import Tensor, nn
 
 from semilung.strategies import Learner, Strategy, Term, build_strategy
 from semilung.strategies.core.strategy import VIEWS
-from semilung.testing.problem import DECAY, SIZE, Factory, Kind, named, tiny_batch, tiny_learner
+from semilung.tasks import all_metrics
+from semilung.testing.problem import (
+    DECAY,
+    SIZE,
+    Factory,
+    Kind,
+    named,
+    tasks_of,
+    tiny_batch,
+    tiny_learner,
+)
 from semilung.types import Batch
-
-METRICS = {"val/dice": 0.5, "val/healthy_fp_components": 1.0, "val/healthy_fp_mm3": 40.0}
-"""Metrics of a validation, as passed to controllers."""
 
 
 def check_strategy(strategy: str | Sequence[str] | Factory) -> None:
@@ -152,7 +159,7 @@ def check_resumes(make: Factory) -> None:
     torch.autograd.backward(_sum(_seeded(learner, _batch(learner))))
     optimizer.step()
     learner.after_step(0.5)
-    learner.after_validation(METRICS)
+    learner.after_validation({m.validation_name: 0.5 for m in all_metrics() if m.validated})
     file = io.BytesIO()
     torch.save(learner.state_dict(), file)
     file.seek(0)
@@ -232,7 +239,7 @@ def check_parameters_in_graph(make: Factory) -> None:
     """
     kinds: Sequence[Kind] = ("normal", "empty", "all_healthy", "ignored")
     for kind, progress in product(kinds, (0.0, 1.0)):
-        learner = tiny_learner(lambda: {"supervised": build_strategy("supervised"), **named(make)})
+        learner = tiny_learner(lambda: {**_bases(named(make)), **named(make)})
         parameters = {n: p for n, p in learner.named_parameters() if p.requires_grad}
         total = _sum(learner(_batch(learner, kind=kind), progress))
         gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
@@ -289,6 +296,12 @@ def _factory(strategy: str | Sequence[str] | Factory) -> Factory:
         return strategy
     names = [strategy] if isinstance(strategy, str) else list(strategy)
     return lambda: {name: build_strategy(name) for name in names}
+
+
+def _bases(strategies: Mapping[str, Strategy]) -> dict[str, Strategy]:
+    """Return the base strategies of the tasks that strategies declare."""
+    bases = [task.base for task in tasks_of(strategies).values()]
+    return {base: build_strategy(base) for base in bases}
 
 
 def _batch(learner: Learner, *, kind: Kind = "normal", batch_size: int = 2, seed: int = 0) -> Batch:

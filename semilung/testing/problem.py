@@ -19,8 +19,10 @@ from semilung.data.anatomy import ANATOMY
 from semilung.data.cache.prepare import mask_instances
 from semilung.data.cache.store import StoredVolume
 from semilung.data.io.grid import Shape
+from semilung.inference.predictor import MASK_HEAD
 from semilung.models import Segmenter, build_model
 from semilung.strategies import Learner, Strategy, heads_of
+from semilung.tasks import DEFAULT, Task, build_tasks, heads_of_tasks
 from semilung.types import IGNORE, Batch, Role
 
 Strategies = Mapping[str, Strategy]
@@ -39,10 +41,14 @@ _UNKNOWN = {"unlabelled": {"mask", "bag_label"}, "weak": {"mask"}}
 LUNG, BONE, SOFT_TISSUE = (ANATOMY[name] for name in ("lung", "bone", "soft_tissue"))
 
 
-def tiny_student(seed: int = 0, heads: Mapping[str, int] | None = None) -> Segmenter:
+def tiny_student(
+    seed: int = 0, heads: Mapping[str, int] | None = None, *, logits: bool = True
+) -> Segmenter:
     """Build a small reversible net with confident logits, so that thresholds are exceeded."""
     torch.manual_seed(seed)
-    model = build_model("reversible_unet", {"widths": (4, 8), "depth": 1}, heads=heads)
+    model = build_model(
+        "reversible_unet", {"widths": (4, 8), "depth": 1}, heads=heads, logits=logits
+    )
     for parameter in model.parameters():
         if parameter.ndim > 1:
             parameter.data.mul_(2)
@@ -54,6 +60,8 @@ def tiny_learner(
 ) -> Learner:
     """Build a learner of the given strategies only, ready for a step.
 
+    The student has the heads of the tasks that they declare.
+
     Args:
         make: Returns one strategy, or several by name.
         seed: Seed of the student's weights.
@@ -61,10 +69,10 @@ def tiny_learner(
         perturbed: Whether to perturb the weights of the teacher, if there is one.
     """
     strategies = named(make)
-    heads = heads_of(strategies)
-    other = partial(tiny_student, seed + 50, heads)
+    heads, tasks = heads_of(strategies), tasks_of(strategies)
+    student = partial(tiny_student, heads=heads, logits=MASK_HEAD in heads_of_tasks(tasks.values()))
     learner = Learner(
-        tiny_student(seed, heads), strategies, teacher_decay=DECAY, make_student=other
+        student(seed), strategies, teacher_decay=DECAY, make_student=partial(student, seed + 50)
     )
     if prior:
         learner.before_training(_cases(strategies))
@@ -79,6 +87,12 @@ def named(make: Factory) -> dict[str, Strategy]:
     """Return the strategies of a factory by name; a single one is named `checked`."""
     product = make()
     return {"checked": product} if isinstance(product, Strategy) else dict(product)
+
+
+def tasks_of(strategies: Strategies) -> dict[str, Task]:
+    """Return the tasks that strategies declare, the default ones if they declare none."""
+    names = [name for strategy in strategies.values() for name in strategy.needs.tasks]
+    return build_tasks(dict.fromkeys(names) or DEFAULT)
 
 
 def tiny_batch(

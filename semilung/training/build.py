@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from functools import partial
 from typing import cast
 
 import torch
 
+from semilung.inference.predictor import MASK_HEAD
 from semilung.runs.checkpoint import load_checkpoint
 from semilung.runs.load import (
     build_student,
@@ -16,7 +18,9 @@ from semilung.runs.load import (
     weights_below,
 )
 from semilung.runs.train_config import TrainConfig
-from semilung.strategies import Learner, Predictor, build_strategy, heads_of
+from semilung.strategies import Learner, Predictor, Strategy, build_strategy, heads_of
+from semilung.tasks import build_tasks, heads_of_tasks
+from semilung.types import UserError
 
 
 def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
@@ -29,13 +33,16 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
     Raises:
         UserError: Unknown names or options, or an `init` that does not fit the model.
     """
-    named = {"supervised": {}, **config.strategies}
+    tasks = build_tasks(config.tasks)
+    named = {**{task.base: {} for task in tasks.values()}, **config.strategies}
     torch.manual_seed(config.seed)  # a strategy may have weights of its own
     strategies = {name: build_strategy(name, options) for name, options in named.items()}
+    require_tasks(strategies, tasks)
     make_student = partial(
         build_student,
         config.model,
         heads_of(strategies),
+        logits=MASK_HEAD in heads_of_tasks(tasks.values()),
         channels_last=config.trainer.channels_last,
     )
     torch.manual_seed(config.seed)  # so that arms of a comparison start from one student
@@ -44,6 +51,8 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
         state = load_checkpoint(checkpoint_path(config.init))
         with checkpoint_errors(config.init):
             weights = weights_below("backbone.", predictor_weights(state))
+            if not student.logits:  # a task that has none may start from a run that has
+                weights = {k: v for k, v in weights.items() if not k.startswith("head.")}
             student.backbone.load_state_dict(weights)
     return Learner(
         student,
@@ -52,3 +61,14 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
         predictor=cast(Predictor, config.predictor),
         make_student=make_student,
     )
+
+
+def require_tasks(strategies: Mapping[str, Strategy], tasks: Container[str]) -> None:
+    """Raise UserError for a strategy of a task that is not active."""
+    for name, strategy in strategies.items():
+        inactive = [task for task in strategy.needs.tasks if task not in tasks]
+        if inactive:
+            raise UserError(
+                f"strategy {name!r} learns from outputs of {', '.join(inactive)}, which is not "
+                f"among the tasks of this training: add it (tasks=[...]), or leave the strategy out"
+            )

@@ -50,7 +50,7 @@ from semilung.training.optim import clip_gradients, learning_rate, set_learning_
 from semilung.training.processes import in_processes
 from semilung.training.setup import Training, set_up
 from semilung.training.training_progress import TrainingProgress
-from semilung.training.validate import SCORE, validate
+from semilung.training.validate import validate
 from semilung.types import Batch, UserError
 
 MEMORY_REMEDY = (
@@ -100,7 +100,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool) -> Outcome:
         stopped_by = _take_steps(training)
         finished = training.step == config.trainer.max_steps
         if finished:
-            training.team.first_does(audit_end, training.run)
+            training.team.first_does(audit_end, training.run, training.first_task)
     return Outcome(folder, training.step, finished, training.metrics, stopped_by)
 
 
@@ -270,13 +270,16 @@ def _validate(training: Training, log: MetricsLog, progress: TrainingProgress) -
     """Evaluate the predictor on the validation cases; save the best one."""
     team, learner = training.team, training.learner
     if training.val:
-        metrics, picture = validate(learner.predictor, training.val, training.config, team)
+        metrics, picture = validate(
+            learner.predictor, training.val, training.config, training.tasks, team
+        )
         training.metrics = metrics
         log.scalars(training.step, metrics)
         if picture is not None:
             log.image(training.step, "val/overlay", picture)
         progress.say(f"step {training.step}: " + _readable(metrics))
-        score = learner.score(metrics, SCORE)
+        criterion = training.first_task.score
+        score = learner.score(metrics, criterion.gain(metrics[criterion.validation_name]))
         if score > training.best:
             training.best = score
             _save(training, training.run.best)
@@ -295,6 +298,7 @@ def _save(training: Training, path: Path) -> None:
         "best": training.best,
         "model": training.config.model,
         "heads": learner.heads,
+        "logits": training.logits,
         "predictor": "student" if learner.predictor is learner.student else "teacher.net",
         "learner": learner.state_dict(),
         "optimizer": training.optimizer.state_dict(),

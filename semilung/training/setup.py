@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,13 +16,15 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from semilung.data import Cohort, PreparedCase, open_cohort
+from semilung.data import Cohort, PreparedCase, open_cohort, prepare
 from semilung.data.cache.label_checks import require_bag_labels, require_masks
+from semilung.inference.predictor import MASK_HEAD
 from semilung.runs.checkpoint import load_checkpoint
 from semilung.runs.lock import hold
 from semilung.runs.run_folder import RunFolder
 from semilung.runs.train_config import TrainConfig, TrainerConfig
 from semilung.strategies import Learner
+from semilung.tasks import Task, build_tasks, heads_of_tasks, is_evaluated
 from semilung.training.build import build_learner
 from semilung.training.metric_log import Means
 from semilung.training.optim import build_optimizer
@@ -46,11 +49,22 @@ class Training:
     streams: dict[str, list[PreparedCase]]
     views: dict[str, tuple[str, ...]]
     val: list[PreparedCase]
+    tasks: dict[str, Task]
     step: int = 0
     best: float = -math.inf
     metrics: dict[str, float] = field(default_factory=dict)
     means: Means = field(default_factory=Means)
     lock: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def first_task(self) -> Task:
+        """The task whose score selects the best checkpoint."""
+        return next(iter(self.tasks.values()))
+
+    @property
+    def logits(self) -> bool:
+        """Whether the student has the backbone's own output."""
+        return MASK_HEAD in heads_of_tasks(self.tasks.values())
 
 
 def set_up(config: TrainConfig, run: RunFolder, *, resume: bool) -> Training:
@@ -95,14 +109,16 @@ def _prepared(
             require_bag_labels(streams.get("labelled", []))
         if state is None:
             learner.before_training(streams)
-        val = cohort.val
+        tasks = build_tasks(config.tasks)
+        evaluable = partial(is_evaluated, tasks.values())
+        val = prepare(cohort.evaluated("val", evaluable), config.data)
     optimizer = build_optimizer(learner.param_groups(), config.optim)
     module, optimizer = fabric.setup(learner, optimizer)
     training = Training(
-        config, run, fabric, team, module, learner, optimizer, cohort, streams, views, val
+        config, run, fabric, team, module, learner, optimizer, cohort, streams, views, val, tasks
     )
     with team.agreeing():
-        try_sizes(learner, config)
+        try_sizes(learner, config, tasks)
     if state is not None:
         _restore(training, state)
     if resume:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
 from semilung.exhaustion import explain_memory_errors
 from semilung.inference.net_ensemble import WindowNets, evaluating
-from semilung.inference.outputs import foreground_probability
+from semilung.inference.outputs import Activation
 from semilung.runs.train_config import TrainConfig
 from semilung.strategies import Learner
+from semilung.tasks import Task, heads_of_tasks
 from semilung.types import UserError
 
 
-def try_sizes(learner: Learner, config: TrainConfig) -> None:
+def try_sizes(learner: Learner, config: TrainConfig, tasks: Mapping[str, Task]) -> None:
     """Run the model once on an empty crop, and on an empty window of inference if there is one.
 
     Crops are trained on as they are; windows are padded to what the model divides (`WindowNets`).
@@ -22,7 +25,8 @@ def try_sizes(learner: Learner, config: TrainConfig) -> None:
         UserError: The model fails on one of them, or there is not enough memory for the window.
     """
     crop, name = config.data.crop, config.model["name"]
-    multiple = _multiple(learner, crop, config, "data.crop")
+    heads = heads_of_tasks(tasks.values())
+    multiple = _multiple(learner, crop, config, heads, "data.crop")
     if multiple > 1:
         larger = [n + -n % multiple for n in crop]
         raise UserError(
@@ -31,17 +35,19 @@ def try_sizes(learner: Learner, config: TrainConfig) -> None:
         )
     if (window := config.inference.window) is not None:
         with explain_memory_errors("a smaller inference.window"):
-            _multiple(learner, window, config, "inference.window")
+            _multiple(learner, window, config, heads, "inference.window")
 
 
 def _multiple(
-    learner: Learner, size: tuple[int, int, int], config: TrainConfig, setting: str
+    learner: Learner,
+    size: tuple[int, int, int],
+    config: TrainConfig,
+    heads: Mapping[str, Activation],
+    setting: str,
 ) -> int:
     """What `WindowNets` pads a size to a multiple of, for the net that predicts."""
     net = learner.predictor
-    nets = WindowNets(
-        [net], outputs={"logits": foreground_probability}, precision=config.inference.precision
-    )
+    nets = WindowNets([net], outputs=heads, precision=config.inference.precision)
     try:
         with evaluating([net]), torch.no_grad():
             nets(np.zeros((1, 1, *size), np.float32))

@@ -1,76 +1,60 @@
-"""Validation during a training: Dice, false positives and one overlay."""
+"""Validation during a training: the cheap metrics of every task, and one overlay."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import nn
 
 from semilung.data import PreparedCase
-from semilung.evaluation import dice, false_positives, overlay_planes
 from semilung.inference import Predictor
 from semilung.runs.train_config import TrainConfig
+from semilung.tasks import CasePrediction, Task, heads_of_tasks, metrics_of
 from semilung.training.ranks import Team
-
-SCORE = "val/dice"
-"""The metric that picks `best.pt`: the mean per-case Dice of validation cases with nodules."""
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Metrics of one case: the Dice, or the false positives of a healthy scan."""
-
-    dice: float = math.nan
-    components: float = math.nan
-    volume_mm3: float = math.nan
-    picture: np.ndarray | None = None
 
 
 def validate(
-    net: nn.Module, cases: Sequence[PreparedCase], config: TrainConfig, team: Team
+    net: nn.Module,
+    cases: Sequence[PreparedCase],
+    config: TrainConfig,
+    tasks: Mapping[str, Task],
+    team: Team,
 ) -> tuple[dict[str, float], np.ndarray | None]:
-    """Return mean Dice of labelled cases, false positives of healthy ones, and one overlay.
+    """Return the means of the metrics that tasks validate, and one overlay.
 
     Each process evaluates a share of the cases; all get the same metrics, whatever their number.
 
     Returns:
-        Metrics under `val/`, NaN where there is no case to evaluate, and an RGB picture of the
-        first labelled case `(H, W, 3)`, or None where there is none.
+        Metrics under `val/`, NaN where no case defines one, and an RGB picture of the first
+        labelled case `(H, W, 3)`, or None where there is none.
     """
+    active = list(tasks.values())
+    predictor = Predictor([net], config.inference, config.data, heads_of_tasks(active))
     shown = next((i for i, case in enumerate(cases) if case.case.role == "labelled"), None)
     share = range(team.rank, len(cases), team.size)
     with team.agreeing():
-        local = {i: _evaluate(net, cases[i], config, pictured=i == shown) for i in share}
+        local = {i: _validated(predictor, cases[i], active, pictured=i == shown) for i in share}
     every = {i: case for each in team.gather(local) for i, case in each.items()}
-    scores = [every[i] for i in range(len(cases))]
+    values = [every[i][0] for i in range(len(cases))]
     metrics = {
-        SCORE: _mean([case.dice for case in scores]),
-        "val/healthy_fp_components": _mean([case.components for case in scores]),
-        "val/healthy_fp_mm3": _mean([case.volume_mm3 for case in scores]),
+        metric.validation_name: _mean([case.get(metric.name, math.nan) for case in values])
+        for metric in metrics_of(active)
+        if metric.validated
     }
-    return metrics, None if shown is None else scores[shown].picture
+    return metrics, None if shown is None else every[shown][1]
 
 
-def _evaluate(
-    net: nn.Module, case: PreparedCase, config: TrainConfig, *, pictured: bool
-) -> _Scores:
-    mask = Predictor([net], config.inference, config.data).segment(case)
-    if case.case.role == "healthy":
-        alarm = false_positives(mask, case.spacing_mm)
-        return _Scores(components=alarm.components, volume_mm3=alarm.volume_mm3)
-    reference = case.read("mask")
-    picture = None
-    if pictured:
-        picture = overlay_planes(
-            case.read("image"),
-            reference=reference,
-            prediction=mask,
-            window_hu=config.data.window_hu,
-        )
-    return _Scores(dice(mask, reference), picture=picture)
+def _validated(
+    predictor: Predictor, case: PreparedCase, tasks: Sequence[Task], *, pictured: bool
+) -> tuple[dict[str, float], np.ndarray | None]:
+    """Return metrics of a case by name, and its picture."""
+    predicted = CasePrediction(case, predictor.case_maps(case), predictor)
+    active = [task for task in tasks if task.evaluates(case.case)]
+    values = {name: float(v) for task in active for name, v in task.validate(predicted).items()}
+    pictures = (task.picture(predicted, captioned=False) for task in active if pictured)
+    return values, next((picture for picture in pictures if picture is not None), None)
 
 
 def _mean(values: list[float]) -> float:

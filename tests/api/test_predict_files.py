@@ -52,7 +52,7 @@ def fails_for(scan, error, function):
     return act
 
 
-@pytest.mark.parametrize("step", ["scan", "write_volume"])
+@pytest.mark.parametrize("step", ["scan_maps", "write_volume"])
 @pytest.mark.parametrize(
     "error",
     [
@@ -67,7 +67,7 @@ def fails_for(scan, error, function):
 def test_scan_that_fails_at_any_step_stops_no_other(
     predict, scans, tmp_path, monkeypatch, step, error
 ):
-    owner = Predictor if step == "scan" else prediction
+    owner = Predictor if step == "scan_maps" else prediction
     monkeypatch.setattr(owner, step, fails_for(scans[1], error, getattr(owner, step)))
     with pytest.raises(UserError) as caught:
         predict(probability=True)
@@ -91,7 +91,7 @@ def test_full_disk_ends_a_prediction_with_one_line(predict, scans, tmp_path, mon
 def test_name_that_is_too_long_is_refused_before_anything_is_predicted(
     predict, scans, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Predictor, "scan", None)
+    monkeypatch.setattr(Predictor, "scan_maps", None)
     long = tmp_path / ("1" * 243 + ".nii.gz")
     long.symlink_to(scans[1])
     with pytest.raises(UserError, match=r"name 1+ is too long: .*names of 258 bytes, and 255"):
@@ -111,7 +111,7 @@ def test_longest_name_that_a_mask_can_have_is_written(predict, scans, tmp_path):
 def test_folder_that_cannot_be_written_is_refused_before_anything_is_predicted(
     tiny, scans, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Predictor, "scan", None)
+    monkeypatch.setattr(Predictor, "scan_maps", None)
     (tmp_path / "file").touch()
     for out in (tmp_path / "file/out", tmp_path / "file", tmp_path / ("x" * 300)):
         with pytest.raises(UserError, match=r"could not be written.*Choose another --out"):
@@ -148,7 +148,7 @@ def test_memory_that_ends_in_a_command_is_one_sentence(tmp_path, monkeypatch, ca
 
 
 def test_threshold_out_of_range_is_refused_once_before_any_scan(predict, scans, monkeypatch):
-    monkeypatch.setattr(Predictor, "scan", None)
+    monkeypatch.setattr(Predictor, "scan_maps", None)
     with pytest.raises(UserError, match=r"threshold=2.* out of range") as caught:
         predict(threshold=2.0)
     assert "\n" not in str(caught.value)

@@ -94,7 +94,7 @@ def test_evaluate_with_other_settings_keeps_the_results_of_the_run(trained, phan
 
 
 def test_pictures_of_an_earlier_evaluation_are_removed(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("semilung.evaluation.case_evaluation.SILENT_PICTURES", 0)
+    monkeypatch.setattr("semilung.tasks.evaluation_loop.SILENT_PICTURES", 0)
     command = ("evaluate", trained, "--out", tmp_path)
     assert run(*command, "--threshold", "0") == 0
     marked = {picture.name for picture in (tmp_path / "overlays").iterdir()}

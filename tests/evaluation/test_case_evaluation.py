@@ -20,12 +20,13 @@ from semilung.data.manifest.cases import Case
 from semilung.evaluation import (
     Report,
     compare,
-    evaluate_cases,
     print_table,
     summarise,
     write_report,
 )
 from semilung.inference import InferenceConfig, Predictor
+from semilung.tasks import build_tasks
+from semilung.tasks import evaluate_cases as evaluate_tasks
 from semilung.types import Role, UserError
 
 SHAPE, SPACING_MM = (16, 14, 12), (1.0, 1.0, 2.0)
@@ -67,6 +68,10 @@ def prepared(
     case = Case(**{**vars(case), "cohort": cohort})
     config = DataConfig(cache=str(folder / "cache"), spacing_mm=None)
     return prepare([case], config, progress=False, processes=0)[0]
+
+
+def evaluate_cases(predictor: Predictor, cases: list[PreparedCase]) -> Report:
+    return evaluate_tasks(predictor, cases, build_tasks())
 
 
 @pytest.fixture(scope="module")

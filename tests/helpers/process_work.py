@@ -65,7 +65,7 @@ def _digests(config, folder):
     alone.rank, alone.size = 0, 1
     metrics, pictures = zip(
         *(
-            validate(training.learner.predictor, training.val, config, t)
+            validate(training.learner.predictor, training.val, config, training.tasks, t)
             for t in (training.team, alone)
         ),
         strict=True,

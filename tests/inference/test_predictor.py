@@ -13,7 +13,13 @@ from semilung.data.data_config import DataConfig
 from semilung.data.io.volume import Volume, read_volume, write_volume
 from semilung.data.loading.intensity import scale_hu
 from semilung.data.manifest.cases import Case
-from semilung.inference import InferenceConfig, Predictor, connected_components
+from semilung.inference import (
+    InferenceConfig,
+    Predictor,
+    class_probabilities,
+    connected_components,
+    foreground_probability,
+)
 from semilung.types import UserError
 
 CENTRE_MM, RADIUS_MM = np.array([12.0, -21.0, 33.0]), 9.0
@@ -205,7 +211,10 @@ class TwoHeads(nn.Module):
 def test_maps_of_two_heads_have_the_activation_of_each():
     hu = np.random.default_rng(0).integers(-1000, 400, (9, 8, 7)).astype(np.int16)
     predictor = Predictor(
-        [TwoHeads()], InferenceConfig(window=(4, 4, 4)), CONFIG, heads=("logits", "anatomy")
+        [TwoHeads()],
+        InferenceConfig(window=(4, 4, 4)),
+        CONFIG,
+        heads={"logits": foreground_probability, "anatomy": class_probabilities},
     )
     maps = predictor.maps(hu)
     x = torch.from_numpy(scale_hu(hu, CONFIG.window_hu))
@@ -213,7 +222,7 @@ def test_maps_of_two_heads_have_the_activation_of_each():
     torch.testing.assert_close(maps["anatomy"], torch.stack([x, 2 * x, -x]).softmax(0))
 
 
-def test_maps_of_a_head_without_activation_is_refused():
-    predictor = Predictor([TwoHeads()], WINDOW, CONFIG, heads=("offsets",))
-    with pytest.raises(UserError, match="'offsets' has no activation, there are logits, anomaly"):
+def test_maps_of_a_head_that_the_net_lacks_is_refused():
+    predictor = Predictor([TwoHeads()], WINDOW, CONFIG, heads={"offsets": class_probabilities})
+    with pytest.raises(UserError, match="no head 'offsets', it has logits, anatomy"):
         predictor.maps(np.zeros((4, 4, 4), np.int16))

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from made_sweep import HEALTHY, NODULES, cases, write_run, write_sweep
 
+from semilung.evaluation import SEGMENTATION
 from semilung.report import read_study, write_html
 from semilung.report.caveats import list_caveats
-from semilung.report.compared_metrics import _METRICS, _metric_cases
 
 BASE = (0.2, 0.3, 0.4, 0.5, 0.3, 0.4, 0.2, 0.3, 0.5, 0.4, 0.3, 0.2)
 MANY = tuple(f"n{i}" for i in range(1, len(BASE) + 1))
@@ -173,5 +173,6 @@ def test_caveats_name_a_role_without_validation_case(tmp_path):
 
 def test_metric_cases_exclude_cases_with_ignored_nodules():
     table = pd.DataFrame({"reference_volume_mm3": [0.0, 5.0, float("nan")]})
-    for metric in _METRICS:
-        assert list(_metric_cases(table, metric).index) == ([0] if metric.healthy else [1])
+    for metric in SEGMENTATION:
+        if metric.population != "lesions":
+            assert list(metric.members(table).index) == ([0] if metric.healthy else [1])

@@ -131,7 +131,8 @@ def test_page_shows_best_median_and_worst_case_in_reference_and_best_arm(page):
         "Axial, coronal and sagittal plane of n4 in mean_teacher, seed 0: Dice 0.800." in pictures
     )
     assert any(
-        "h1 in mean_teacher" in alt and "10.0 mm³ of false positives" in alt for alt in pictures
+        "h1 in mean_teacher" in alt and "10.0\N{NO-BREAK SPACE}mm³ of false positives" in alt
+        for alt in pictures
     )
     assert "no overlay was written" in reader.text  # n2 has none
     assert "Healthy scan: h2" not in text  # no false positives in the best arm

@@ -12,18 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_sweep import cases, write_run
 
-from semilung.evaluation import content_blind_ball
-from semilung.report.ball_rows import ball_dice
-from semilung.report.compared_metrics import METRICS
+from semilung.evaluation import SEGMENTATION, content_blind_ball
+from semilung.report.baseline import baseline_score
 from semilung.report.formatting import without_folders
 from semilung.report.label_placement import place_labels, spread
 from semilung.report.plot_style import assign_styles
 from semilung.report.read_runs import read_study
 from semilung.report.sentences import headline, lead
+from semilung.tasks import build_tasks
 from semilung.types import UserError
 
-DICE = METRICS["dice"]
-ALARMS = METRICS["healthy_fp_mm3"]
+BY_NAME = {metric.name: metric for metric in SEGMENTATION}
+DICE = BY_NAME["dice"]
+ALARMS = BY_NAME["healthy_fp_mm3"]
 
 
 def row(arm, mean, difference=math.nan, low=math.nan, high=math.nan, p_holm=math.nan, setting=""):
@@ -43,7 +44,9 @@ def study(tmp_path):
 
 
 def statement(study, rows, metric=DICE, ball=None):
-    (sentence,) = headline(study, pd.DataFrame(rows), metric, ball or {})
+    (sentence,) = headline(
+        study, pd.DataFrame(rows), metric, ball or {}, build_tasks()["segmentation"].baseline
+    )
     return sentence.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -92,11 +95,11 @@ def test_headline_arm_without_values_on_difficult_cases_is_not_best(study):
     rows = [row("supervised", 9.0), row("mil", 6.0, 1.5, 0.5, 2.5, 0.01)]
     rows[0] |= {"n_cases": 10, "n_undefined": 0}
     rows[1] |= {"n_cases": 6, "n_undefined": 4, "n_pairs": 6}
-    text = statement(study, rows, METRICS["hd95_mm"])
+    text = statement(study, rows, BY_NAME["hd95_mm"])
     assert "none of 2 arms is better than supervised" in text
     assert text.startswith("On 10 validation cases")
     rows[1] |= {"difference": -1.5, "difference_low": -2.5, "difference_high": -0.5}
-    text = statement(study, rows, METRICS["hd95_mm"])
+    text = statement(study, rows, BY_NAME["hd95_mm"])
     assert "supervised, on the cases that both define, is \N{MINUS SIGN}1.5" in text
 
 
@@ -175,7 +178,8 @@ def ball_of(tmp_path, manifest):
     }
     table = cases((0.5,), nodules=("n1",))
     run = write_run(tmp_path / "run", table, splits=splits, data={"manifest": str(manifest)})
-    return ball_dice(read_study([run]).groups[0])
+    (task,) = build_tasks().values()
+    return baseline_score(read_study([run]).groups[0], task.baseline, task.score)
 
 
 def test_ball_dice_is_of_the_ball_fitted_to_training_masks(tmp_path):

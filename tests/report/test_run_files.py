@@ -9,7 +9,8 @@ from made_sweep import cases, write_run, write_sweep
 
 from semilung.cli import main
 from semilung.report import write_html
-from semilung.report.run_files import CASES, RESULTS, read_table
+from semilung.report.run_files import RESULTS, read_cases, read_table
+from semilung.tasks import build_tasks
 from semilung.types import UserError
 
 DICE = (0.5, 0.6, 0.7, 0.8)
@@ -228,7 +229,7 @@ def test_report_names_that_pandas_takes_for_missing_are_kept(tmp_path, name, cap
     run = write_run(tmp_path / "a", table)
     code, error = report(run, tmp_path / "out", capsys)
     assert (code, error) == (0, "")
-    rows = read_table(run / "evaluation-val-last/cases.csv", run, CASES)
+    rows = read_cases(run / "evaluation-val-last/cases.csv", run, build_tasks())
     assert rows["case"].tolist() == table["case"].tolist()
     assert set(rows["cohort"]) == {"lidc", name}
     assert rows["dice"].notna().tolist() == table["dice"].notna().tolist()

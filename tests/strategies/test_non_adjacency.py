@@ -342,7 +342,7 @@ def test_the_ramp_leaves_the_choice_to_dice():
     learner({"healthy": crops(4)}, 0.1)
     learner.after_step(0.1)
     assert strategy.score({"val/dice": 0.5}) is None
-    assert learner.score({"val/dice": 0.5}, "val/dice") == 0.5
+    assert learner.score({"val/dice": 0.5}, 0.5) == 0.5
 
 
 def test_ten_classes_need_one_activation_of_all_classes_and_its_gradient():

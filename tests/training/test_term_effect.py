@@ -54,6 +54,10 @@ def measured(module):
     return measure_gradients(module, BATCH, 1.0, seed=0)
 
 
+def audit(rows):
+    return audit_term_effect(rows, "supervised/labelled")
+
+
 def run(rows):
     """`metrics.csv` of `(step, name, value)`."""
     return pd.DataFrame(rows, columns=["step", "name", "value"])
@@ -64,7 +68,7 @@ def audited(**strategies):
     figures = {k.replace("supervised/term", "supervised/labelled"): v for k, v in
                measured(learner(**strategies)).items()}  # fmt: skip
     weights = {f"weights/{name}/term": made.weight for name, made in strategies.items()}
-    return audit_term_effect(run([(4, k, v) for k, v in {**figures, **weights}.items()]))
+    return audit(run([(4, k, v) for k, v in {**figures, **weights}.items()]))
 
 
 def test_norms_are_of_the_weighted_terms():
@@ -122,21 +126,21 @@ def test_an_adversary_may_teach_its_own_player_next_to_the_student():
         (5, "gradients/x/student", 0.5),
         (5, "own_gradients/x/student", 0.0),
     ]
-    assert audit_term_effect(run(rows)).status == "ok"
+    assert audit(run(rows)).status == "ok"
 
 
 def test_weight_0_throughout_is_reported_and_a_late_ramp_is_not():
     gradients = [(4, "gradients/supervised/labelled", 2.0), (4, "gradients/a/t", math.nan)]
     never = [(2, "weights/a/t", 0.0), (4, "weights/a/t", 0.0)]
-    assert "a/t has weight 0 throughout" in audit_term_effect(run(gradients + never)).summary
+    assert "a/t has weight 0 throughout" in audit(run(gradients + never)).summary
     once = [(2, "weights/a/t", 0.3), (4, "weights/a/t", 0.0)]
-    assert audit_term_effect(run(gradients + once)).status == "ok"
+    assert audit(run(gradients + once)).status == "ok"
 
 
 def test_the_largest_share_of_all_moments_counts():
     rows = [(s, "gradients/supervised/labelled", 2.0) for s in (2, 3, 4)]
     rows += [(2, "gradients/a/t", 0.0), (3, "gradients/a/t", 1.0), (4, "gradients/a/t", 0.0)]
-    found = audit_term_effect(run(rows))
+    found = audit(run(rows))
     assert (found.status, found.metrics) == ("ok", {"a/t": 0.5})
 
 
@@ -148,7 +152,7 @@ def test_a_term_of_weight_0_is_measured_as_undefined_and_a_metric_not_at_all():
 
 def test_a_supervised_run_has_no_terms_to_compare():
     rows = [(4, "gradients/supervised/labelled", 2.0)]
-    assert audit_term_effect(run(rows)).status == "not applicable"
+    assert audit(run(rows)).status == "not applicable"
 
 
 def test_short_trainings_have_moments_too():

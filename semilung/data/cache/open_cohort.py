@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 from semilung.data.cache.prepare import prepare
 from semilung.data.cache.prepared_case import PreparedCase
@@ -62,9 +63,16 @@ class Cohort:
         """Test cases with known voxels (labelled and healthy), prepared; may be empty."""
         return prepare(self.evaluated("test"), self.config)
 
-    def evaluated(self, split: Split) -> list[Case]:
-        """Cases of a split of which every voxel is known, not prepared."""
-        return [c for c in self.cases if c.split == split and c.voxels_known]
+    def evaluated(
+        self, split: Split, evaluable: Callable[[Case], bool] = attrgetter("voxels_known")
+    ) -> list[Case]:
+        """Cases of a split whose labels are known, not prepared.
+
+        Args:
+            split: `train`, `val` or `test`.
+            evaluable: Whether a case can be evaluated; by default, whether every voxel is known.
+        """
+        return [c for c in self.cases if c.split == split and evaluable(c)]
 
     @property
     def splits(self) -> dict[str, dict[str, str]]:

@@ -76,7 +76,7 @@ class Learner(nn.Module):
     """Student and strategies, with an EMA teacher if any strategy needs one.
 
     Args:
-        student: A model whose `forward(x)` returns named outputs with `logits` among them.
+        student: A model whose `forward(x)` returns named outputs.
         strategies: Name to strategy; their terms are summed.
         teacher_decay: Decay of the teacher's average.
         predictor: Net for prediction: `student`, `teacher` (created if no strategy needs one), or
@@ -147,10 +147,10 @@ class Learner(nn.Module):
         for _, strategy in self._each():
             strategy.before_training(streams)
 
-    def score(self, metrics: Mapping[str, float], default: str) -> float:
-        """Return the score that `best.pt` maximizes: of a strategy, or the metric `default`."""
+    def score(self, metrics: Mapping[str, float], default: float) -> float:
+        """Return the score that `best.pt` maximizes: of a strategy, or else the default."""
         scores = [strategy.score(metrics) for _, strategy in self._each()]
-        return next((score for score in scores if score is not None), metrics[default])
+        return next((score for score in scores if score is not None), default)
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Return the parameters of student and strategies, with factors on the learning rate."""

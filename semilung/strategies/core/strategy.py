@@ -46,6 +46,7 @@ class Needs:
         fields: Further fields of the samples (`mask`, `anatomy`, `bag_label`).
         heads: Further outputs of the student: number of channels by name.
         teacher: Whether the strategy uses the EMA teacher.
+        tasks: Tasks whose outputs it trains or reads; all of them must be active.
 
     Raises:
         ValueError: An unknown stream, view or field.
@@ -56,6 +57,7 @@ class Needs:
     fields: tuple[str, ...] = ()
     heads: Mapping[str, int] = field(default_factory=dict)
     teacher: bool = False
+    tasks: tuple[str, ...] = ("segmentation",)
 
     def __post_init__(self) -> None:
         for streams in (self.views, self.optional):

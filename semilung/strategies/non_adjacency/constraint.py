@@ -60,6 +60,7 @@ class NonAdjacency(Strategy):
         tolerance: Share of the rarer class's contacts in a scan up to which a pair is forbidden.
         allow: Pairs that may touch, such as `nodule-vessel`, or by number, `7-3`.
         prior_cases: Maximum number of scans of each stream for the prior.
+        metric: Metric of validation that the published schedule keeps, higher is better.
 
     Raises:
         ValueError: An option out of its range.
@@ -85,6 +86,7 @@ class NonAdjacency(Strategy):
         tolerance: float = 0.0,
         allow: Sequence[str] = (),
         prior_cases: int = 50,
+        metric: str = "dice",
     ) -> None:
         super().__init__()
         _check(schedule, anatomy, classes, min_cases, tolerance, prior_cases)
@@ -99,6 +101,7 @@ class NonAdjacency(Strategy):
         self.predicted, self.anatomy_weight = predicted, anatomy_weight
         self.classes, self.unlabelled = classes, tuple(unlabelled)
         self.min_cases, self.tolerance, self.prior_cases = min_cases, tolerance, prior_cases
+        self.metric = f"val/{metric}"
         self.allow = allowed_pairs(allow, classes)
         self.register_buffer("forbidden", torch.zeros(classes + 1, classes + 1, dtype=torch.bool))
         self.register_buffer("control", torch.tensor(LambdaControl().state()))
@@ -155,7 +158,7 @@ class NonAdjacency(Strategy):
             train_dice, value = self._means()
             control = LambdaControl.restore(self.control.tolist())
             control.update(
-                metrics.get("val/dice", math.nan),
+                metrics.get(self.metric, math.nan),
                 train_dice=train_dice,
                 value=value,
                 progress=self._progress,
@@ -169,7 +172,7 @@ class NonAdjacency(Strategy):
             return None
         train_dice, value = self._means()
         control = LambdaControl.restore(self.control.tolist())
-        dice = metrics.get("val/dice", math.nan)
+        dice = metrics.get(self.metric, math.nan)
         acceptable = control.acceptable(dice, train_dice=train_dice, value=value)
         return -value if acceptable and not math.isnan(value) else -math.inf
 

@@ -37,7 +37,7 @@ class _Scan(NamedTuple):
     foreground_share: float
     components: float
     agreement: float
-    dice: float
+    hidden_dice: float
 
 
 def choose_scans(items: Sequence[PreparedCase], *, seed: int) -> list[PreparedCase]:
@@ -78,8 +78,7 @@ def audit_pseudo_labels(
     if not unlabelled:
         return Audit("not applicable", "The training has no unlabelled scans in the cache")
     scans = [_look(predictor, other, item) for item in unlabelled]
-    names = {"agreement": "agreement", "dice": "hidden_dice"}
-    means = {names.get(n, n): _mean([getattr(s, n) for s in scans]) for n in _Scan._fields}
+    means = {name: _mean([getattr(s, name) for s in scans]) for name in _Scan._fields}
     reference_share = _mean(
         [_foreground_share(c.read("mask")) for c in labelled if "mask" in c.files]
     )

@@ -14,11 +14,13 @@ from torch import nn
 
 from semilung.data import Case, PreparedCase, cached, prepare, read_manifest
 from semilung.inference import Predictor
+from semilung.inference.predictor import MASK_HEAD
 from semilung.runs.checkpoint import load_checkpoint
 from semilung.runs.load import load_predictor
 from semilung.runs.run_folder import RunFolder
 from semilung.runs.train_config import TrainConfig
 from semilung.strategies import build_strategy
+from semilung.tasks import Task, build_tasks, heads_of_tasks
 from semilung.training.audits.audit import Audit, attempt, read_audits, save_audits, warn_of
 from semilung.training.audits.cohort_confound import audit_cohort_confound
 from semilung.training.audits.pseudo_label_quality import audit_pseudo_labels, choose_scans
@@ -82,9 +84,15 @@ def gradients(training: Training, batch: Batch, seed: int) -> dict[str, float]:
         return {}
 
 
-def audit_end(run: RunFolder) -> None:
-    """Audit what a finished training has logged."""
-    warn_of(_keep(run, {"term_effect": lambda: audit_term_effect(_metrics(run))}))
+def audit_end(run: RunFolder, task: Task) -> None:
+    """Audit what a finished training has logged.
+
+    Args:
+        run: Its folder.
+        task: The first of its tasks, whose reference term the other terms are compared with.
+    """
+    audits = {"term_effect": lambda: audit_term_effect(_metrics(run), task.reference_term)}
+    warn_of(_keep(run, audits))
 
 
 def _metrics(run: RunFolder) -> pd.DataFrame:
@@ -148,6 +156,8 @@ def _leakage(
 
 
 def _pseudo_labels(run: RunFolder, config: TrainConfig, named: Manifest) -> Audit:
+    if MASK_HEAD not in heads_of_tasks(build_tasks(config.tasks).values()):
+        return Audit("not applicable", "No task of this run predicts masks")
     state = load_checkpoint(run.last)
     previous = read_audits(run.audits).get("pseudo_labels")
     if previous is not None and previous.metrics.get("step") == state["step"]:

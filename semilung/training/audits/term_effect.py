@@ -18,14 +18,11 @@ from semilung.types import Batch
 MOMENTS = (0.5, 0.75, 1.0)
 """Shares of the training at which gradients are measured."""
 
-REFERENCE = "supervised/labelled"
-"""The term that every training has, whose gradient the others' are compared with."""
-
 SMALLEST_SHARE = 1e-6
-"""Of the supervised gradient's norm; a term below it teaches nothing."""
+"""Of the reference gradient's norm; a term below it teaches nothing."""
 
 SMALLEST_NORM = 1e-30
-"""Stands for a supervised gradient of 0."""
+"""Stands for a reference gradient of 0."""
 
 STUDENT, OWN, WEIGHT = "gradients/", "own_gradients/", "weights/"
 """Prefixes of names in `metrics.csv`."""
@@ -91,22 +88,23 @@ def measure_gradients(
     return norms
 
 
-def audit_term_effect(rows: pd.DataFrame) -> Audit:
+def audit_term_effect(rows: pd.DataFrame, reference: str) -> Audit:
     """Return, from the rows of `metrics.csv`, whether each term has taught the student.
 
-    A term's share is the largest ratio of its student gradient's norm to the supervised term's.
+    A term's share is the largest ratio of its student gradient's norm to the reference term's.
     A term that trains its strategy's own player alone (a discriminator, a second student) is
     accepted, unless no term of that strategy teaches the student.
 
     Args:
         rows: `step`, `name`, `value` of the whole run.
+        reference: The term that every training has (`Task.reference_term`).
     """
     table = rows.pivot_table(index="step", columns="name", values="value", dropna=False)
     names = [n.removeprefix(STUDENT) for n in table.columns if n.startswith(STUDENT)]
-    names = [name for name in names if name != REFERENCE]
+    names = [name for name in names if name != reference]
     if not names:
-        return Audit("not applicable", "No gradient but the supervised one was measured")
-    shares = {name: _share(table, name) for name in names}
+        return Audit("not applicable", f"No gradient but that of {reference} was measured")
+    shares = {name: _share(table, name, reference) for name in names}
     players = {n for n in names if shares[n] == 0 and table.get(OWN + n, pd.Series()).max() > 0}
     problems = [_problem(name, table, shares[name]) for name in names if name not in players]
     problems += [
@@ -127,10 +125,10 @@ def audit_term_effect(rows: pd.DataFrame) -> Audit:
     )
 
 
-def _share(table: pd.DataFrame, name: str) -> float:
+def _share(table: pd.DataFrame, name: str, reference: str) -> float:
     """Largest share of a term over the moments at which it had a weight; NaN where it had none."""
-    reference = table[STUDENT + REFERENCE].clip(lower=SMALLEST_NORM)
-    return float((table[STUDENT + name] / reference).max())
+    norm = table[STUDENT + reference].clip(lower=SMALLEST_NORM)
+    return float((table[STUDENT + name] / norm).max())
 
 
 def _problem(name: str, table: pd.DataFrame, share: float) -> str | None:

@@ -1,0 +1,232 @@
+"""The table of metrics: one row each, read by all that computes, shows or compares them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import nan
+from typing import Literal, NamedTuple, TypeAlias
+
+import pandas as pd
+
+from semilung.evaluation.intervals import Interval, bootstrap_mean, wilson
+
+Population: TypeAlias = Literal["positive", "lesions", "healthy", "all scans"]
+"""What a metric is averaged over: scans with a nodule, nodules, scans without any, all scans. It
+is the name of the group in `summary.csv` too."""
+
+SHARE, AMOUNT = (0.0, 1.0), (0.0, 1e15)
+"""Bounds of values."""
+
+
+class EmptyScores(NamedTuple):
+    """Value of a metric if both masks are empty, only the reference, only the prediction."""
+
+    both: float
+    reference: float
+    prediction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric: where its values are, over what they are averaged, and how they are shown.
+
+    Attributes:
+        name: In `--metric` and, as `val/<name>`, in `metrics.csv`; unique.
+        column: Of `cases.csv`, or of `lesions.csv` for the population `lesions`.
+        label: Text in tables and on axes.
+        meaning: Definition in one line.
+        population: What its mean is over.
+        unit: Unit in plain text; empty if dimensionless.
+        direction: Which values are better.
+        digits: Decimals in a report.
+        bounds: Lowest and highest valid value.
+        summary: Name in `summary.csv`; the column's if empty.
+        short: Title in the table of an ablation; it is not shown there if empty.
+        note: Caution below tables that show it.
+        validated: Whether each validation computes it.
+        reported: Whether reports compare arms by it.
+        interval: 95 % interval of its mean.
+        empty: Convention for empty masks to its scores (`apply_empty_policy`).
+    """
+
+    name: str
+    column: str
+    label: str
+    meaning: str
+    population: Population = "positive"
+    unit: str = ""
+    direction: Literal["higher", "lower"] = "higher"
+    digits: int = 3
+    bounds: tuple[float, float] = SHARE
+    summary: str = ""
+    short: str = ""
+    note: str = ""
+    validated: bool = False
+    reported: bool = True
+    interval: Callable[[Iterable[float]], Interval] = bootstrap_mean
+    empty: Mapping[str, EmptyScores] = field(default_factory=dict, compare=False)
+
+    @property
+    def summary_name(self) -> str:
+        """Name in `summary.csv`."""
+        return self.summary or self.column
+
+    @property
+    def result_name(self) -> str:
+        """Column of an ablation's `results.csv`."""
+        return f"{'healthy_' if self.healthy else ''}{self.summary_name}"
+
+    @property
+    def validation_name(self) -> str:
+        """Name in `metrics.csv` and TensorBoard."""
+        return f"val/{self.name}"
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether higher is better."""
+        return self.direction == "higher"
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its mean is over healthy scans."""
+        return self.population == "healthy"
+
+    @property
+    def full_scale(self) -> bool:
+        """Whether axes run from 0 to 1: a share of which more is better."""
+        return self.more_is_better and self.bounds == SHARE
+
+    def gain(self, value: float) -> float:
+        """Return the value, its sign changed if lower is better, so that more is better."""
+        return value if self.more_is_better else -value
+
+    def members(self, cases: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of `cases.csv` that its mean is over."""
+        return members(cases, self.population)
+
+
+def members(cases: pd.DataFrame, population: Population) -> pd.DataFrame:
+    """Return the rows of `cases.csv` in a population.
+
+    Scans whose marked voxels are all ignored are neither positive nor healthy. Where no reference
+    mask was read, the role decides.
+
+    Example:
+        >>> cases = pd.DataFrame({"case": [*"abc"], "reference_volume_mm3": [5.0, 0.0, nan]})
+        >>> members(cases, "positive")["case"].tolist(), members(cases, "healthy")["case"].tolist()
+        (['a'], ['b'])
+    """
+    if population == "all scans":
+        return cases
+    if "reference_volume_mm3" in cases:
+        volume = cases["reference_volume_mm3"]
+        return cases[volume > 0 if population == "positive" else volume == 0]
+    return cases[(cases["role"] == "healthy") == (population == "healthy")]
+
+
+def with_silence(cases: pd.DataFrame) -> pd.DataFrame:
+    """Return `cases.csv` with a column `silent`: 1 if the predicted mask is empty, else 0."""
+    if "predicted_volume_mm3" not in cases:
+        return cases
+    return cases.assign(silent=(cases["predicted_volume_mm3"] == 0).astype(float))
+
+
+_DICE_EMPTY = {
+    "semilung": EmptyScores(both=nan, reference=nan, prediction=0),
+    "nnunet": EmptyScores(both=nan, reference=0, prediction=0),
+    "monai": EmptyScores(both=nan, reference=nan, prediction=0),
+    "pymic": EmptyScores(both=1, reference=0, prediction=0),
+}
+_HD95_EMPTY = {
+    "semilung": EmptyScores(both=nan, reference=nan, prediction=nan),
+    "monai": EmptyScores(both=nan, reference=nan, prediction=nan),
+    "pymic": EmptyScores(both=0, reference=100, prediction=100),
+}
+_SURFACE_DICE_EMPTY = {
+    "semilung": EmptyScores(both=nan, reference=nan, prediction=0),
+    "monai": EmptyScores(both=nan, reference=0, prediction=0),
+}
+
+DICE = Metric(
+    name="dice", column="dice", label="Dice", short="Dice", validated=True, empty=_DICE_EMPTY,
+    meaning="Volume overlap of prediction and reference, 0 none to 1 equal; 0 for an empty "
+    "prediction.",
+)  # fmt: skip
+HEALTHY_FP_MM3 = Metric(
+    name="healthy_fp_mm3", column="fp_volume_mm3", label="False positives on healthy scans",
+    unit="mm3 per scan", population="healthy", direction="lower", digits=1, bounds=AMOUNT,
+    short="healthy FP mm3", validated=True, meaning="Volume predicted on a scan without nodules.",
+)  # fmt: skip
+
+_CALIBRATED: tuple[tuple[str, Population], ...] = (("", "positive"), ("healthy_", "healthy"))
+_CALIBRATION = (
+    ("ece", "ECE", 4, "Expected calibration error over all voxels, 0 to 1; always small, because "
+     "most voxels are easy background."),
+    ("foreground_ece", "Foreground ECE", 3, "Expected calibration error over voxels with a "
+     "predicted probability above 0.05, 0 to 1."),
+    ("brier", "Brier score", 4, "Mean squared difference between probability and reference over "
+     "all voxels, 0 to 1."),
+)  # fmt: skip
+
+SEGMENTATION: tuple[Metric, ...] = (
+    DICE,
+    Metric(
+        name="surface_dice", column="surface_dice_2mm", label="Surface Dice at 2 mm",
+        empty=_SURFACE_DICE_EMPTY,
+        meaning="Share of both surfaces within 2 mm of the other; 0 for an empty prediction.",
+    ),
+    Metric(
+        name="hd95_mm", column="hd95_mm", label="HD95", unit="mm", direction="lower", digits=1,
+        bounds=AMOUNT, empty=_HD95_EMPTY,
+        meaning="95th percentile of the distances between the two surfaces; undefined for an empty "
+        "prediction.",
+        note="HD95 excludes cases with an empty prediction; read it together with Dice.",
+    ),
+    Metric(
+        name="empty_prediction", column="silent", summary="empty_prediction", reported=False,
+        label="Share of cases with an empty prediction", unit="share of scans", direction="lower",
+        meaning="Share of scans with a nodule on which nothing is predicted.",
+    ),
+    Metric(
+        name="fp_components", column="fp_components", label="False positives next to nodules",
+        unit="per scan", direction="lower", digits=2, bounds=AMOUNT, reported=False,
+        meaning="Predicted components without a nodule voxel on a scan with nodules.",
+    ),
+    Metric(
+        name="fp_volume_mm3", column="fp_volume_mm3", label="False positives next to nodules",
+        unit="mm3 per scan", direction="lower", digits=1, bounds=AMOUNT, reported=False,
+        meaning="Volume of these components.",
+    ),
+    Metric(
+        name="sensitivity", column="detected", summary="sensitivity", population="lesions",
+        label="Sensitivity", unit="share of lesions", short="sensitivity", reported=False,
+        interval=wilson, meaning="Share of lesions detected.",
+    ),
+    Metric(
+        name="lesion_dice", column="dice", summary="lesion_dice", population="lesions",
+        label="Dice of lesions", reported=False,
+        meaning="Overlap of each lesion with the components that touch it; 0 for a missed one.",
+    ),
+    Metric(
+        name="healthy_fp_components", column="fp_components", population="healthy",
+        label="False-positive components on healthy scans", unit="per scan", direction="lower",
+        digits=2, bounds=AMOUNT, short="healthy FPs", validated=True,
+        meaning="Connected components predicted on a scan without nodules.",
+    ),
+    HEALTHY_FP_MM3,
+    Metric(
+        name="silent", column="silent", population="healthy", label="Share of silent healthy scans",
+        unit="share of scans", digits=2,
+        meaning="Share of scans without nodules on which nothing is predicted.",
+    ),
+    *(
+        Metric(
+            name=f"{prefix}{name}", column=name, population=population, label=label,
+            direction="lower", digits=digits, reported=not prefix, meaning=meaning,
+        )
+        for prefix, population in _CALIBRATED
+        for name, label, digits, meaning in _CALIBRATION
+    ),
+)  # fmt: skip
+"""Rows of segmentation, in the order in which tables show them."""

@@ -1,0 +1,39 @@
+"""Tasks: what is predicted of a scan, one file each, registered by name."""
+
+import pkgutil
+from importlib import import_module
+
+from semilung.tasks.active_tasks import (
+    DEFAULT,
+    all_metrics,
+    base_strategies,
+    build_tasks,
+    first_score,
+    heads_of_tasks,
+    is_evaluated,
+    metrics_of,
+)
+from semilung.tasks.evaluation_loop import evaluate_cases
+from semilung.tasks.task import Baseline, CasePrediction, Evaluated, Output, Task, register, tasks
+
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    import_module(_module.name)
+
+__all__ = [
+    "DEFAULT",
+    "Baseline",
+    "CasePrediction",
+    "Evaluated",
+    "Output",
+    "Task",
+    "all_metrics",
+    "base_strategies",
+    "build_tasks",
+    "evaluate_cases",
+    "first_score",
+    "heads_of_tasks",
+    "is_evaluated",
+    "metrics_of",
+    "register",
+    "tasks",
+]

@@ -1,0 +1,60 @@
+"""The active tasks of a config, and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from semilung.data import Case
+from semilung.evaluation.metrics import Metric
+from semilung.inference.outputs import Activation
+from semilung.tasks.task import Task, tasks
+from semilung.types import UserError
+
+DEFAULT: Mapping[str, Any] = {"segmentation": {}}
+"""The tasks of a config that names none, as those of earlier versions."""
+
+
+def build_tasks(options: Mapping[str, Any] = DEFAULT) -> dict[str, Task]:
+    """Build tasks from their options by name, in order; the first one's score selects.
+
+    Raises:
+        UserError: There is none, or an unknown name or option.
+
+    Example:
+        >>> [task.score.name for task in build_tasks().values()]
+        ['dice']
+    """
+    if not options:
+        raise UserError(f"a training needs a task; name one of {', '.join(tasks)}: tasks=NAME")
+    return {name: tasks.build(name, values or {}) for name, values in options.items()}
+
+
+def base_strategies() -> list[str]:
+    """Return the names of the base strategies of all registered tasks."""
+    return [cast("type[Task]", tasks[name]).base for name in tasks]
+
+
+def all_metrics() -> tuple[Metric, ...]:
+    """Return the metrics of all registered tasks."""
+    return metrics_of(cast("type[Task]", tasks[name]) for name in tasks)
+
+
+def heads_of_tasks(active: Iterable[Task]) -> dict[str, Activation]:
+    """Return the heads that tasks predict, with their activations."""
+    return {head: activation for task in active for head, activation in task.heads.items()}
+
+
+def metrics_of(active: Iterable[Task | type[Task]]) -> tuple[Metric, ...]:
+    """Return the metrics of tasks, each once, in order."""
+    return tuple({metric.name: metric for task in active for metric in task.metrics}.values())
+
+
+def first_score(active: Mapping[str, Task]) -> Metric:
+    """Return the metric by which checkpoints are selected: the score of the first task."""
+    return next(iter(active.values())).score
+
+
+def is_evaluated(active: Iterable[Task], case: Case) -> bool:
+    """Return whether any of the tasks can evaluate a case."""
+    return any(task.evaluates(case) for task in active)

@@ -1,0 +1,146 @@
+"""Contract and registry of tasks.
+
+A task says what is predicted of a scan: the heads that prediction reads, the strategy that trains
+them, and what is evaluated and written of their maps. Training, evaluation, prediction, ablation
+and report ask the active tasks; a case is predicted once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semilung.data import Case, PreparedCase, Volume
+from semilung.evaluation.metrics import Metric
+from semilung.inference import Predictor
+from semilung.inference.outputs import Activation
+from semilung.inference.predictor import ScanMaps
+from semilung.registry import Registry
+
+Output: TypeAlias = Volume | pd.DataFrame
+"""A volume on a scan's own grid, or a table."""
+
+
+@dataclass(frozen=True)
+class CasePrediction:
+    """A prepared case with its predicted maps.
+
+    Attributes:
+        case: The case.
+        maps: Head to `(K, X, Y, Z)`, after its activation.
+        predictor: Its settings of inference and data.
+    """
+
+    case: PreparedCase
+    maps: Mapping[str, Tensor]
+    predictor: Predictor
+
+
+class Evaluated(NamedTuple):
+    """The evaluation of one case.
+
+    Attributes:
+        row: Columns of `cases.csv`; NaN where undefined.
+        lesions: Rows of `lesions.csv`, each with `instance`; rows of several tasks are joined.
+        shown: Whether there is something to see in a picture.
+    """
+
+    row: Mapping[str, Any]
+    lesions: Sequence[Mapping[str, Any]] = ()
+    shown: bool = False
+
+
+class Baseline(NamedTuple):
+    """A prediction that does not use the image.
+
+    Attributes:
+        name: In tables and plots.
+        meaning: How it predicts.
+        scores: The task's score of each evaluated case (second argument) by the baseline that fits
+            the training cases (first) best; None where cases allow none.
+    """
+
+    name: str
+    meaning: str
+    scores: Callable[[Sequence[Case], Sequence[Case]], list[float] | None]
+
+
+class Task:
+    """Base class of tasks; subclasses take keyword-only options.
+
+    Attributes:
+        base: Strategy with its supervised terms, part of every training of the task.
+        term: The term of it that others' gradients are compared with.
+        heads: Outputs of the student that prediction reads, with their activations. Those besides
+            `logits` are declared by the strategy that trains them (`Needs.heads`).
+        metrics: Its metrics, in the order of tables. The first is its score, by which the best
+            checkpoint is selected and arms are compared.
+        false_positives: The metric of healthy scans that reports show next to the score.
+        fields: Labels that a case must have to be evaluated, unless it is healthy.
+        lesion_columns: Columns of its rows of `lesions.csv`.
+        required_columns: Those of `cases.csv` and `lesions.csv` that a report needs, by file name.
+        files: What `outputs` returns: a kind of volume (`nodules`), or a table (`findings.csv`).
+        optional_files: Those that `predict` writes on request (`--probability`).
+        baseline: What a prediction without the image scores.
+    """
+
+    base: ClassVar[str]
+    term: ClassVar[str]
+    heads: ClassVar[Mapping[str, Activation]]
+    metrics: ClassVar[tuple[Metric, ...]]
+    files: ClassVar[tuple[str, ...]]
+    optional_files: ClassVar[tuple[str, ...]] = ()
+    false_positives: ClassVar[Metric | None] = None
+    fields: ClassVar[tuple[str, ...]] = ("mask",)
+    lesion_columns: ClassVar[tuple[str, ...]] = ()
+    required_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    baseline: ClassVar[Baseline | None] = None
+
+    @property
+    def score(self) -> Metric:
+        """The metric by which checkpoints are selected and arms are compared."""
+        return self.metrics[0]
+
+    @property
+    def reference_term(self) -> str:
+        """The term that others' gradients are compared with, as `strategy/term`."""
+        return f"{self.base}/{self.term}"
+
+    def evaluates(self, case: Case) -> bool:
+        """Return whether the labels of a case are known."""
+        labelled = case.role == "labelled" and all(getattr(case, name) for name in self.fields)
+        return case.role == "healthy" or labelled
+
+    def validate(self, predicted: CasePrediction) -> dict[str, float]:
+        """Return the metrics that each validation computes, by name; undefined ones left out."""
+        raise NotImplementedError
+
+    def evaluate(self, predicted: CasePrediction) -> Evaluated:
+        """Return all metrics of a case."""
+        raise NotImplementedError
+
+    def picture(
+        self, predicted: CasePrediction, *, captioned: bool = True
+    ) -> NDArray[np.uint8] | None:
+        """Return an overlay of a case `(H, W, 3)`; None if the task has none.
+
+        Args:
+            predicted: The case.
+            captioned: With a caption, as evaluations show it; without one it takes less memory, as
+                validations need it.
+        """
+        return None
+
+    def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
+        """Return what is written of a scan, by the names in `files` and `optional_files`."""
+        raise NotImplementedError
+
+
+tasks: Registry[Task] = Registry("task", group="semilung.tasks")
+register = tasks.register
