@@ -115,8 +115,8 @@ def _kinds(run: LoadedRun, *, probability: bool, pseudo_labels: bool) -> list[st
     kinds += further if probability else []
     if pseudo_labels and "probability" not in further:
         raise UserError(
-            "pseudo-labels (--pseudo-labels) are masks of confident probabilities, which no task of "
-            "this run predicts; leave the option out"
+            "pseudo-labels (--pseudo-labels) are masks of confident probabilities, which no task "
+            "of this run predicts; leave the option out"
         )
     return [*kinds, PSEUDO] if pseudo_labels else kinds
 
