@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from semilung.api.predict import predict
 from tiny_settings import TINY
 
 from semilung.ablation import ablate
 from semilung.api.evaluate import evaluate
 from semilung.api.load import load
+from semilung.api.predict_files import predict
 from semilung.api.report import report
 from semilung.api.train import train
 from semilung.models import Segmenter
