@@ -137,6 +137,7 @@ COVERED_BY = {
     "suggestions": "cli/test_evaluate",
     "tasks/active_tasks": "tasks/test_task",
     "tasks/evaluation_loop": "evaluation/test_case_evaluation",
+    "tasks/segmentation": "evaluation/test_case_evaluation",
     "temporaries": "test_files",
     "testing/checks": "strategies/test_the_kit",
     "testing/problem": "strategies/test_the_kit",
