@@ -34,6 +34,13 @@ def test_its_network_is_known_by_name(installed):
     subprocess.run([sys.executable, "-c", code], check=True, env=installed)
 
 
+@pytest.mark.parametrize("kind", ["tasks", "strategies"])
+def test_its_task_and_base_strategy_are_listed(installed, kind):
+    command = [sys.executable, "-m", "semilung", "list", kind]
+    done = subprocess.run(command, check=True, env=installed, capture_output=True, text=True)
+    assert "mean_hu" in done.stdout
+
+
 def test_registered_name_of_another_package_is_refused_with_its_name(installed, tmp_path):
     site = shutil.copytree(installed["PYTHONPATH"], tmp_path / "site")
     module = next(site.rglob("sure.py"))

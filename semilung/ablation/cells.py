@@ -123,7 +123,7 @@ def strategy_of(key: str) -> str | None:
 
 
 def _require_strategies(keys: Iterable[str]) -> None:
-    names = list_strategies()
+    names = sorted({*base_strategies(), *list_strategies()})  # tasks of other packages first
     for key in keys:
         strategy = strategy_of(key)
         if strategy is not None and strategy not in names:
