@@ -1,5 +1,18 @@
 """Importers of the field's formats: a user's data becomes a manifest."""
 
+from semilung.data.importers.csv_table import CsvTable
+from semilung.data.importers.dataset_json import Decathlon, NnUnet
+from semilung.data.importers.folder import Folder
 from semilung.data.importers.importer import Importer, import_cohort, importers
+from semilung.data.importers.luna16 import Luna16
 
-__all__ = ["Importer", "import_cohort", "importers"]
+__all__ = [
+    "CsvTable",
+    "Decathlon",
+    "Folder",
+    "Importer",
+    "Luna16",
+    "NnUnet",
+    "import_cohort",
+    "importers",
+]
