@@ -34,6 +34,7 @@ _FOREIGN = (
 _FIXED = {"Modality": "CT", "SamplesPerPixel": 1, "BitsAllocated": 16, "NumberOfFrames": 1}
 _HEADER_TAGS = (
     *_FIXED,
+    "StudyInstanceUID",
     "SeriesInstanceUID",
     "SeriesNumber",
     "ImageType",
