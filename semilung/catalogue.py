@@ -1,4 +1,4 @@
-"""Catalogue of the available tasks, strategies, losses and models, one line each."""
+"""Catalogue of the available tasks, strategies, losses, models and formats, one line each."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from semilung import losses
+from semilung.data.importers import importers
 from semilung.models import models
 from semilung.strategies import Needs, build_strategy, list_strategies, strategies
 from semilung.tasks import build_tasks, tasks
 
-KINDS = ("tasks", "strategies", "losses", "models")
+KINDS = ("tasks", "strategies", "losses", "models", "formats")
 
 
 class Entry(NamedTuple):
-    """Name, summary and requirements of a task, strategy, loss or model."""
+    """Name, summary and requirements of a task, strategy, loss, model or format."""
 
     name: str
     summary: str
@@ -26,7 +27,7 @@ def catalogue(kind: str) -> list[Entry]:
     """Return all entries of a kind, sorted by name.
 
     Args:
-        kind: `tasks`, `strategies`, `losses` or `models`.
+        kind: One of `KINDS`.
 
     Example:
         >>> [entry.needs for entry in catalogue("strategies") if entry.name == "mean_teacher"]
@@ -41,6 +42,10 @@ def catalogue(kind: str) -> list[Entry]:
         return [
             Entry(name, _summary(tasks[name]), f"strategy `{task.base}`; {', '.join(task.fields)}")
             for name, task in build_tasks(dict.fromkeys(tasks)).items()
+        ]
+    if kind == "formats":
+        return [
+            Entry(name, _summary(importers[name]), _options(importers[name])) for name in importers
         ]
     if kind == "models":
         return [Entry(name, _summary(models[name]), _options(models[name])) for name in models]

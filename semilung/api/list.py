@@ -15,7 +15,7 @@ KINDS = (*CATALOGUES, "settings")
 
 
 def list_names(kind: str) -> Sequence[Entry | Setting]:
-    """Return name and description of all strategies, losses, models or settings.
+    """Return name and description of all strategies, losses, models, formats or settings.
 
     Args:
         kind: One of `KINDS`.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from semilung.cli.messages import say
 from semilung.types import UserError
@@ -37,6 +39,50 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     anatomy.add_argument("--lungs", choices=["classical", "lungmask"], default="classical")
     anatomy.add_argument("--overwrite", action="store_true", help="make all anatomy anew")
     anatomy.set_defaults(run=_data_anatomy)
+    _add_import(commands)
+    merge = commands.add_parser("merge", help="make one manifest of several")
+    merge.add_argument("manifests", type=Path, nargs="+", metavar="manifest")
+    merge.add_argument("--out", type=Path, required=True, help="the new manifest")
+    merge.add_argument("--overwrite", action="store_true", help="replace an existing manifest")
+    merge.set_defaults(run=_data_merge)
+
+
+def _add_import(commands: Any) -> None:
+    importer = commands.add_parser(
+        "import", help="write the manifest of data in one of the field's formats"
+    )
+    importer.add_argument("format", help="`semilung list formats` has all and their options")
+    importer.add_argument("source", type=Path, help="the data's folder or table")
+    importer.add_argument("out", type=Path, help="folder of manifest.csv, and settings of the "
+                          "format, such as patient='(P[0-9]+)'")  # fmt: skip
+    importer.add_argument("--role", help="role of all scans instead of the format's, as healthy")
+    importer.add_argument("--cohort", help="name of the cohort; the source's by default")
+    importer.add_argument("--overwrite", action="store_true", help="replace an existing manifest")
+    importer.set_defaults(run=_data_import)
+
+
+def _data_import(arguments: argparse.Namespace) -> None:
+    from semilung.api.imports import import_data
+
+    manifest, cases = import_data(
+        arguments.format,
+        arguments.source,
+        arguments.out,
+        role=arguments.role,
+        cohort=arguments.cohort,
+        settings=arguments.settings,
+        overwrite=arguments.overwrite,
+    )
+    roles = Counter(case.role for case in cases)
+    counts = ", ".join(f"{count} {role}" for role, count in roles.items())
+    say(f"{counts}; manifest: {manifest}\ncheck it: semilung data check {manifest}")
+
+
+def _data_merge(arguments: argparse.Namespace) -> None:
+    from semilung.api.imports import merge
+
+    manifest = merge(arguments.manifests, arguments.out, overwrite=arguments.overwrite)
+    say(f"manifest: {manifest}")
 
 
 def _data_phantom(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,8 @@ from semilung.cli.messages import say
 
 def add_list(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `semilung list`."""
-    parser.add_argument("kind", choices=["tasks", "strategies", "losses", "models", "settings"])
+    kinds = ["tasks", "strategies", "losses", "models", "formats", "settings"]
+    parser.add_argument("kind", choices=kinds)
     parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
     parser.set_defaults(run=_list)
 

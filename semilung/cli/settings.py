@@ -13,6 +13,7 @@ _SETTINGS = {
     ("evaluate",): _USE,
     ("predict",): _USE,
     ("data", "prepare"): re.compile(r"[\w.]+=.*", re.DOTALL),
+    ("data", "import"): re.compile(r"[\w.]+=.*", re.DOTALL),
 }
 """Words of a command to the pattern of its settings."""
 

@@ -13,11 +13,13 @@ from semilung.data.importers.importer import importers
 from semilung.data.io.volume import stem_of
 from semilung.data.manifest.cases import BAG_LABELS, OPTIONAL, REQUIRED, Case
 from semilung.data.manifest.fields import FIELDS
-from semilung.data.manifest.table_file import read_table
+from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.suggestions import suggestion
 from semilung.types import ROLES, SPLITS, Role, UserError
 
 COLUMNS = REQUIRED + OPTIONAL
+
+TABLE = TableKind("a table of scans", ("image",), "a scan")
 
 
 @importers.register("csv")
@@ -57,7 +59,7 @@ class CsvTable:
 
     def cases(self, source: Path, out: Path) -> Sequence[Case]:
         """Return a case for each row; errors as `Importer.cases`."""
-        table = read_table(source)
+        table = read_table(source, TABLE)
         present = {name: self._columns.get(name, name) for name in COLUMNS}
         present = {name: column for name, column in present.items() if column in table.columns}
         named = [*self._columns.values(), *self._targets]

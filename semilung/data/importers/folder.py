@@ -11,7 +11,7 @@ from semilung.data.importers.importer import importers
 from semilung.data.importers.scan_files import by_stem, require_scans
 from semilung.data.io.volume import stem_of
 from semilung.data.manifest.cases import Case
-from semilung.data.manifest.table_file import read_table
+from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.types import ROLES, Role, UserError
 
 MASK_ENDINGS = ("_mask", "-mask", "_seg", "-seg", "_label", "-label", "_nodules")
@@ -19,6 +19,8 @@ MASK_ENDINGS = ("_mask", "-mask", "_seg", "-seg", "_label", "-label", "_nodules"
 
 MASK_FOLDERS = ("masks", "labels", "segmentations")
 """Folders with masks of the same names as the scans."""
+
+PATIENTS = TableKind("a table of patients", ("case", "patient"), "a case")
 
 BAGS = {"with_nodule": 1, "without_nodule": 0}
 """Folders below `weak`, and the label of their scans."""
@@ -83,8 +85,8 @@ class Folder:
     def _patients(self) -> Mapping[str, str]:
         if self._table is None:
             return {}
-        table = read_table(self._table)
-        if lacking := {"case", "patient"} - set(table.columns):
+        table = read_table(self._table, PATIENTS)
+        if lacking := set(PATIENTS.columns) - set(table.columns):
             raise UserError(f"{self._table} lacks the columns {', '.join(sorted(lacking))}")
         return dict(zip(table["case"], table["patient"], strict=True))
 

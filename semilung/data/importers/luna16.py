@@ -9,10 +9,12 @@ from pathlib import Path
 from semilung.data.importers.importer import importers
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.nodules import Nodule
-from semilung.data.manifest.table_file import read_table
+from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.types import Split, UserError
 
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
+
+FINDINGS = TableKind("a table of LUNA16's findings", COLUMNS, "a finding")
 
 
 @importers.register("luna16")
@@ -75,7 +77,7 @@ def _centres(path: Path, *, ignored: bool = False) -> dict[str, list[Nodule]]:
     Raises:
         UserError: The table is missing, or a value is no number.
     """
-    table = read_table(path)
+    table = read_table(path, FINDINGS)
     if lacking := [name for name in COLUMNS if name not in table.columns]:
         raise UserError(f"{path} lacks the columns {', '.join(lacking)} of LUNA16's tables")
     kind = "excluded" if ignored else "nodule"

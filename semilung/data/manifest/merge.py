@@ -71,12 +71,12 @@ def _distinct(parts: Sequence[list[Case]]) -> list[tuple[Case, list[str]]]:
         UserError: Names are not distinct, or a series has two roles.
     """
     first: dict[str, Case] = {}
-    kept, repeated = [], []
+    distinct, repeated = [], []
     for case in (case for part in parts for case in part):
         series, *study = uids_of(case)
         same = first.setdefault(series, case)
         if same is case:
-            kept.append((case, [series, *study]))
+            distinct.append((case, [series, *study]))
         elif same.role != case.role:
             raise UserError(
                 f"{same.case} is {same.role} and {case.case} is {case.role}, and both are the scan "
@@ -84,7 +84,7 @@ def _distinct(parts: Sequence[list[Case]]) -> list[tuple[Case, list[str]]]:
             )
         else:
             repeated.append(f"{case.case} is {same.case}")
-    if doubles := [name for name, n in Counter(case.case for case, _ in kept).items() if n > 1]:
+    if doubles := [name for name, n in Counter(case.case for case, _ in distinct).items() if n > 1]:
         raise UserError(
             f"manifests of equal cohorts have cases of equal names ({', '.join(doubles[:5])}); "
             f"name the cohorts apart in the column cohort"
@@ -94,7 +94,7 @@ def _distinct(parts: Sequence[list[Case]]) -> list[tuple[Case, list[str]]]:
             f"{len(repeated)} scans occur twice and are kept once: {', '.join(repeated[:5])}",
             stacklevel=3,
         )
-    return kept
+    return distinct
 
 
 def uids_of(case: Case) -> list[str]:

@@ -39,8 +39,9 @@ class TableKind:
     @property
     def needed(self) -> str:
         """Content of such a table."""
-        columns = f"{', '.join(self.columns[:-1])} and {self.columns[-1]}"
-        return f"{self.name} is a CSV table with the columns {columns}, one row {self.row}"
+        first, last = ", ".join(self.columns[:-1]), self.columns[-1]
+        columns = f"columns {first} and {last}" if first else f"column {last}"
+        return f"{self.name} is a CSV table with the {columns}, one row {self.row}"
 
 
 BINARY = {
