@@ -108,7 +108,7 @@ def _data_check(arguments: argparse.Namespace) -> None:
             place = f"row {issue.row}  {issue.case}  {issue.field}: " if issue.row else ""
             say(f"{title}  {place}{issue.message}")
     for name, value in examination.summary:
-        say(f"{name:<18}{value}")
+        say(f"{name:<20}{value}")
     if errors:
         raise UserError(
             f"{arguments.manifest}: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}, "

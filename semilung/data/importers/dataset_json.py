@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from semilung.data.importers.importer import importers
-from semilung.data.importers.scan_files import by_stem, scans_below
+from semilung.data.importers.scan_files import by_name, scans_below
 from semilung.data.io.volume import read_volume, stem_of, write_volume
 from semilung.data.manifest.cases import Case
 from semilung.files import read_json
@@ -73,7 +73,7 @@ class NnUnet:
         named = _dataset(source, ("labels",))["labels"]
         values = _nodule_values(source, named, self._nodule)
         folder = source / "labelsTr"
-        labels = by_stem(scans_below(folder)) if folder.is_dir() else {}
+        labels = by_name(scans_below(folder)) if folder.is_dir() else {}
         cases = []
         for part in ("imagesTr", "imagesTs"):
             folder = source / part

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from semilung.data.importers.importer import importers
-from semilung.data.importers.scan_files import by_stem, require_scans
+from semilung.data.importers.scan_files import by_name, require_scans
 from semilung.data.io.volume import stem_of
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.table_file import TableKind, read_table
@@ -16,6 +16,9 @@ from semilung.types import ROLES, Role, UserError
 
 MASK_ENDINGS = ("_mask", "-mask", "_seg", "-seg", "_label", "-label", "_nodules")
 """Endings of the name of a mask that lies next to its scan."""
+
+SCAN_ENDINGS = ("_ct", "-ct", "_image", "_img", "_scan")
+"""Endings of the name of a scan that its mask's name does not have."""
 
 MASK_FOLDERS = ("masks", "labels", "segmentations")
 """Folders with masks of the same names as the scans."""
@@ -30,7 +33,7 @@ BAGS = {"with_nodule": 1, "without_nodule": 0}
 class Folder:
     """A folder of scans, in subfolders named by role.
 
-        labelled/A.nii.gz, labelled/A_mask.nii.gz      or masks/A.nii.gz
+        labelled/A.nii.gz or A_ct.nii.gz, and labelled/A_mask.nii.gz or masks/A.nii.gz
         healthy/..., unlabelled/..., weak/with_nodule/..., weak/without_nodule/...
 
     A scan is a NIfTI, MetaImage or NRRD file, or a folder with the slices of a DICOM series, at any
@@ -59,7 +62,7 @@ class Folder:
     def cases(self, source: Path, out: Path) -> Sequence[Case]:
         """Return a case for each scan; errors as `Importer.cases`."""
         masks, scans = _separated(require_scans(source))
-        names = by_stem(scans)
+        names = by_name(scans, _case_name)
         self._require_owners(masks, names)
         patients = self._patients()
         cases = []
@@ -112,17 +115,28 @@ class Folder:
                 )
 
 
+def _case_name(scan: Path) -> str:
+    return _without(SCAN_ENDINGS, stem_of(scan))
+
+
+def _without(endings: Sequence[str], name: str) -> str:
+    """Return a name without the ending that it has, whatever its case."""
+    ending = next((ending for ending in endings if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)] or name
+
+
 def _separated(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Path]]:
     """Return masks by the name of their scan, and the scans."""
     masks: dict[str, Path] = {}
     scans = []
     for path in paths:
-        name = stem_of(path)
-        ending = next((ending for ending in MASK_ENDINGS if name.endswith(ending)), "")
-        if not ending and not set(MASK_FOLDERS) & {parent.name for parent in path.parents}:
+        name = _without(MASK_ENDINGS, stem_of(path))
+        if name == stem_of(path) and not set(MASK_FOLDERS) & {
+            parent.name for parent in path.parents
+        }:
             scans.append(path)
             continue
-        other = masks.setdefault(name.removesuffix(ending), path)
+        other = masks.setdefault(name, path)
         if other != path:
             raise UserError(f"{other} and {path} are masks of one scan; keep one")
     return masks, scans

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from semilung.data.io.dicom.slice_file import is_slice
@@ -56,15 +56,15 @@ def require_scans(folder: Path) -> list[Path]:
     return scans
 
 
-def by_stem(paths: list[Path]) -> dict[str, Path]:
-    """Return volumes by name without suffix.
+def by_name(paths: Sequence[Path], name_of: Callable[[Path], str] = stem_of) -> dict[str, Path]:
+    """Return volumes by name, by default that of their file without suffix.
 
     Raises:
         UserError: Two have the same name.
     """
     named: dict[str, Path] = {}
     for path in paths:
-        other = named.setdefault(stem_of(path), path)
+        other = named.setdefault(name_of(path), path)
         if other != path:
             raise UserError(f"{other} and {path} have the same name; rename one")
     return named

@@ -51,6 +51,15 @@ def test_folder_without_roles_is_labelled_where_there_is_a_mask(scans, tmp_path)
     assert {name: case.role for name, case in cases.items()} == {"a": "labelled", "b": "unlabelled"}
 
 
+def test_folder_scan_and_mask_may_both_have_endings(scans, tmp_path):
+    source = scans("a_CT.nii.gz", "a_mask.nii.gz", "b_ct.nii.gz", "masks/b.nii.gz", "ct.nii.gz")
+    cases = imported(source, tmp_path)
+    assert {name: case.role for name, case in cases.items()} == {
+        "a": "labelled", "b": "labelled", "ct": "unlabelled",
+    }  # fmt: skip
+    assert cases["a"].image == source / "a_CT.nii.gz"
+
+
 def test_folder_with_a_series_of_dicom_is_one_scan(tmp_path):
     (tmp_path / "scans/healthy").mkdir(parents=True)
     write_series(tmp_path / "scans/healthy/patient 1", np.full((4, 5, 3), -900))

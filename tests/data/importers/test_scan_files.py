@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from dicom_series import write_series
 
-from semilung.data.importers.scan_files import by_stem, require_scans, scans_below
+from semilung.data.importers.scan_files import by_name, require_scans, scans_below
 from semilung.types import UserError
 
 
@@ -22,6 +22,6 @@ def test_require_scans_of_an_empty_folder_lists_formats(tmp_path):
         require_scans(tmp_path)
 
 
-def test_by_stem_two_scans_of_one_name_are_an_error(tmp_path):
+def test_by_name_two_scans_of_one_name_are_an_error(tmp_path):
     with pytest.raises(UserError, match="same name"):
-        by_stem([tmp_path / "a/x.nii", tmp_path / "b/x.mha"])
+        by_name([tmp_path / "a/x.nii", tmp_path / "b/x.mha"])
