@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -14,6 +15,8 @@ from semilung.data import Volume, write_volume
 from semilung.inference.output_files import output, output_names
 from semilung.tasks import Output
 from semilung.types import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,26 +38,35 @@ class Prediction:
         Raises:
             UserError: The run does not predict masks.
         """
-        return self._volume("nodules")
+        return self._output("nodules", Volume)
 
     @property
     def probability(self) -> Volume:
         """`(X, Y, Z)` float32 in [0, 1]; errors as `mask`."""
-        return self._volume("probability")
+        return self._output("probability", Volume)
 
-    def _volume(self, kind: str) -> Volume:
-        volume = self.outputs.get(kind)
-        if not isinstance(volume, Volume):
+    @property
+    def findings(self) -> pd.DataFrame:
+        """Predicted nodules, one row each (`FINDING_COLUMNS`).
+
+        Raises:
+            UserError: The run does not predict findings.
+        """
+        return self._output("findings.csv", pd.DataFrame)
+
+    def _output(self, kind: str, type_: type[T]) -> T:
+        content = self.outputs.get(kind)
+        if not isinstance(content, type_):
             raise UserError(
                 f"the run's tasks do not predict {kind}; they predict {', '.join(self.outputs)}: "
                 f"see the attribute outputs"
             )
-        return volume
+        return content
 
     def write(
         self, folder: str | os.PathLike[str], *, probability: bool = True, overwrite: bool = False
     ) -> list[Path]:
-        """Write the outputs, as `<scan>_nodules.nii.gz` and `<scan>_probability.nii.gz`.
+        """Write the outputs, as `<scan>_nodules.nii.gz` and `<scan>_findings.csv`.
 
         Args:
             folder: Is made where it does not exist.

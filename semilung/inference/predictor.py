@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from semilung.data.cache.prepare import prepared_image
 from semilung.data.data_config import DataConfig
 from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import Volume, read_volume
+from semilung.data.io.volume import Volume, read_volume, stem_of
 from semilung.inference.inference_config import FALLBACK_WINDOW, InferenceConfig
 from semilung.inference.outputs import Activation, foreground_probability
 from semilung.inference.postprocess import to_mask
@@ -44,11 +45,13 @@ class ScanMaps:
     """Predicted outputs of a scan on its prepared grid.
 
     Attributes:
+        name: Of the scan's file or folder.
         scan: The scan itself, on its own grid.
         affine: Of the prepared grid.
         maps: Head to `(K, X, Y, Z)`.
     """
 
+    name: str
     scan: Volume
     affine: NDArray[np.float64]
     maps: Mapping[str, Tensor]
@@ -205,7 +208,7 @@ class Predictor:
         scan = read_volume(path, series=series)
         prepared, lungs = prepared_image(scan, self.data, name=str(path))
         maps = self.maps(prepared.data, lungs=lungs, progress=progress)
-        return ScanMaps(scan, prepared.affine, maps)
+        return ScanMaps(stem_of(Path(path)), scan, prepared.affine, maps)
 
     def segment_scan(self, predicted: ScanMaps) -> tuple[Volume, Volume]:
         """Return mask and probability of a scan, see `scan`."""

@@ -17,6 +17,7 @@ from semilung.evaluation.metrics import HEALTHY_FP_MM3, SEGMENTATION
 from semilung.evaluation.overlay import overlay_planes
 from semilung.evaluation.segmentation import Lesion, dice, lesions
 from semilung.inference import Predictor
+from semilung.inference.findings import component_findings
 from semilung.inference.outputs import foreground_probability
 from semilung.inference.predictor import MASK_HEAD, ScanMaps, foreground
 from semilung.tasks.task import Baseline, CasePrediction, Evaluated, Output, Task, register
@@ -35,7 +36,7 @@ class Segmentation(Task):
         "cases.csv": ("reference_volume_mm3", "predicted_volume_mm3"),
         "lesions.csv": ("diameter_mm", "detected"),
     }
-    files, optional_files = ("nodules",), ("probability",)
+    files, optional_files = ("nodules", "findings.csv"), ("probability",)
     baseline = Baseline(
         "content-blind ball",
         "one ball, with centre and radius fitted to all training masks of the manifest",
@@ -83,7 +84,8 @@ class Segmentation(Task):
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return mask and probability on the scan's own grid."""
         mask, probability = predictor.segment_scan(predicted)
-        return {"nodules": mask, "probability": probability}
+        findings = component_findings(mask, probability, predicted.name)
+        return {"nodules": mask, "findings.csv": findings, "probability": probability}
 
 
 def _mask(predicted: CasePrediction) -> NDArray[np.uint8]:

@@ -76,8 +76,8 @@ def test_scan_that_fails_at_any_step_stops_no_other(
     assert str(scans[1]) in reason
     assert last == f"The others are in {tmp_path / 'out'}"
     done = [scan.name.split(".")[0] for scan in (scans[0], scans[2])]
-    kinds = ("nodules", "probability")
-    assert names(tmp_path / "out") == sorted(f"{n}_{k}.nii.gz" for n in done for k in kinds)
+    kinds = ("nodules.nii.gz", "findings.csv", "probability.nii.gz")
+    assert names(tmp_path / "out") == sorted(f"{n}_{k}" for n in done for k in kinds)
 
 
 def test_full_disk_ends_a_prediction_with_one_line(predict, scans, tmp_path, monkeypatch):
