@@ -103,7 +103,7 @@ def test_name_that_is_too_long_is_refused_before_anything_is_predicted(
 def test_longest_name_that_a_mask_can_have_is_written(predict, scans, tmp_path):
     long = tmp_path / ("1" * 240 + ".nii.gz")
     long.symlink_to(scans[1])
-    (written,) = predict(paths=[long])
+    written, _ = predict(paths=[long])
     assert len(written.name) == 255
     assert read_volume(written).shape == (32, 32, 32)
 

@@ -129,7 +129,7 @@ def test_a_finished_run_is_used_with_other_inference_settings(trained, phantom, 
     command = ("predict", scan, "--run", trained, "--out", tmp_path / "p")
     settings = ("inference.min_volume_mm3=1e9", "inference.threshold=0")
     assert run(*command[:1], *settings[:1], *command[2:], *settings[1:], scan) == 0  # in any order
-    (written,) = (tmp_path / "p").iterdir()
+    (written,) = (tmp_path / "p").glob("*.nii.gz")
     assert not nib.load(written).get_fdata().any()
     for setting, message in {
         "inference.precision=half": "inference.precision must be one of",

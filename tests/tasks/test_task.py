@@ -195,7 +195,7 @@ def test_base_strategy_of_a_task_passes_the_conformance_kit():
     ("words", "message"),
     [
         (["tasks=mean_hu", "strategy=mean_teacher"], "'mean_teacher' learns from outputs of segm"),
-        (["tasks=mean_hu", "tasks.mean_hu.offset=a"], "offset is a float, got 'a'"),
+        (["tasks=mean_hu", "tasks.mean_hu.offset=a"], "offset is a number, got 'a'"),
         (["tasks=mean_uh"], "no tasks 'mean_uh'; did you mean mean_hu"),
         (["tasks=[]"], "a training needs a task; name one of mean_hu, segmentation"),
     ],
@@ -207,7 +207,7 @@ def test_invalid_tasks_are_errors_of_the_user(settings, tmp_path, words, message
 
 
 def test_build_tasks_unknown_task_is_an_error():
-    with pytest.raises(UserError, match="unknown task 'segmentaton'; did you mean 'segmentation'"):
+    with pytest.raises(UserError, match="unknown task 'segmentaton'; did you mean segmentation"):
         build_tasks({"segmentaton": {}})
 
 
