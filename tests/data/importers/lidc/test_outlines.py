@@ -51,7 +51,7 @@ def test_enclosed_pixels_of_a_ring_leave_its_middle_out():
     assert {(5, 1), (9, 5), (5, 9), (1, 5)} <= inner
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(2, 12)), min_size=8, max_size=16), st.integers(1, 40))
 def test_enclosed_pixels_of_star_shapes_satisfy_picks_theorem(radii, turn):
     """Pick: area = inner pixels + half of those on the outline - 1, for a simple polygon."""

