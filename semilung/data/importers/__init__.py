@@ -4,6 +4,7 @@ from semilung.data.importers.csv_table import CsvTable
 from semilung.data.importers.dataset_json import Decathlon, NnUnet
 from semilung.data.importers.folder import Folder
 from semilung.data.importers.importer import Importer, import_cohort, importers
+from semilung.data.importers.lidc.lidc_importer import LidcIdri
 from semilung.data.importers.luna16 import Luna16
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Decathlon",
     "Folder",
     "Importer",
+    "LidcIdri",
     "Luna16",
     "NnUnet",
     "import_cohort",

@@ -68,7 +68,7 @@ def chosen_series(
     Raises:
         UserError: There is no such series, or no single CT volume; the series are listed.
     """
-    series = _by_series(files)
+    series = by_series(files)
     listed = "".join(f"\n  {one}" for one in series)
     if label is not None:
         matches = [one for one in series if one.label == label]
@@ -89,7 +89,8 @@ def chosen_series(
     )
 
 
-def _by_series(files: Sequence[DicomFile]) -> list[SeriesFiles]:
+def by_series(files: Sequence[DicomFile]) -> list[SeriesFiles]:
+    """Divide the files of a folder into series and reconstruction kernels, sorted by number."""
     groups: dict[tuple[str, str], list[DicomFile]] = {}
     for file in files:
         key = (str(file.header.get("SeriesInstanceUID")), str(file.header.get("ConvolutionKernel")))

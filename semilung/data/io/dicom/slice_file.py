@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,6 +96,17 @@ def read_file(path: Path) -> DicomFile:
         UserError: It is no readable DICOM, or pydicom is missing.
     """
     return _read(path, _header)
+
+
+def read_tags(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Read further tags of a file, for a use that needs them; those that it lacks are left out.
+
+    The caller sees to it that no output or message holds a value that identifies the patient.
+
+    Raises:
+        UserError: It is no readable DICOM, or pydicom is missing.
+    """
+    return _read(path, partial(_tags, names=names))
 
 
 def slice_of(file: DicomFile) -> Slice:
@@ -190,16 +202,20 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def _header(path: Path) -> DicomFile:
-    from pydicom import dcmread
     from pydicom.filereader import read_file_meta_info
 
     syntax = read_file_meta_info(path)["TransferSyntaxUID"].value
     # pydicom inflates a deflated file whole before it parses it, however large it becomes.
     if syntax == _DEFLATED:
         raise UserError(f"{path}: deflated DICOM is not read; convert the series to NIfTI")
-    header = dcmread(path, stop_before_pixels=True, specific_tags=[*_HEADER_TAGS])
-    tags = {name: header[name].value for name in _HEADER_TAGS if name in header}
-    return DicomFile(path, tags, _undecoded(syntax))
+    return DicomFile(path, _tags(path, _HEADER_TAGS), _undecoded(syntax))
+
+
+def _tags(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    from pydicom import dcmread
+
+    header = dcmread(path, stop_before_pixels=True, specific_tags=[*names])
+    return {name: header[name].value for name in names if name in header}
 
 
 def _undecoded(syntax: Any) -> str:

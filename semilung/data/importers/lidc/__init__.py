@@ -1,0 +1,1 @@
+"""LIDC-IDRI: DICOM series and the readers' XML, read without pylidc."""
