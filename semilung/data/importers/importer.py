@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from semilung.data.io.volume import read_volume
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.write_manifest import write_manifest
 from semilung.registry import Registry
 from semilung.suggestions import require_choice
-from semilung.types import ROLES, Role, UserError
+from semilung.types import IGNORE, ROLES, Role, UserError
 
 MANIFEST = "manifest.csv"
 
@@ -100,8 +101,7 @@ def with_role(case: Case, role: Role) -> Case:
             )
         return replace(case, role=role)
     if role == "weak":
-        positive = any(not nodule.ignored for nodule in case.nodules) or case.mask is not None
-        label = case.bag_label if case.bag_label is not None else (1 if positive else None)
+        label = _scan_label(case) if case.bag_label is None else case.bag_label
         if label is None:
             raise UserError(
                 f"the role weak needs a label of the scan, and case {case.case} has none; give the "
@@ -109,3 +109,13 @@ def with_role(case: Case, role: Role) -> Case:
             )
         return replace(case, role=role, mask=None, nodules=(), bag_label=label)
     return replace(case, role=role, mask=None, nodules=(), bag_label=None)
+
+
+def _scan_label(case: Case) -> int | None:
+    """Return whether a scan holds a nodule, by its nodules or its mask; None without either."""
+    if any(not nodule.ignored for nodule in case.nodules):
+        return 1
+    if case.mask is None:
+        return None
+    values = read_volume(case.mask).data
+    return int(((values > 0) & (values != IGNORE)).any())

@@ -29,6 +29,15 @@ def test_import_as_labelled_or_weak_needs_labels(source, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_import_as_weak_takes_the_label_from_the_mask(source, tmp_path):
+    (source / "b.nii.gz").unlink()
+    for value, label in ((1, 1), (0, 0), (255, 0)):
+        mask = np.full((3, 3, 3), value, np.uint8)
+        write_volume(source / "a_mask.nii.gz", mask, np.eye(4))
+        (case,) = import_cohort("folder", source, tmp_path / f"{value}", role="weak")[1]
+        assert (case.role, case.bag_label, case.mask) == ("weak", label, None)
+
+
 def test_import_into_a_folder_with_a_manifest_asks_before_it_replaces(source, tmp_path):
     manifest, _ = import_cohort("folder", source, tmp_path / "out")
     before = manifest.read_bytes()
