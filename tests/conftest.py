@@ -35,6 +35,16 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantom(folder / "cohort", scans=8, size=32, spacing_mm=4.0)
 
 
+@pytest.fixture(scope="session")
+def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps; tests that change it copy it."""
+    from commands import train
+
+    runs = tmp_path_factory.mktemp("runs")
+    assert train(phantom, "strategy=mean_teacher", f"runs_dir={runs}", "run_name=tiny") == 0
+    return runs / "tiny"
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep prepared volumes of tests out of the user's cache."""

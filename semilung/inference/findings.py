@@ -35,8 +35,8 @@ def component_findings(mask: Volume, probability: Volume, name: str) -> pd.DataF
         >>> data[2:5, 3, 4] = 1
         >>> grid = np.diag([2.0, 2.0, 2.0, 1.0])
         >>> findings = component_findings(Volume(data, grid), Volume(data * 0.75, grid), "a")
-        >>> findings.to_csv(index=False).split()[-1]
-        'a,-6.0,-6.0,8.0,0.75,3.58,24.0'
+        >>> ", ".join(map(str, findings.loc[0]))
+        'a, -6.0, -6.0, 8.0, 0.75, 3.58, 24.0'
     """
     labels, count = ndimage.label(mask.data != 0, np.ones((3, 3, 3)))
     numbers = np.arange(1, count + 1)

@@ -117,7 +117,7 @@ def parts_of(shape: Shape, footprint: Footprint, memory_gib: float) -> list[Part
 
     Example:
         >>> small = Footprint(halo=8, multiple=4, bytes_per_voxel=2**20)
-        >>> [part.cut[2] for part in parts_of((16, 16, 64), small, 9.0)]
+        >>> [part.cut[2] for part in parts_of((16, 16, 64), small, 11.0)]
         [slice(0, 40, None), slice(24, 64, None)]
     """
     most = memory_gib * 2**30 / footprint.bytes_per_voxel

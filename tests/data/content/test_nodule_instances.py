@@ -13,8 +13,8 @@ from semilung.data.manifest.cases import Case
 from semilung.data.manifest.mask_checks import mask_content, mask_issues
 from semilung.data.manifest.nodule_checks import nodule_issues
 from semilung.data.manifest.nodules import Nodule
-from semilung.evaluation import evaluate_cases
 from semilung.inference import InferenceConfig, Predictor
+from semilung.tasks import build_tasks, evaluate_cases
 from semilung.types import UserError
 
 CENTRES = ((7, 8, 9), (17, 15, 16))
@@ -92,7 +92,7 @@ def test_nodules_of_a_mask_are_the_same_for_check_cache_batch_and_evaluation(cas
     instances = steps[0]["labelled"]["instances"][0, 0]
     assert [int(instances[centre]) for centre in CENTRES] == [1, 2]
     predictor = Predictor([Bright()], InferenceConfig(window=(8, 8, 8)), DataConfig())
-    lesions = evaluate_cases(predictor, [item]).lesions
+    lesions = evaluate_cases(predictor, [item], build_tasks()).lesions
     assert lesions["diameter_mm"].tolist() == pytest.approx(checked)
     assert lesions["detected"].all()
 
