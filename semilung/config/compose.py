@@ -87,7 +87,7 @@ class Composer:
             for name in value if isinstance(value, list) else [value]:
                 if name is None or not self.tree.has(group, str(name)):
                     msg = (
-                        f"{override.input_line}: there is no {group} {name!r}"
+                        f"{override.input_line}: there is no {group.removesuffix('s')} {name!r}"
                         f"{suggestion(str(name), options)}\nThere are: {', '.join(options)}"
                     )
                     raise UserError(msg)
