@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.inference.postprocess import connected_components
+from semilung.data.content.components import connected_components
 
 
 class Overlap(NamedTuple):

@@ -12,9 +12,9 @@ from matplotlib import image as matplotlib_image
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from semilung.data.content.components import connected_components
 from semilung.data.loading.intensity import scale_hu
 from semilung.files import write_bytes
-from semilung.inference.postprocess import connected_components
 from semilung.types import IGNORE
 
 REFERENCE_RGB = (86, 180, 233)

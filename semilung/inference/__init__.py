@@ -1,8 +1,9 @@
 """Inference: sliding-window prediction, post-processing, and the geometry of the scan."""
 
+from semilung.data.content.components import connected_components
 from semilung.inference.inference_config import InferenceConfig
 from semilung.inference.outputs import class_probabilities, foreground_probability
-from semilung.inference.postprocess import connected_components, to_mask
+from semilung.inference.postprocess import to_mask
 from semilung.inference.predictor import Predictor
 from semilung.inference.sliding_window import predict_maps, predict_probability
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
+from semilung.data.content.components import connected_components
 from semilung.data.io.grid import ball_diameter_mm
+from semilung.data.io.opened_volume import LPS_TO_RAS
 from semilung.data.io.volume import Volume
 
 LUNA16_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability")
 """First columns of findings; LUNA16's evaluation reads a table with them."""
 
 FINDING_COLUMNS = (*LUNA16_COLUMNS, "diameter_mm", "volume_mm3")
-
-TO_LPS = np.array([-1.0, -1.0, 1.0])
 
 
 def component_findings(mask: Volume, probability: Volume, name: str) -> pd.DataFrame:
@@ -38,16 +37,20 @@ def component_findings(mask: Volume, probability: Volume, name: str) -> pd.DataF
         >>> ", ".join(map(str, findings.loc[0]))
         'a, -6.0, -6.0, 8.0, 0.75, 3.58, 24.0'
     """
-    labels, count = ndimage.label(mask.data != 0, np.ones((3, 3, 3)))
-    numbers = np.arange(1, count + 1)
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    labels, count = connected_components(mask.data)
+    places = np.nonzero(labels)  # of the foreground, a thousandth of a scan
+    component = labels[places] - 1
+    voxels = np.bincount(component, minlength=count)
     voxel_mm3 = float(np.prod(mask.spacing_mm))
-    centres = np.reshape(ndimage.center_of_mass(labels > 0, labels, numbers), (count, 3))
-    world = (centres @ mask.affine[:3, :3].T + mask.affine[:3, 3]) * TO_LPS
+    sums = np.stack([np.bincount(component, axis, minlength=count) for axis in places])
+    to_lps = LPS_TO_RAS @ mask.affine
+    centres_mm = to_lps[:3, :3] @ (sums / voxels) + to_lps[:3, 3:]
+    highest = np.zeros(count)
+    np.maximum.at(highest, component, probability.data[places])
     values = {
         "seriesuid": [name] * count,
-        **dict(zip(LUNA16_COLUMNS[1:4], world.round(3).T, strict=True)),
-        "probability": np.asarray(ndimage.maximum(probability.data, labels, numbers)).round(4),
+        **dict(zip(LUNA16_COLUMNS[1:4], centres_mm.round(3), strict=True)),
+        "probability": highest.round(4),
         "diameter_mm": ball_diameter_mm(voxels, voxel_mm3).round(2),
         "volume_mm3": (voxels * voxel_mm3).round(2),
     }

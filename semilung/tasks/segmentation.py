@@ -45,7 +45,7 @@ class Segmentation(Task):
 
     def validate(self, predicted: CasePrediction) -> dict[str, float]:
         """Return Dice, or the false positives of a healthy scan."""
-        mask = _mask(predicted)
+        mask = predicted.mask
         if predicted.case.case.role != "healthy":
             return {"dice": dice(mask, read_reference(predicted.case))}
         alarms = false_positives(mask, predicted.case.spacing_mm)
@@ -56,7 +56,7 @@ class Segmentation(Task):
 
     def evaluate(self, predicted: CasePrediction) -> Evaluated:
         """Return overlap, surfaces, volumes, false positives and calibration, and all lesions."""
-        spacing_mm, mask = predicted.case.spacing_mm, _mask(predicted)
+        spacing_mm, mask = predicted.case.spacing_mm, predicted.mask
         reference = read_reference(predicted.case)
         row = {
             "threshold": predicted.predictor.inference.threshold,
@@ -69,7 +69,7 @@ class Segmentation(Task):
     def picture(self, predicted: CasePrediction, *, captioned: bool = True) -> NDArray[np.uint8]:
         """Return three planes with the outlines of reference and prediction."""
         case, window_hu = predicted.case, predicted.predictor.data.window_hu
-        image, reference, mask = case.read("image"), read_reference(case), _mask(predicted)
+        image, reference, mask = case.read("image"), read_reference(case), predicted.mask
         if not captioned:
             return overlay_planes(image, reference=reference, prediction=mask, window_hu=window_hu)
         return case_picture(
@@ -86,8 +86,3 @@ class Segmentation(Task):
         mask, probability = predictor.segment_scan(predicted)
         findings = component_findings(mask, probability, predicted.name)
         return {"nodules": mask, "findings.csv": findings, "probability": probability}
-
-
-def _mask(predicted: CasePrediction) -> NDArray[np.uint8]:
-    spacing_mm = predicted.case.spacing_mm
-    return predicted.predictor.decode(foreground(predicted.maps), spacing_mm)

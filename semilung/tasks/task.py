@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from semilung.data import Case, PreparedCase, Volume
 from semilung.evaluation.metrics import Metric
 from semilung.inference import Predictor
 from semilung.inference.outputs import Activation
-from semilung.inference.predictor import ScanMaps
+from semilung.inference.predictor import ScanMaps, foreground
 from semilung.registry import Registry
 
 Output: TypeAlias = Volume | pd.DataFrame
@@ -40,6 +41,11 @@ class CasePrediction:
     case: PreparedCase
     maps: Mapping[str, Tensor]
     predictor: Predictor
+
+    @cached_property
+    def mask(self) -> NDArray[np.uint8]:
+        """The mask `(X, Y, Z)`, 0 or 1, of the foreground probability, cut once for all uses."""
+        return self.predictor.decode(foreground(self.maps), self.case.spacing_mm)
 
 
 class Evaluated(NamedTuple):

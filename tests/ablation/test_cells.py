@@ -35,13 +35,13 @@ def test_baselines_are_added_once_where_they_mean_something():
 def test_a_strategys_settings_concern_the_arms_that_hold_it():
     words = ["strategy=mil,anomaly,[mil,anomaly]", "strategies.mil.k=1,2", "baselines=false"]
     words += ["strategies.anomaly.weight=0.5", "strategies.supervised.ce_weight=2"]
-    told = {}
+    weights = {}
     for cell in cells(*words):
-        told.setdefault(cell.arm, []).append(
+        weights.setdefault(cell.arm, []).append(
             sorted(word for word in cell.overrides if word.startswith("strategies."))
         )
     ce, weight = "strategies.supervised.ce_weight=2", "strategies.anomaly.weight=0.5"
-    assert told == {
+    assert weights == {
         "mil": [["strategies.mil.k=1", ce], ["strategies.mil.k=2", ce]],
         "anomaly": [[weight, ce]],  # once, not for each k
         "mil+anomaly": [[weight, "strategies.mil.k=1", ce], [weight, "strategies.mil.k=2", ce]],
@@ -102,7 +102,7 @@ def test_the_order_of_swept_settings_names_no_other_run():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["seed=0,1"], "strategy=supervised,mean_teacher"),
         (["strategy=mil", "split=train"], "val, test"),
@@ -113,6 +113,6 @@ def test_the_order_of_swept_settings_names_no_other_run():
         (["strategy=mil", "optim.lr=range(1,x)"], "cannot read"),
     ],
 )
-def test_invalid_words_raise_user_error(words, told):
-    with pytest.raises(UserError, match=told):
+def test_invalid_words_raise_user_error(words, message):
+    with pytest.raises(UserError, match=message):
         read_request(words)

@@ -126,7 +126,7 @@ def train_but_say_no(config, folder, *, resume):
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("mistake", "message"),
     [
         (["strategy=mean_techer"], "mean_techer"),
         (["strategy=supervised", "optim.lrr=1"], "lrr"),
@@ -143,9 +143,9 @@ def train_but_say_no(config, folder, *, resume):
         (["strategy=supervised", "runs_dir=elsewhere"], "sweep_dir"),
     ],
 )
-def test_invalid_settings_are_reported_before_anything_runs(words, asked, told):
-    with pytest.raises(UserError, match=told):
-        ablate([*words, *asked])
+def test_invalid_settings_are_reported_before_anything_runs(words, mistake, message):
+    with pytest.raises(UserError, match=message):
+        ablate([*words, *mistake])
     assert not (Path(words[-1].partition("=")[2]) / "runs").exists()
 
 

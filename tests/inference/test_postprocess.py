@@ -10,14 +10,6 @@ from semilung.inference import connected_components, to_mask
 from semilung.types import UserError
 
 
-def test_corners_connect_and_gaps_separate():
-    mask = np.zeros((6, 6, 6))
-    mask[0, 0, 0] = mask[1, 1, 1] = mask[1, 1, 3] = mask[5, 5, 5] = 0.2
-    labels, count = connected_components(mask)
-    assert count == 3
-    assert labels[0, 0, 0] == labels[1, 1, 1] != labels[1, 1, 3]
-
-
 def test_one_half_is_not_foreground():
     probability = np.array([[[0.5, 0.5001, 0.2]]])
     mask = to_mask(probability, spacing_mm=(1, 1, 1))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from semilung.data.content.components import connected_components
 from semilung.types import IGNORE
 
 MOST = IGNORE - 1
@@ -33,7 +34,7 @@ def nodule_instances(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     boxes = ndimage.find_objects(nodule.view(np.uint8))
     if not boxes or np.ptp(mask[nodule]):
         return mask
-    components, count = ndimage.label(nodule[boxes[0]], np.ones((3, 3, 3)))
+    components, count = connected_components(nodule[boxes[0]])
     if count == 1:
         return mask
     sizes = np.bincount(components.ravel())[1:]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from semilung.data.io.grid import Affine, Grid
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""World coordinates in LPS+ mm to RAS+ mm, and back: it is its own inverse."""
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,4 @@ def lps_affine(axes_mm: NDArray[np.float64], origin_mm: NDArray[np.float64]) -> 
     """
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = axes_mm.T, origin_mm
-    return _LPS_TO_RAS @ affine + 0.0  # + 0.0 turns -0 into 0
+    return LPS_TO_RAS @ affine + 0.0  # + 0.0 turns -0 into 0

@@ -6,12 +6,12 @@ import math
 from itertools import permutations
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from semilung.data.content.components import connected_components
 from semilung.strategies.nodule_insertion.host_crops import (
     Host,
     Insert,
@@ -61,7 +61,7 @@ def cut_out(
     nodule = ((mask > 0) & (mask != IGNORE)).cpu().numpy()
     if not nodule.any():
         return []
-    labels, _ = ndimage.label(nodule, structure=np.ones((3, 3, 3)))
+    labels, _ = connected_components(nodule)
     noise = study(hu, spacing_mm).noise
     cuts = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):

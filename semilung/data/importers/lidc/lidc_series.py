@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from semilung.data.io.dicom.series import files_of_series, open_series
+from semilung.data.io.dicom.series import files_of_series, open_slices
 from semilung.data.io.dicom.series_choice import SeriesFiles, by_series
 from semilung.data.io.dicom.slice_file import (
     is_slice,
@@ -104,7 +104,7 @@ def _opened(folder: Path, volume: SeriesFiles, *, is_alone: bool) -> CtSeries:
         series_uid=str(tags.get("SeriesInstanceUID", "")),
         patient_key=str(tags.get("PatientID") or tags.get("StudyInstanceUID") or folder),
         is_alone=is_alone,
-        opened=open_series(folder, volume.label),
+        opened=open_slices(folder, volume.files),
     )
 
 

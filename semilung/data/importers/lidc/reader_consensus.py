@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import coo_array, csgraph
 
+from semilung.data.content.components import connected_components
 from semilung.data.importers.lidc.outlines import Voxels
 from semilung.data.importers.lidc.reader_xml import Reading
 from semilung.data.io.grid import Grid, Shape, ball_diameter_mm
@@ -133,7 +132,7 @@ def _groups(readings: Sequence[OutlinedReading]) -> Iterator[list[OutlinedReadin
     shared = np.flatnonzero(np.diff(voxels[order]) == 0)
     first, second = numbers[order][shared], numbers[order][shared + 1]
     graph = coo_array((np.ones(shared.size), (first, second)), shape=(len(readings), len(readings)))
-    count, labels = connected_components(graph, directed=False)
+    count, labels = csgraph.connected_components(graph, directed=False)
     for label in range(count):
         yield [one for one, of in zip(readings, labels, strict=True) if of == label]
 
@@ -157,6 +156,6 @@ def _regions(voxels: Voxels, shape: Shape) -> list[Voxels]:
     low = places.min(1)
     box = np.zeros(places.max(1) - low + 1, bool)
     box[*(places - low[:, None])] = True
-    labels, count = ndimage.label(box, np.ones((3, 3, 3)))
+    labels, count = connected_components(box)
     regions = [voxels[labels[*(places - low[:, None])] == n] for n in range(1, count + 1)]
     return sorted(regions, key=len, reverse=True)

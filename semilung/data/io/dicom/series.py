@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data.io.dicom.series_choice import chosen_series, no_slices
-from semilung.data.io.dicom.slice_file import Slice, is_slice, read_file, read_pixels, slice_of
+from semilung.data.io.dicom.slice_file import (
+    DicomFile,
+    Slice,
+    is_slice,
+    read_file,
+    read_pixels,
+    slice_of,
+)
 from semilung.data.io.grid import checked_grid
 from semilung.data.io.opened_volume import OpenedVolume, lps_affine
 from semilung.types import UserError
@@ -59,7 +66,12 @@ def open_series(folder: Path, series: str | None = None) -> OpenedVolume:
             single-frame slices, or several and none is named.
     """
     files = [read_file(path) for path in files_of_series(folder)]
-    slices = [slice_of(file) for file in chosen_series(folder, files, series)]
+    return open_slices(folder, chosen_series(folder, files, series))
+
+
+def open_slices(folder: Path, files: Sequence[DicomFile]) -> OpenedVolume:
+    """Open the volume of one series, whose headers have been read; see `open_series`."""
+    slices = [slice_of(file) for file in files]
     reference = slices[len(slices) // 2]  # more likely like the others than one at an end
     for other in slices:
         if other.shape != reference.shape or not np.allclose(
