@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from semilung import temporaries
-from semilung.data.case_pool import run_jobs
 from semilung.exhaustion import exhausted
 from semilung.files import DiskFullError, whole_file, write_bytes, write_text
+from semilung.jobs import run_jobs
 from semilung.temporaries import sweep, temporary_path
 from semilung.types import UserError
 

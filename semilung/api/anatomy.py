@@ -19,6 +19,7 @@ def anatomy(
     lungs: Literal["classical", "lungmask"] = "classical",
     overwrite: bool = False,
     progress: bool = False,
+    scheduler: str | None = None,
 ) -> AnatomyOutcome:
     """Label the anatomy of every case, and write `<name>_anatomy.csv` next to the manifest.
 
@@ -28,6 +29,7 @@ def anatomy(
         lungs: `classical`, or `lungmask` for the network of that package, which it downloads.
         overwrite: Redo all labels.
         progress: Show progress on standard error.
+        scheduler: `local` for a Dask cluster of this machine, or the address of a Dask scheduler.
 
     Returns:
         The new manifest, the number of cases labelled, and a message for each that failed.
@@ -43,4 +45,5 @@ def anatomy(
         lungs=lungs,
         overwrite=overwrite,
         progress=progress,
+        scheduler=scheduler,
     )

@@ -17,6 +17,7 @@ def prepare(
     settings: Sequence[str] = (),
     verify: bool = False,
     processes: int | None = None,
+    scheduler: str | None = None,
 ) -> tuple[list[PreparedCase], Path]:
     """Fill the cache with the volumes of a manifest.
 
@@ -25,6 +26,7 @@ def prepare(
         settings: `key=value` words of the settings of data that preparation reads.
         verify: Compare the cached volumes with their checksums.
         processes: Cases prepared at a time; one a core, at most 8, by default.
+        scheduler: `local` for a Dask cluster of this machine, or the address of a Dask scheduler.
 
     Returns:
         The prepared cases, and the folder of the cache.
@@ -34,4 +36,5 @@ def prepare(
     """
     config = data_config(settings)
     cases = read_manifest(Path(manifest))
-    return prepare_cases(cases, config, verify=verify, processes=processes), config.cache_folder()
+    prepared = prepare_cases(cases, config, verify=verify, processes=processes, scheduler=scheduler)
+    return prepared, config.cache_folder()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semilung.cli.messages import say
+from semilung.cli.scheduler import add_scheduler
 from semilung.types import UserError
 
 
@@ -32,12 +33,14 @@ def add_data(parser: argparse.ArgumentParser) -> None:
                          "preparation reads: spacing_mm=[2,2,2]")  # fmt: skip
     prepare.add_argument("--verify", action="store_true", help="hash what the cache holds")
     prepare.add_argument("--processes", type=int, help="cases at a time; one a core, at most 8")
+    add_scheduler(prepare)
     prepare.set_defaults(run=_data_prepare)
     anatomy = commands.add_parser("anatomy", help="label coarse anatomy where a manifest has none")
     anatomy.add_argument("manifest", type=Path)
     anatomy.add_argument("--out", type=Path, help="default: anatomy, next to the manifest")
     anatomy.add_argument("--lungs", choices=["classical", "lungmask"], default="classical")
     anatomy.add_argument("--overwrite", action="store_true", help="make all anatomy anew")
+    add_scheduler(anatomy)
     anatomy.set_defaults(run=_data_anatomy)
     _add_import(commands)
     merge = commands.add_parser("merge", help="make one manifest of several")
@@ -129,6 +132,7 @@ def _data_prepare(arguments: argparse.Namespace) -> None:
         settings=arguments.settings,
         verify=arguments.verify,
         processes=arguments.processes,
+        scheduler=arguments.scheduler,
     )
     say(f"{len(cases)} cases are prepared in {folder}")
 
@@ -142,6 +146,7 @@ def _data_anatomy(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         lungs=arguments.lungs,
         progress=True,
+        scheduler=arguments.scheduler,
     )
     say(f"{outcome.written} cases labelled; manifest: {outcome.manifest}")
     if outcome.failures:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from commands import run
 
 
@@ -26,12 +27,15 @@ def test_the_phantom_command_and_its_check(tmp_path, capsys):
     assert run("data", "phantom", out, "--scans", 9, "--size", 32, "--spacing-mm", 4) == 2
 
 
-def test_prepare_keeps_valid_cases_and_reports_the_others_with_code_2(phantom, tmp_path, capsys):
+@pytest.mark.parametrize("workers", [("--processes", 2), ("--scheduler", "local")])
+def test_prepare_keeps_valid_cases_and_reports_the_others_with_code_2(
+    workers, phantom, tmp_path, capsys
+):
     table = pd.read_csv(phantom)[["case", "patient", "image"]].assign(role="unlabelled")
     table["image"] = [str(phantom.parent / image) for image in table["image"]]
     table.loc[2, "image"] = "gone.nii.gz"
     table.to_csv(tmp_path / "m.csv", index=False)
-    command = ("data", "prepare", tmp_path / "m.csv", f"cache={tmp_path / 'c'}", "--processes", 2)
+    command = ("data", "prepare", tmp_path / "m.csv", f"cache={tmp_path / 'c'}", *workers)
     assert run(*command) == 2
     output = capsys.readouterr().err
     assert f"1 of {len(table)} cases cannot be prepared" in output

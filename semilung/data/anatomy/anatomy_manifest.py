@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from semilung.csv_tables import write_csv
 from semilung.data.anatomy.anatomy_labels import label_anatomy
 from semilung.data.anatomy.lungmask_lungs import lungmask_lungs
-from semilung.data.case_pool import run_jobs
 from semilung.data.content.hounsfield import require_hu
 from semilung.data.io.same_grid import same_grid
 from semilung.data.io.volume import Volume, files_of, read_grid, read_volume, write_volume
 from semilung.data.manifest.cases import MANIFEST, Case, read_manifest
 from semilung.data.manifest.table_file import read_table
+from semilung.jobs import run_jobs
 from semilung.types import UserError
 
 LungMethod: TypeAlias = Literal["classical", "lungmask"]
@@ -42,6 +42,7 @@ def add_anatomy(
     lungs: LungMethod = "classical",
     progress: bool = True,
     processes: int | None = None,
+    scheduler: str | None = None,
 ) -> AnatomyOutcome:
     """Label the anatomy of every case, and write `<name>_anatomy.csv` next to the manifest.
 
@@ -56,6 +57,7 @@ def add_anatomy(
         lungs: `classical`, or `lungmask` for the network of that package, which it downloads.
         progress: Show a progress bar on standard error.
         processes: Number of worker processes; None is one a core, at most 8. 0 uses this process.
+        scheduler: Dask cluster on which to work, as in `run_jobs`; None for processes.
 
     Raises:
         UserError: The manifest is invalid, `lungmask` is not installed, or an output file is
@@ -81,6 +83,7 @@ def add_anatomy(
         title="Finding anatomy",
         progress=progress,
         processes=processes if finder is None else 0,  # a network is not pickled
+        scheduler=scheduler if finder is None else None,
     )
     previous = table["anatomy"].tolist() if "anatomy" in table else [""] * len(cases)
     table["anatomy"] = [

@@ -25,7 +25,6 @@ from semilung.data.cache.prepared_grid import (
     straightened,
 )
 from semilung.data.cache.store import filling, open_entry, write_entry
-from semilung.data.case_pool import run_jobs
 from semilung.data.content.hounsfield import require_hu
 from semilung.data.content.lungs import NO_LUNGS, find_lungs, lung_blocks, lung_box
 from semilung.data.content.nodule_instances import nodule_instances
@@ -36,6 +35,7 @@ from semilung.data.io.volume import Volume, files_of, labels_fit, read_volume, t
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.fields import FIELDS
 from semilung.data.manifest.nodules import UNMEASURED_MM
+from semilung.jobs import run_jobs
 from semilung.types import IGNORE, UserError
 
 VERSION = 7
@@ -52,6 +52,7 @@ def prepare(
     progress: bool = True,
     verify: bool = False,
     processes: int | None = None,
+    scheduler: str | None = None,
 ) -> list[PreparedCase]:
     """Prepare the cases that the cache lacks, in parallel, and return all cases in their order.
 
@@ -66,6 +67,7 @@ def prepare(
         progress: Show a progress bar on standard error.
         verify: Also read finished entries and hash their sources; those that differ are redone.
         processes: Number of worker processes; None is one a core, at most 8. 0 uses this process.
+        scheduler: Dask cluster on which to work, as in `run_jobs`; None for processes.
 
     Raises:
         UserError: Cases failed; lists each with its reason.
@@ -81,6 +83,7 @@ def prepare(
                 title="Preparing",
                 progress=progress,
                 processes=processes,
+                scheduler=scheduler,
             )
     open_entry.cache_clear()
     if failed:

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from semilung.data.case_pool import run_jobs
+from semilung.jobs import run_jobs
 from semilung.types import UserError
 
 
