@@ -48,7 +48,7 @@ def test_printable_spells_out_what_no_terminal_can_encode():
     assert printable("\udcff\n肺 é") == "\\udcff\n肺 é"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--cfg", "job"], ["list", "strategies"]])
+@pytest.mark.parametrize("words", [["--help"], ["train", "--cfg", "job"]])
 def test_closed_pipe_ends_in_silence(words):
     command = [sys.executable, "-m", "semilung", *words]
     reader, writer = os.pipe()

@@ -115,7 +115,7 @@ def test_memory_that_ends_is_no_reason_to_try_larger_windows():
     ("setting", "value", "message"),
     [
         ("data.crop", [18, 16, 16], r"sizes that 4 divides.*choose data.crop=\[20, 16, 16\]"),
-        ("inference.window", [3, 3, 3], None),
+        ("inference.window", [7, 7, 7], None),
     ],
 )
 def test_size_that_a_network_does_not_take_is_refused_before_the_first_step(

@@ -25,9 +25,8 @@ def command(phantom: Path, folder: Path, *overrides: str) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "workers", [pytest.param("data.workers=0", marks=pytest.mark.slow), "data.workers=2"]
-)
+@pytest.mark.slow  # test_kills has the quick ones
+@pytest.mark.parametrize("workers", ["data.workers=0", "data.workers=2"])
 def test_sigkill_and_resume(phantom, tmp_path, workers):
     subprocess.run(command(phantom, tmp_path / "whole"), check=True, capture_output=True)
     killed = subprocess.Popen(

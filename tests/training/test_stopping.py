@@ -146,13 +146,10 @@ def stopped_step(text, folder):
     return int(step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "workers"),
-    [
-        (signal.SIGTERM, 75, 0),
-        pytest.param(signal.SIGUSR1, 75, 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, 130, 1, marks=pytest.mark.slow),
-    ],
+    [(signal.SIGTERM, 75, 0), (signal.SIGUSR1, 75, 1), (signal.SIGINT, 130, 1)],
 )
 def test_two_processes_save_once_and_end(phantom, tmp_path, number, code, workers):
     run = begin(phantom, tmp_path, "trainer.devices=2", f"data.workers={workers}")
