@@ -6,6 +6,7 @@ from semilung.evaluation.case_evaluation import Report, compare
 from semilung.evaluation.comparison import compare_arms, relative_reduction
 from semilung.evaluation.empty_conventions import EMPTY_POLICIES, apply_empty_policy
 from semilung.evaluation.false_positive_metrics import FalsePositives, false_positives
+from semilung.evaluation.froc import Froc, luna16_froc
 from semilung.evaluation.intervals import Interval, bootstrap_mean, holm, wilson
 from semilung.evaluation.lesion_sizes import by_size, size_bins
 from semilung.evaluation.metrics import SEGMENTATION, EmptyScores, Metric
@@ -33,6 +34,7 @@ __all__ = [
     "EmptyScores",
     "EvaluationConfig",
     "FalsePositives",
+    "Froc",
     "Interval",
     "Lesion",
     "Metric",
@@ -51,6 +53,7 @@ __all__ = [
     "hd95_mm",
     "holm",
     "lesions",
+    "luna16_froc",
     "overlay_planes",
     "print_table",
     "relative_reduction",

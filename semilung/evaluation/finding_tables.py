@@ -1,0 +1,84 @@
+"""Checked tables of LUNA16's form: marks of a detector, annotated nodules, excluded findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semilung.inference.findings import LUNA16_COLUMNS
+from semilung.types import UserError
+
+DETECTION_COLUMNS = LUNA16_COLUMNS
+
+COORDINATES = LUNA16_COLUMNS[1:4]
+"""Centre in mm; detections and annotations must be in the same frame, LPS+ in LUNA16."""
+
+ANNOTATION_COLUMNS = (LUNA16_COLUMNS[0], *COORDINATES, "diameter_mm")
+
+
+def finding_table(table: pd.DataFrame, columns: Sequence[str], name: str) -> pd.DataFrame:
+    """Return the columns of a table, the first as text and the others as float64.
+
+    Args:
+        table: One row a finding, its numbers as numbers or text; other columns are left out.
+            Without rows and columns it is an empty table.
+        columns: Name of the scan, then numbers.
+        name: Of the table, for messages.
+
+    Raises:
+        UserError: A column is missing or there twice, a scan has no name, or a number is missing,
+            not finite, or text that is no number.
+    """
+    if table.empty and not len(table.columns):
+        table = pd.DataFrame(columns=list(columns))
+    names = [str(column) for column in table.columns]
+    if missing := [column for column in columns if column not in names]:
+        raise UserError(
+            f"{name}: the column {missing[0]} is missing; the table needs {', '.join(columns)}, "
+            f"and has {', '.join(names) or 'none'}"
+        )
+    if repeated := [column for column in columns if names.count(column) > 1]:
+        raise UserError(f"{name}: the column {repeated[0]} is there twice; keep one of them")
+    scans = table[columns[0]]
+    _require(scans.notna() & (scans.astype(str).str.strip() != ""), scans, name, "a scan's name")
+    numbers = {column: _numbers(table[column]) for column in columns[1:]}
+    for column, values in numbers.items():
+        _require(np.isfinite(values), table[column], name, "a finite number")
+    return pd.DataFrame({columns[0]: scans.astype(str).to_numpy(), **numbers})
+
+
+def scan_index(seriesuids: Iterable[object]) -> pd.Index[str]:
+    """Return the scans of an evaluation.
+
+    Raises:
+        UserError: There is none, or one is listed twice.
+    """
+    if isinstance(seriesuids, str):
+        raise UserError(f"seriesuids must be a sequence of names, got the text {seriesuids!r}")
+    scans = pd.Index([str(name) for name in seriesuids], dtype=str)
+    if scans.empty:
+        raise UserError("seriesuids lists no scan; list all that the detector ran on")
+    if scans.has_duplicates:
+        raise UserError(
+            f"seriesuids lists {scans[scans.duplicated()][0]} twice; list each scan once, for "
+            "false positives are counted per scan"
+        )
+    return scans
+
+
+def _numbers(values: pd.Series) -> NDArray[np.float64]:
+    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+
+
+def _require(valid: Iterable[bool], values: pd.Series, name: str, kind: str) -> None:
+    """Raise UserError for the first value that is not valid."""
+    positions = np.flatnonzero(~np.asarray(valid, dtype=bool))
+    if len(positions):
+        first = int(positions[0])
+        raise UserError(
+            f"{name}: {values.name} must be {kind}, got {values.iloc[first]!r} in finding "
+            f"{first + 1} of {len(values)}; correct or remove it"
+        )
