@@ -14,6 +14,7 @@ COVERED_BY = {
     "api/check": "cli/test_data",
     "api/default_cohort": "api/test_python_interface",
     "api/evaluate": "cli/test_evaluate",
+    "api/evaluate_findings": "cli/test_evaluate_findings",
     "api/imports": "cli/test_import",
     "api/list": "api/test_python_interface",
     "api/load": "api/test_python_interface",

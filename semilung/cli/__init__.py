@@ -36,7 +36,7 @@ _SETTINGS_COMMANDS = {"train": train_command, "ablate": ablate_command}
 
 _COMMANDS = (
     ("data", "phantom, check, prepare, anatomy", add_data),
-    ("evaluate", "evaluate a run on a split or a manifest", add_evaluate),
+    ("evaluate", "evaluate a run, or the findings of any detector (FROC)", add_evaluate),
     ("report", "one page on a sweep, or on one or more runs", add_report),
     ("predict", "write nodule masks of scans", add_predict),
     ("list", "names that a config may use", add_list),

@@ -43,7 +43,7 @@ def finding_table(table: pd.DataFrame, columns: Sequence[str], name: str) -> pd.
     if repeated := [column for column in columns if names.count(column) > 1]:
         raise UserError(f"{name}: the column {repeated[0]} is there twice; keep one of them")
     scans = table[columns[0]]
-    _require(scans.notna() & (scans.astype(str).str.strip() != ""), scans, name, "a scan's name")
+    _require(_is_named(scans), scans, name, "a scan's name")
     numbers = {column: _numbers(table[column]) for column in columns[1:]}
     for column, values in numbers.items():
         _require(np.isfinite(values), table[column], name, "a finite number")
@@ -54,13 +54,15 @@ def scan_index(seriesuids: Iterable[object]) -> pd.Index[str]:
     """Return the scans of an evaluation.
 
     Raises:
-        UserError: There is none, or one is listed twice.
+        UserError: There is none, one is listed twice, or one has no name.
     """
     if isinstance(seriesuids, str):
         raise UserError(f"seriesuids must be a sequence of names, got the text {seriesuids!r}")
-    scans = pd.Index([str(name) for name in seriesuids], dtype=str)
+    names = pd.Series(list(seriesuids), dtype=object, name="seriesuid")
+    _require(_is_named(names), names, "seriesuids", "a scan's name")
+    scans = pd.Index(names.astype(str), dtype=str)
     if scans.empty:
-        raise UserError("seriesuids lists no scan; list all that the detector ran on")
+        raise UserError("no scan is listed; list all that the detector ran on")
     if scans.has_duplicates:
         raise UserError(
             f"seriesuids lists {scans[scans.duplicated()][0]} twice; list each scan once, for "
@@ -73,12 +75,16 @@ def _numbers(values: pd.Series) -> NDArray[np.float64]:
     return pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
 
 
+def _is_named(scans: pd.Series) -> pd.Series:
+    return scans.notna() & (scans.astype(str).str.strip() != "")
+
+
 def _require(valid: Iterable[bool], values: pd.Series, name: str, kind: str) -> None:
     """Raise UserError for the first value that is not valid."""
     positions = np.flatnonzero(~np.asarray(valid, dtype=bool))
     if len(positions):
         first = int(positions[0])
         raise UserError(
-            f"{name}: {values.name} must be {kind}, got {values.iloc[first]!r} in finding "
+            f"{name}: {values.name} must be {kind}, got {values.iloc[first]!r} in row "
             f"{first + 1} of {len(values)}; correct or remove it"
         )

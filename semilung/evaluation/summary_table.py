@@ -109,7 +109,7 @@ def _row(metric: Metric, group: str, values: Iterable[float]) -> dict[str, objec
     return {"metric": metric.summary_name, "group": group, **interval, "unit": metric.unit}
 
 
-_NUMBERS = ("mean", "low", "high", "n")
+_NUMBERS = ("mean", "value", "low", "high", "n")
 
 
 def _cells(summary: pd.DataFrame) -> list[list[str]]:

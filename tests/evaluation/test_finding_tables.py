@@ -29,7 +29,7 @@ def test_luna16_froc_annotations_and_excluded_without_a_column_are_errors():
 def test_luna16_froc_a_value_that_is_no_number_is_an_error_with_its_row(column, value):
     table = ONE.astype({column: object})
     table.loc[1, column] = value
-    with pytest.raises(UserError, match=rf"{column} must be a finite number.* finding 2 of 2"):
+    with pytest.raises(UserError, match=rf"{column} must be a finite number.* row 2 of 2"):
         froc(table, findings(NODULE))
 
 
@@ -67,8 +67,10 @@ def test_finding_table_reads_numbers_of_any_type_and_names_as_text():
 @pytest.mark.parametrize(
     ("scans", "message"),
     [
-        ([], "lists no scan"),
+        ([], "no scan is listed"),
         (["a", "b", "a"], "lists a twice"),
+        (["a", ""], "seriesuids: seriesuid must be a scan's name, got '' in row 2 of 2"),
+        (["a", np.nan], "must be a scan's name, got nan"),
         ("ab", "a sequence of names, got the text 'ab'"),
     ],
 )
