@@ -82,6 +82,7 @@ BENCHMARKS = {
     "inference": Benchmark("inference.py", "Whole scans by sliding window"),
     "strategies": Benchmark("strategies.py", "What strategies cost"),
     "cohort": Benchmark("cohort.py", "A cohort of 100,000 cases"),
+    "froc": Benchmark("froc.py", "FROC of 888 scans"),
 }
 
 
