@@ -29,6 +29,7 @@ bag, _ = L.GatedAttention(4)(torch.zeros(1, 2, 4))
 losses = [L.pseudo_label_loss(x, p, threshold=0), L.cross_pseudo_loss(x, x), L.entropy_loss(p)]
 losses += [L.non_adjacency_loss(p, forbidden), L.bag_loss(x[:, 0, 0], torch.ones(1))]
 losses += [L.hinge_discriminator_loss(x, x), L.hinge_generator_loss(x), bag.sum()]
+losses += [L.heatmap_focal_loss(x, p)]
 torch.stack(losses).sum().backward()
 L.count_adjacency(torch.zeros(3, 3, dtype=torch.long), 2)"""
     _, modules = imported(code.strip() + "\nimport sys")
