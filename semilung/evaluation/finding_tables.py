@@ -56,8 +56,11 @@ def scan_index(seriesuids: Iterable[object]) -> pd.Index[str]:
     Raises:
         UserError: There is none, one is listed twice, or one has no name.
     """
-    if isinstance(seriesuids, str):
-        raise UserError(f"seriesuids must be a sequence of names, got the text {seriesuids!r}")
+    if isinstance(seriesuids, str | pd.DataFrame):
+        raise UserError(
+            f"seriesuids must be a sequence of names, got a {type(seriesuids).__name__}; put one "
+            "name in a list, and take the column of a table"
+        )
     names = pd.Series(list(seriesuids), dtype=object, name="seriesuid")
     _require(_is_named(names), names, "seriesuids", "a scan's name")
     scans = pd.Index(names.astype(str), dtype=str)
@@ -84,7 +87,8 @@ def _require(valid: Iterable[bool], values: pd.Series, name: str, kind: str) -> 
     positions = np.flatnonzero(~np.asarray(valid, dtype=bool))
     if len(positions):
         first = int(positions[0])
+        value = values.astype(object).iloc[first]
         raise UserError(
-            f"{name}: {values.name} must be {kind}, got {values.iloc[first]!r} in row "
+            f"{name}: {values.name} must be {kind}, got {value!r} in row "
             f"{first + 1} of {len(values)}; correct or remove it"
         )

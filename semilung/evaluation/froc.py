@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ def luna16_froc(
         UserError: A column is missing, a value is not a finite number, a scan is listed twice, or
             none is listed.
         ValueError: `max_marks_per_scan` below 1, or `bootstrap` below 0.
+        TypeError: One of the two is no integer.
 
     Source: Setio et al., Validation, comparison, and combination of algorithms for automatic
     detection of pulmonary nodules in CT: the LUNA16 challenge, Medical Image Analysis 2017; CPM of
@@ -119,9 +121,9 @@ def luna16_froc(
         >>> result.cpm, result.counts["False positives"]
         (1.0, 1)
     """
-    if max_marks_per_scan is not None and max_marks_per_scan < 1:
+    if max_marks_per_scan is not None and operator.index(max_marks_per_scan) < 1:
         raise ValueError(f"max_marks_per_scan must be at least 1 or None, got {max_marks_per_scan}")
-    if bootstrap < 0:
+    if operator.index(bootstrap) < 0:
         raise ValueError(f"bootstrap must be at least 0, got {bootstrap}")
     scans = scan_index(seriesuids)
     marks = finding_table(detections, DETECTION_COLUMNS, "detections")

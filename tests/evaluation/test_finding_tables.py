@@ -71,7 +71,8 @@ def test_finding_table_reads_numbers_of_any_type_and_names_as_text():
         (["a", "b", "a"], "lists a twice"),
         (["a", ""], "seriesuids: seriesuid must be a scan's name, got '' in row 2 of 2"),
         (["a", np.nan], "must be a scan's name, got nan"),
-        ("ab", "a sequence of names, got the text 'ab'"),
+        ("ab", "a sequence of names, got a str"),
+        (ONE, "a sequence of names, got a DataFrame"),
     ],
 )
 def test_luna16_froc_scans_are_named_once_each(scans, message):

@@ -155,6 +155,12 @@ def test_luna16_froc_options_out_of_range_are_errors(options):
         froc(marks(), findings(), **options)
 
 
+@pytest.mark.parametrize("options", [{"max_marks_per_scan": 1.5}, {"bootstrap": 10.0}])
+def test_luna16_froc_options_that_are_no_integers_are_errors(options):
+    with pytest.raises(TypeError, match="integer"):
+        froc(marks(), findings(), **options)
+
+
 def oracle(detections, annotations, excluded, scans, limit):
     """The rules in loops: counts, and sensitivity at the seven rates."""
     total, hits, false, irrelevant, doubles = 0, [], [], 0, 0
@@ -222,3 +228,31 @@ def test_luna16_froc_agrees_with_the_rules_in_loops(detections, annotations, exc
     counts, sensitivity = oracle(detections, annotations, excluded, scans, limit)
     assert counted(result) == counts
     np.testing.assert_allclose(result.sensitivity, sensitivity, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_luna16_froc_intervals_are_percentiles_over_resampled_problems(seed):
+    rng, scans = np.random.default_rng(seed + 10), "abcdef"
+    detections = [
+        (rng.choice([*scans]), *rng.integers(0, 4, 3).tolist(), int(rng.integers(9)))
+        for _ in range(60)
+    ]
+    annotations = [(scan, 1, 1, 2, 3.0) for scan in "abb"]
+    draws, rows = np.random.default_rng(seed), []
+    for _ in range(40):
+        sample = [scans[i] for i in draws.integers(6, size=6)]
+        copies = [
+            [(i, *row[1:]) for i, scan in enumerate(sample) for row in table if row[0] == scan]
+            for table in (detections, annotations)
+        ]
+        _, sensitivity = oracle(*copies, [], range(6), 100)
+        rows.append([*sensitivity, np.mean(sensitivity)])
+    defined = np.sort([row for row in rows if not np.isnan(row[0])], axis=0)
+    assert len(defined) < 40  # some samples have no nodule
+    low, high = defined[int(0.025 * len(defined))], defined[int(0.975 * len(defined))]
+    result = froc(
+        marks(*detections), findings(*annotations), scans=[*scans], bootstrap=40, seed=seed
+    )
+    np.testing.assert_allclose([*result.low, result.cpm_low], low, atol=1e-12)
+    np.testing.assert_allclose([*result.high, result.cpm_high], high, atol=1e-12)
+    assert (low < high).any()
