@@ -89,6 +89,6 @@ def _require(valid: Iterable[bool], values: pd.Series, name: str, kind: str) -> 
         first = int(positions[0])
         value = values.astype(object).iloc[first]
         raise UserError(
-            f"{name}: {values.name} must be {kind}, got {value!r} in row "
-            f"{first + 1} of {len(values)}; correct or remove it"
+            f"{name}: {values.name} must be {kind}, got {value!r} in row {first + 1} "
+            f"of {len(values)}; correct or remove it"
         )

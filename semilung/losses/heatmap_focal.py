@@ -67,7 +67,7 @@ def heatmap_focal_loss(
     positive = (alpha * F.logsigmoid(-logits)).exp() * F.logsigmoid(logits)
     negative = (alpha * F.logsigmoid(logits)).exp() * F.logsigmoid(-logits)
     values = torch.where(centre, positive, (1 - y) ** beta * negative) * weights
-    centres = (centre & counted).flatten(1).sum(dim=1).clamp(min=1)
+    centres = centre.flatten(1).sum(dim=1).clamp(min=1)
     return -(values.flatten(1).sum(dim=1) / centres).mean()
 
 

@@ -44,6 +44,12 @@ def test_heatmap_focal_loss_golden_of_other_exponents():
     assert loss.item() == pytest.approx(1.5 * 0.75**3 * math.log(4))
 
 
+def test_heatmap_focal_loss_next_to_a_centre_is_no_centre():
+    heatmap = torch.tensor([1.0, 0.99]).view(1, 1, 2)
+    loss = heatmap_focal_loss(torch.zeros(1, 1, 2), heatmap)
+    assert loss.item() == pytest.approx(LN2 / 4 * (1 + 0.01**4))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_heatmap_focal_loss_of_a_sample_is_that_of_the_authors(seed):
     logits, heatmap = random_logits(1, seed, batch=1), random_heatmap(seed, batch=1)
