@@ -45,9 +45,9 @@ def test_heatmap_focal_loss_golden_of_other_exponents():
 
 
 def test_heatmap_focal_loss_next_to_a_centre_is_no_centre():
-    heatmap = torch.tensor([1.0, 0.99]).view(1, 1, 2)
-    loss = heatmap_focal_loss(torch.zeros(1, 1, 2), heatmap)
-    assert loss.item() == pytest.approx(LN2 / 4 * (1 + 0.01**4))
+    heatmap, logits = torch.tensor([1.0, 0.99]).view(1, 1, 2), torch.tensor([0.0, 9.0])
+    loss = heatmap_focal_loss(logits.view(1, 1, 2), heatmap)
+    assert loss.item() == pytest.approx(LN2 / 4, abs=1e-6)  # of one centre, at p = 1/2
 
 
 @pytest.mark.parametrize("seed", range(5))
