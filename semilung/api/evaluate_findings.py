@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ FINDINGS = TableKind("a table of findings", DETECTION_COLUMNS, "a mark")
 ANNOTATIONS = TableKind("a table of annotations", ANNOTATION_COLUMNS, "a nodule")
 EXCLUDED = TableKind("a table of excluded findings", ANNOTATION_COLUMNS, "a finding")
 SCANS = TableKind("a list of scans", ("seriesuid",), "a scan")
+
+_DIGIT = re.compile(r"\d")
 
 
 def evaluate_findings(
@@ -77,7 +80,13 @@ def _listed_scans(path: Path) -> list[str]:
             f"{path}: the column seriesuid is missing, the columns are {', '.join(table.columns)}; "
             f"{SCANS.needed}, or one name a line without a header"
         )
-    return [*table.columns, *table.iloc[:, 0].tolist()]
+    first, names = str(table.columns[0]), table.iloc[:, 0].tolist()
+    if names and not _DIGIT.search(first) and all(map(_DIGIT.search, names)):  # would be a scan
+        raise UserError(
+            f"{path}: the first line, {first}, looks like a header, for all other lines have "
+            "digits; call the column seriesuid, or leave out the header"
+        )
+    return [first, *names]
 
 
 def _require_common_scan(

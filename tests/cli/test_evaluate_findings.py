@@ -73,6 +73,7 @@ def test_evaluate_findings_keeps_names_of_scans_as_they_are_written(tables, tmp_
         (["--scans", "f2.csv"], "f2.csv: the column seriesuid is missing, the columns are x, y"),
         (["--scans", "other.csv"], "f.csv and other.csv have no scan in common"),
         (["--scans", "b.csv"], "a.csv and b.csv have no scan in common"),
+        (["--scans", "header.csv"], "header.csv: the first line, case, looks like a header"),
         (["--scans", "twice.csv"], "lists a twice"),
         (["--annotations", "f.csv"], "f.csv: the column diameter_mm is missing"),
         (["--annotations", "other_a.csv"], "f.csv and other_a.csv have no scan in common"),
@@ -84,6 +85,7 @@ def test_evaluate_findings_mistake_gives_one_message(tables, tmp_path, capsys, w
     (tmp_path / "f2.csv").write_text("x,y\na,1\n")
     (tmp_path / "other.csv").write_text("A\nB\n")
     (tmp_path / "b.csv").write_text("b\n")
+    (tmp_path / "header.csv").write_text("case\nn1\nn2\n")
     (tmp_path / "twice.csv").write_text("a\nb\na\n")
     findings(("A", 0, 0, 0, 6)).to_csv("other_a.csv", index=False)
     marks(("a", 0, 0, 0, "x")).to_csv("nan.csv", index=False)
