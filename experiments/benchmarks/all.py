@@ -82,6 +82,7 @@ BENCHMARKS = {
     "inference": Benchmark("inference.py", "Whole scans by sliding window"),
     "strategies": Benchmark("strategies.py", "What strategies cost"),
     "cohort": Benchmark("cohort.py", "A cohort of 100,000 cases"),
+    "workers": Benchmark("workers.py", "Scans an hour against workers"),
     "froc": Benchmark("froc.py", "FROC of 888 scans"),
 }
 
@@ -162,10 +163,11 @@ def main() -> None:
         print(f"\n== {name}", flush=True)
         fresh = section(name, BENCHMARKS[name], at)
         parts = path.read_text().split("\n## ")[1:] if path.exists() else []
-        kept = {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip() for part in parts}
-        kept[BENCHMARKS[name].title] = fresh
-        order = [b.title for b in BENCHMARKS.values() if b.title in kept]
-        path.write_text(HEAD + "".join(f"\n## {title}\n\n{kept[title]}\n" for title in order))
+        sections = {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip() for part in parts}
+        sections[BENCHMARKS[name].title] = fresh
+        order = [b.title for b in BENCHMARKS.values() if b.title in sections]
+        order += [title for title in sections if title not in order]  # those made by hand
+        path.write_text(HEAD + "".join(f"\n## {title}\n\n{sections[title]}\n" for title in order))
     print(f"\n{path}")
 
 
