@@ -45,7 +45,7 @@ def formula(tex: str, *, block: bool) -> str:
     parts = [part.strip() for part in re.split(r"\\qquad|\\\\", tex) if part.strip()]
     tag, kind = ("div", "formula block") if block else ("span", "formula")
     label = html.escape(tex, quote=True)
-    drawn = " ".join(draw(part) for part in parts)
+    drawn = " ".join(draw(part.replace(r"\frac", r"\dfrac") if block else part) for part in parts)
     return f'<{tag} class="{kind}" role="math" aria-label="{label}">{drawn}</{tag}>'
 
 

@@ -48,7 +48,7 @@ def decisions() -> str:
     pages = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
     titles = [page.read_text().splitlines()[0].lstrip("# ") for page in pages]
     rows = zip(titles, pages, strict=True)
-    return "\n".join(f"- [{title.replace('. ', ' · ', 1)}]({page.name})" for title, page in rows)
+    return "\n".join(f"- [{title}](decisions/{page.name})" for title, page in rows)
 
 
 def linked(markdown: str, kind: str) -> str:
