@@ -5,7 +5,7 @@ PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 DEMO := demo
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all check docs format clean
 
 demo: .venv/installed  ## phantom, training, evaluation, report, prediction; prints the paths of the results
 	$(BIN)/python experiments/demo.py $(DEMO)
@@ -22,12 +22,15 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/installed  ## the documentation as a site in site/, without network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv $(DEMO)
+	rm -rf .venv $(DEMO) site
 
 .venv/installed: $(wildcard requirements*.lock) pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -28,7 +28,7 @@ DIALECT = (
 )
 """What LaTeX writes and mathtext does not read."""
 
-EM = 1000
+EM = 250
 """Units of an SVG in one em."""
 
 LETTERS = {Outline.MOVETO: "M", Outline.LINETO: "L", Outline.CURVE3: "Q", Outline.CURVE4: "C"}
