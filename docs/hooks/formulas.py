@@ -40,7 +40,7 @@ def on_page_content(text: str, **_: Any) -> str:
 
 
 def formula(tex: str, *, block: bool) -> str:
-    """Return a formula as HTML; a long one may break at `\\qquad`."""
+    """Return a formula as HTML; a long one may break where LaTeX has a wide space."""
     tex = " ".join(html.unescape(tex).split())
     parts = [part.strip() for part in re.split(r"\\qquad|\\\\", tex) if part.strip()]
     tag, kind = ("div", "formula block") if block else ("span", "formula")
@@ -63,6 +63,7 @@ def draw(tex: str) -> str:
         else "Z"
         for points, code in outline.iter_segments(simplify=False)
     )
-    style = f"width:{box.width / EM:.3f}em;height:{box.height / EM:.3f}em;vertical-align:{box.y0 / EM:.3f}em"
+    width, height, rise = box.width / EM, box.height / EM, box.y0 / EM
+    style = f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{rise:.3f}em"
     view = f"{box.x0:.0f} {-box.y1:.0f} {box.width:.0f} {box.height:.0f}"
     return f'<svg viewBox="{view}" style="{style}" aria-hidden="true"><path d="{path}"/></svg>'

@@ -21,18 +21,22 @@ PAGES = {
 }
 """Page of the site to file of the repository."""
 
-FILES = ("experiments/benchmarks/figures/reversible.svg", "experiments/benchmarks/figures/whole_lung.svg")
-"""Pictures of those pages."""
-
+PLOTS = ("reversible.svg", "whole_lung.svg")
+"""Plots of the benchmarks, in a folder of the repository."""
 
 
 def on_files(files: Any, config: Any, **_: Any) -> Any:
     """Add the pages and their pictures."""
     for page, source in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
-    for picture in FILES:
-        files.append(File.generated(config, f"results/{Path(picture).name}", abs_src_path=str(ROOT / picture)))
+    for page, source in plots().items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     return files
+
+
+def plots() -> dict[str, str]:
+    """Return file of the site to file of the repository, of the plots."""
+    return {f"results/{name}": f"experiments/benchmarks/figures/{name}" for name in PLOTS}
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -50,15 +54,13 @@ def relinked(match: re.Match[str], source: Path, site: Path) -> str:
     """Return a link as of the site; a file that is no page of it becomes its name."""
     picture, text, target, anchor = match.groups(default="")
     path = os.path.normpath(source.parent / target)
-    pages = {file: page for page, file in PAGES.items()} | {
-        file: f"results/{Path(file).name}" for file in FILES
-    }
+    pages = {file: page for page, file in (PAGES | plots()).items()}
     if path in pages:
         place = pages[path]
     elif path.startswith("docs/"):
         place = path.removeprefix("docs/")
     elif (ROOT / path).exists():
-        return text if text.startswith("`") else f"`{path}`" if text == target else f"{text} (`{path}`)"
+        return text if Path(path).name in text else f"{text} (`{path}`)"
     else:
         return match[0]  # mkdocs reports it
     return f"{picture}[{text}]({os.path.relpath(place, site.parent)}{anchor})"

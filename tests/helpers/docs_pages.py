@@ -44,7 +44,9 @@ def blocks(page: Path, text: str | None = None) -> list[Block]:
             while end < len(lines) and not lines[end].strip().startswith(fence["marks"]):
                 end += 1
             code = [line.removeprefix(fence["indent"]) for line in lines[number + 1 : end]]
-            is_run = not any(line.startswith(NOT_RUN) for line in lines[max(number - 1, 0) : number])
+            is_run = not any(
+                line.startswith(NOT_RUN) for line in lines[max(number - 1, 0) : number]
+            )
             language = fence["language"] or "text"
             out.append(Block(page, number + 1, language, "\n".join(code) + "\n", is_run))
             number = end + 1
@@ -82,7 +84,8 @@ def plain_words(line: str) -> list[str]:
     except ValueError:  # prose or a part of a script
         return []
     ends = [number for number, word in enumerate(words) if word in (">", "|", "&", "&&")]
-    words = [word for word in words[: min(ends, default=len(words))] if word not in ("...", "[...]")]
+    left_out = ("...", "$@")
+    words = [word for word in words[: min(ends, default=len(words))] if word not in left_out]
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
         words = words[1:]
     return words
