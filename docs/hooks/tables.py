@@ -13,12 +13,23 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 MARK = re.compile(r"<!-- table: (\w+) ?([\w/]*) -->")
+CELL, CODE = re.compile(r"<td.*?</td>", re.DOTALL), re.compile(r"(?<=<code>)[^<]*")
 OPTION = re.compile(r"^ *(?P<name>\w+): *(?P<value>.*?) *(?:# *(?P<text>.*))?$")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace the marks of a page by tables."""
     return MARK.sub(lambda match: table(match[1], match[2]), markdown)
+
+
+def on_page_content(text: str, **_: Any) -> str:
+    """Let names in tables break after their separators, and nowhere else, on narrow screens."""
+    return CELL.sub(lambda cell: CODE.sub(lambda code: breakable(code[0]), cell[0]), text)
+
+
+def breakable(code: str) -> str:
+    """Return code with an optional line break after each separator."""
+    return re.sub(r"(?<=[_.=,/(])(?=\w)|(?<=\w)(?=@)", "<wbr>", code)
 
 
 def table(kind: str, name: str = "") -> str:

@@ -59,6 +59,11 @@ def test_marks_of_tables_are_replaced_and_names_link_to_their_pages():
     assert "(decisions/0003-empty-masks.md)" in TABLES.table("decisions")
 
 
+def test_names_in_tables_break_after_separators_alone():
+    cell = TABLES.on_page_content("<td><code>data.lung_margin</code> a_b</td><code>a_b</code>")
+    assert cell == "<td><code>data.<wbr>lung_<wbr>margin</code> a_b</td><code>a_b</code>"
+
+
 @pytest.mark.parametrize(
     ("page", "link", "site"),
     [

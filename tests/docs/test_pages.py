@@ -8,9 +8,11 @@ import re
 import shutil
 from argparse import Namespace
 from functools import cache
+from html import unescape
 from inspect import signature
 from pathlib import Path
 
+import markdown
 import pytest
 from docs_pages import PAGES, ROOT, blocks, commands, inline_code, links, plain_words
 from house_words import PROSE, REAL_USES
@@ -113,6 +115,19 @@ def test_shell_commands_parse_with_options_and_settings_that_exist(page):
                     assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
                 for word in words:
                     assert_path(word)
+
+
+@each_page
+def test_commands_are_drawn_as_code(page):
+    """An indented block that follows a list is a paragraph of the list: it needs a fence."""
+    extensions = ["tables", "sane_lists", "pymdownx.superfences"]
+    html = markdown.markdown(page.read_text(), extensions=extensions)
+    drawn = "".join(
+        re.findall(r"<pre>.*?</pre>|<div class=\"highlight\">.*?</div>", html, re.DOTALL)
+    )
+    drawn = unescape(re.sub(r"<[^>]*>", "", drawn))
+    lines = [line for block in blocks(page) for line in block.code.splitlines()]
+    assert [line for line in lines if line.startswith("semilung ") and line not in drawn] == []
 
 
 @each_page
