@@ -54,7 +54,7 @@ def relinked(match: re.Match[str], source: Path, site: Path) -> str:
     """Return a link as of the site; a file that is no page of it becomes its name."""
     picture, text, target, anchor = match.groups(default="")
     path = os.path.normpath(source.parent / target)
-    pages = {file: page for page, file in (PAGES | plots()).items()}
+    pages = {file: page for page, file in (PAGES | plots() | {"index.md": "README.md"}).items()}
     if path in pages:
         place = pages[path]
     elif path.startswith("docs/"):

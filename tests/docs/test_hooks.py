@@ -71,6 +71,7 @@ def test_names_in_tables_break_after_separators_alone():
         ("data/lidc.md", "[x](../../CONTRIBUTING.md)", "[x](../contributing.md)"),
         ("results/benchmarks.md", "![x](figures/reversible.svg)", "![x](reversible.svg)"),
         ("results/benchmarks.md", "[n](NOTES.md)", "[n](benchmark_notes.md)"),
+        ("tasks.md", "[x](../README.md)", "[x](index.md)"),
         ("start.md", "[x](settings.md)", "[x](settings.md)"),
         ("clusters.md", "[demo.py](../experiments/demo.py)", "demo.py"),
         ("clusters.md", "[b](../experiments/demo.py)", "b (`experiments/demo.py`)"),

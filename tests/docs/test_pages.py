@@ -221,6 +221,9 @@ def workplace(phantom, trained, tmp_path, monkeypatch):
     shutil.copytree(phantom.parent, ".", dirs_exist_ok=True)
     for name in ("mt", "a", "b"):
         shutil.copytree(trained, Path("runs") / name)
+    Path("scans").mkdir()
+    shutil.copy(scan, "scans/chest.nii.gz")
+    semilung.predict("runs/mt", "scans/chest.nii.gz", "predictions")
     train = semilung.train
     tiny = [*TINY, "trainer.max_steps=2", f"data.manifest={phantom}"]
     monkeypatch.setattr(

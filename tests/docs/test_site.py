@@ -1,6 +1,10 @@
 """The documentation as a site: built strictly, and without anything from elsewhere."""
 
+import json
 import re
+import shutil
+import subprocess
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -71,6 +75,44 @@ def test_site_builds_strictly_and_loads_nothing_from_elsewhere(site):
     sheets = [url for sheet in site.rglob("*.css") for url in addresses(sheet.read_text())]
     assert [url for url in sheets if re.match(r"(\w+:)?//", url)] == []
     assert [name for name, html in pages.items() if 'class="mermaid"' in html] == []
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
+
+FRAME = """<!DOCTYPE html><iframe id="f" style="width:{width}px;height:900px"></iframe>
+<pre id="result"></pre><script>
+const pages = {pages}, frame = document.getElementById("f");
+const result = document.getElementById("result");
+let page = 0;
+frame.onload = () => {{
+  const inner = frame.contentDocument, edge = inner.documentElement.clientWidth;
+  const out = [...inner.querySelectorAll(".md-content *")].filter(
+    e => !e.closest("pre, .md-typeset__scrollwrap, .formula")
+      && e.getBoundingClientRect().width && e.getBoundingClientRect().right > edge + 1);
+  const broken = [...inner.images].filter(image => !(image.complete && image.naturalWidth));
+  if (inner.documentElement.scrollWidth > edge || out.length || broken.length)
+    result.textContent += `${{pages[page]}}: ${{out.map(e => e.tagName)}} ${{broken.length}}; `;
+  if (++page < pages.length) frame.src = pages[page]; else result.textContent += "done";
+}};
+frame.src = pages[0];
+</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_pages_at_any_width_do_not_scroll_sideways(site, tmp_path, width):
+    pages = [page.as_uri() for page in sorted(site.rglob("*.html")) if page.stem != "404"]
+    outer = tmp_path / "outer.html"
+    outer.write_text(FRAME.format(pages=json.dumps(pages), width=width))
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=600000", "--dump-dom",
+        outer.as_uri(),
+    ]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
+    assert unescape(re.search(r'<pre id="result">(.*?)</pre>', shown)[1]) == "done"
 
 
 @pytest.mark.slow
