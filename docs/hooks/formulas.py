@@ -22,6 +22,7 @@ DIALECT = (
     (r"\\tfrac", r"\\frac"),
     (r"\\frac(\d)(\d)", r"\\frac{\1}{\2}"),
     (r"\\sqrt (\w)", r"\\sqrt{\1}"),
+    (r"(?<=\w) \\(exp|ln|log|max|min)(?![a-z])", r"\\,\\\1"),  # TeX's space before an operator
     (r"\\ge(?![a-z])", r"\\geq"),
     (r"\\le(?![a-z])", r"\\leq"),
     (r"\\ne(?![a-z])", r"\\neq"),
