@@ -14,7 +14,11 @@ COVERED_BY = {
     "api/check": "cli/test_data",
     "api/default_cohort": "api/test_python_interface",
     "api/evaluate": "cli/test_evaluate",
+<<<<<<< HEAD
     "api/evaluate_findings": "cli/test_evaluate_findings",
+=======
+    "api/export": "runs/test_exported_net",
+>>>>>>> 98f9f98 (Export a run's net as safetensors and JSON, which load, predict and init read as a run)
     "api/imports": "cli/test_import",
     "api/list": "api/test_python_interface",
     "api/load": "api/test_python_interface",
@@ -27,6 +31,7 @@ COVERED_BY = {
     "api/train": "api/test_python_interface",
     "arm_names": "test_screen",
     "cli/ablate": "ablation/test_sweep",
+    "cli/export": "runs/test_exported_net",
     "cli/list": "cli/test_cli",
     "cli/messages": "cli/test_cli",
     "cli/parser": "cli/test_cli",

@@ -16,10 +16,9 @@ from semilung.runs import (
     TrainConfig,
     common_preparation,
     load_predictor,
-    load_run_config,
     with_settings,
 )
-from semilung.runs.load import CHECKPOINTS
+from semilung.runs.load import CHECKPOINTS, prediction_config
 from semilung.suggestions import require_choice
 from semilung.tasks import Task, build_tasks, heads_of_tasks
 
@@ -91,9 +90,10 @@ def load(
     """Load the nets of one or several runs, on the GPU where there is one.
 
     Args:
-        runs: A run's folder, or several, which must prepare scans alike and are averaged.
+        runs: Folder of a run or of an export (`semilung export`), or several, which must prepare
+            scans alike and are averaged.
         *more: Further runs, as `load("runs/a", "runs/b")`.
-        checkpoint: `last` or `best`.
+        checkpoint: `last` or `best`; an export holds one.
         settings: `inference.key=value` words in place of the first run's settings.
 
     Raises:
@@ -106,7 +106,7 @@ def load(
     """
     require_choice("checkpoint", checkpoint, CHECKPOINTS)
     folders = [*listed(runs, "runs"), *map(Path, more)]
-    configs = [load_run_config(folder) for folder in folders]
+    configs = [prediction_config(folder) for folder in folders]
     configs[0] = with_settings(configs[0], settings)
     config = common_preparation(configs)
     return LoadedRun([load_predictor(folder, checkpoint) for folder in folders], config)

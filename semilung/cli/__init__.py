@@ -19,6 +19,7 @@ from semilung.arm_names import printable
 from semilung.cli.ablate import ablate_command
 from semilung.cli.data import add_data
 from semilung.cli.evaluate import add_evaluate
+from semilung.cli.export import add_export
 from semilung.cli.list import add_list
 from semilung.cli.messages import fail
 from semilung.cli.parser import Parser
@@ -39,6 +40,7 @@ _COMMANDS = (
     ("evaluate", "evaluate a run, or the findings of any detector (FROC)", add_evaluate),
     ("report", "one page on a sweep, or on one or more runs", add_report),
     ("predict", "write nodule masks of scans", add_predict),
+    ("export", "write a run's net for sharing, MONAI or ONNX", add_export),
     ("list", "names that a config may use", add_list),
 )
 """Commands of plain arguments: name, help, and what adds the arguments."""

@@ -29,7 +29,7 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `(B, C, X, Y, Z)`."""
-        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        if x.device.type == "cpu" and not is_exporting():
             if _is_pointwise(self) and x.is_contiguous(memory_format=torch.channels_last_3d):
                 weight = self.weight.flatten(1)
                 return F.linear(x.movedim(1, -1), weight, self.bias).movedim(-1, 1)
@@ -45,6 +45,11 @@ class Conv3d(nn.Conv3d):
         halves = torch.cat((x[:, :, : half + 1], x[:, :, size - half - 1 :]))
         both = super().forward(_channel_last(halves))
         return torch.cat((both[:1, :, :half], both[1:, :, half - size :]), dim=2)
+
+
+def is_exporting() -> bool:
+    """Return whether a graph for inputs of any size is recorded, so that no size may decide."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _channel_last(x: Tensor) -> Tensor:
@@ -89,7 +94,7 @@ def full_precision_if_small(
         x: `(B, C, X, Y, Z)`.
         halvings: Number of downsamplings by 2 in the network.
     """
-    if x.device.type == "cpu" and min(x.shape[2:]) < 3 * 2**halvings:
+    if x.device.type == "cpu" and not is_exporting() and min(x.shape[2:]) < 3 * 2**halvings:
         with torch.autocast("cpu", enabled=False):
             return net(x.to(torch.promote_types(x.dtype, torch.float32)))
     return net(x)

@@ -1,4 +1,4 @@
-"""The nets of a run, loaded from its checkpoint."""
+"""The nets of a run or an export, and the settings that they predict with."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ from torch import Tensor, nn
 from semilung.bounds import require_bound
 from semilung.models import Segmenter, build_model
 from semilung.runs.checkpoint import load_checkpoint
+from semilung.runs.exported_net import (
+    Provenance,
+    SavedNet,
+    is_export,
+    read_exported_config,
+    read_exported_net,
+)
+from semilung.runs.run_config import load_run_config
+from semilung.runs.train_config import TrainConfig
 from semilung.types import UserError
 
 SIZES = ("widths", "depth", "filters", "init_filters", "blocks_down", "blocks_up")
@@ -48,39 +57,75 @@ def load_predictor(
     The run's strategies are not needed for it.
 
     Args:
-        run: A run's folder, or a checkpoint file.
+        run: Folder of a run or an export, or a checkpoint file.
         checkpoint: `last` or `best`, where `run` is a folder.
         net: `student` or `teacher.net`, instead of the one that predicts.
 
     Raises:
         UserError: No such checkpoint, or one that does not fit its own config.
     """
+    return built(read_net(run, checkpoint, net=net), source=run)
+
+
+def read_net(run: str | Path, checkpoint: str = "last", *, net: str | None = None) -> SavedNet:
+    """Return the net that a run or an export holds; arguments and errors as `load_predictor`."""
+    if is_export(Path(run)):
+        return _require_checkpoint(read_exported_net(Path(run)), checkpoint, run)
     path = checkpoint_path(run, checkpoint)
     state = load_checkpoint(path)
     with checkpoint_errors(path):
-        weights = (
-            predictor_weights(state) if net is None else weights_below(f"{net}.", state["learner"])
+        name = state["predictor"] if net is None else net
+        return SavedNet(
+            state["model"],
+            state["heads"],
+            state.get("logits", True),
+            weights_below(f"{name}.", state["learner"]),
+            Provenance(path.absolute().parent.name, path.stem, name, int(state.get("step", 0))),
         )
-        _require_filled(state["model"], weights)
-        make = partial(
-            build_student, state["model"], state["heads"], logits=state.get("logits", True)
-        )
+
+
+def built(net: SavedNet, *, source: str | Path) -> nn.Module:
+    """Return a saved net as a module, in evaluation mode, on the GPU where there is one.
+
+    Args:
+        net: The net.
+        source: The checkpoint or export, for messages.
+
+    Raises:
+        UserError: The weights do not fit the model.
+    """
+    with checkpoint_errors(source):
+        _require_filled(net.model, net.weights)
+        make = partial(build_student, net.model, net.heads, logits=net.logits)
         with torch.device("meta"):  # a model that its weights do not fill is never made
-            _require_shapes(make(), weights)
+            _require_shapes(make(), net.weights)
         model = make()
-        model.load_state_dict(weights)
+        model.load_state_dict(net.weights)
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def prediction_config(run: Path) -> TrainConfig:
+    """Return the settings that a run or an export predicts with.
+
+    Raises:
+        UserError: The folder is neither, or its settings are unknown to this version.
+    """
+    return read_exported_config(run)[1] if is_export(run) else load_run_config(run)
+
+
+def _require_checkpoint(net: SavedNet, checkpoint: str, source: str | Path) -> SavedNet:
+    if checkpoint not in ("last", net.provenance.checkpoint):  # `last` is the default
+        raise UserError(
+            f"{source} is an export of the checkpoint {net.provenance.checkpoint}; leave "
+            f"--checkpoint out, or export the run with --checkpoint {checkpoint}"
+        )
+    return net
 
 
 def checkpoint_path(run: str | Path, checkpoint: str = "last") -> Path:
     """Return the checkpoint file of a run's folder, or the path itself where it is one."""
     path = Path(run)
     return path / f"{checkpoint}.pt" if path.is_dir() or path.suffix != ".pt" else path
-
-
-def predictor_weights(state: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint's predictor by their names within it."""
-    return weights_below(state["predictor"] + ".", state["learner"])
 
 
 def weights_below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -33,8 +33,10 @@ def read_run_settings(folder: Path) -> dict[str, Any]:
     """
     path = RunFolder(folder).config
     if not path.is_file():
-        msg = f"{folder} is not a run: it has no config.yaml. Give a folder that train has made"
-        raise UserError(msg)
+        raise UserError(
+            f"{folder} is not a run: it has no config.yaml. Give a folder that train has made (an "
+            f"export predicts and starts a training, but knows no cases to evaluate or resume on)"
+        )
     settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise UserError(f"{path}: the config holds settings, not {settings!r:.100}; restore it")

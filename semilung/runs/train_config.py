@@ -108,7 +108,7 @@ class TrainConfig:
         seed: Seed of everything: splits, budget, samples, weights.
         predictor: `auto`, `student` or `teacher`.
         teacher_decay: Decay of the teacher's moving average.
-        init: A run (or checkpoint) whose predictor's weights the student starts from.
+        init: A run, checkpoint or export whose predictor's weights the student starts from.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

@@ -9,14 +9,7 @@ from typing import cast
 import torch
 
 from semilung.inference.predictor import MASK_HEAD
-from semilung.runs.checkpoint import load_checkpoint
-from semilung.runs.load import (
-    build_student,
-    checkpoint_errors,
-    checkpoint_path,
-    predictor_weights,
-    weights_below,
-)
+from semilung.runs.load import build_student, checkpoint_errors, read_net, weights_below
 from semilung.runs.train_config import TrainConfig
 from semilung.strategies import Learner, Predictor, Strategy, build_strategy, heads_of
 from semilung.tasks import build_tasks, heads_of_tasks
@@ -48,9 +41,9 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
     torch.manual_seed(config.seed)  # so that arms of a comparison start from one student
     student = make_student()
     if start and config.init is not None:
-        state = load_checkpoint(checkpoint_path(config.init))
+        saved = read_net(config.init)
         with checkpoint_errors(config.init):
-            weights = weights_below("backbone.", predictor_weights(state))
+            weights = weights_below("backbone.", saved.weights)
             if not student.logits:  # a task that has none may start from a run that has
                 weights = {k: v for k, v in weights.items() if not k.startswith("head.")}
             student.backbone.load_state_dict(weights)

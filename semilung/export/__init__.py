@@ -1,0 +1,1 @@
+"""Trained nets and cohorts in the forms of other programs."""
