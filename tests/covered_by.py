@@ -88,6 +88,7 @@ COVERED_BY = {
     "evaluation/summary_config": "test_bounds",
     "evaluation/summary_table": "evaluation/test_case_evaluation",
     "exhaustion": "test_files",
+    "export/bundle_config": "export/test_monai_bundle",
     "inference/inference_config": "test_bounds",
     "inference/net_ensemble": "inference/test_sliding_window",
     "inference/output_files": "api/test_predict_files",

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semilung.api.paths import PathLike
+from semilung.export.monai_bundle import METADATA, write_bundle
+from semilung.export.onnx_net import write_onnx
 from semilung.runs import with_settings
 from semilung.runs.exported_net import CONFIG, write_export
 from semilung.runs.load import CHECKPOINTS, built, prediction_config, read_net
@@ -25,6 +27,8 @@ class _Form(NamedTuple):
 
 FORMS = {
     "safetensors": _Form(CONFIG),
+    "monai": _Form(METADATA, write_bundle),
+    "onnx": _Form("", write_onnx),
 }
 """Forms by name; an ONNX is one file, the others are folders."""
 
