@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semilung.api.paths import PathLike
+from semilung.data import read_manifest
+from semilung.export import nnunet_raw
 from semilung.export.monai_bundle import METADATA, write_bundle
 from semilung.export.onnx_net import write_onnx
 from semilung.runs import with_settings
@@ -81,6 +83,39 @@ def export(
     write = partial(form.write, module) if form.write else partial(write_export, half=half)
     write(saved, config, out)
     return out
+
+
+def export_nnunet(
+    manifest: PathLike,
+    out: PathLike,
+    *,
+    healthy: bool = False,
+    pseudo_labels: PathLike | None = None,
+    progress: bool = False,
+) -> dict[str, int]:
+    """Write a manifest's cohort as a raw data set of nnU-Net; see `export.nnunet_raw`.
+
+    Args:
+        manifest: Path of the manifest.
+        out: New folder, for nnU-Net named `DatasetNNN_NAME`.
+        healthy: Take healthy scans, with empty label maps.
+        pseudo_labels: Folder that `predict` wrote with pseudo-labels, for cases without labels.
+        progress: Show a progress bar on standard error.
+
+    Returns:
+        Number of scans in `Tr`, in `Ts`, and left out (`healthy`).
+
+    Raises:
+        UserError: The manifest is invalid, nothing is left to train on, `out` is not empty, or a
+            case cannot be read.
+    """
+    return nnunet_raw.export_nnunet(
+        read_manifest(manifest),
+        Path(out),
+        healthy=healthy,
+        pseudo_labels=None if pseudo_labels is None else Path(pseudo_labels),
+        progress=progress,
+    )
 
 
 def _require_free(out: Path, to: str, *, overwrite: bool) -> None:

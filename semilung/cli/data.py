@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from semilung.cli.export import add_data_export
 from semilung.cli.messages import say
 from semilung.cli.scheduler import add_scheduler
 from semilung.types import UserError
@@ -43,6 +44,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     add_scheduler(anatomy)
     anatomy.set_defaults(run=_data_anatomy)
     _add_import(commands)
+    add_data_export(commands)
     merge = commands.add_parser("merge", help="make one manifest of several")
     merge.add_argument("manifests", type=Path, nargs="+", metavar="manifest")
     merge.add_argument("--out", type=Path, required=True, help="the new manifest")

@@ -1,9 +1,11 @@
-"""`semilung export`."""
+"""`semilung export` and `semilung data export`."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+from typing import Any
 
 from semilung.cli.messages import say
 from semilung.types import UserError
@@ -42,3 +44,31 @@ def _export(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     say(str(written))
+
+
+def add_data_export(commands: Any) -> None:
+    """Add `semilung data export` to the commands of data."""
+    exporter = commands.add_parser("export", help="write a manifest's cohort for nnU-Net")
+    exporter.add_argument("format", choices=["nnunet"], help="nnU-Net raw, version 2")
+    exporter.add_argument("manifest", type=Path)
+    exporter.add_argument("out", type=Path, help="new folder, nnUNet_raw/DatasetNNN_NAME")
+    exporter.add_argument("--healthy", action="store_true",
+                          help="take healthy scans, with empty label maps")  # fmt: skip
+    exporter.add_argument("--pseudo-labels", type=Path, metavar="DIR", help="folder that "
+                          "`predict --pseudo-labels` wrote: labels of cases without")  # fmt: skip
+    exporter.set_defaults(run=_data_export)
+
+
+def _data_export(arguments: argparse.Namespace) -> None:
+    from semilung.api.export import export_nnunet
+
+    counts = export_nnunet(
+        arguments.manifest,
+        arguments.out,
+        healthy=arguments.healthy,
+        pseudo_labels=arguments.pseudo_labels,
+        progress=True,
+    )
+    say(f"{counts['Tr']} training scans and {counts['Ts']} test scans: {arguments.out}")
+    if not re.fullmatch(r"Dataset\d{3}_.+", arguments.out.absolute().name):
+        say("nnU-Net reads folders named DatasetNNN_NAME within nnUNet_raw; rename it so")

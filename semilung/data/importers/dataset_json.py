@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ class Decathlon:
 class NnUnet:
     """nnU-Net raw data set, version 2: `imagesTr/CASE_0000.*`, `labelsTr/CASE.*`, `imagesTs`.
 
-    Scans of `imagesTr` without a label and those of `imagesTs` are unlabelled. The label `ignore`
-    becomes 255.
+    Scans without a label are unlabelled, and those of `imagesTs` with one in `labelsTs` are in the
+    split `test`. The label `ignore` becomes 255.
 
     Args:
         nodule: Names of the labels that are nodules; by default the only one.
@@ -72,19 +73,22 @@ class NnUnet:
         """Return a case for each scan; errors as `Importer.cases`."""
         named = _dataset(source, ("labels",))["labels"]
         values = _nodule_values(source, named, self._nodule)
-        folder = source / "labelsTr"
-        labels = by_name(scans_below(folder)) if folder.is_dir() else {}
         cases = []
-        for part in ("imagesTr", "imagesTs"):
-            folder = source / part
-            for image in scans_below(folder) if folder.is_dir() else []:
+        for part in ("Tr", "Ts"):
+            labels = by_name(_scans_of(source / f"labels{part}"))
+            for image in _scans_of(source / f"images{part}"):
                 name, label = stem_of(image).removesuffix(self._ending), None
                 if name == stem_of(image):
                     continue  # another channel
-                if part == "imagesTr" and name in labels:
+                if name in labels:
                     label = _mask(labels[name], named, values, out)
-                cases.append(_case(name, image, label))
+                case = _case(name, image, label)
+                cases.append(replace(case, split="test") if label and part == "Ts" else case)
         return cases
+
+
+def _scans_of(folder: Path) -> list[Path]:
+    return scans_below(folder) if folder.is_dir() else []
 
 
 def _case(name: str, image: Path, mask: Path | None) -> Case:
