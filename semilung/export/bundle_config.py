@@ -26,7 +26,7 @@ RESAMPLE = (
 
 
 def inference_config(
-    data: DataConfig, inference: InferenceConfig, *, whole: bool
+    data: DataConfig, inference: InferenceConfig, *, whole: bool, multiple: int = 1
 ) -> dict[str, Any]:
     """Return `inference.json`: every NIfTI of a folder becomes a mask on its own grid.
 
@@ -34,6 +34,7 @@ def inference_config(
         data: Preparation of scans; lungs are not searched.
         inference: Window, threshold.
         whole: Whether the net predicts a whole volume in one pass.
+        multiple: Edges of windows are rounded up to multiples of it.
     """
     return {
         "imports": ["$import glob", "$import torch", "$import monai"],
@@ -56,7 +57,7 @@ def inference_config(
             "transform": "@preprocessing",
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1},
-        "inferer": _inferer(inference, whole=whole),
+        "inferer": _inferer(inference, whole=whole, multiple=multiple),
         "postprocessing": {"_target_": "Compose", "transforms": _postprocessing()},
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -95,12 +96,12 @@ def _preprocessing(data: DataConfig) -> list[dict[str, Any]]:
     ]
 
 
-def _inferer(inference: InferenceConfig, *, whole: bool) -> dict[str, Any]:
+def _inferer(inference: InferenceConfig, *, whole: bool, multiple: int) -> dict[str, Any]:
     if whole and inference.window is None:  # -1 is the whole edge, in a single window
         window = {"roi_size": [-1, -1, -1], "overlap": 0.5, "mode": "constant", "sw_batch_size": 1}
     else:
         window = {
-            "roi_size": list(inference.window or FALLBACK_WINDOW),
+            "roi_size": [n + -n % multiple for n in inference.window or FALLBACK_WINDOW],
             "overlap": inference.overlap,
             "mode": "gaussian",
             "sw_batch_size": inference.batch_size,

@@ -70,7 +70,9 @@ def write_bundle(net: nn.Module, saved: SavedNet, config: TrainConfig, out: Path
     activated = ActivatedNet(net, {MASK_HEAD: heads[MASK_HEAD]})
     program = _program(activated)
     whole = common_footprint([net]) is not None
-    inference = inference_config(config.data, config.inference, whole=whole)
+    inference = inference_config(
+        config.data, config.inference, whole=whole, multiple=activated.multiple
+    )
     write_bytes(out / PROGRAM, program)
     write_text(out / INFERENCE_JSON, _json(inference))
     write_text(out / "docs/README.md", _readme(saved, config))

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +160,7 @@ def read_exported_config(folder: Path) -> tuple[ExportedConfig, TrainConfig]:
         stored = build_settings(ExportedConfig, values)
         _require_keys("data.", stored.data, PREPARATION)
         _require_keys("inference.", stored.inference, INFERENCE)
-        _require_packages(stored.packages)
+        _require_registered(stored)
         groups = ("model", "tasks", "data", "inference")
         config = config_from_values(TrainConfig, {name: values[name] for name in groups})
     except UserError as error:
@@ -211,13 +210,18 @@ def _foreign_packages(model: str, active: Mapping[str, Any]) -> Iterator[tuple[s
                 yield package, ""
 
 
-def _require_packages(packages: Mapping[str, str]) -> None:
-    for name, release in packages.items():
-        if not name.isidentifier() or find_spec(name) is None:  # a dotted name would be imported
-            raise UserError(
-                f"the net or its tasks are of the package {name!r:.60} {release:.20}, which is not "
-                f"installed; install it"
-            )
+def _require_registered(stored: ExportedConfig) -> None:
+    """Raise UserError where the model or a task is of a package that is not installed."""
+    unknown = [name for name in stored.tasks if name not in tasks]
+    unknown += [name for name in [str(stored.model.get("name"))] if name not in models]
+    if unknown and stored.packages:
+        packages = ", ".join(
+            f"{name} {release}".strip() for name, release in stored.packages.items()
+        )
+        raise UserError(
+            f"{', '.join(unknown)[:100]} is of a package that is not installed here, one of "
+            f"{packages[:200]}; install it"
+        )
 
 
 def _require_keys(

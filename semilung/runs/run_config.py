@@ -11,6 +11,7 @@ from typing import Any
 from semilung.data.data_config import PREPARING
 from semilung.files import absolute_path, read_yaml
 from semilung.runs.config_values import build_settings, config_from_values, parse_settings
+from semilung.runs.exported_net import is_export
 from semilung.runs.run_folder import RunFolder
 from semilung.runs.train_config import TrainConfig
 from semilung.types import UserError
@@ -33,10 +34,13 @@ def read_run_settings(folder: Path) -> dict[str, Any]:
     """
     path = RunFolder(folder).config
     if not path.is_file():
-        raise UserError(
-            f"{folder} is not a run: it has no config.yaml. Give a folder that train has made (an "
-            f"export predicts and starts a training, but knows no cases to evaluate or resume on)"
-        )
+        if is_export(folder):
+            raise UserError(
+                f"{folder} is an export, which predicts and starts a training (init=), but knows "
+                f"no cases to evaluate or resume on; give the run itself"
+            )
+        msg = f"{folder} is not a run: it has no config.yaml. Give a folder that train has made"
+        raise UserError(msg)
     settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise UserError(f"{path}: the config holds settings, not {settings!r:.100}; restore it")

@@ -130,10 +130,9 @@ def test_load_averages_an_export_with_a_run(trained, exported, scan):
         (lambda v: v.update(heads={"more": 10**9}), "do not fit the model"),
         (lambda v: v.update(sha256="0" * 64), "is not what was exported"),
         (
-            lambda v: v.update(packages={"yourlab": "1.0"}),
-            "package 'yourlab' 1.0, which is not inst",
+            lambda v: v.update(packages={"yourlab": "1.0"}, model={"name": "yournet"}),
+            "yournet is of a package that is not installed here, one of yourlab 1.0; install it",
         ),
-        (lambda v: v.update(packages={"os.path": ""}), "which is not installed"),
         (lambda v: v.update(model=[]), "mapping"),
         (lambda v: v.update(model={}), "do not fit the model"),
         (lambda v: v.update(tasks={"nothing": {}}), "unknown task"),
@@ -203,7 +202,7 @@ def test_load_of_another_checkpoint_than_the_exported_one_is_refused(exported):
 
 
 def test_evaluate_of_an_export_says_what_it_lacks(exported):
-    with pytest.raises(UserError, match="knows no cases to evaluate"):
+    with pytest.raises(UserError, match="knows no cases"):
         semilung.evaluate(exported)
 
 

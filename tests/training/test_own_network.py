@@ -1,6 +1,7 @@
 """A network of somebody's own: by its name alone, on cubes that its strides do not divide."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,19 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from monai.bundle import ConfigParser
+from monai.bundle import run as run_bundle
 from tiny_settings import TINY
 from torch import nn
 
+import semilung
+from semilung.api.export import export
 from semilung.cli import main
 from semilung.config.compose import model_words
 from semilung.data.io.volume import read_volume, write_volume
 from semilung.inference import predict_probability
 from semilung.models import models
+from semilung.runs.exported_net import CONFIG
 from semilung.runs.load import _require_filled
 from semilung.training import train
 from semilung.types import UserError
@@ -164,3 +170,45 @@ def test_size_check_of_weights_reads_options_of_size_alone():
     _require_filled({"name": "yournet", "hu_scale": 1000.0, "window": 96}, weights)
     with pytest.raises(ValueError, match="more than the weights hold"):
         _require_filled({"name": "reversible_unet", "widths": [4, 2**18]}, weights)
+
+
+@pytest.fixture(scope="module")
+def scan(phantom):
+    return phantom.parent / pd.read_csv(phantom)["image"][0]
+
+
+def test_own_network_exported_as_safetensors_predicts_bit_for_bit(run, scan, tmp_path):
+    folder = export(run, tmp_path / "e")
+    one, two = (semilung.load(source).predict(scan).probability.data for source in (run, folder))
+    assert one.tobytes() == two.tobytes()
+    assert list(json.loads((folder / CONFIG).read_text())["packages"]) == ["net"]
+
+
+def test_own_network_of_an_export_whose_package_is_absent_is_named(run, tmp_path, monkeypatch):
+    folder = export(run, tmp_path / "e")
+    monkeypatch.delitem(models._factories, "yournet")
+    with pytest.raises(UserError, match=r"yournet is of a package .* one of net; install it"):
+        semilung.load(folder)
+
+
+def test_own_network_runs_in_a_monai_bundle_in_windows_that_it_divides(run, scan, tmp_path):
+    bundle = export(run, tmp_path / "b", to="monai", settings=["inference.threshold=0.1"])
+    config = ConfigParser.load_config_file(bundle / "configs/inference.json")
+    assert config["inferer"]["roi_size"] == [20, 20, 20]
+    volume = read_volume(scan)
+    write_volume(tmp_path / "in/cube.nii.gz", volume.data[:31, :29, :17], volume.affine)
+    run_bundle(
+        config_file=str(bundle / "configs/inference.json"),
+        bundle_root=str(bundle),
+        dataset_dir=str(tmp_path / "in"),
+        output_dir=str(tmp_path / "out"),
+    )
+    assert read_volume(tmp_path / "out/cube_nodules.nii.gz").shape == (31, 29, 17)
+
+
+@pytest.mark.slow
+def test_own_network_exported_as_onnx_states_its_multiple(run, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(export(run, tmp_path / "net.onnx", to="onnx"))
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert properties["size_multiple"] == "4"
