@@ -126,6 +126,7 @@ COVERED_BY = {
     "runs/config_values": "test_hostile_runs",
     "runs/evaluation_name": "cli/test_evaluate",
     "runs/leakage": "training/test_split_leakage",
+    "runs/exported_config": "runs/test_exported_net",
     "runs/load": "training/test_own_network",
     "runs/run_folder": "test_hostile_runs",
     "runs/train_config": "test_hostile_runs",

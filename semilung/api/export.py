@@ -13,7 +13,8 @@ from semilung.export import nnunet_raw
 from semilung.export.monai_bundle import METADATA, write_bundle
 from semilung.export.onnx_net import write_onnx
 from semilung.runs import with_settings
-from semilung.runs.exported_net import CONFIG, write_export
+from semilung.runs.exported_config import CONFIG
+from semilung.runs.exported_net import write_export
 from semilung.runs.load import CHECKPOINTS, built, prediction_config, read_net
 from semilung.runs.run_folder import RunFolder
 from semilung.suggestions import require_choice

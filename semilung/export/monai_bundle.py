@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from semilung import __version__
 from semilung.export.activated_net import ActivatedNet
 from semilung.export.bundle_config import inference_config
 from semilung.files import write_bytes, write_text
 from semilung.inference.predictor import MASK_HEAD
 from semilung.models import common_footprint
 from semilung.nested import plain
-from semilung.runs.exported_net import INFERENCE, PREPARATION, SavedNet
+from semilung.runs.exported_config import INFERENCE, PREPARATION
+from semilung.runs.exported_net import SavedNet
 from semilung.runs.train_config import TrainConfig
 from semilung.tasks import build_tasks, heads_of_tasks
 from semilung.types import UserError
@@ -31,6 +33,9 @@ SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
     "meta_schema_20240725.json"
 )
+RUNNER = {"pytorch-ignite": "0.5", "fire": "0.7"}
+"""What MONAI's runner needs, with the lowest versions of the extra `bundle`."""
+
 LICENSE = """No licence is stated for these weights: those who trained them choose it.
 Replace this file before you pass the bundle on. Nothing in the folder is code of semilung.
 """
@@ -128,7 +133,6 @@ def _json(values: dict[str, Any]) -> str:
 
 def _metadata(activated: ActivatedNet, saved: SavedNet, config: TrainConfig) -> dict[str, Any]:
     data, inference = asdict(config.data), asdict(config.inference)
-    packages = {name: version(name) for name in ("nibabel", "pytorch-ignite", "fire")}
     size = [f"{activated.multiple}*n" if activated.multiple > 1 else "*"] * 3
 
     def volume(kind: str, layout: str, meaning: str) -> dict[str, Any]:
@@ -147,11 +151,11 @@ def _metadata(activated: ActivatedNet, saved: SavedNet, config: TrainConfig) -> 
     return {
         "schema": SCHEMA,
         "version": "0.1.0",
-        "changelog": {"0.1.0": f"exported by semilung {version('semilung')}"},
+        "changelog": {"0.1.0": f"exported by semilung {__version__}"},
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": packages,
+        "required_packages_version": {"nibabel": version("nibabel"), **RUNNER},
         "name": saved.provenance.run,
         "task": "segmentation of lung nodules in CT",
         "description": "Probability and mask of lung nodules, trained with semilung.",
@@ -184,7 +188,7 @@ def _readme(saved: SavedNet, config: TrainConfig) -> str:
     )
     return f"""# Lung nodules in CT
 
-Exported by semilung {version("semilung")} from the run `{source.run}`: {source.net} of the
+Exported by semilung {__version__} from the run `{source.run}`: {source.net} of the
 checkpoint `{source.checkpoint}`, after {source.steps} steps. For research; not a medical device.
 
     pip install monai torch nibabel pytorch-ignite fire

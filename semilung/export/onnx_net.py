@@ -15,7 +15,8 @@ from torch import nn
 from semilung.export.activated_net import TOLERANCE, ActivatedNet
 from semilung.files import write_bytes
 from semilung.nested import plain
-from semilung.runs.exported_net import INFERENCE, PREPARATION, SavedNet
+from semilung.runs.exported_config import INFERENCE, PREPARATION
+from semilung.runs.exported_net import SavedNet
 from semilung.runs.train_config import TrainConfig
 from semilung.tasks import build_tasks, heads_of_tasks
 from semilung.types import UserError
@@ -25,9 +26,6 @@ OPSET = 20
 
 AXES = {0: "batch", 2: "x", 3: "y", 4: "z"}
 """Axes of any size."""
-
-LIMIT = 2**31
-"""Largest message of protobuf, in bytes; a larger net would need files next to it."""
 
 
 def write_onnx(net: nn.Module, saved: SavedNet, config: TrainConfig, out: Path) -> None:
@@ -63,8 +61,12 @@ def write_onnx(net: nn.Module, saved: SavedNet, config: TrainConfig, out: Path) 
     model.producer_name = "semilung"
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    activated.require_equal(lambda image: session.run(None, {"image": image.numpy()}))
+
+    def program(image: torch.Tensor) -> Any:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        return session.run(None, {"image": image.numpy()})
+
+    activated.require_equal(program)
     write_bytes(out, content)
 
 

@@ -14,13 +14,8 @@ from torch import Tensor, nn
 from semilung.bounds import require_bound
 from semilung.models import Segmenter, build_model
 from semilung.runs.checkpoint import load_checkpoint
-from semilung.runs.exported_net import (
-    Provenance,
-    SavedNet,
-    is_export,
-    read_exported_config,
-    read_exported_net,
-)
+from semilung.runs.exported_config import Provenance, is_export, read_exported_config
+from semilung.runs.exported_net import SavedNet, read_exported_net
 from semilung.runs.run_config import load_run_config
 from semilung.runs.train_config import TrainConfig
 from semilung.types import UserError

@@ -11,7 +11,7 @@ from typing import Any
 from semilung.data.data_config import PREPARING
 from semilung.files import absolute_path, read_yaml
 from semilung.runs.config_values import build_settings, config_from_values, parse_settings
-from semilung.runs.exported_net import is_export
+from semilung.runs.exported_config import is_export
 from semilung.runs.run_folder import RunFolder
 from semilung.runs.train_config import TrainConfig
 from semilung.types import UserError

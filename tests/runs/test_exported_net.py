@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save
 import semilung
 from semilung.api.export import export
 from semilung.runs import load_predictor
-from semilung.runs.exported_net import CONFIG, WEIGHTS, write_export
+from semilung.runs.exported_config import CONFIG
+from semilung.runs.exported_net import WEIGHTS, write_export
 from semilung.runs.load import prediction_config, read_net
 from semilung.training.build import build_learner
 from semilung.types import UserError

@@ -21,7 +21,7 @@ from semilung.config.compose import model_words
 from semilung.data.io.volume import read_volume, write_volume
 from semilung.inference import predict_probability
 from semilung.models import models
-from semilung.runs.exported_net import CONFIG
+from semilung.runs.exported_config import CONFIG
 from semilung.runs.load import _require_filled
 from semilung.training import train
 from semilung.types import UserError
