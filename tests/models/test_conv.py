@@ -90,3 +90,10 @@ def test_an_image_of_one_channel_is_answered_in_channels_last(batch: int) -> Non
     y = conv(x)
     assert y.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(y, nn.Conv3d.forward(conv, x))
+
+
+def test_conv_traced_with_one_small_volume_is_equal_at_another_size_and_batch():
+    conv = Conv3d(2, 3, 3, padding=1).requires_grad_(False)
+    traced = torch.jit.trace(conv, torch.zeros(1, 2, 8, 6, 5), check_trace=False)
+    x = torch.randn(2, 2, 13, 7, 9)
+    assert torch.allclose(traced(x), nn.Conv3d.forward(conv, x), atol=1e-6)
