@@ -62,13 +62,17 @@ def test_onnx_without_its_packages_names_the_extra(trained, tmp_path, monkeypatc
 
 
 def test_onnx_that_cannot_be_recorded_writes_nothing(trained, tmp_path, monkeypatch):
-    def refuse(*_, **__):
+    axes = {}
+
+    def refuse(*_, dynamic_shapes, **__):
+        axes.update(*dynamic_shapes)
         raise RuntimeError("data-dependent expression")
 
     monkeypatch.setattr(onnx_net.torch.onnx, "export", refuse)
     with pytest.raises(UserError, match=r"cannot be recorded as ONNX: data-dependent"):
         export(trained, tmp_path / "net.onnx", to="onnx")
     assert list(tmp_path.iterdir()) == []
+    assert sorted(axes) == [0, 2, 3, 4]  # all but the channel are recorded as free
 
 
 @pytest.mark.parametrize(
