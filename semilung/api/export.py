@@ -93,6 +93,7 @@ def export_nnunet(
     healthy: bool = False,
     pseudo_labels: PathLike | None = None,
     progress: bool = False,
+    scheduler: str | None = None,
 ) -> dict[str, int]:
     """Write a manifest's cohort as a raw data set of nnU-Net; see `export.nnunet_raw`.
 
@@ -102,6 +103,7 @@ def export_nnunet(
         healthy: Take healthy scans, with empty label maps.
         pseudo_labels: Folder that `predict` wrote with pseudo-labels, for cases without labels.
         progress: Show a progress bar on standard error.
+        scheduler: `local` for a Dask cluster of this machine, or the address of a Dask scheduler.
 
     Returns:
         Number of scans in `Tr`, in `Ts`, and left out (`healthy`).
@@ -116,6 +118,7 @@ def export_nnunet(
         healthy=healthy,
         pseudo_labels=None if pseudo_labels is None else Path(pseudo_labels),
         progress=progress,
+        scheduler=scheduler,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semilung.cli.messages import say
+from semilung.cli.scheduler import add_scheduler
 from semilung.types import UserError
 
 
@@ -56,6 +57,7 @@ def add_data_export(commands: Any) -> None:
                           help="take healthy scans, with empty label maps")  # fmt: skip
     exporter.add_argument("--pseudo-labels", type=Path, metavar="DIR", help="folder that "
                           "`predict --pseudo-labels` wrote: labels of cases without")  # fmt: skip
+    add_scheduler(exporter)
     exporter.set_defaults(run=_data_export)
 
 
@@ -68,6 +70,7 @@ def _data_export(arguments: argparse.Namespace) -> None:
         healthy=arguments.healthy,
         pseudo_labels=arguments.pseudo_labels,
         progress=True,
+        scheduler=arguments.scheduler,
     )
     say(f"{counts['Tr']} training scans and {counts['Ts']} test scans: {arguments.out}")
     if not re.fullmatch(r"Dataset\d{3}_.+", arguments.out.absolute().name):

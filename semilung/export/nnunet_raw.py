@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data import Case, Volume, read_manifest, read_volume, write_volume
-from semilung.data.case_pool import run_jobs
 from semilung.data.content.voxel_checks import label_issue, whole_labels
 from semilung.data.io.resample import resample_onto
 from semilung.data.io.volume import labels_fit
 from semilung.files import write_text
 from semilung.inference.pseudo_labels import MANIFEST
+from semilung.jobs import run_jobs
 from semilung.types import IGNORE, UserError
 
 DATASET, SPLITS = "dataset.json", "splits_final.json"
@@ -52,6 +52,7 @@ def export_nnunet(
     pseudo_labels: Path | None = None,
     progress: bool = True,
     processes: int | None = None,
+    scheduler: str | None = None,
 ) -> dict[str, int]:
     """Write cases as `imagesTr`, `labelsTr`, `imagesTs`, `labelsTs` and `dataset.json`.
 
@@ -68,6 +69,7 @@ def export_nnunet(
             labels of the training cases that have none.
         progress: Show a progress bar.
         processes: Cases at a time; None is one a core, at most 8.
+        scheduler: Dask cluster on which to work, as in `run_jobs`; None for processes.
 
     Returns:
         Number of scans in `Tr`, in `Ts`, and left out (`healthy`).
@@ -97,6 +99,7 @@ def export_nnunet(
         title="Exporting",
         progress=progress,
         processes=processes,
+        scheduler=scheduler,
     )
     if failures:
         listed = "\n".join(f"  {name}: {reason}" for name, reason in sorted(failures.items()))

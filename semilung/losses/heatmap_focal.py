@@ -19,9 +19,10 @@ def heatmap_focal_loss(
 ) -> Tensor:
     r"""Focal loss of a centre heatmap, reduced around the centres, a mean over samples.
 
-    $$ L = \frac{1}{B} \sum_b \frac{-1}{\max(1, N)} \sum_x w(x) \begin{cases}
-       (1 - p(x))^\alpha \log p(x) & y(x) = 1 \\
-       (1 - y(x))^\beta \, p(x)^\alpha \log(1 - p(x)) & \text{otherwise} \end{cases} $$
+    $$ L = \frac{1}{B} \sum_b \frac{-1}{\max(1, N)} \sum_x w(x) \, f(x) $$
+
+    where $f = (1 - p)^\alpha \log p$ at centres, y = 1, and elsewhere
+    $f = (1 - y)^\beta \, p^\alpha \log(1 - p)$.
 
     N is the number of centres of the sample: voxels with y = 1 and w > 0. On a sample without
     centres, such as a healthy one, the sum over all voxels remains, and a false peak costs as much

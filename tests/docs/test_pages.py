@@ -36,6 +36,9 @@ THIRD_PARTY = {"yourlab/configs": ROOT / "tests/third_party/yourlab/configs"}
 TEACHING = {"sure", "mynet", "mean_hu", "yours"}
 """Names that CONTRIBUTING makes up: `tests/test_third_party.py` installs and runs them."""
 
+EXPORTED = {"model.safetensors", "model.ts", "configs/inference.json"}
+"""Files of exports, which look like settings or paths of the repository."""
+
 SETTING = re.compile(
     r"(data|augment|model|tasks|strategies|optim|trainer|inference|evaluation)\.[\w.]+(=\S*)?"
 )
@@ -150,6 +153,8 @@ def test_inline_commands_name_options_and_settings_that_exist(page):
 def test_inline_settings_and_paths_exist(page):
     for code in inline_code(page):
         with describing(code):
+            if code in EXPORTED:
+                continue
             if SETTING.fullmatch(code) and not re.search(r"NAME|\*|<|_SET", code):
                 check_setting(code)
             assert_path(code)
@@ -173,7 +178,12 @@ def check_setting(code):
 
 def assert_path(word):
     """Raise if a word is a path in the repository that is not there."""
-    if PATH.fullmatch(word) and not re.search(r"test_<|yourlab|/$", word) and "NAME" not in word:
+    if (
+        PATH.fullmatch(word)
+        and word not in EXPORTED
+        and not re.search(r"test_<|yourlab|/$", word)
+        and "NAME" not in word
+    ):
         assert set(re.split(r"[/.]", word)) & TEACHING or (ROOT / word).exists(), (
             f"{word} is not in the repository"
         )
