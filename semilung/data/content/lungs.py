@@ -23,6 +23,12 @@ AIR_HU = -400.0
 BLOCK = 8
 """Edge in voxels of the blocks in which a prepared volume records its lungs."""
 
+FACES = ("left", "right", "back", "front", "bottom", "top")
+"""Faces of a volume in RAS+, the lower and the upper end of each axis."""
+
+CUT_CM2 = 10.0
+"""Area of lung at a face of the volume from which the lungs count as cut."""
+
 NO_LUNGS = (
     "no lungs were found, although the scan is as wide as a chest; "
     "is it another part of the body? It is used whole"
@@ -61,7 +67,7 @@ def find_lungs(volume: Volume) -> LungSearch:
     edges_mm = sorted(np.multiply(volume.spacing_mm, volume.shape)[:2])
     if edges_mm[0] < CHEST_DEPTH_MM or edges_mm[1] < CHEST_WIDTH_MM:
         return LungSearch(None, lacking=False)
-    coarse = _coarse(volume)
+    coarse = coarse_volume(volume)
     body = _body(coarse.data)
     if body is None:  # the opening removes everything from two slices
         return LungSearch(None, lacking=coarse.shape[2] > 2)
@@ -96,6 +102,27 @@ def lung_box(lungs: Volume, grid: Grid | Volume, margin_mm: float) -> tuple[slic
     return (box[0], box[1], box[2])
 
 
+def cut_faces(lungs: Volume) -> list[str]:
+    """Return the faces of a volume, as `FACES` names them, at which its lungs are cut off.
+
+    A trachea that leaves through the upper face takes less than `CUT_CM2` of it.
+
+    Args:
+        lungs: From a `LungSearch`, in RAS+.
+
+    Example:
+        >>> whole = np.zeros((20, 20, 20), bool)
+        >>> whole[2:18, 2:18, :12] = True
+        >>> cut_faces(Volume(whole, np.diag([3.0, 3.0, 3.0, 1.0])))
+        ['bottom']
+    """
+    areas_cm2 = []
+    for axis in range(3):
+        voxel_cm2 = np.prod(np.delete(lungs.spacing_mm, axis)) / 100
+        areas_cm2 += [np.take(lungs.data, end, axis).sum() * voxel_cm2 for end in (0, -1)]
+    return [face for face, cm2 in zip(FACES, areas_cm2, strict=True) if cm2 > CUT_CM2]
+
+
 def lung_blocks(lungs: Volume, grid: Grid | Volume, margin_mm: float) -> NDArray[np.bool_]:
     """Return the blocks (`BLOCK` voxels a side) of a grid within `margin_mm` of the lungs."""
     distance_mm = ndimage.distance_transform_edt(~lungs.data, sampling=lungs.spacing_mm)
@@ -106,8 +133,8 @@ def lung_blocks(lungs: Volume, grid: Grid | Volume, margin_mm: float) -> NDArray
     return np.asarray(fine.reshape(x, BLOCK, y, BLOCK, z, BLOCK).any(axis=(1, 3, 5)))
 
 
-def _coarse(volume: Volume) -> Volume:
-    """Return every n-th voxel, about `BOX_SPACING_MM` apart."""
+def coarse_volume(volume: Volume) -> Volume:
+    """Return every n-th voxel, about `BOX_SPACING_MM` apart: the grid of a `LungSearch`."""
     step = np.maximum(1, np.rint(np.divide(BOX_SPACING_MM, volume.spacing_mm))).astype(int)
     data = volume.data[:: step[0], :: step[1], :: step[2]]
     return Volume(data, volume.affine @ np.diag([*step, 1.0]))

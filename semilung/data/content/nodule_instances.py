@@ -43,3 +43,22 @@ def nodule_instances(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     instances = mask.copy()
     instances[boxes[0]] = np.where(components > 0, labels[components], mask[boxes[0]])
     return instances
+
+
+def instance_centres(instances: NDArray[np.uint8]) -> dict[int, tuple[float, float, float]]:
+    """Return the centre of mass of each nodule in voxels, by label.
+
+    Args:
+        instances: From `nodule_instances`.
+
+    Example:
+        >>> instance_centres(np.array([[[2, 0, 0, 1, 1, 255]]], np.uint8))
+        {1: (0.0, 0.0, 3.5), 2: (0.0, 0.0, 0.0)}
+    """
+    centres: dict[int, tuple[float, float, float]] = {}
+    for label, box in enumerate(ndimage.find_objects(instances, MOST), start=1):
+        if box is not None:
+            within = ndimage.center_of_mass(instances[box] == label)
+            x, y, z = (float(c) + cut.start for c, cut in zip(within, box, strict=True))
+            centres[label] = (x, y, z)
+    return centres

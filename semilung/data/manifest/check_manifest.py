@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semilung.data.content.hounsfield import intensity_issue
-from semilung.data.content.lungs import NO_LUNGS, find_lungs
+from semilung.data.content.lungs import NO_LUNGS, LungSearch, find_lungs
 from semilung.data.content.voxel_checks import Issue, label_issue, whole_labels
 from semilung.data.data_config import DataConfig
 from semilung.data.io.volume import Volume, labels_fit, read_volume, to_ras
-from semilung.data.manifest.cases import Case, ManifestIssue, scan_table
+from semilung.data.manifest.cases import Case, ManifestIssue, ScannedTable, scan_table
 from semilung.data.manifest.mask_checks import MaskContent, mask_content, mask_issues
 from semilung.data.manifest.nodule_checks import nodule_issues
 from semilung.data.manifest.nodules import FILE_NAME
@@ -42,6 +42,23 @@ class CheckedCase:
     spacing_mm: tuple[float, float, float] | None = None
     mask: MaskContent | None = None
     issues: list[tuple[str, Issue]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CaseVolumes:
+    """Volumes of a checked case as stored; None where there is none, or none without errors.
+
+    Attributes:
+        image: The scan, also where its intensities are not HU.
+        lungs: The search for lungs in it; None where its intensities are not HU.
+        mask: Labels of a labelled or healthy case.
+        anatomy: Labels of the anatomy.
+    """
+
+    image: Volume | None
+    lungs: LungSearch | None
+    mask: Volume | None
+    anatomy: Volume | None
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,11 @@ def examine_manifest(path: str | os.PathLike[str]) -> ManifestCheck:
     rows = table.cases
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         checked = list(pool.map(_checked, *zip(*rows, strict=True))) if rows else []
+    return complete_check(table, checked)
+
+
+def complete_check(table: ScannedTable, checked: list[CheckedCase]) -> ManifestCheck:
+    """Gather the issues of a table and of its checked cases, and add those of the whole cohort."""
     issues: dict[str, list[ManifestIssue]] = {"error": table.errors, "warning": []}
     for item in checked:
         case = item.case
@@ -105,21 +127,27 @@ def _stray_nodules(stray: Sequence[str]) -> Iterator[ManifestIssue]:
         )
 
 
-def _checked(row: int, case: Case) -> CheckedCase:
+def check_case(row: int, case: Case) -> tuple[CheckedCase, CaseVolumes]:
+    """Read and check the volumes of one case, and return them with its issues."""
     item = CheckedCase(row, case)
     image: Volume | None = None
+    lungs: LungSearch | None = None
     try:
         image = read_volume(case.image)
         item.spacing_mm = image.spacing_mm
-        item.issues.extend(("image", issue) for issue in _image_issues(image))
+        lungs = _search_lungs(item, image)
     except (UserError, MemoryError) as error:
         item.issues.append(("image", Issue("error", str(error) or "out of memory")))
     mask = _labels(item, "mask", case.mask if case.role in ("labelled", "healthy") else None, image)
-    _labels(item, "anatomy", case.anatomy, image)
+    anatomy = _labels(item, "anatomy", case.anatomy, image)
     if image is not None and case.nodules:
         for name, issue in nodule_issues(case.nodules, image, mask):
             item.issues.append((f"{FILE_NAME}, nodule {name!r}" if name else FILE_NAME, issue))
-    return item
+    return item, CaseVolumes(image, lungs, mask, anatomy)
+
+
+def _checked(row: int, case: Case) -> CheckedCase:
+    return check_case(row, case)[0]
 
 
 def _labels(item: CheckedCase, name: str, path: Path | None, image: Volume | None) -> Volume | None:
@@ -135,13 +163,17 @@ def _labels(item: CheckedCase, name: str, path: Path | None, image: Volume | Non
     return None if any(issue.severity == "error" for issue in issues) else labels
 
 
-def _image_issues(image: Volume) -> Iterator[Issue]:
+def _search_lungs(item: CheckedCase, image: Volume) -> LungSearch | None:
+    """Check intensities and lungs of an image; the lungs of what is not HU are not searched."""
     issue = intensity_issue(image.data)
     if issue is not None:
-        yield issue
-    readable = issue is None or issue.severity == "warning"
-    if readable and find_lungs(to_ras(image)).lacking:
-        yield Issue("warning", NO_LUNGS)
+        item.issues.append(("image", issue))
+        if issue.severity == "error":
+            return None
+    search = find_lungs(to_ras(image))
+    if search.lacking:
+        item.issues.append(("image", Issue("warning", NO_LUNGS)))
+    return search
 
 
 def _label_issues(

@@ -9,7 +9,7 @@ import pytest
 from semilung.data.cache.prepare import prepare, prepared_image
 from semilung.data.cache.prepared_grid import at_spacing, boxed
 from semilung.data.content import lungs
-from semilung.data.content.lungs import BLOCK, find_lungs, lung_blocks, lung_box
+from semilung.data.content.lungs import BLOCK, cut_faces, find_lungs, lung_blocks, lung_box
 from semilung.data.data_config import DataConfig
 from semilung.data.io.volume import Volume, read_volume, to_ras, write_volume
 from semilung.data.manifest.cases import Case
@@ -214,3 +214,20 @@ def test_find_lungs_on_real_scans_and_thirds_of_them_is_not_lacking(real_data):
         if np.multiply(scan.spacing_mm, scan.shape)[:2].min() > 120:
             filled = np.where(scan.data < -400, 40, scan.data)
             assert find_lungs(Volume(filled, scan.affine)).lacking, path
+
+
+@pytest.mark.parametrize(
+    ("box", "faces"),
+    [
+        ((slice(2, 38), slice(2, 38), slice(2, 38)), []),
+        ((slice(0, 38), slice(2, 38), slice(2, 38)), ["left"]),
+        ((slice(2, 40), slice(0, 38), slice(2, 38)), ["right", "back"]),
+        ((slice(2, 38), slice(2, 40), slice(0, 40)), ["front", "bottom", "top"]),
+        ((slice(2, 38), slice(2, 38), slice(0, 0)), []),
+        ((slice(18, 23), slice(18, 23), slice(2, 40)), []),  # a trachea
+    ],
+)
+def test_cut_faces_are_those_that_more_than_a_trachea_reaches(box, faces):
+    lungs = np.zeros((40, 40, 40), bool)
+    lungs[box] = True
+    assert cut_faces(Volume(lungs, np.diag([3.0, 3.0, 3.0, 1.0]))) == faces

@@ -5,7 +5,7 @@ import pytest
 from torch import nn
 
 from semilung.data.cache.prepare import prepare
-from semilung.data.content.nodule_instances import nodule_instances
+from semilung.data.content.nodule_instances import instance_centres, nodule_instances
 from semilung.data.data_config import AugmentConfig, DataConfig
 from semilung.data.io.volume import Volume, write_volume
 from semilung.data.loading.loader import StepDataset
@@ -134,3 +134,9 @@ def test_mask_issues_of_specks_of_one_label_is_a_warning():
     assert "each of its 3 components is a nodule, but 1 have fewer than 4 voxels" in issue.message
     mask[CENTRES[1]] = 2
     assert list(mask_issues(mask_content(Volume(mask, np.eye(4))), case)) == []
+
+
+def test_instance_centres_with_gaps_in_the_labels_leave_out_ignored_voxels():
+    mask = np.zeros((9, 9, 9), np.uint8)
+    mask[1:4, 1:4, 1:4], mask[6, 7, 8], mask[0, 0, 8] = 7, 2, 255
+    assert instance_centres(mask) == {2: (6.0, 7.0, 8.0), 7: (2.0, 2.0, 2.0)}
