@@ -43,6 +43,12 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     anatomy.add_argument("--overwrite", action="store_true", help="make all anatomy anew")
     add_scheduler(anatomy)
     anatomy.set_defaults(run=_data_anatomy)
+    report = commands.add_parser(
+        "report", help="write a page to look at: scans, nodules, outliers, confounds"
+    )
+    report.add_argument("manifest", type=Path)
+    report.add_argument("--out", type=Path, help="default: <name>_report.html next to the manifest")
+    report.set_defaults(run=_data_report)
     _add_import(commands)
     add_data_export(commands)
     merge = commands.add_parser("merge", help="make one manifest of several")
@@ -120,6 +126,13 @@ def _data_check(arguments: argparse.Namespace) -> None:
             f"listed above; fix the errors"
         )
     say(f"{arguments.manifest}: no error, {_counted(warnings, 'warning')}")
+
+
+def _data_report(arguments: argparse.Namespace) -> None:
+    from semilung.api.cohort_report import cohort_report
+
+    page = cohort_report(arguments.manifest, out=arguments.out, progress=True)
+    say(f"{page.verdict}\npage: {page.path}")
 
 
 def _counted(items: Sequence[object], name: str) -> str:

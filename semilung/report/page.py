@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from semilung import __version__
 from semilung.arm_names import BASELINE
@@ -25,6 +23,7 @@ from semilung.report.compared_metrics import comparison_table, defined_metrics, 
 from semilung.report.external_sets import external_tables
 from semilung.report.formatting import quoted, without_folders
 from semilung.report.metric_tables import Table
+from semilung.report.page_environment import page_environment
 from semilung.report.plot_style import Style, assign_styles
 from semilung.report.plots import Plot
 from semilung.report.read_runs import read_study
@@ -79,7 +78,7 @@ def write_html(
     out = out or folders[0] / "report"
     require_inside((out, out / "tables"), root)
     tables.write_tables(context["tables"].values(), out / "tables")
-    page = _environment().get_template("page.html.j2").render(**context, caveats=caveats)
+    page = page_environment().get_template("page.html.j2").render(**context, caveats=caveats)
     write_text(out / "index.html", page)
     return out / "index.html"
 
@@ -230,19 +229,3 @@ def _against(axis: str, study: Study, comparisons: dict[Metric, pd.DataFrame]) -
     names = list(dict.fromkeys(line for line, _ in lines.values()))
     reference = BASELINE if BASELINE in names else names[0]
     return curves.along(axis, rows, assign_styles(names, reference))
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("semilung.report", "page_files"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["svg_uri"] = _svg_uri
-    return environment
-
-
-def _svg_uri(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

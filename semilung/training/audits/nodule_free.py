@@ -12,14 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semilung.data import AugmentConfig, DataConfig, PreparedCase, StepDataset
-from semilung.training.audits.probe import scanner_features
+from semilung.training.audits.probe import is_lung, scanner_features
 from semilung.types import UserError
 
 EDGE, SMALLEST_EDGE = 16, 8
 """Of the crops, in voxels: small enough to lie next to a nodule; smaller ones have no spectrum."""
-
-LUNG_HU, LUNG_SHARE = (-980.0, -600.0), 0.5
-"""HU of lung, and its least share of a crop, so that noise is compared in the same tissue."""
 
 MOST_CASES = 48
 """Cases of each role that are looked at."""
@@ -82,7 +79,7 @@ def draw_crops(cases: Cases, data: DataConfig, augment: AugmentConfig, *, seed: 
         for role, samples in batch.items():
             for x, mask, name in zip(*(samples[k] for k in ("weak", "mask", "case")), strict=True):
                 hu = _in_hu(x, data.window_hu)
-                if counts[name] < MOST_CROPS and not mask.any() and _is_lung(hu):
+                if counts[name] < MOST_CROPS and not mask.any() and is_lung(hu):
                     counts[name] += 1
                     rows.append((scanner_features(hu), role == "healthy", patient[name]))
     features, healthy, patients = zip(*rows, strict=True) if rows else ((), (), ())
@@ -93,11 +90,6 @@ def _in_hu(view: Tensor, window_hu: tuple[float, float]) -> NDArray[np.float32]:
     low, high = window_hu
     hu: NDArray[np.float32] = (view[0] * (high - low) + low).numpy()
     return hu
-
-
-def _is_lung(hu: NDArray[np.float32]) -> bool:
-    low, high = LUNG_HU
-    return bool(((hu >= low) & (hu <= high)).mean() >= LUNG_SHARE)
 
 
 def _in_turn(items: Sequence[PreparedCase], seed: int) -> list[PreparedCase]:

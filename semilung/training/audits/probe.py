@@ -15,6 +15,10 @@ SMALLEST_NOISE_HU = 0.5
 """Below the rounding of stored volumes; keeps the logarithm finite on clipped air."""
 
 
+LUNG_HU, LUNG_SHARE = (-980.0, -600.0), 0.5
+"""HU of lung, and its least share of a crop, so that noise is compared in the same tissue."""
+
+
 class AUC(NamedTuple):
     """Area under the ROC curve with its 95 % interval."""
 
@@ -46,6 +50,12 @@ def scanner_features(hu: NDArray[Any]) -> NDArray[np.float64]:
     near, far = (np.array([_noise(hu, axis, lag) for axis in range(3)]) for lag in (1, 2))
     through = near[2] - near[:2].mean()
     return np.array([near.mean(), (near - far).mean(), through, *np.percentile(hu, (5, 50, 95))])
+
+
+def is_lung(hu: NDArray[Any]) -> bool:
+    """Whether a crop in HU is mostly lung, so that its features may be compared."""
+    low, high = LUNG_HU
+    return bool(((hu >= low) & (hu <= high)).mean() >= LUNG_SHARE)
 
 
 def grouped_scores(
