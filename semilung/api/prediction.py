@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from semilung.data import Volume, write_volume
 from semilung.inference.output_files import output, output_names
 from semilung.tasks import Output
 from semilung.types import UserError
+
+if TYPE_CHECKING:
+    from ipyniivue import NiiVue
 
 T = TypeVar("T")
 
@@ -62,6 +65,12 @@ class Prediction:
                 f"see the attribute outputs"
             )
         return content
+
+    def view(self, *, height: int = 480) -> NiiVue:
+        """Return a notebook's widget of scan, mask and findings; see `view_prediction`."""
+        from semilung.api.view import view_prediction
+
+        return view_prediction(self, height=height)
 
     def write(
         self, folder: str | os.PathLike[str], *, probability: bool = True, overwrite: bool = False

@@ -1,0 +1,129 @@
+"""View of a prediction in a notebook: CT, mask and findings, drawn by WebGL in the browser."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semilung.data import Volume, read_volume
+from semilung.types import UserError
+
+if TYPE_CHECKING:
+    from ipyniivue import NiiVue
+
+    from semilung.api.prediction import Prediction
+
+LUNG_WINDOW_HU = (-1350.0, 150.0)
+"""Level -600 and width 1500 HU."""
+
+HEIGHT_PIXELS = 480
+
+
+def view_prediction(prediction: Prediction, *, height: int = HEIGHT_PIXELS) -> NiiVue:
+    """Return a widget that shows a prediction: planes and a rendering, with mask and findings.
+
+    The scan is read again, in a lung window; the predicted mask lies over it in red, and each
+    finding is a ball of its diameter in the rendering, named by its probability. Everything is sent
+    to the browser by the notebook itself: the widget loads nothing from the internet.
+
+    Args:
+        prediction: From `load(run).predict(scan)`.
+        height: Of the widget in pixels.
+
+    Returns:
+        The widget; as the last line of a cell it is displayed.
+
+    Raises:
+        UserError: ipyniivue is not installed, or the scan cannot be read any more.
+    """
+    niivue = _ipyniivue()
+    window = dict(zip(("cal_min", "cal_max"), LUNG_WINDOW_HU, strict=True))
+    layers = [
+        niivue.Volume(
+            data=nifti_bytes(read_volume(prediction.scan)),
+            name="ct.nii.gz",
+            colormap="gray",
+            **window,
+        )
+    ]
+    mask = prediction.outputs.get("nodules")
+    if isinstance(mask, Volume):
+        layers.append(
+            niivue.Volume(
+                data=nifti_bytes(mask), name="nodules.nii.gz", colormap="red", opacity=0.5,
+                cal_min=0.0, cal_max=1.0, colorbar_visible=False,
+            )
+        )  # fmt: skip
+    widget = niivue.NiiVue(height=height)
+    widget.load_volumes(layers)
+    findings = prediction.outputs.get("findings.csv")
+    if isinstance(findings, pd.DataFrame) and len(findings):
+        points = json.dumps(finding_points(findings)).encode()
+        widget.load_meshes([niivue.Mesh(data=points, name="findings.jcon")])
+    return widget
+
+
+def nifti_bytes(volume: Volume) -> bytes:
+    """Return a volume as the bytes of a compressed NIfTI: as int16 where values fit."""
+    image = nib.Nifti1Image(_compact(volume.data), volume.affine)
+    return gzip.compress(image.to_bytes(), compresslevel=1)
+
+
+def finding_points(findings: pd.DataFrame) -> dict[str, Any]:
+    """Return findings as NiiVue's points: balls in RAS+ mm, coloured by their probability.
+
+    Example:
+        >>> row = {"coordX": -6.0, "coordY": 8.0, "coordZ": 9.0, "probability": 0.75}
+        >>> points = finding_points(pd.DataFrame([{**row, "diameter_mm": 4.0}]))
+        >>> points["nodes"]
+        [{'name': '0.75', 'x': 6.0, 'y': -8.0, 'z': 9.0, 'colorValue': 0.75, 'sizeValue': 2.0}]
+    """
+    rows = findings[["coordX", "coordY", "coordZ", "probability", "diameter_mm"]]
+    nodes = [
+        {
+            "name": f"{probability:.2f}",
+            "x": -x_mm,  # LPS+ to RAS+
+            "y": -y_mm,
+            "z": z_mm,
+            "colorValue": probability,
+            "sizeValue": diameter_mm / 2,
+        }
+        for x_mm, y_mm, z_mm, probability, diameter_mm in rows.astype(float).to_numpy().tolist()
+    ]
+    return {
+        "name": "findings",
+        "nodeColormap": "warm",
+        "nodeMinColor": 0.0,
+        "nodeMaxColor": 1.0,
+        "nodeScale": 1.0,
+        "nodes": nodes,
+        "edges": [],
+    }
+
+
+def _compact(data: NDArray[Any]) -> NDArray[Any]:
+    """The smallest type of NIfTI that viewers read: half a scan's bytes travel to the browser."""
+    if data.dtype == np.uint8:
+        return data
+    limits = np.iinfo(np.int16)
+    if data.min() < limits.min or data.max() > limits.max:
+        return np.asarray(data, np.float32)
+    whole: NDArray[np.int16] = np.rint(data).astype(np.int16)
+    return whole
+
+
+def _ipyniivue() -> Any:
+    try:
+        import ipyniivue
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "viewing a prediction needs ipyniivue, which is not installed: pip install "
+            "'semilung[view]', or open the files of .write(folder) in a viewer"
+        ) from error
+    return ipyniivue
