@@ -12,6 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semilung.data import Volume, read_volume
+from semilung.data.io.grid import voxel_of
+from semilung.data.io.same_grid import ras_grid
 from semilung.types import UserError
 
 if TYPE_CHECKING:
@@ -24,13 +26,23 @@ LUNG_WINDOW_HU = (-1350.0, 150.0)
 
 HEIGHT_PIXELS = 480
 
+LOOK = {
+    "is_radiological_convention": True,
+    "mesh_thickness_on_2d": 3.0,  # a ball shows in the planes that cut it, not in all
+    "crosshair_width": 0.5,
+    "crosshair_color": (1.0, 0.8, 0.2, 0.6),
+}
+"""Options of the widget: radiological convention, as in reports."""
+
 
 def view_prediction(prediction: Prediction, *, height: int = HEIGHT_PIXELS) -> NiiVue:
-    """Return a widget that shows a prediction: planes and a rendering, with mask and findings.
+    """Return a widget that shows a prediction: three planes with mask and findings.
 
-    The scan is read again, in a lung window; the predicted mask lies over it in red, and each
-    finding is a ball of its diameter in the rendering, named by its probability. Everything is sent
-    to the browser by the notebook itself: the widget loads nothing from the internet.
+    The scan is read again and shown in a lung window, in three planes through the most probable
+    finding, the patient's right on the left; the predicted mask lies over it in red, and each
+    finding is a ball of its diameter, named by its probability. Keys and mouse are NiiVue's: V
+    changes the planes to a rendering, the right button changes the window. Everything is sent to
+    the browser by the notebook itself: the widget loads nothing from the internet.
 
     Args:
         prediction: From `load(run).predict(scan)`.
@@ -43,10 +55,11 @@ def view_prediction(prediction: Prediction, *, height: int = HEIGHT_PIXELS) -> N
         UserError: ipyniivue is not installed, or the scan cannot be read any more.
     """
     niivue = _ipyniivue()
+    scan = read_volume(prediction.scan)
     window = dict(zip(("cal_min", "cal_max"), LUNG_WINDOW_HU, strict=True))
     layers = [
         niivue.Volume(
-            data=nifti_bytes(read_volume(prediction.scan)),
+            data=nifti_bytes(scan),
             name="ct.nii.gz",
             colormap="gray",
             **window,
@@ -60,12 +73,13 @@ def view_prediction(prediction: Prediction, *, height: int = HEIGHT_PIXELS) -> N
                 cal_min=0.0, cal_max=1.0, colorbar_visible=False,
             )
         )  # fmt: skip
-    widget = niivue.NiiVue(height=height)
+    widget = niivue.NiiVue(height=height, **LOOK)
     widget.load_volumes(layers)
     findings = prediction.outputs.get("findings.csv")
     if isinstance(findings, pd.DataFrame) and len(findings):
         points = json.dumps(finding_points(findings)).encode()
         widget.load_meshes([niivue.Mesh(data=points, name="findings.jcon")])
+        widget.scene.crosshair_pos = _place(findings, scan)
     return widget
 
 
@@ -105,6 +119,15 @@ def finding_points(findings: pd.DataFrame) -> dict[str, Any]:
         "nodes": nodes,
         "edges": [],
     }
+
+
+def _place(findings: pd.DataFrame, scan: Volume) -> list[float]:
+    """Place of the most probable finding, as shares of the scan's edges in RAS+."""
+    x_mm, y_mm, z_mm = findings[["coordX", "coordY", "coordZ"]].to_numpy(float)[0].tolist()
+    grid = ras_grid(scan)
+    voxel = voxel_of(grid.affine, (-x_mm, -y_mm, z_mm))
+    shares = np.clip((voxel + 0.5) / grid.shape, 0, 1)
+    return [float(share) for share in shares]
 
 
 def _compact(data: NDArray[Any]) -> NDArray[Any]:

@@ -50,6 +50,7 @@ def test_view_shows_scan_mask_and_findings_where_they_are(prediction):
     centre_mm = AFFINE[:3, :3] @ [4, 5, 6] + AFFINE[:3, 3]
     np.testing.assert_allclose([node[axis] for axis in "xyz"], centre_mm, atol=1e-3)
     assert node["name"] == "0.75"
+    np.testing.assert_allclose(widget.scene.crosshair_pos, [1 - 4.5 / 12, 1 - 5.5 / 14, 6.5 / 16])
     assert widget.height == 300
 
 

@@ -47,7 +47,9 @@ def report(folder, out, capsys):
 def test_report_json_of_wrong_types_is_refused_in_one_sentence_or_harmless(
     intact, tmp_path, capsys, monkeypatch, name
 ):
-    monkeypatch.setattr("semilung.report.page._environment", Blank)  # the plots are another test's
+    monkeypatch.setattr(
+        "semilung.report.page.page_environment", Blank
+    )  # the plots are another test's
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, *_, **__: None)
     refused = 0
     for value in WRONG:
@@ -86,7 +88,7 @@ CELLS = ("words", "inf", "-inf", "1e300", "-1", "[1]", "0x10", "1+2j", "5000")
 def test_report_csv_of_words_for_numbers_is_refused_with_row_and_column(
     intact, tmp_path, capsys, monkeypatch, name, column
 ):
-    monkeypatch.setattr("semilung.report.page._environment", Blank)
+    monkeypatch.setattr("semilung.report.page.page_environment", Blank)
     whole = pd.read_csv(intact / name, dtype=str)
     codes = {}
     for cell in CELLS:
