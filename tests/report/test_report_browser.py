@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 from made_sweep import ARMS, write_sweep
 
 from semilung.report import write_html
+from semilung.report.cohort import write_cohort_page
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -49,8 +51,27 @@ def wide_page(tmp_path_factory):
 @pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
 @pytest.mark.parametrize("width", [1280, 800, 400])
 def test_page_at_any_width_is_not_cut_off_and_logs_nothing(wide_page, tmp_path, width):
+    assert_fits(wide_page, tmp_path, width)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
+def test_cohort_page_of_a_phone_is_not_cut_off_and_logs_nothing(phantom, tmp_path):
+    table = pd.read_csv(phantom, dtype=str, keep_default_na=False)
+    for column in ("image", "mask", "anatomy"):
+        table[column] = [path and str(phantom.parent / path) for path in table[column]]
+    table["case"] = [f"a_long_name_{'of_a_scan' * 8}_{i}" for i in range(len(table))]
+    table["cohort"] = [f"cohort_{'x' * 40}_{i}" for i in range(len(table))]
+    table.loc[0, "image"] = f"{'gone' * 40}.nii.gz"
+    table.to_csv(tmp_path / "m.csv", index=False)
+    page = write_cohort_page(tmp_path / "m.csv", tmp_path / "page.html", progress=False).path
+    assert_fits(page, tmp_path, 400)
+
+
+def assert_fits(page, tmp_path, width):
+    """Open the page in a frame of that width and look for what is cut off."""
     outer = tmp_path / "outer.html"
-    outer.write_text(FRAME.format(page=wide_page.as_uri(), width=width))
+    outer.write_text(FRAME.format(page=page.as_uri(), width=width))
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
         "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",

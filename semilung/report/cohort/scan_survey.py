@@ -23,7 +23,7 @@ from semilung.data.manifest.cases import Case
 from semilung.data.manifest.check_manifest import CaseVolumes, CheckedCase
 from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.report.cohort.lung_crops import crop_features
-from semilung.report.cohort.thumbnails import LUNG_WINDOW_HU, contrast_window, thumbnail
+from semilung.report.cohort.thumbnails import LUNG_WINDOW_HU, contrast_window, drawable, thumbnail
 from semilung.types import IGNORE
 
 HU_EDGES = np.arange(-1100, 501, 20)
@@ -117,10 +117,11 @@ def survey_scan(checked: CheckedCase, volumes: CaseVolumes) -> ScanSurvey:
         return ScanSurvey(checked)
     image = to_ras(volumes.image)
     is_hu = volumes.lungs is not None
-    lungs = _lungs(volumes) if is_hu else None
+    lungs = _lungs(volumes, image) if is_hu else None
     labels = _nodule_labels(checked.case, volumes, image)
     nodules = _nodules(checked.case, labels, image, lungs)
     marked = (labels > 0) & (labels != IGNORE)
+    shown = image.data if is_hu else drawable(image.data)
     return ScanSurvey(
         checked,
         image.shape,
@@ -133,19 +134,19 @@ def survey_scan(checked: CheckedCase, volumes: CaseVolumes) -> ScanSurvey:
         nodules=nodules,
         features=crop_features(image.data, marked, name=checked.case.case) if is_hu else None,
         picture=thumbnail(
-            image.data,
+            shown,
             marked,
             spacing_mm=image.spacing_mm,
             centre=_centre(image, lungs, nodules),
-            window_hu=LUNG_WINDOW_HU if is_hu else contrast_window(image.data),
+            window_hu=LUNG_WINDOW_HU if is_hu else contrast_window(shown),
         ),
     )
 
 
-def _lungs(volumes: CaseVolumes) -> Volume | None:
+def _lungs(volumes: CaseVolumes, image: Volume) -> Volume | None:
     """The lungs on a coarse grid: of the anatomy where a manifest names one, else as searched."""
     if volumes.anatomy is not None:
-        coarse = coarse_volume(to_ras(volumes.anatomy))
+        coarse = coarse_volume(_on_image(volumes.anatomy, image))
         lungs = np.rint(coarse.data) == ANATOMY["lung"]
         return Volume(lungs, coarse.affine) if lungs.any() else None
     return None if volumes.lungs is None else volumes.lungs.lungs
@@ -166,10 +167,7 @@ def _lung_survey(image: Volume, lungs: Volume) -> LungSurvey:
 def _nodule_labels(case: Case, volumes: CaseVolumes, image: Volume) -> NDArray[np.uint8]:
     """Labels of the nodules on the image's grid in RAS: of the mask, or balls as listed."""
     if volumes.mask is not None:
-        mask = to_ras(volumes.mask)
-        if not same_grid(mask, image):  # a segmentation that was cropped to its segments
-            mask = resample_onto(mask, image.shape, image.affine, order=0, fill=0)
-        return nodule_instances(whole_labels(mask.data))
+        return nodule_instances(whole_labels(_on_image(volumes.mask, image).data))
     labels = np.zeros(image.shape, np.uint8)
     for nodule in case.nodules:
         if not nodule.ignored:
@@ -177,6 +175,14 @@ def _nodule_labels(case: Case, volumes: CaseVolumes, image: Volume) -> NDArray[n
             box, ball = ball_voxels(image.shape, image.affine, nodule.centre_mm, radius_mm)
             labels[box][ball] = 1
     return labels
+
+
+def _on_image(labels: Volume, image: Volume) -> Volume:
+    """Labels in RAS; those of a file that was cropped to its segments on the image's grid."""
+    labels = to_ras(labels)
+    if same_grid(labels, image):
+        return labels
+    return resample_onto(labels, image.shape, image.affine, order=0, fill=0)
 
 
 def _nodules(

@@ -62,13 +62,21 @@ def thumbnail(
     return buffer.getvalue()
 
 
-def contrast_window(hu: NDArray[Any]) -> tuple[float, float]:
-    """Return a window for voxels that are not HU: most of their values.
+def drawable(data: NDArray[Any]) -> NDArray[Any]:
+    """Return voxels of any type as finite, real numbers, for a picture of what is not HU."""
+    if not np.issubdtype(data.dtype, np.number):  # the colours of an RGB volume
+        return np.zeros(data.shape, np.float32)
+    real = np.asarray(data.real, np.float64)
+    return np.nan_to_num(np.clip(real, -1e9, 1e9), copy=False)
+
+
+def contrast_window(values: NDArray[Any]) -> tuple[float, float]:
+    """Return a window for finite voxels that are not HU: most of their values.
 
     Example:
         >>> contrast_window(np.arange(1001.0).reshape(7, 11, 13))
         (20.0, 980.0)
     """
-    step = max(1, round((hu.size / 200_000) ** (1 / 3)))
-    low, high = np.nanpercentile(hu[::step, ::step, ::step], (2, 98))
-    return float(low), float(max(high, low + 1))
+    step = max(1, round((values.size / 200_000) ** (1 / 3)))
+    low, high = np.percentile(values[::step, ::step, ::step], (2, 98))
+    return float(low), float(high if high > low else low + max(1.0, abs(low) / 1e3))

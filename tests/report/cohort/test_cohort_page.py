@@ -5,9 +5,11 @@ import re
 import weakref
 from html.parser import HTMLParser
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK
 from commands import run
 from dicom_series import write_series
 
@@ -176,3 +178,51 @@ def test_report_command_writes_next_to_the_manifest_and_mistakes_are_named(table
     assert "no valid row" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert run("data", "report", manifest, "--out", tmp_path / "file/page.html") == 2
+
+
+def rgb(shape):
+    return np.zeros(shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
+HOSTILE = {
+    "nan": np.full((9, 9, 9), np.nan, np.float32),
+    "inf": np.where(np.arange(729).reshape(9, 9, 9) % 2, np.inf, -np.inf).astype(np.float32),
+    "huge": np.full((9, 9, 9), 1e300),
+    "complex": np.full((9, 9, 9), 1 + 2j, np.complex64),
+    "constant": np.full((9, 9, 9), -1000, np.int16),
+    "rgb": rgb((9, 9, 9)),
+    "voxel": np.full((1, 1, 1), 7, np.int16),
+    "plane": np.random.default_rng(0).normal(-850, 300, (60, 60, 1)).astype(np.int16),
+    "long": np.random.default_rng(0).normal(-850, 300, (3, 3, 400)).astype(np.int16),
+}
+
+
+def test_page_of_hostile_volumes_lists_each_and_stops_at_none(tmp_path):
+    rows = []
+    for name, data in HOSTILE.items():
+        nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / f"{name}.nii.gz")
+        rows.append({"case": name, "patient": name, "image": f"{name}.nii.gz", "role": "healthy"})
+    page, text = page_of(written(pd.DataFrame(rows), tmp_path), tmp_path / "page.html")
+    errors = {error.case for error in page.check.errors}
+    assert errors >= {"nan", "inf", "huge", "complex", "constant", "rgb"}
+    assert all(f"<strong>{name}" in text for name in HOSTILE)
+
+
+def test_page_anatomy_cropped_to_its_labels_gives_lungs(table, tmp_path):
+    rows = table.head(1).copy()
+    anatomy = read_volume(rows.loc[0, "anatomy"])
+    lungs = anatomy.data == 1
+    low, high = (edge(np.argwhere(lungs), axis=0) for edge in (np.min, np.max))
+    box = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+    affine = anatomy.affine.copy()
+    affine[:3, 3] = (anatomy.affine @ [*low, 1])[:3]
+    part = SimpleITK.GetImageFromArray(lungs[box].astype(np.uint8).T)
+    lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3]
+    part.SetSpacing(np.linalg.norm(lps[:, :3], axis=0).tolist())
+    part.SetDirection((lps[:, :3] / np.linalg.norm(lps[:, :3], axis=0)).ravel().tolist())
+    part.SetOrigin(lps[:, 3].tolist())
+    SimpleITK.WriteImage(part, tmp_path / "lungs.nrrd")
+    rows.loc[0, "anatomy"] = str(tmp_path / "lungs.nrrd")
+    page, text = page_of(written(rows, tmp_path / "m"), tmp_path / "page.html")
+    assert page.check.errors == []
+    assert "within the lungs" in text
