@@ -115,7 +115,6 @@ COVERED_BY = {
     "report/cohort/cohort_plots": "report/cohort/test_cohort_page",
     "report/cohort/cohort_tables": "report/cohort/test_cohort_page",
     "report/cohort/lung_crops": "report/cohort/test_cohort_page",
-    "report/cohort/scan_survey": "report/cohort/test_cohort_page",
     "report/cohort/thumbnails": "report/cohort/test_cohort_page",
     "report/compared_metrics": "report/test_report_parts",
     "report/curves": "report/test_page",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ HU_EDGES = np.arange(-1100, 501, 20)
 """Bins of the histograms; what lies outside is counted in none."""
 
 HISTOGRAM_VOXELS = 2_000_000
+
+Measured: TypeAlias = list[tuple[float | None, tuple[float, float, float]]]
+"""Diameter in mm and centre in voxels of each nodule."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,14 @@ def survey_scan(checked: CheckedCase, volumes: CaseVolumes) -> ScanSurvey:
     is_hu = volumes.lungs is not None
     lungs = _lungs(volumes, image) if is_hu else None
     labels = _nodule_labels(checked.case, volumes, image)
-    nodules = _nodules(checked.case, labels, image, lungs)
+    if volumes.mask is None:
+        measured = _listed_nodules(checked.case, image)
+    else:
+        measured = _masked_nodules(labels, image)
+    nodules = tuple(
+        SurveyedNodule(mm, voxel, None if lungs is None else _place(voxel, image, lungs))
+        for mm, voxel in measured
+    )
     marked = (labels > 0) & (labels != IGNORE)
     shown = image.data if is_hu else drawable(image.data)
     return ScanSurvey(
@@ -185,24 +195,20 @@ def _on_image(labels: Volume, image: Volume) -> Volume:
     return resample_onto(labels, image.shape, image.affine, order=0, fill=0)
 
 
-def _nodules(
-    case: Case, labels: NDArray[np.uint8], image: Volume, lungs: Volume | None
-) -> tuple[SurveyedNodule, ...]:
-    if case.nodules and case.mask is None:
-        measured = [
-            (nodule.diameter_mm, tuple(voxel_of(image.affine, nodule.centre_mm).tolist()))
-            for nodule in case.nodules
-            if not nodule.ignored
-        ]
-    else:
-        centres = instance_centres(labels)
-        counts = np.bincount(labels.ravel(), minlength=IGNORE)[list(centres)]
-        diameters_mm = ball_diameter_mm(counts, float(np.prod(image.spacing_mm))).tolist()
-        measured = list(zip(diameters_mm, centres.values(), strict=True))
-    return tuple(
-        SurveyedNodule(mm, voxel, None if lungs is None else _place(voxel, image, lungs))
-        for mm, voxel in measured
-    )
+def _listed_nodules(case: Case, image: Volume) -> Measured:
+    measured: Measured = []
+    for nodule in case.nodules:
+        if not nodule.ignored:
+            x, y, z = voxel_of(image.affine, nodule.centre_mm).tolist()
+            measured.append((nodule.diameter_mm, (x, y, z)))
+    return measured
+
+
+def _masked_nodules(labels: NDArray[np.uint8], image: Volume) -> Measured:
+    centres = instance_centres(labels)
+    counts = np.bincount(labels.ravel(), minlength=IGNORE)[list(centres)]
+    diameters_mm = ball_diameter_mm(counts, float(np.prod(image.spacing_mm))).tolist()
+    return list(zip(diameters_mm, centres.values(), strict=True))
 
 
 def _place(voxel: tuple[float, ...], image: Volume, lungs: Volume) -> tuple[float, float, float]:

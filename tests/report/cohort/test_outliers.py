@@ -23,6 +23,7 @@ def nodule(*place):
         ({"shape": (51, 51, 12), "lungs": None}, []),  # a cube is no chest
         ({"spacing_mm": (0.8, 0.8, 5.5)}, ["large voxels"]),
         ({"spacing_mm": (0.8, 0.8, 0.5), "shape": (300, 260, 600)}, ["other voxels"]),
+        ({"spacing_mm": (2.4, 2.4, 2.0), "shape": (100, 90, 150)}, ["other voxels"]),
         ({"lungs": lungs(cut=("bottom", "top"))}, ["cut lungs"]),
         ({"lungs": lungs(volume_ml=600)}, ["lung volume"]),
         ({"lungs": lungs(volume_ml=600, cut=("top",))}, ["cut lungs"]),
