@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def write_cohort_page(manifest: Path, out: Path, *, progress: bool = True) -> Co
     Raises:
         UserError: There is no manifest, it has no valid row, or the page cannot be written.
     """
+    _require_place(out, manifest)
     table = scan_table(manifest)
     if not table.cases:
         first = f": {table.errors[0]}" if table.errors else ""
@@ -85,6 +87,20 @@ def write_cohort_page(manifest: Path, out: Path, *, progress: bool = True) -> Co
     page = page_environment().get_template("cohort.html.j2").render(**context)
     write_text(out, page)
     return CohortPage(out, context["verdict"], check)
+
+
+def _require_place(out: Path, manifest: Path) -> None:
+    """Raise UserError where the page could not be written, before hours of reading."""
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; name a file for the page, such as {out}/page.html")
+    if out.exists() and manifest.exists() and out.samefile(manifest):
+        raise UserError(f"{out} is the manifest; name another file for the page by --out")
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(
+            f"{out} cannot be written, because {folder} is not a folder in which you may write; "
+            f"name another place by --out"
+        )
 
 
 def _survey(row: int, case: Case) -> ScanSurvey:

@@ -176,8 +176,20 @@ def test_report_command_writes_next_to_the_manifest_and_mistakes_are_named(table
     (tmp_path / "empty.csv").write_text("case,patient,image,role\n")
     assert run("data", "report", tmp_path / "empty.csv") == 2
     assert "no valid row" in capsys.readouterr().err
+
+
+def test_report_command_place_that_cannot_be_written_is_named_before_any_scan_is_read(
+    phantom, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(cohort_page, "check_case", None)
     (tmp_path / "file").write_text("")
-    assert run("data", "report", manifest, "--out", tmp_path / "file/page.html") == 2
+    for out, word in (
+        (tmp_path / "file/page.html", "cannot be written"),
+        (tmp_path, "is a folder"),
+        (phantom, "is the manifest"),
+    ):
+        assert run("data", "report", phantom, "--out", out) == 2
+        assert word in capsys.readouterr().err
 
 
 def rgb(shape):
