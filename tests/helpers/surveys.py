@@ -39,4 +39,4 @@ def lungs(*, volume_ml: float = 4500.0, cut: tuple[str, ...] = (), **sides: str)
     """Return usual lungs with some attributes changed; `left_right` names a side."""
     named = {name.replace("_", "-"): side for name, side in sides.items()}
     shares = np.full(len(HU_EDGES) - 1, 0.01)
-    return LungSurvey(volume_ml, list(cut), {**SIDES, **named}, shares, -850.0)
+    return LungSurvey(volume_ml, list(cut), {**SIDES, **named}, shares)

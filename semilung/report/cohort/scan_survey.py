@@ -60,14 +60,12 @@ class LungSurvey:
         cut: Faces of the volume that cut them off.
         sides: For each axis, whether anatomy agrees with the affine; empty where not assessed.
         shares: Share of their voxels in each bin of `HU_EDGES`.
-        median_hu: Of their voxels.
     """
 
     volume_ml: float
     cut: list[str]
     sides: Mapping[str, Side]
     shares: NDArray[np.float64]
-    median_hu: float
 
 
 @dataclass(frozen=True)
@@ -164,13 +162,11 @@ def _lungs(volumes: CaseVolumes, image: Volume) -> Volume | None:
 
 def _lung_survey(image: Volume, lungs: Volume) -> LungSurvey:
     coarse = coarse_volume(image)
-    hu = coarse.data[lungs.data]
     return LungSurvey(
         float(lungs.data.sum() * np.prod(lungs.spacing_mm) / 1000),
         cut_faces(lungs),
         chest_sides(coarse, lungs),
-        _shares(hu),
-        float(np.median(hu)),
+        _shares(coarse.data[lungs.data]),
     )
 
 
