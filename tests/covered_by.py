@@ -15,11 +15,8 @@ COVERED_BY = {
     "api/cohort_report": "report/cohort/test_cohort_page",
     "api/default_cohort": "api/test_python_interface",
     "api/evaluate": "cli/test_evaluate",
-<<<<<<< HEAD
     "api/evaluate_findings": "cli/test_evaluate_findings",
-=======
     "api/export": "runs/test_exported_net",
->>>>>>> 98f9f98 (Export a run's net as safetensors and JSON, which load, predict and init read as a run)
     "api/imports": "cli/test_import",
     "api/list": "api/test_python_interface",
     "api/load": "api/test_python_interface",
@@ -132,8 +129,8 @@ COVERED_BY = {
     "runs/cases": "cli/test_evaluate",
     "runs/config_values": "test_hostile_runs",
     "runs/evaluation_name": "cli/test_evaluate",
-    "runs/leakage": "training/test_split_leakage",
     "runs/exported_config": "runs/test_exported_net",
+    "runs/leakage": "training/test_split_leakage",
     "runs/load": "training/test_own_network",
     "runs/run_folder": "test_hostile_runs",
     "runs/train_config": "test_hostile_runs",
