@@ -62,6 +62,7 @@ COVERED_BY = {
     "data/io/opened_volume": "data/io/test_volume",
     "data/io/resample": "data/io/test_volume",
     "data/io/same_grid": "data/io/test_volume",
+    "data/io/segments": "data/io/test_slicer_segments",
     "data/io/stored_voxels": "data/io/test_hostile_volumes",
     "data/io/units": "data/io/test_nifti_headers",
     "data/loading/augment": "data/loading/test_crop_geometry",

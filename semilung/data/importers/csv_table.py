@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from semilung.data.importers.importer import importers
+from semilung.data.importers.segment_masks import named_mask
+from semilung.data.io.segments import as_patterns
 from semilung.data.io.volume import stem_of
 from semilung.data.manifest.cases import BAG_LABELS, OPTIONAL, REQUIRED, Case
 from semilung.data.manifest.fields import FIELDS
@@ -34,6 +36,8 @@ class CsvTable:
             columns of equal names need not be named.
         roles: Value in the role's column to role, such as `{normal: healthy}`.
         targets: Further columns to keep, as targets of the scan.
+        segments: Names of the segments that are nodules, of masks that 3D Slicer saved as
+            `.seg.nrrd`, such as `[nodule*]`; all of them by default.
 
     Raises:
         ValueError: A key of `columns` is no column of a manifest, or a value of `roles` no role.
@@ -45,9 +49,11 @@ class CsvTable:
         columns: Mapping[str, str] | None = None,
         roles: Mapping[str, str] | None = None,
         targets: Sequence[str] = (),
+        segments: str | Sequence[str] = "*",
     ) -> None:
         self._columns, self._roles = dict(columns or {}), dict(roles or {})
         self._targets = list(targets)
+        self._segments = () if segments == "*" else as_patterns(segments)
         for name in self._columns:
             if name not in COLUMNS:
                 raise ValueError(
@@ -70,10 +76,17 @@ class CsvTable:
                     f"{', '.join(map(str, table.columns))}; name the scans' column as in "
                     f"columns='{{image: PATH}}'"
                 )
-        return [
+        cases = [
             self._case(source.parent, number, row, present)
             for number, row in enumerate(_rows(table), start=2)
         ]
+        return [self._named_mask(case, out) for case in cases]
+
+    def _named_mask(self, case: Case, out: Path) -> Case:
+        if case.mask is None or case.role != "labelled":
+            return case
+        target = out / "masks" / f"{case.case}.nii.gz"
+        return replace(case, mask=named_mask(case.mask, case.image, self._segments, target))
 
     def _case(
         self, root: Path, number: int, row: Mapping[str, str], present: Mapping[str, str]

@@ -9,12 +9,14 @@ from typing import cast
 
 from semilung.data.importers.importer import importers
 from semilung.data.importers.scan_files import by_name, require_scans
+from semilung.data.importers.segment_masks import named_mask
+from semilung.data.io.segments import as_patterns
 from semilung.data.io.volume import stem_of
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.types import ROLES, Role, UserError
 
-MASK_ENDINGS = ("_mask", "-mask", "_seg", "-seg", "_label", "-label", "_nodules")
+MASK_ENDINGS = ("_mask", "-mask", "_seg", "-seg", ".seg", "_label", "-label", "_nodules")
 """Endings of the name of a mask that lies next to its scan."""
 
 SCAN_ENDINGS = ("_ct", "-ct", "_image", "_img", "_scan")
@@ -43,12 +45,16 @@ class Folder:
         patient: Regular expression whose first group, found in a scan's name, is its patient; by
             default every scan is of its own patient.
         patients: CSV table with the columns `case` and `patient`, instead.
+        segments: Names of the segments that are nodules, of masks that 3D Slicer saved as
+            `.seg.nrrd`, such as `[nodule*]`; all of them by default.
 
     Raises:
-        ValueError: Both are given, or the expression is invalid or has no group.
+        ValueError: Both tables are given, or an expression is invalid or has no group.
     """
 
-    def __init__(self, *, patient: str = "", patients: str = "") -> None:
+    def __init__(
+        self, *, patient: str = "", patients: str = "", segments: str | Sequence[str] = "*"
+    ) -> None:
         if patient and patients:
             raise ValueError("give patient or patients, not both")
         try:
@@ -58,6 +64,7 @@ class Folder:
         if not self._pattern.groups:
             raise ValueError(f"patient={patient!r} has no group; put the patient in parentheses")
         self._table = Path(patients) if patients else None
+        self._segments = () if segments == "*" else as_patterns(segments)
 
     def cases(self, source: Path, out: Path) -> Sequence[Case]:
         """Return a case for each scan; errors as `Importer.cases`."""
@@ -73,13 +80,17 @@ class Folder:
                     f"{scan} is in a folder labelled and has no mask: put it next to the scan as "
                     f"{name}_mask, or into a folder masks as {name}"
                 )
+            mask = masks.get(name) if role == "labelled" else None
+            if mask is not None:
+                target = out / "masks" / f"{name}.nii.gz"
+                mask = named_mask(mask, scan, self._segments, target)
             cases.append(
                 Case(
                     case=name,
                     patient=self._patient(name, patients),
                     image=scan,
                     role=role,
-                    mask=masks.get(name) if role == "labelled" else None,
+                    mask=mask,
                     bag_label=bag_label,
                 )
             )

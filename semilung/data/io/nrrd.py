@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from semilung.data.io.grid import checked_grid
-from semilung.data.io.nrrd_space import TO_LPS, spatial_axes, units_mm
+from semilung.data.io.grid import Grid, checked_grid
+from semilung.data.io.nrrd_space import (
+    TO_LPS,
+    SpatialAxes,
+    several_volumes,
+    spatial_axes,
+    units_mm,
+)
 from semilung.data.io.opened_volume import OpenedVolume, lps_affine
+from semilung.data.io.slicer_segments import (
+    StoredSegment,
+    labelled_segments,
+    stored_segments,
+)
 from semilung.data.io.stored_voxels import Compression, StoredVoxels
 from semilung.data.io.text_header import (
     MAX_HEADER_BYTES,
@@ -45,29 +59,63 @@ _LINE = re.compile(r"([^:]+)(: |:=)(.*)")
 _END = re.compile(rb"\r?\n\r?\n")
 
 
-def open_nrrd(path: Path) -> OpenedVolume:
+def open_nrrd(path: Path, segments: Sequence[str] = ()) -> OpenedVolume:
     """Open a `.nrrd` or `.nhdr`: read its header and check the sizes that it states.
+
+    A segmentation of 3D Slicer is a mask, with a label for each segment (`labelled_segments`).
+
+    Args:
+        path: The file.
+        segments: Names of the segments of a mask; all of them by default.
 
     Raises:
         UserError: It is no NRRD, uses a feature that is not supported, or announces more voxels
-            than its file can hold.
+            than its file can hold; or a segment is named, and the file is no segmentation.
     """
     fields, end = _fields(path)
-    kind = _choice(path, fields, "type", _TYPE_CODES)
-    compression = _choice(path, fields, "encoding", _COMPRESSIONS)
-    signs = np.array(_choice(path, fields, "space", TO_LPS))
-    for name in ("line skip", "lineskip", "byte skip", "byteskip"):
-        if fields.get(name, "0") != "0":
-            raise UserError(f"{path}: a {name} is not read; convert the file to NIfTI")
-    order = "<" if kind.endswith("1") else _choice(path, fields, "endian", _ORDERS)
-    data_file = fields.get("data file", fields.get("datafile"))
     sizes = whole_numbers(path, "sizes", fields["sizes"])
     if fields.get("dimension", "") != str(len(sizes)):
         raise UserError(
             f"{path}: dimension is {fields.get('dimension')}, but sizes are {fields['sizes']!r}; "
             f"repair the header"
         )
-    sizes, directions = spatial_axes(path, fields, sizes)
+    axes = spatial_axes(path, fields, sizes)
+    listed = stored_segments(path, fields, axes.layers)
+    if not listed and axes.layers != 1:
+        raise several_volumes(path, sizes)
+    stored = _stored_voxels(path, fields, sizes, end)
+    grid = _grid(path, fields, axes)
+    if not listed and segments:
+        raise UserError(
+            f"{path}: its header names no segments, as that of a .seg.nrrd of 3D Slicer does; "
+            f"leave the option segments out"
+        )
+    read = partial(_read_labels, path, stored, axes, listed, segments or ("*",))
+    return OpenedVolume(grid, (stored.path,), read if listed else stored.read)
+
+
+def _read_labels(
+    path: Path,
+    stored: StoredVoxels,
+    axes: SpatialAxes,
+    listed: Sequence[StoredSegment],
+    segments: Sequence[str],
+) -> NDArray[np.uint8]:
+    layers = np.moveaxis(stored.read(), axes.layer_axis, 0) if axes.layers > 1 else stored.read()
+    return labelled_segments(path, listed, segments, layers.reshape(axes.layers, *axes.sizes))
+
+
+def _stored_voxels(
+    path: Path, fields: dict[str, str], sizes: tuple[int, ...], end: int
+) -> StoredVoxels:
+    """Return where the voxels are and of which type; errors as `open_nrrd`."""
+    kind = _choice(path, fields, "type", _TYPE_CODES)
+    compression = _choice(path, fields, "encoding", _COMPRESSIONS)
+    for name in ("line skip", "lineskip", "byte skip", "byteskip"):
+        if fields.get(name, "0") != "0":
+            raise UserError(f"{path}: a {name} is not read; convert the file to NIfTI")
+    order = "<" if kind.endswith("1") else _choice(path, fields, "endian", _ORDERS)
+    data_file = fields.get("data file", fields.get("datafile"))
     stored = StoredVoxels(
         path if data_file is None else voxel_file(path, data_file),
         sizes,
@@ -76,12 +124,16 @@ def open_nrrd(path: Path) -> OpenedVolume:
         stream_start=end if data_file is None else 0,
     )
     stored.require_plausible_size()
-    axes = floats(path, "space directions", directions, 9).reshape(3, 3)
+    return stored
+
+
+def _grid(path: Path, fields: dict[str, str], axes: SpatialAxes) -> Grid:
+    signs = np.array(_choice(path, fields, "space", TO_LPS))
+    vectors = floats(path, "space directions", axes.directions, 9).reshape(3, 3)
     warn_of_default(path, {} if "space origin" in fields else {"space origin": "0"})
     origin = floats(path, "space origin", fields.get("space origin", "0 0 0"), 3)
     to_mm = signs * units_mm(path, fields)
-    grid = checked_grid(path, sizes, lps_affine(axes * to_mm, origin * to_mm))
-    return OpenedVolume(grid, (stored.path,), stored.read)
+    return checked_grid(path, axes.sizes, lps_affine(vectors * to_mm, origin * to_mm))
 
 
 def _choice(path: Path, fields: dict[str, str], name: str, choices: dict[str, _T]) -> _T:

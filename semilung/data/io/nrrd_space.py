@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,36 +25,52 @@ TO_LPS = {
 
 _VECTOR = re.compile(r"none|\([^()]*\)", re.IGNORECASE)
 _QUOTED = re.compile(r'"([^"]*)"')
-_SEGMENT = re.compile(r"segment\d+_.*=")
 
 
-def spatial_axes(
-    path: Path, fields: Mapping[str, str], sizes: tuple[int, ...]
-) -> tuple[tuple[int, ...], str]:
-    """Return sizes and directions of the spatial axes; any others must have size 1.
+class SpatialAxes(NamedTuple):
+    """The axes of an NRRD that have a direction in space, and the one that has none.
+
+    Attributes:
+        sizes: Of the spatial axes.
+        directions: Of the spatial axes, as the header has them.
+        layers: Size of the axis without a direction, 1 where there is none.
+        layer_axis: Position of that axis among all of them.
+    """
+
+    sizes: tuple[int, ...]
+    directions: str
+    layers: int = 1
+    layer_axis: int = 0
+
+
+def spatial_axes(path: Path, fields: Mapping[str, str], sizes: tuple[int, ...]) -> SpatialAxes:
+    """Return the spatial axes of an NRRD; at most one other axis has a size above 1.
 
     Raises:
-        UserError: The file holds several volumes.
+        UserError: Several others have.
     """
     directions = _VECTOR.findall(fields["space directions"])
     axes = list(zip(sizes, directions, strict=False))
-    others = [size for size, direction in axes if direction.lower() == "none"]
+    others = [k for k, (_, direction) in enumerate(axes) if direction.lower() == "none"]
     if not others:
-        return sizes, fields["space directions"]
-    layers = math.prod(others)
-    if layers == 1:
-        spatial = [axis for axis in axes if axis[1].lower() != "none"]
-        return tuple(size for size, _ in spatial), " ".join(direction for _, direction in spatial)
-    if any(_SEGMENT.fullmatch(key) for key in fields):
-        raise UserError(
-            f"{path}: this is a layered segmentation of 3D Slicer (4D, {layers} layers), because "
-            f"its segments overlap, and a 3D volume is wanted; in Slicer export the segments that "
-            f"are nodules to a labelmap (Segmentations, Export/import models and labelmaps), save "
-            f"it as .nii.gz or .nrrd, and use that file"
-        )
-    raise UserError(
-        f"{path}: a 3D volume is wanted, found sizes {sizes}, of which axes of {layers} values "
-        f"have no direction in space; split it into volumes"
+        return SpatialAxes(sizes, fields["space directions"])
+    large = [k for k in others if sizes[k] != 1]
+    if len(large) > 1 or len(axes) < len(sizes):
+        raise several_volumes(path, sizes)
+    spatial = [axis for k, axis in enumerate(axes) if k not in others]
+    return SpatialAxes(
+        tuple(size for size, _ in spatial),
+        " ".join(direction for _, direction in spatial),
+        sizes[large[0]] if large else 1,
+        large[0] if large else others[0],
+    )
+
+
+def several_volumes(path: Path, sizes: tuple[int, ...]) -> UserError:
+    """Return the error of a file that holds several volumes."""
+    return UserError(
+        f"{path}: a 3D volume is wanted, found sizes {sizes}, of which an axis has no direction in "
+        f"space; split it into volumes"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,9 @@ class Volume:
         return spacing_of(self.affine)
 
 
-def read_volume(path: str | os.PathLike[str], *, series: str | None = None) -> Volume:
+def read_volume(
+    path: str | os.PathLike[str], *, series: str | None = None, segments: Sequence[str] = ()
+) -> Volume:
     """Read a scan (HU) or mask, in its stored orientation and dtype.
 
     A sheared grid (tilted gantry) is kept, with a warning, in every format.
@@ -67,13 +69,15 @@ def read_volume(path: str | os.PathLike[str], *, series: str | None = None) -> V
     Args:
         path: A file of one of `READERS`, or the folder of a CT's DICOM series.
         series: Number of the series in that folder; None where it holds only one CT volume.
+        segments: Names of the segments that make a mask, of a `.seg.nrrd` of 3D Slicer, with `*`
+            for anything; all of them by default.
 
     Raises:
         UserError: The file is missing, unreadable, truncated, empty, not 3D, of absurd size, too
             large for the memory, or its affine is not finite, singular or none of a CT.
     """
     path = Path(path)
-    opened = _open(path, series)
+    opened = _open(path, series, segments)
     with _reading_errors(path, "voxels"):
         data = opened.read().reshape(opened.grid.shape)
     return Volume(data, opened.grid.affine)
@@ -170,7 +174,7 @@ def to_ras(volume: Volume) -> Volume:
     return Volume(np.ascontiguousarray(data), ras_grid(volume).affine)
 
 
-def _open(path: Path, series: str | None = None) -> OpenedVolume:
+def _open(path: Path, series: str | None = None, segments: Sequence[str] = ()) -> OpenedVolume:
     """Open a folder as a DICOM series, and a file by its suffix."""
     is_folder = _is_folder(path)
     if series is not None and not is_folder:
@@ -178,7 +182,14 @@ def _open(path: Path, series: str | None = None) -> OpenedVolume:
             f"{path}: a series ({series[:20]!r}) is chosen in a folder of DICOM slices, and this "
             f"is a file; leave --series out"
         )
+    if segments and (is_folder or _suffix(path) not in SEGMENTATIONS):
+        raise UserError(
+            f"{path}: segments are chosen by name in a .seg.nrrd of 3D Slicer, and this is none; "
+            f"leave the option segments out"
+        )
     with _reading_errors(path, "header"):
+        if segments:
+            return open_nrrd(path, segments)
         return open_series(path, series) if is_folder else _reader_of(path)(path)
 
 
