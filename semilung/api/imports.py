@@ -1,15 +1,23 @@
-"""`semilung data import` and `semilung data merge`: manifests of a user's data."""
+"""`semilung data import`, `scan` and `merge`: manifests of a user's data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
+
 from semilung.api.paths import PathLike
+from semilung.csv_tables import write_csv
 from semilung.data import Case
 from semilung.data.importers import import_cohort
+from semilung.data.importers.dicom.dicom_importer import require_tree
+from semilung.data.importers.dicom.series_table import SeriesRow, series_table
 from semilung.data.manifest.merge import merge_manifests
 from semilung.runs.config_values import parse_settings
+
+__all__ = ["SeriesRow", "import_data", "merge", "scan"]
 
 
 def import_data(
@@ -20,6 +28,7 @@ def import_data(
     role: str | None = None,
     cohort: str | None = None,
     settings: Sequence[str] = (),
+    key: PathLike | None = None,
     overwrite: bool = False,
 ) -> tuple[Path, list[Case]]:
     """Write the manifest of data in one of the field's formats.
@@ -31,6 +40,7 @@ def import_data(
         role: Role of all scans instead of that of the format, such as `healthy`.
         cohort: Name of the cohort; by default that of the source.
         settings: `key=value` words, options of the format.
+        key: File of the pseudonyms' key, of the formats of DICOM; made where it is missing.
         overwrite: Replace an existing manifest.
 
     Returns:
@@ -45,9 +55,28 @@ def import_data(
         Path(out),
         role=role,
         cohort=cohort,
-        options=parse_settings(settings, ""),
+        options=parse_settings(settings, "") | ({} if key is None else {"key": str(key)}),
         overwrite=overwrite,
     )
+
+
+def scan(folder: PathLike, *, csv: PathLike | None = None) -> list[SeriesRow]:
+    """List the DICOM series below a folder, with what each is and why it cannot be imported.
+
+    Args:
+        folder: Any tree of DICOM files.
+        csv: Table to write, one row a series; it names folders as they are.
+
+    Returns:
+        A row for each series.
+
+    Raises:
+        UserError: The folder holds no DICOM that can be read, or the table cannot be written.
+    """
+    rows = series_table(require_tree(Path(folder)))
+    if csv is not None:
+        write_csv(csv, pd.DataFrame([asdict(row) for row in rows]).astype({"folder": str}))
+    return rows
 
 
 def merge(manifests: Sequence[PathLike], out: PathLike, *, overwrite: bool = False) -> Path:

@@ -36,7 +36,7 @@ _SETTINGS_COMMANDS = {"train": train_command, "ablate": ablate_command}
 """Commands of settings, with words of their own grammar."""
 
 _COMMANDS = (
-    ("data", "phantom, check, prepare, anatomy", add_data),
+    ("data", "import, scan, merge, check, prepare, anatomy, report, export, phantom", add_data),
     ("evaluate", "evaluate a run, or the findings of any detector (FROC)", add_evaluate),
     ("report", "one page on a sweep, or on one or more runs", add_report),
     ("predict", "write nodule masks of scans", add_predict),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from semilung.cli.data_import import add_import
 from semilung.cli.export import add_data_export
 from semilung.cli.messages import say
 from semilung.cli.scheduler import add_scheduler
@@ -49,51 +48,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     report.add_argument("manifest", type=Path)
     report.add_argument("--out", type=Path, help="default: <name>_report.html next to the manifest")
     report.set_defaults(run=_data_report)
-    _add_import(commands)
+    add_import(commands)
     add_data_export(commands)
-    merge = commands.add_parser("merge", help="make one manifest of several")
-    merge.add_argument("manifests", type=Path, nargs="+", metavar="manifest")
-    merge.add_argument("--out", type=Path, required=True, help="the new manifest")
-    merge.add_argument("--overwrite", action="store_true", help="replace an existing manifest")
-    merge.set_defaults(run=_data_merge)
-
-
-def _add_import(commands: Any) -> None:
-    importer = commands.add_parser(
-        "import", help="write the manifest of data in one of the field's formats"
-    )
-    importer.add_argument("format", help="`semilung list formats` has all and their options")
-    importer.add_argument("source", type=Path, help="the data's folder or table")
-    importer.add_argument("out", type=Path, help="folder of manifest.csv, and settings of the "
-                          "format, such as patient='(P[0-9]+)'")  # fmt: skip
-    importer.add_argument("--role", help="role of all scans instead of the format's, as healthy")
-    importer.add_argument("--cohort", help="name of the cohort; the source's by default")
-    importer.add_argument("--overwrite", action="store_true", help="replace an existing manifest")
-    importer.set_defaults(run=_data_import)
-
-
-def _data_import(arguments: argparse.Namespace) -> None:
-    from semilung.api.imports import import_data
-
-    manifest, cases = import_data(
-        arguments.format,
-        arguments.source,
-        arguments.out,
-        role=arguments.role,
-        cohort=arguments.cohort,
-        settings=arguments.settings,
-        overwrite=arguments.overwrite,
-    )
-    roles = Counter(case.role for case in cases)
-    counts = ", ".join(f"{count} {role}" for role, count in roles.items())
-    say(f"{counts}; manifest: {manifest}\ncheck it: semilung data check {manifest}")
-
-
-def _data_merge(arguments: argparse.Namespace) -> None:
-    from semilung.api.imports import merge
-
-    manifest = merge(arguments.manifests, arguments.out, overwrite=arguments.overwrite)
-    say(f"manifest: {manifest}")
 
 
 def _data_phantom(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from commands import run
+from hospital_tree import write_ct
 
 from semilung.data import read_manifest, write_volume
 
@@ -57,3 +58,23 @@ def test_import_mistakes_are_one_message_and_leave_nothing(
     assert err.startswith("semilung: ")
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_scan_and_import_of_dicom_as_commands(tmp_path, capsys):
+    write_ct(tmp_path / "in/ct", uid="1.2.3.1")
+    write_ct(tmp_path / "in/scout", uid="1.2.3.2", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    assert run("data", "scan", tmp_path / "in", "--csv", tmp_path / "s.csv") == 0
+    text = capsys.readouterr().out
+    assert "series 1: CT, 4 slices, every 2.5 mm, 2.5 mm thick, pixels 0.7 mm" in text
+    assert "kernel STANDARD (soft), GE" in text
+    assert "series 1: localiser, 4 files" in text
+    assert "2 series of 1 studies, 1 can be imported" in text
+    out, key = tmp_path / "out", tmp_path / "key"
+    assert (
+        run("data", "import", "dicom", tmp_path / "in", out, "--key", key, "--role", "healthy") == 0
+    )
+    assert "1 healthy" in capsys.readouterr().out
+    assert key.exists()
+    assert run("data", "import", "folder", tmp_path / "in", tmp_path / "b", "--key", key) == 2
+    assert "has no option 'key'" in capsys.readouterr().err

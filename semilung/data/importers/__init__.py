@@ -2,6 +2,7 @@
 
 from semilung.data.importers.csv_table import CsvTable
 from semilung.data.importers.dataset_json import Decathlon, NnUnet
+from semilung.data.importers.dicom.dicom_importer import DicomFolders
 from semilung.data.importers.folder import Folder
 from semilung.data.importers.importer import Importer, import_cohort, importers
 from semilung.data.importers.lidc.lidc_importer import LidcIdri
@@ -10,6 +11,7 @@ from semilung.data.importers.luna16 import Luna16
 __all__ = [
     "CsvTable",
     "Decathlon",
+    "DicomFolders",
     "Folder",
     "Importer",
     "LidcIdri",

@@ -16,6 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 
 from semilung.data.io.dicom.series import files_of_series, open_series
+from semilung.data.io.dicom.series_path import folder_and_series
 from semilung.data.io.grid import Affine, Grid, Shape, spacing_of
 from semilung.data.io.metaimage import open_metaimage
 from semilung.data.io.nifti import nifti_header, open_nifti
@@ -67,8 +68,9 @@ def read_volume(
     A sheared grid (tilted gantry) is kept, with a warning, in every format.
 
     Args:
-        path: A file of one of `READERS`, or the folder of a CT's DICOM series.
-        series: Number of the series in that folder; None where it holds only one CT volume.
+        path: A file of one of `READERS`, or the folder of a CT's DICOM series, with `#` and the
+            number of the series where it holds several (`study#3`).
+        series: That number, instead; None where the folder holds only one CT volume.
         segments: Names of the segments that make a mask, of a `.seg.nrrd` of 3D Slicer, with `*`
             for anything; all of them by default.
 
@@ -94,8 +96,9 @@ def files_of(path: Path) -> tuple[Path, ...]:
     Of a volume that cannot be read only `path` is returned; reading it will report the error.
     """
     with suppress(UserError, OSError):
-        if path.is_dir():
-            return files_of_series(path)
+        folder, _ = folder_and_series(path)
+        if folder.is_dir():
+            return files_of_series(folder)
         if _suffix(path) in DETACHED:
             return tuple(dict.fromkeys((path, *_open(path).files)))
     return (path,)
@@ -176,6 +179,8 @@ def to_ras(volume: Volume) -> Volume:
 
 def _open(path: Path, series: str | None = None, segments: Sequence[str] = ()) -> OpenedVolume:
     """Open a folder as a DICOM series, and a file by its suffix."""
+    path, named = folder_and_series(path)
+    series = named if series is None else series
     is_folder = _is_folder(path)
     if series is not None and not is_folder:
         raise UserError(

@@ -10,9 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from semilung.data.io.dicom.slice_file import is_slice, read_file
+from semilung.data.io.dicom.series import first_header
+from semilung.data.io.dicom.series_path import folder_and_series
 from semilung.data.io.volume import stem_of
 from semilung.data.manifest.cases import Case, read_manifest
+from semilung.data.manifest.pseudonyms import CASE, PATIENT
 from semilung.data.manifest.write_manifest import write_manifest
 from semilung.types import UserError
 
@@ -24,8 +26,9 @@ def merge_manifests(manifests: Sequence[Path], out: Path, *, overwrite: bool = F
     """Write the cases of several manifests as one.
 
     Names mean nothing across manifests: equal names of cases or patients become
-    `<cohort>-<name>`. Scans of one patient are found by UIDs instead, of DICOM headers and of file
-    names: scans that share a study are of one patient, and a series that occurs twice is kept once.
+    `<cohort>-<name>`, unless they are pseudonyms by a key, which are of one patient. Scans of one
+    patient are found by UIDs instead, of DICOM headers and of file names: scans that share a study
+    are of one patient, and a series that occurs twice is kept once.
 
     Args:
         manifests: Two or more.
@@ -57,11 +60,15 @@ def _named(parts: Sequence[list[Case]], index: int) -> list[Case]:
     return [
         replace(
             case,
-            case=f"{case.cohort}-{case.case}" if case.case.casefold() in names else case.case,
-            patient=f"{case.cohort}-{case.patient}" if case.patient in patients else case.patient,
+            case=_own_name(case.case, case.case.casefold() in names, case.cohort, CASE),
+            patient=_own_name(case.patient, case.patient in patients, case.cohort, PATIENT),
         )
         for case in parts[index]
     ]
+
+
+def _own_name(name: str, repeated: bool, cohort: str, pseudonym: re.Pattern[str]) -> str:
+    return f"{cohort}-{name}" if repeated and not pseudonym.fullmatch(name) else name
 
 
 def _distinct(parts: Sequence[list[Case]]) -> list[tuple[Case, list[str]]]:
@@ -75,12 +82,14 @@ def _distinct(parts: Sequence[list[Case]]) -> list[tuple[Case, list[str]]]:
     for case in (case for part in parts for case in part):
         series, *study = uids_of(case)
         same = first.setdefault(series, case)
+        if CASE.fullmatch(case.case):
+            same = first.setdefault(case.case, same)
         if same is case:
             distinct.append((case, [series, *study]))
         elif same.role != case.role:
             raise UserError(
-                f"{same.case} is {same.role} and {case.case} is {case.role}, and both are the scan "
-                f"{series}; remove one of them"
+                f"{same.case} is {same.role} and {case.case} is {case.role}, and both are the same "
+                f"scan; remove one of them"
             )
         else:
             repeated.append(f"{case.case} is {same.case}")
@@ -102,10 +111,10 @@ def uids_of(case: Case) -> list[str]:
 
     The scan is identified by the UID of its series, or that of its file's name, or else its path.
     """
-    if case.image.is_dir():
-        with suppress(UserError, OSError, StopIteration):
-            path = next(path for path in sorted(case.image.iterdir()) if is_slice(path))
-            header = read_file(path).header
+    folder, series = folder_and_series(case.image)
+    if folder.is_dir():
+        with suppress(UserError, OSError):
+            header = first_header(folder, series)
             uids = [header.get(f"{level}InstanceUID") for level in ("Series", "Study")]
             if uids[0]:
                 return [str(uid) for uid in uids if uid]

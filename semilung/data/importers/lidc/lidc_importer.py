@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from semilung.csv_tables import write_csv
+from semilung.data.importers.dicom.tree import TreeSeries
 from semilung.data.importers.importer import importers
 from semilung.data.importers.lidc.finding_masks import consensus_mask, reader_mask
 from semilung.data.importers.lidc.finding_rows import mark_rows, nodule_rows, reader_rows
-from semilung.data.importers.lidc.lidc_series import CtSeries, case_names, ct_series
+from semilung.data.importers.lidc.lidc_series import case_names, ct_series
 from semilung.data.importers.lidc.reader_consensus import Finding, findings_of
 from semilung.data.importers.lidc.reader_xml import ScanReadings
 from semilung.data.importers.lidc.scan_readings import (
@@ -40,8 +41,9 @@ class LidcIdri:
     too few readers outlined, nodules below 3 mm, and non-nodules. A series without readings is
     unlabelled.
 
-    A folder with one CT series is named as it is; other series are converted to `images/`. Masks
-    are in `masks/`. Patients are named by the collection's pseudonym (LIDC-IDRI-0003), or numbered.
+    Images stay where they are; of a folder with several series, the manifest names one by its
+    number (`folder#3`). Masks are in `masks/`. Patients are named by the collection's pseudonym
+    (LIDC-IDRI-0003), or numbered.
 
     Args:
         agreement: Share of the readers of a nodule who must have a voxel inside, in (0, 1].
@@ -79,7 +81,7 @@ class LidcIdri:
         warn_of_unmatched(readings, series)
         cases, rows = [], []
         for one, (name, patient) in zip(series, case_names(series), strict=True):
-            case = Case(case=name, patient=patient, image=_image(one, name, out), role="unlabelled")
+            case = Case(case=name, patient=patient, image=one.path, role="unlabelled")
             if one.series_uid in readings:
                 case, case_rows = self._labelled(case, one, readings[one.series_uid], out)
                 rows += case_rows
@@ -89,10 +91,10 @@ class LidcIdri:
         return cases
 
     def _labelled(
-        self, case: Case, series: CtSeries, scan: ScanReadings, out: Path
+        self, case: Case, series: TreeSeries, scan: ScanReadings, out: Path
     ) -> tuple[Case, list[dict[str, object]]]:
         """Write the masks of a case; return it labelled, and its rows of `readers.csv`."""
-        grid = series.opened.grid
+        grid = series.grid
         on_slices = scan_on_slices(series, scan)
         if on_slices is None:
             return case, []
@@ -120,15 +122,6 @@ class LidcIdri:
             nodules=(*nodule_rows(findings, grid), *marks),
         )
         return labelled, rows
-
-
-def _image(series: CtSeries, name: str, out: Path) -> Path:
-    """Return the folder of a series, or a converted copy where it holds further series."""
-    if series.is_alone:
-        return series.folder
-    image = out / "images" / f"{name}.nii.gz"
-    write_volume(image, series.opened.read(), series.opened.grid.affine)
-    return image
 
 
 def _write_reader_masks(mask: Path, findings: Sequence[Finding], readers: int, grid: Grid) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semilung.data.importers.lidc.lidc_series import CtSeries
+from semilung.data.importers.dicom.tree import TreeSeries
 from semilung.data.importers.lidc.outlines import present, voxels_of
 from semilung.data.importers.lidc.reader_consensus import OutlinedReading
 from semilung.data.importers.lidc.reader_xml import Reading, ScanReadings, read_readings
@@ -45,7 +45,7 @@ def readings_below(source: Path) -> dict[str, ScanReadings]:
     return readings
 
 
-def warn_of_unmatched(readings: Mapping[str, ScanReadings], series: Iterable[CtSeries]) -> None:
+def warn_of_unmatched(readings: Mapping[str, ScanReadings], series: Iterable[TreeSeries]) -> None:
     """Warn of readings whose series is not imported."""
     imported = {one.series_uid for one in series}
     unmatched = [scan.path for uid, scan in readings.items() if uid not in imported]
@@ -98,7 +98,7 @@ class ScanOnSlices:
         return bool(self.nodules) or any(mark.kind == "small" for mark in self.marks)
 
 
-def scan_on_slices(series: CtSeries, scan: ScanReadings) -> ScanOnSlices | None:
+def scan_on_slices(series: TreeSeries, scan: ScanReadings) -> ScanOnSlices | None:
     """Return the readings of a series on its slices; None where none of them is on a slice.
 
     Without findings, the readings are those of a scan without nodules.
@@ -109,7 +109,7 @@ def scan_on_slices(series: CtSeries, scan: ScanReadings) -> ScanOnSlices | None:
     Warns:
         UserWarning: The series lacks slices on which readers marked something.
     """
-    slices, shape = series.slices, series.opened.grid.shape
+    slices, shape = series.slices, series.grid.shape
     outlines = [outline for one in scan.readings for outline in one.outlines]
     missing = sum(outline.image_uid not in slices for outline in outlines)
     if missing:

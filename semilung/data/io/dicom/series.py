@@ -12,20 +12,30 @@ from numpy.typing import NDArray
 
 from semilung.data.io.dicom.series_choice import chosen_series, no_slices
 from semilung.data.io.dicom.slice_file import (
+    MAX_SLICE_BYTES,
     DicomFile,
     Slice,
     is_slice,
+    looks_like_dicom,
     read_file,
     read_pixels,
-    slice_of,
+    slices_of,
+    too_large,
 )
 from semilung.data.io.grid import checked_grid
 from semilung.data.io.opened_volume import OpenedVolume, lps_affine
 from semilung.types import UserError
 
 MAX_SLICES = 10_000
-MAX_SLICE_BYTES = 2**24
+MAX_FILE_BYTES = 2**32
 """Folders of more files, and larger files, are refused before any is opened."""
+
+DENSEST_HU, AIR_HU = 3071, -1024
+"""Padding above the densest tissue is replaced by air. Lower padding is left as it is stored: below
+air it does no harm, and within the range of tissue the header may be wrong."""
+
+SAME_PLACE_MM = 1e-3
+"""Slices nearer to each other are of the same place."""
 
 UNEVEN, UNEVEN_MM = 0.1, 0.1
 """Tolerance of a slice's position: this share of a step, or this rounding of positions."""
@@ -46,11 +56,9 @@ def files_of_series(folder: Path) -> tuple[Path, ...]:
             f"folder of one series"
         )
     for path in paths:
-        if path.stat().st_size > MAX_SLICE_BYTES:
-            raise UserError(
-                f"{path}: a slice of more than {MAX_SLICE_BYTES} bytes is not read; is it a volume "
-                f"of many frames? Convert it to NIfTI"
-            )
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES or (size > MAX_SLICE_BYTES and not looks_like_dicom(path)):
+            raise too_large(path)
     return paths
 
 
@@ -69,9 +77,20 @@ def open_series(folder: Path, series: str | None = None) -> OpenedVolume:
     return open_slices(folder, chosen_series(folder, files, series))
 
 
+def first_header(folder: Path, series: str | None = None) -> dict[str, Any]:
+    """Return the header of a file of a folder's CT series; arguments and errors as `open_series`.
+
+    Where no series is named, the first file of the folder stands for it.
+    """
+    paths = files_of_series(folder)
+    if series is None:
+        return read_file(paths[0]).header
+    return chosen_series(folder, [read_file(path) for path in paths], series)[0].header
+
+
 def open_slices(folder: Path, files: Sequence[DicomFile]) -> OpenedVolume:
     """Open the volume of one series, whose headers have been read; see `open_series`."""
-    slices = [slice_of(file) for file in files]
+    slices = [one for file in files for one in slices_of(file)]
     reference = slices[len(slices) // 2]  # more likely like the others than one at an end
     for other in slices:
         if other.shape != reference.shape or not np.allclose(
@@ -81,20 +100,46 @@ def open_slices(folder: Path, files: Sequence[DicomFile]) -> OpenedVolume:
                 f"{other.path}: pixels, spacing or orientation are not those of "
                 f"{reference.path.name}; one volume is wanted: move the other files elsewhere"
             )
+    normal = np.cross(*reference.axes_mm)
+    normal /= np.linalg.norm(normal)
+    slices.sort(key=lambda one: float(one.origin_mm @ normal))
+    slices = _without_copies(folder, slices)
     if len(slices) < 2:
         raise UserError(
             f"{folder}: it holds one slice, a volume has two or more; copy the whole series"
         )
-    normal = np.cross(*reference.axes_mm)
-    normal /= np.linalg.norm(normal)
-    slices.sort(key=lambda one: float(one.origin_mm @ normal))
     step_mm = _step_mm(folder, slices, normal)
     affine = lps_affine(np.stack((*reference.axes_mm, step_mm)), slices[0].origin_mm)
     grid = checked_grid(folder, (*reference.shape, len(slices)), affine)
-    return OpenedVolume(grid, tuple(one.path for one in slices), partial(_read_hu, slices))
+    files_in_order = tuple(dict.fromkeys(one.path for one in slices))
+    return OpenedVolume(grid, files_in_order, partial(read_hu, slices))
 
 
-def _read_hu(slices: Sequence[Slice]) -> NDArray[Any]:
+def _without_copies(folder: Path, slices: Sequence[Slice]) -> list[Slice]:
+    """Return sorted slices without those that are there twice, as after sending a scan twice.
+
+    Raises:
+        UserError: Slices of one place differ, as those of several phases of a heartbeat do.
+    """
+    distinct: list[Slice] = []
+    for one in slices:
+        if not distinct or np.linalg.norm(one.origin_mm - distinct[-1].origin_mm) > SAME_PLACE_MM:
+            distinct.append(one)
+        elif not np.array_equal(_hu(distinct[-1]), _hu(one)):
+            raise UserError(
+                f"{folder}: {one.path.name} and {distinct[-1].path.name} are slices of the same "
+                f"place with different pixels, so these are several volumes, or one slice is there "
+                f"twice; give each volume a folder of its own"
+            )
+    return distinct
+
+
+def _hu(one: Slice) -> NDArray[np.float64]:
+    hu: NDArray[np.float64] = read_pixels(one.path)[one.frame] * one.slope + one.intercept
+    return hu
+
+
+def read_hu(slices: Sequence[Slice]) -> NDArray[Any]:
     """Read HU `(columns, rows, slices)`: int16 where they are whole and fit, else int32 or float32.
 
     Raises:
@@ -102,18 +147,32 @@ def _read_hu(slices: Sequence[Slice]) -> NDArray[Any]:
     """
     whole = all(one.slope == 1 and one.intercept.is_integer() for one in slices)
     data = np.empty((*slices[0].shape, len(slices)), np.int32 if whole else np.float32)
+    by_file: dict[Path, list[int]] = {}
     for k, one in enumerate(slices):
-        stored = read_pixels(one.path)
-        if stored.shape != one.shape[::-1]:
-            raise UserError(
-                f"{one.path}: the header announces {one.shape[::-1]} pixels, found {stored.shape}; "
-                f"copy it again"
-            )
-        slope, intercept = np.array([one.slope, one.intercept]).astype(data.dtype)
-        data[..., k] = stored.T * slope + intercept
+        by_file.setdefault(one.path, []).append(k)
+    for path, numbers in by_file.items():
+        stored = read_pixels(path)
+        for k in numbers:
+            _fill_slice(data[..., k], stored, slices[k])
     limits = np.iinfo(np.int16)
     fits = whole and limits.min <= data.min() and data.max() <= limits.max
     return data.astype(np.int16) if fits else data
+
+
+def _fill_slice(out: NDArray[Any], stored: NDArray[Any], one: Slice) -> None:
+    """Write the HU of a slice into `(columns, rows)`."""
+    if stored.shape[1:] != one.shape[::-1] or one.frame >= len(stored):
+        raise UserError(
+            f"{one.path}: the header announces {one.shape[::-1]} pixels, found "
+            f"{stored.shape[1:]}; copy it again"
+        )
+    pixels = stored[one.frame].T
+    slope, intercept = np.array([one.slope, one.intercept]).astype(out.dtype)
+    out[...] = pixels * slope + intercept
+    if one.padding is not None:
+        low, high = one.padding
+        if min(low * one.slope, high * one.slope) + one.intercept > DENSEST_HU:
+            out[(pixels >= low) & (pixels <= high)] = AIR_HU
 
 
 def _step_mm(

@@ -85,15 +85,23 @@ def chosen_series(
     raise UserError(
         f"{folder}: its {len(files)} slices are of {len(series)} series or reconstructions, of "
         f"which {len(volumes)} may be the CT volume; name one (semilung predict --series "
-        f"{volumes[0].label}), or give each a folder of its own:{listed}"
+        f"{volumes[0].label}, or {folder.name}#{volumes[0].label} in a manifest), or give each a "
+        f"folder of its own:{listed}"
     )
 
 
 def by_series(files: Sequence[DicomFile]) -> list[SeriesFiles]:
-    """Divide the files of a folder into series and reconstruction kernels, sorted by number."""
-    groups: dict[tuple[str, str], list[DicomFile]] = {}
+    """Divide the files of a folder into series, sorted by number.
+
+    Reconstruction kernels of one series are apart, and so are localisers and captures in it.
+    """
+    groups: dict[tuple[str, str, bool], list[DicomFile]] = {}
     for file in files:
-        key = (str(file.header.get("SeriesInstanceUID")), str(file.header.get("ConvolutionKernel")))
+        key = (
+            str(file.header.get("SeriesInstanceUID")),
+            str(file.header.get("ConvolutionKernel")),
+            _is_aside(file.header),
+        )
         groups.setdefault(key, []).append(file)
     numbered = sorted((_number(group[0].header), key) for key, group in groups.items())
     total, rank = Counter(number for number, _ in numbered), Counter[int]()
@@ -114,9 +122,15 @@ def _number(header: dict[str, Any]) -> int:
 
 
 def _is_no_slice(header: dict[str, Any]) -> bool:
-    modality, types = header.get("Modality"), _types(header)
+    modality = header.get("Modality")
     if isinstance(modality, str) and _MODALITY.fullmatch(modality) and modality != "CT":
         return True
+    return _is_aside(header)
+
+
+def _is_aside(header: dict[str, Any]) -> bool:
+    """Return whether a file is a localiser or a capture, which a CT's own series may hold."""
+    types = _types(header)
     is_capture = "SECONDARY" in types and "ImagePositionPatient" not in header
     return "LOCALIZER" in types or is_capture
 

@@ -6,6 +6,7 @@ Only the listed tags are read, and no message quotes a value of a file except by
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,30 +14,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semilung.data.io.dicom.frame_tags import FRAME_GROUPS, frame_tags
 from semilung.types import UserError
+
+MAX_SLICE_BYTES = 2**24
+"""A larger file of one slice is not read."""
 
 MAX_SCALE = 2**20
 """Largest slope or intercept of a scan."""
 
+_PIXEL_TAG_BYTES = 8
+"""Shortest tag and length before the pixels."""
+
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_FOREIGN = (
-    ".xml", ".txt", ".csv", ".json", ".md", ".pdf", ".html", ".log",
-    ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".zip", ".db", ".ini", ".inf", ".exe",
-    ".raw", ".zraw", ".mhd", ".mha", ".nrrd", ".nhdr", ".nii", ".nii.gz",
-    "version", "lockfile", "readme", "license",
-)  # fmt: skip
-"""Name endings of other files in a series' folder, unless they have DICOM's mark."""
+_SLICE_SUFFIX = re.compile(r"|\.(dcm|dicom|dic|ima|img|[0-9]+)")
+"""Suffixes of slices, which are read, or refused as damaged, even without DICOM's mark."""
+
+_FOREIGN = ("version", "lockfile", "readme", "license", "makefile")
+"""Names without a suffix of other files in a series' folder, unless they have DICOM's mark."""
 
 _FIXED = {"Modality": "CT", "SamplesPerPixel": 1, "BitsAllocated": 16, "NumberOfFrames": 1}
 _HEADER_TAGS = (
     *_FIXED,
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
+    "Manufacturer",
     "SeriesNumber",
     "ImageType",
     "SliceThickness",
@@ -49,6 +58,9 @@ _HEADER_TAGS = (
     "RescaleIntercept",
     "BitsStored",
     "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "ConvolutionKernel",
 )
 _PIXEL_TAGS = (
@@ -70,16 +82,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DicomFile:
-    """A file and tags of its header; `undecoded` names a compression without a decoder."""
+    """A file and tags of its header.
+
+    Attributes:
+        path: The file.
+        header: Tag to value; of an enhanced file those of the first frame too.
+        frames: Of an enhanced file, tags in which frames differ from the header.
+        undecoded: Name of a compression without a decoder.
+        pixel_bytes: Size of what follows the header; None where the pixels are compressed.
+    """
 
     path: Path
     header: dict[str, Any]
+    frames: tuple[dict[str, Any], ...] = ()
     undecoded: str = ""
+    pixel_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice: its position in LPS+ mm and its scale to HU."""
+    """One slice: its position in LPS+ mm and its scale to HU.
+
+    `padding` are the lowest and highest stored value outside of the image.
+    """
 
     path: Path
     shape: tuple[int, int]  # columns, rows
@@ -87,6 +112,8 @@ class Slice:
     origin_mm: NDArray[np.float64]
     slope: float
     intercept: float
+    padding: tuple[int, int] | None = None
+    frame: int = 0
 
 
 def read_file(path: Path) -> DicomFile:
@@ -109,19 +136,31 @@ def read_tags(path: Path, names: Sequence[str]) -> dict[str, Any]:
     return _read(path, partial(_tags, names=names))
 
 
-def slice_of(file: DicomFile) -> Slice:
-    """Return the position of a file's slice, and its scale to HU.
+def slices_of(file: DicomFile) -> list[Slice]:
+    """Return the positions of a file's slices, and their scales to HU.
 
     Raises:
-        UserError: It is no single CT slice, lacks its position or scale, or is compressed in a way
-            that no installed decoder supports.
+        UserError: It is no CT slice, or slices, lacks a position or scale, is truncated, or is
+            compressed in a way that no installed decoder supports.
     """
     path, header = file.path, file.header
     if file.undecoded:
         raise UserError(
             f"{path}: its pixels are compressed ({file.undecoded}), and no decoder is installed; "
-            f"pip install pylibjpeg, or decompress the series (gdcmconv --raw)"
+            f"pip install 'semilung[dicom]', or decompress the series (gdcmconv --raw)"
         )
+    if file.frames and header.get("NumberOfFrames", 1) != len(file.frames):
+        raise UserError(
+            f"{path}: its header announces another number of frames than it describes; export it "
+            f"again"
+        )
+    frames = [{**header, **frame, "NumberOfFrames": 1} for frame in file.frames]
+    slices = [_slice(path, one, k) for k, one in enumerate(frames or [header])]
+    _require_size(file, slices)
+    return slices
+
+
+def _slice(path: Path, header: dict[str, Any], frame: int) -> Slice:
     header["NumberOfFrames"] = header.get("NumberOfFrames") or 1
     for name, required in _FIXED.items():
         if header.get(name) != required:
@@ -130,7 +169,7 @@ def slice_of(file: DicomFile) -> Slice:
                 f"move it out of the folder, or convert the series to NIfTI"
             )
     try:
-        one = _parsed(path, header)
+        one = _parsed(path, header, frame)
     except KeyError as error:
         raise UserError(
             f"{path}: the slice has no {error.args[0]}, without which its position or its HU are "
@@ -142,7 +181,11 @@ def slice_of(file: DicomFile) -> Slice:
             f"are missing; copy or export it again"
         ) from error
     numbers = (*one.axes_mm.flat, *one.origin_mm, one.slope, one.intercept)
-    if not np.isfinite(numbers).all() or max(abs(one.slope), abs(one.intercept)) > MAX_SCALE:
+    if (
+        not np.isfinite(numbers).all()
+        or max(abs(one.slope), abs(one.intercept)) > MAX_SCALE
+        or one.slope == 0
+    ):
         raise UserError(
             f"{path}: the slice's position, slope or intercept is none of a scan; copy or export "
             f"it again"
@@ -150,7 +193,28 @@ def slice_of(file: DicomFile) -> Slice:
     return one
 
 
-def _parsed(path: Path, header: dict[str, Any]) -> Slice:
+def _require_size(file: DicomFile, slices: Sequence[Slice]) -> None:
+    """Raise UserError if a file is too small for its pixels, or too large for one slice."""
+    if not file.frames and file.path.stat().st_size > MAX_SLICE_BYTES:
+        raise too_large(file.path)
+    columns, rows = slices[0].shape
+    needed = 2 * columns * rows * len(slices)
+    if file.pixel_bytes is not None and file.pixel_bytes < needed:
+        raise UserError(
+            f"{file.path}: the file is truncated: it holds {file.pixel_bytes} of the {needed} "
+            f"bytes of its {len(slices)} x {rows} x {columns} pixels; copy it again"
+        )
+
+
+def too_large(path: Path) -> UserError:
+    """Return the error of a file that is too large for a slice."""
+    return UserError(
+        f"{path}: a slice of more than {MAX_SLICE_BYTES} bytes is not read; is it a volume of many "
+        f"frames? Convert it to NIfTI"
+    )
+
+
+def _parsed(path: Path, header: dict[str, Any], frame: int) -> Slice:
     rows_mm, columns_mm = (float(mm) for mm in header["PixelSpacing"])
     orientation = np.array(header["ImageOrientationPatient"], np.float64).reshape(2, 3)
     if not np.allclose(orientation @ orientation.T, np.eye(2), atol=1e-3):
@@ -164,7 +228,23 @@ def _parsed(path: Path, header: dict[str, Any]) -> Slice:
         np.array(header["ImagePositionPatient"], np.float64).reshape(3),
         float(header["RescaleSlope"]),
         float(header["RescaleIntercept"]),
+        _padding(header),
+        frame,
     )
+
+
+def _padding(header: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the range of stored values that mark pixels outside of the image.
+
+    Files state them as signed and as unsigned, whatever the pixels are.
+    """
+    value = header.get("PixelPaddingValue")
+    limit = header.get("PixelPaddingRangeLimit", value)
+    if not isinstance(value, int) or not isinstance(limit, int):
+        return None
+    half = 2**15 if header.get("PixelRepresentation") == 1 else 0
+    low, high = sorted((number + half) % 2**16 - half for number in (value, limit))
+    return low, high
 
 
 def printable(value: object) -> str:
@@ -179,8 +259,11 @@ def printable(value: object) -> str:
 def is_slice(path: Path) -> bool:
     """Return whether a folder's entry should be a slice: no subfolder, annotation or index.
 
+    A file without DICOM's mark is one if its name looks like a slice's, so that a damaged slice is
+    not silently left out of its volume.
+
     Raises:
-        UserError: It is a link to nothing, or no file.
+        UserError: It cannot be read as a file, such as a link that leads to none.
     """
     name = path.name.lower()
     if name.startswith(".") or name == "dicomdir" or path.is_dir():
@@ -189,7 +272,8 @@ def is_slice(path: Path) -> bool:
         raise UserError(
             f"{path}: this cannot be read as a file; is it a broken link? Copy it again"
         )
-    return looks_like_dicom(path) if name.endswith(_FOREIGN) else True
+    is_named_so = name not in _FOREIGN and _SLICE_SUFFIX.fullmatch(path.suffix.lower())
+    return bool(is_named_so) or looks_like_dicom(path)
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -208,13 +292,19 @@ def _header(path: Path) -> DicomFile:
     # pydicom inflates a deflated file whole before it parses it, however large it becomes.
     if syntax == _DEFLATED:
         raise UserError(f"{path}: deflated DICOM is not read; convert the series to NIfTI")
-    return DicomFile(path, _tags(path, _HEADER_TAGS), _undecoded(syntax))
+    with path.open("rb") as stream:
+        header = _tags(stream, (*_HEADER_TAGS, *FRAME_GROUPS))
+        rest = max(path.stat().st_size - stream.tell() - _PIXEL_TAG_BYTES, 0)
+    frames = frame_tags(*(header.pop(name, None) for name in FRAME_GROUPS))
+    header = {**(frames[0] if frames else {}), **header}
+    pixel_bytes = None if syntax.is_compressed else rest
+    return DicomFile(path, header, frames, _undecoded(syntax), pixel_bytes)
 
 
-def _tags(path: Path, names: Sequence[str]) -> dict[str, Any]:
+def _tags(file: Path | BinaryIO, names: Sequence[str]) -> dict[str, Any]:
     from pydicom import dcmread
 
-    header = dcmread(path, stop_before_pixels=True, specific_tags=[*names])
+    header = dcmread(file, stop_before_pixels=True, specific_tags=[*names])
     return {name: header[name].value for name in names if name in header}
 
 
@@ -230,7 +320,7 @@ def _undecoded(syntax: Any) -> str:
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """Read the stored values of a slice, `(rows, columns)`.
+    """Read the stored values of a file's slices, `(frames, rows, columns)`.
 
     Raises:
         UserError: They are damaged.
@@ -243,7 +333,8 @@ def _pixels(path: Path) -> NDArray[Any]:
     from pydicom.pixels.utils import pixel_array
 
     # pixel_array(path) would take missing bytes from whatever follows the pixels in the file.
-    return pixel_array(dcmread(path, specific_tags=[*_PIXEL_TAGS]), raw=True)
+    stored = pixel_array(dcmread(path, specific_tags=[*_PIXEL_TAGS]), raw=True)
+    return stored[None] if stored.ndim == 2 else stored
 
 
 def _read(path: Path, read: Callable[[Path], T]) -> T:

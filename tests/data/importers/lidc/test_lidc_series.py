@@ -57,7 +57,7 @@ def test_ct_series_that_cannot_be_read_are_left_out_with_a_warning(tmp_path):
 def test_ct_series_that_is_there_twice_is_imported_once(tmp_path):
     write_ct(tmp_path / "a")
     write_ct(tmp_path / "b")
-    with pytest.warns(UserWarning, match=r"b holds the same series 1\.2\.3 as .*a; remove one"):
+    with pytest.warns(UserWarning, match=r"b holds the same series as .*a; remove one"):
         assert [one.folder.name for one in ct_series(tmp_path)] == ["a"]
 
 
