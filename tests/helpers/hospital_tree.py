@@ -55,6 +55,7 @@ def write_ct(
             "SeriesNumber": number,
             "ConvolutionKernel": kernel,
             "SliceThickness": step_mm,
+            "SpacingBetweenSlices": step_mm,
             **fields,
         },
     )

@@ -3,6 +3,7 @@
 from semilung.data.importers.csv_table import CsvTable
 from semilung.data.importers.dataset_json import Decathlon, NnUnet
 from semilung.data.importers.dicom.dicom_importer import DicomFolders
+from semilung.data.importers.dicom.mask_importers import DicomSeg, RtStruct
 from semilung.data.importers.folder import Folder
 from semilung.data.importers.importer import Importer, import_cohort, importers
 from semilung.data.importers.lidc.lidc_importer import LidcIdri
@@ -12,11 +13,13 @@ __all__ = [
     "CsvTable",
     "Decathlon",
     "DicomFolders",
+    "DicomSeg",
     "Folder",
     "Importer",
     "LidcIdri",
     "Luna16",
     "NnUnet",
+    "RtStruct",
     "import_cohort",
     "importers",
 ]

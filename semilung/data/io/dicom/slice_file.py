@@ -122,7 +122,7 @@ def read_file(path: Path) -> DicomFile:
     Raises:
         UserError: It is no readable DICOM, or pydicom is missing.
     """
-    return _read(path, _header)
+    return read_safely(path, _header)
 
 
 def read_tags(path: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def read_tags(path: Path, names: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: It is no readable DICOM, or pydicom is missing.
     """
-    return _read(path, partial(_tags, names=names))
+    return read_safely(path, partial(_tags, names=names))
 
 
 def slices_of(file: DicomFile) -> list[Slice]:
@@ -325,7 +325,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
     Raises:
         UserError: They are damaged.
     """
-    return _read(path, _pixels)
+    return read_safely(path, _pixels)
 
 
 def _pixels(path: Path) -> NDArray[Any]:
@@ -337,8 +337,17 @@ def _pixels(path: Path) -> NDArray[Any]:
     return stored[None] if stored.ndim == 2 else stored
 
 
-def _read(path: Path, read: Callable[[Path], T]) -> T:
-    """Call `read`, and turn its errors into UserErrors that quote nothing of the file."""
+def read_safely(path: Path, read: Callable[[Path], T], what: str = "slice") -> T:
+    """Call `read`, and turn its errors into UserErrors that quote nothing of the file.
+
+    Args:
+        path: The file.
+        read: Returns what is wanted of it.
+        what: What it is, for messages.
+
+    Raises:
+        UserError: It is no DICOM that can be read, or a library is missing.
+    """
     try:
         with _quiet():
             return read(path)
@@ -346,28 +355,31 @@ def _read(path: Path, read: Callable[[Path], T]) -> T:
         raise
     except ModuleNotFoundError as error:
         raise UserError(
-            "reading DICOM needs pydicom, which is not installed: pip install 'semilung[dicom]', "
-            "or convert to NIfTI"
+            "reading DICOM needs pydicom and highdicom, of which one is not installed: pip install "
+            "'semilung[dicom]', or convert to NIfTI"
         ) from error
     except OSError as error:
         raise UserError(
-            f"{path}: the slice cannot be read ({error.strerror}); check the file and its disk"
+            f"{path}: the {what} cannot be read ({error.strerror}); check the file and its disk"
         ) from error
     except Exception as error:  # pydicom raises anything on a damaged file, and quotes it
         raise UserError(
-            f"{path}: this is no DICOM slice that can be read ({type(error).__name__}); copy it "
+            f"{path}: this is no DICOM {what} that can be read ({type(error).__name__}); copy it "
             f"again, or move it out of the series' folder"
         ) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence pydicom, whose warnings and logs quote values that violate the standard."""
-    logger = logging.getLogger("pydicom")
+    """Silence pydicom and highdicom, which quote values that violate the standard."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     with _LOCK, warnings.catch_warnings():  # threads would undo each other's settings
         warnings.simplefilter("ignore")
-        was_disabled, logger.disabled = logger.disabled, True
+        were_disabled = [logger.disabled for logger in loggers]
+        for logger in loggers:
+            logger.disabled = True
         try:
             yield
         finally:
-            logger.disabled = was_disabled
+            for logger, was_disabled in zip(loggers, were_disabled, strict=True):
+                logger.disabled = was_disabled

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from lidc_files import SERIES, SHAPE, marked, outlined, square
 from lidc_reference import located_readings
 
-from semilung.data.importers.lidc.outlines import enclosed_pixels, present, voxels_of
+from semilung.data.importers.lidc.outlines import present, voxels_of
 from semilung.data.importers.lidc.reader_xml import read_readings
+from semilung.data.importers.polygon import enclosed_pixels
 
 SLICES = {f"{SERIES}.{k}": k for k in range(SHAPE[2])}
 
@@ -32,7 +33,7 @@ def test_enclosed_pixels_of_a_square_are_those_inside_its_outline():
     points = square((2, 4), (8, 7))
     corners = np.array([(2, 4), (8, 4), (8, 7), (2, 7)])
     for variant in (points, points[::-1], np.vstack([points, points[:1]]), corners):
-        assert {tuple(p) for p in enclosed_pixels(variant).tolist()} == inner
+        assert {tuple(p) for p in enclosed_pixels(variant)[0].tolist()} == inner
 
 
 @pytest.mark.parametrize(
@@ -40,13 +41,13 @@ def test_enclosed_pixels_of_a_square_are_those_inside_its_outline():
     [[[3, 3]], [[3, 3], [4, 3]], [[3, 3], [4, 3], [4, 4]], [[1, 1], [9, 1]], [[1, 1], [1, 1]]],
 )
 def test_enclosed_pixels_of_points_lines_and_slivers_are_none(points):
-    assert enclosed_pixels(np.array(points)).shape == (0, 2)
+    assert enclosed_pixels(np.array(points))[0].shape == (0, 2)
 
 
 def test_enclosed_pixels_of_a_ring_leave_its_middle_out():
     """An outline that runs round a middle and comes back inside encloses the ring alone."""
     points = [(0, 0), (10, 0), (10, 10), (0, 10), (0, 1), (3, 3), (3, 7), (7, 7), (7, 3), (3, 3)]
-    inner = {tuple(p) for p in enclosed_pixels(np.array([*points, (0, 1)])).tolist()}
+    inner = {tuple(p) for p in enclosed_pixels(np.array([*points, (0, 1)]))[0].tolist()}
     assert (5, 5) not in inner
     assert {(5, 1), (9, 5), (5, 9), (1, 5)} <= inner
 
@@ -60,7 +61,7 @@ def test_enclosed_pixels_of_star_shapes_satisfy_picks_theorem(radii, turn):
     points = np.rint(spokes).astype(int) + 60
     steps = np.abs(np.diff(np.vstack([points, points[:1]]), axis=0))
     on_outline = np.gcd(*steps.T).sum()
-    assert len(enclosed_pixels(points)) == shoelace(points) - on_outline / 2 + 1
+    assert len(enclosed_pixels(points)[0]) == shoelace(points) - on_outline / 2 + 1
 
 
 def test_voxels_of_a_hole_are_removed_and_its_outline_is_nodule():
@@ -119,7 +120,7 @@ def test_outlines_of_a_real_nodule_have_the_expected_area_and_voxels(real_data):
         for outline in nodule.outlines:  # closed: the last point is the first
             steps = np.abs(np.diff(outline.points, axis=0))
             on_outline += np.gcd(*steps.T).sum()
-            pixels += len(enclosed_pixels(outline.points))
+            pixels += len(enclosed_pixels(outline.points)[0])
         # Pick's theorem, for an outline that does not touch itself
         assert pixels == area - on_outline / 2 + len(nodule.outlines)
         matched += 1
