@@ -40,7 +40,7 @@ def write_ct(
     **fields: Any,
 ) -> Path:
     """Write a CT series next to what is in the folder, its slice `k` the instance `<uid>.<k>`."""
-    hu = chest() if hu is None else hu
+    hu = chest() if hu is None else hu.astype(int)
     folder.mkdir(parents=True, exist_ok=True)
     new = write_series(
         folder / f"new{uid}",

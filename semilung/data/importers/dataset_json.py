@@ -103,6 +103,12 @@ def _dataset(source: Path, keys: Sequence[str]) -> dict[str, Any]:
         UserError: It is missing or damaged.
     """
     path = source / DATASET
+    if not path.is_file():
+        raise UserError(
+            f"{source} has no {DATASET}, which lies next to imagesTr and labelsTr in a data set of "
+            f"nnU-Net (Dataset123_NAME) or of the Decathlon (Task06_Lung); give that folder, or "
+            f"import scans without it by the format folder"
+        )
     content = read_json(path)
     if not isinstance(content, dict) or any(key not in content for key in keys):
         raise UserError(f"{path} is none of a data set: it needs {', '.join(keys)}")

@@ -106,3 +106,11 @@ def test_msd_entries_without_paths_are_errors(decathlon, tmp_path):
     (decathlon / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="no path of its image"):
         import_cohort("msd", decathlon, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["msd", "nnunet"])
+def test_import_of_a_folder_without_dataset_json_says_what_such_a_folder_holds(tmp_path, name):
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(UserError, match=r"has no dataset\.json, .* next to imagesTr") as error:
+        import_cohort(name, tmp_path / "scans", tmp_path / "out")
+    assert "Restore" not in str(error.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -82,12 +83,15 @@ class LidcIdri:
         cases, rows = [], []
         for one, (name, patient) in zip(series, case_names(series), strict=True):
             case = Case(case=name, patient=patient, image=one.path, role="unlabelled")
+            _remove_reader_masks(out, name)
             if one.series_uid in readings:
                 case, case_rows = self._labelled(case, one, readings[one.series_uid], out)
                 rows += case_rows
             cases.append(case)
         if rows:
             write_csv(out / READERS, pd.DataFrame(rows))
+        else:
+            (out / READERS).unlink(missing_ok=True)
         return cases
 
     def _labelled(
@@ -122,6 +126,12 @@ class LidcIdri:
             nodules=(*nodule_rows(findings, grid), *marks),
         )
         return labelled, rows
+
+
+def _remove_reader_masks(out: Path, case: str) -> None:
+    """Remove the readers' masks of an earlier import, which may have had other options."""
+    for path in (out / "masks").glob(f"{glob.escape(case)}_reader*.nii.gz"):
+        path.unlink()
 
 
 def _write_reader_masks(mask: Path, findings: Sequence[Finding], readers: int, grid: Grid) -> None:

@@ -248,3 +248,15 @@ def test_import_lidc_real_nodule_has_the_four_readers_ratings(real_data, tmp_pat
     votes = sum(mask.astype(int) for mask in masks)
     np.testing.assert_array_equal(read_volume(case.mask).data == 1, votes >= 2)
     assert check_manifest(manifest) == []
+
+
+def test_import_lidc_again_without_every_reader_removes_the_readers_masks(source, tmp_path):
+    out = tmp_path / "out"
+    imported(source, out, every_reader=True)
+    (out / "masks/other_reader1.nii.gz").touch()
+    import_cohort("lidc", source, out, overwrite=True)
+    assert sorted(path.name for path in (out / "masks").iterdir()) == [
+        "LIDC-IDRI-0007.nii.gz",
+        "other_reader1.nii.gz",
+    ]
+    assert not (out / "readers.csv").exists()
