@@ -63,9 +63,9 @@ def predict(
     """
     if confident is not None and series is not None:
         raise UserError(
-            "a series (--series) and pseudo-labels (--pseudo-labels) do not go together, because a "
-            "manifest names a folder and not one of its series: copy the series into a folder of "
-            "its own and give that"
+            "a series (--series) and pseudo-labels (--pseudo-labels) do not go together, because "
+            "the manifest would name the folder alone: give the scan as FOLDER#SERIES instead, "
+            "such as study#3"
         )
     if isinstance(runs, LoadedRun):
         run = runs

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semilung.data.importers.dicom.dicom_importer import case_names, pseudonyms, require_tree
+from semilung.data.importers.dicom.dicom_importer import (
+    case_names,
+    pseudonyms,
+    require_tree,
+    warn_of,
+)
 from semilung.data.importers.dicom.tree import TreeSeries
 from semilung.data.io.grid import Grid
 from semilung.data.io.segments import Segment, label_map, listed_names, matches, require_match
@@ -112,8 +116,7 @@ def annotated_cases(
         if names:
             require_match(source, names, patterns)
         raise omissions[0]
-    for omission in omissions:
-        warnings.warn(f"left out of the import: {omission}", stacklevel=2)
+    warn_of(f"files of the modality {modality} are left out", [str(one) for one in omissions])
     pseudonym = pseudonyms(key, out)
     cases = []
     for series, objects in of_series.items():

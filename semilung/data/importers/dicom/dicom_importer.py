@@ -16,6 +16,7 @@ from semilung.data.io.grid import SHEAR_DEGREES, shear_degrees
 from semilung.data.io.volume import Volume, write_volume
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.pseudonyms import Pseudonyms, read_key
+from semilung.files import is_there
 from semilung.suggestions import require_choice
 from semilung.types import UserError
 
@@ -92,7 +93,7 @@ class DicomFolders:
             )
         if self._series is not None:
             return listed_series(self._series, candidates, rows)
-        _warn_of("series cannot be imported", problems)
+        warn_of("series cannot be imported", problems)
         if self._every_series:
             return [one.series for one in candidates]
         return self._picked(candidates, source)
@@ -114,12 +115,12 @@ class DicomFolders:
                 f"Keep one of each in the table of `semilung data scan {source} --csv FILE`, and "
                 f"import with series=FILE:{listed}"
             )
-        _warn_of(
+        warn_of(
             "studies have several series that are equally thin, of which the first is imported "
             "(unclear=list stops instead)",
             unclear,
         )
-        _warn_of("studies have no series with such a kernel", without)
+        warn_of("studies have no series with such a kernel", without)
         if not chosen:
             raise UserError(
                 f"{source}: no study has an axial series of a soft, lung or unknown kernel (kernel="
@@ -151,11 +152,14 @@ def require_tree(source: Path) -> list[TreeSeries]:
         UserWarning: Folders in which nothing can be read.
     """
     if not source.is_dir():
-        raise UserError(f"{source} is a file; give the folder that holds the DICOM series")
+        raise UserError(
+            f"{source} is {'a file' if is_there(source) else 'not there'}; give the folder that "
+            f"holds the DICOM series"
+        )
     tree = dicom_tree(source)
     if not tree.series:
         raise tree.errors[0] if tree.errors else UserError(f"{source} holds no DICOM file")
-    _warn_of("folders cannot be read", [str(error) for error in tree.errors])
+    warn_of("folders cannot be read", [str(error) for error in tree.errors])
     return tree.series
 
 
@@ -172,7 +176,13 @@ def case_names(one: TreeSeries, names: Pseudonyms) -> tuple[str, str]:
     return patient, names.case(patient, f"{identity}\0{one.header.get('ConvolutionKernel')}")
 
 
-def _warn_of(trait: str, lines: Sequence[str]) -> None:
+def warn_of(trait: str, lines: Sequence[str]) -> None:
+    """Warn of several things of one kind in one message, which shows the first of them.
+
+    Args:
+        trait: What they are, in the plural, such as `series cannot be imported`.
+        lines: One each; none for no warning.
+    """
     if lines:
         more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         warnings.warn(f"{len(lines)} {trait}: {'; '.join(lines[:_SHOWN])}{more}", stacklevel=3)

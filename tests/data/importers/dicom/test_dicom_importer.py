@@ -195,6 +195,14 @@ def test_import_dicom_mistakes_are_one_message(tmp_path, monkeypatch, options, m
     assert not (tmp_path / "in/out").exists()
 
 
+def test_scan_of_what_is_no_folder_is_one_message(tmp_path):
+    (tmp_path / "a.dcm").touch()
+    (tmp_path / "empty").mkdir()
+    for name, message in (("a.dcm", "is a file"), ("b", "is not there"), ("empty", "no DICOM")):
+        with pytest.raises(UserError, match=message):
+            scan(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("kernel", "kind"),
     [("Bl57d", "lung"), ("FC13", "soft"), ("fc86", "bone"), ("I26s", "soft"), ("I70f", "lung"),

@@ -68,6 +68,16 @@ def test_import_dicom_seg_of_fractions_takes_a_half_and_more(tree, tmp_path):
     np.testing.assert_array_equal(read_volume(case.mask).data, fractions >= 0.5)
 
 
+def test_import_dicom_seg_of_slightly_other_pixels_is_resampled_too(tree, tmp_path):
+    seg = write_seg(tmp_path / "in/s.dcm", sources(tree, UID), [NODULE], ["Nodule"])
+    one = pydicom.dcmread(seg)
+    one.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [0.816, 0.714]
+    one.save_as(seg)
+    with pytest.warns(UserWarning, match="resampled to the nearest voxels"):
+        (case,) = imported("dicom_seg", tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(read_volume(case.mask).data, NODULE)
+
+
 def test_import_dicom_seg_of_another_grid_is_resampled_with_a_warning(tree, tmp_path):
     coarse = write_ct(tmp_path / "coarse", uid="1.2.3.2", hu=np.zeros((12, 10, 4), int))
     for path in coarse.iterdir():
