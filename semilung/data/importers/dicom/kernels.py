@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 KernelKind: TypeAlias = Literal["soft", "lung", "bone", "unknown"]
@@ -45,8 +46,7 @@ def kernel_kind(kernel: Any) -> KernelKind:
         >>> kernel_kind(["Br40d", "3"]), kernel_kind(None), kernel_kind("X9")
         ('soft', 'unknown', 'unknown')
     """
-    name = kernel if isinstance(kernel, str) else str(next(iter(kernel or ()), ""))
-    name = name.strip().lower()
+    name = next(iter(kernel_parts(kernel)), "").strip().lower()
     for kind, pattern in _NAMES.items():
         if re.fullmatch(pattern, name):
             return kind
@@ -56,6 +56,18 @@ def kernel_kind(kernel: Any) -> KernelKind:
         number = int(siemens[1])
         return "soft" if number <= _SIEMENS_SOFT else "lung" if number <= _SIEMENS_LUNG else "bone"
     return "unknown"
+
+
+def kernel_parts(kernel: Any) -> list[str]:
+    """Return the values of a kernel's tag, of which some scanners give several; damaged have none.
+
+    Example:
+        >>> kernel_parts(["Br40d", "3"]), kernel_parts("LUNG"), kernel_parts(7.5)
+        (['Br40d', '3'], ['LUNG'], [])
+    """
+    if isinstance(kernel, str):
+        return [kernel]
+    return [str(part) for part in kernel] if isinstance(kernel, Iterable) else []
 
 
 def manufacturer(value: Any) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from semilung.data.importers.dicom.series_table import SeriesRow
 from semilung.data.importers.dicom.tree import TreeSeries
+from semilung.data.io.dicom.series_choice import image_types
 
 DERIVED = {"MIP", "MINIP", "AVERAGE", "MPR", "REFORMATTED"}
 """Words of ImageType of projections and reformats, which are no acquired slices."""
@@ -41,7 +42,7 @@ class Candidate:
     def is_axial(self) -> bool:
         """Whether the slices are acquired ones across the patient's axis."""
         step = self.series.grid.affine[:3, 2]
-        types = set(self.series.header.get("ImageType") or ())
+        types = set(image_types(self.series.header))
         return bool(np.argmax(np.abs(step)) == 2) and not types & DERIVED
 
 

@@ -10,9 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from semilung.data.content.hounsfield import intensity_issue
-from semilung.data.importers.dicom.kernels import KernelKind, kernel_kind, manufacturer
+from semilung.data.importers.dicom.kernels import (
+    KernelKind,
+    kernel_kind,
+    kernel_parts,
+    manufacturer,
+)
 from semilung.data.importers.dicom.tree import TreeSeries
 from semilung.data.io.dicom.series import read_hu
+from semilung.data.io.dicom.series_choice import image_types
 from semilung.data.io.dicom.slice_file import slices_of
 from semilung.data.io.grid import SHEAR_DEGREES, shear_degrees, spacing_of
 from semilung.types import UserError
@@ -92,7 +98,7 @@ def _row(one: TreeSeries, study: int, *, straighten: bool) -> SeriesRow:
 def _kind(one: TreeSeries) -> str:
     modality = str(one.header.get("Modality"))
     if modality == "CT":
-        return "localiser" if "LOCALIZER" in str(one.header.get("ImageType")) else "capture"
+        return "localiser" if "LOCALIZER" in image_types(one.header) else "capture"
     return _KINDS.get(modality, modality if re.fullmatch("[A-Z]{2,8}", modality) else "unknown")
 
 
@@ -131,6 +137,5 @@ def _number(value: object) -> float | None:
 
 
 def _kernel_name(kernel: object) -> str:
-    parts = [kernel] if isinstance(kernel, str) else list(kernel) if kernel else []  # type: ignore[call-overload]
-    name = "/".join(str(part).strip() for part in parts)
+    name = "/".join(part.strip() for part in kernel_parts(kernel))
     return name if _KERNEL.fullmatch(name) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,7 +42,7 @@ class SeriesFiles:
 
     def __str__(self) -> str:
         header, count = self.files[0].header, len(self.files)
-        kernel, types = header.get("ConvolutionKernel"), "\\".join(_types(header))
+        kernel, types = header.get("ConvolutionKernel"), "\\".join(image_types(header))
         parts = [
             f"series {self.label}: {printable(header.get('Modality'))}, {count} "
             + ("slice" if count == 1 else "slices"),
@@ -130,15 +130,16 @@ def _is_no_slice(header: dict[str, Any]) -> bool:
 
 def _is_aside(header: dict[str, Any]) -> bool:
     """Return whether a file is a localiser or a capture, which a CT's own series may hold."""
-    types = _types(header)
+    types = image_types(header)
     is_capture = "SECONDARY" in types and "ImagePositionPatient" not in header
     return "LOCALIZER" in types or is_capture
 
 
-def _types(header: dict[str, Any]) -> list[str]:
-    types = header.get("ImageType") or ()
-    words = [types] if isinstance(types, str) else [str(word) for word in types]
-    return [word for word in words if word in _TYPES]
+def image_types(header: dict[str, Any]) -> list[str]:
+    """Return the words of ImageType that messages may show; damaged values have none."""
+    types = header.get("ImageType")
+    words = [types] if isinstance(types, str) else types if isinstance(types, Iterable) else ()
+    return [word for word in map(str, words) if word in _TYPES]
 
 
 def _lengths(name: str, values: Any, count: int) -> str:

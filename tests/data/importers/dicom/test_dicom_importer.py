@@ -2,12 +2,15 @@
 
 import re
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pydicom
 import pytest
 from dicom_series import edited
 from hospital_tree import SECRETS, chest, write_ct
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from semilung.api.imports import scan
 from semilung.data import read_manifest, read_volume
@@ -206,7 +209,8 @@ def test_scan_of_what_is_no_folder_is_one_message(tmp_path):
 @pytest.mark.parametrize(
     ("kernel", "kind"),
     [("Bl57d", "lung"), ("FC13", "soft"), ("fc86", "bone"), ("I26s", "soft"), ("I70f", "lung"),
-     ("B80f", "bone"), ("YA", "lung"), ("B", "soft"), ("", "unknown"), ([], "unknown")],
+     ("B80f", "bone"), ("YA", "lung"), ("B", "soft"), ("", "unknown"),
+     ([], "unknown"), (7.5, "unknown")],
 )  # fmt: skip
 def test_kernel_kind_of_each_manufacturer(kernel, kind):
     assert kernel_kind(kernel) == kind
@@ -215,3 +219,39 @@ def test_kernel_kind_of_each_manufacturer(kernel, kind):
 def test_manufacturer_of_unknown_text_is_not_shown():
     assert manufacturer("Canon Medical Systems") == "Canon"
     assert manufacturer("Jane Doe") == manufacturer(None) == ""
+
+
+@pytest.mark.parametrize("name", ["ConvolutionKernel", "ImageType", "Manufacturer", "PatientID"])
+def test_scan_of_a_tag_of_another_type_lists_the_series(tmp_path, name):
+    folder = write_ct(tmp_path / "in", uid="1.2.3.1")
+    for path in folder.iterdir():
+        one = pydicom.dcmread(path)
+        one[name] = pydicom.DataElement(one[name].tag, "US", 7)
+        one.save_as(path)
+    (row,) = scan(folder)
+    assert (row.kind, row.problem) == ("CT", "")
+    with warnings.catch_warnings(action="ignore"):
+        assert len(imported(folder, tmp_path / "out")[1]) == 1
+
+
+def test_import_of_files_damaged_anywhere_is_a_manifest_or_one_error(tmp_path):
+    folder = write_ct(tmp_path / "in", uid="1.2.3.1")
+    target = min(folder.iterdir())
+    whole = target.read_bytes()
+    header = whole.index(b"\xe0\x7f\x10\x00")
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        damage=st.lists(st.tuples(st.integers(132, header), st.integers(0, 255)), max_size=4),
+        cut=st.integers(150, 2 * len(whole)),
+    )
+    def check(damage, cut):
+        raw = bytearray(whole)
+        for at, byte in damage:
+            raw[at] = byte
+        target.write_bytes(raw[:cut])
+        with suppress(UserError), warnings.catch_warnings(action="ignore"):
+            scan(folder)
+            import_cohort("dicom", folder, tmp_path / "out", overwrite=True)
+
+    check()
