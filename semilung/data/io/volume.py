@@ -179,9 +179,7 @@ def to_ras(volume: Volume) -> Volume:
 
 def _open(path: Path, series: str | None = None, segments: Sequence[str] = ()) -> OpenedVolume:
     """Open a folder as a DICOM series, and a file by its suffix."""
-    path, named = folder_and_series(path)
-    series = named if series is None else series
-    is_folder = _is_folder(path)
+    is_folder = _is_folder(folder_and_series(path)[0])
     if series is not None and not is_folder:
         raise UserError(
             f"{path}: a series ({series[:20]!r}) is chosen in a folder of DICOM slices, and this "

@@ -111,10 +111,9 @@ def uids_of(case: Case) -> list[str]:
 
     The scan is identified by the UID of its series, or that of its file's name, or else its path.
     """
-    folder, series = folder_and_series(case.image)
-    if folder.is_dir():
+    if folder_and_series(case.image)[0].is_dir():
         with suppress(UserError, OSError):
-            header = first_header(folder, series)
+            header = first_header(case.image)
             uids = [header.get(f"{level}InstanceUID") for level in ("Series", "Study")]
             if uids[0]:
                 return [str(uid) for uid in uids if uid]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data.io.dicom.series_choice import chosen_series, no_slices
+from semilung.data.io.dicom.series_path import folder_and_series
 from semilung.data.io.dicom.slice_file import (
     MAX_SLICE_BYTES,
     DicomFile,
@@ -66,22 +67,24 @@ def open_series(folder: Path, series: str | None = None) -> OpenedVolume:
     """Open a folder's CT series: read the headers of its slices and sort them.
 
     Args:
-        folder: Of one CT volume, with or without localisers and reports.
+        folder: Of one CT volume, with or without localisers and reports; or `folder#series`.
         series: Label of the series as `chosen_series` lists it; None for the only CT volume.
 
     Raises:
         UserError: pydicom is not installed, or the folder holds no evenly spaced CT series of
             single-frame slices, or several and none is named.
     """
+    folder, named = folder_and_series(folder)
     files = [read_file(path) for path in files_of_series(folder)]
-    return open_slices(folder, chosen_series(folder, files, series))
+    return open_slices(folder, chosen_series(folder, files, named if series is None else series))
 
 
-def first_header(folder: Path, series: str | None = None) -> dict[str, Any]:
-    """Return the header of a file of a folder's CT series; arguments and errors as `open_series`.
+def first_header(folder: Path) -> dict[str, Any]:
+    """Return the header of a file of a folder's CT series; argument and errors as `open_series`.
 
     Where no series is named, the first file of the folder stands for it.
     """
+    folder, series = folder_and_series(folder)
     paths = files_of_series(folder)
     if series is None:
         return read_file(paths[0]).header
