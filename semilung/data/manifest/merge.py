@@ -28,7 +28,8 @@ def merge_manifests(manifests: Sequence[Path], out: Path, *, overwrite: bool = F
     Names mean nothing across manifests: equal names of cases or patients become
     `<cohort>-<name>`, unless they are pseudonyms by a key, which are of one patient. Scans of one
     patient are found by UIDs instead, of DICOM headers and of file names: scans that share a study
-    are of one patient, and a series that occurs twice is kept once.
+    are of one patient, and a series that occurs twice is kept once, with its labels where one of
+    the two is unlabelled.
 
     Args:
         manifests: Two or more.
@@ -77,22 +78,26 @@ def _distinct(parts: Sequence[list[Case]]) -> list[tuple[Case, list[str]]]:
     Raises:
         UserError: Names are not distinct, or a series has two roles.
     """
-    first: dict[str, Case] = {}
-    distinct, repeated = [], []
+    first: dict[str, int] = {}
+    distinct: list[tuple[Case, list[str]]] = []
+    repeated = []
     for case in (case for part in parts for case in part):
-        series, *study = uids_of(case)
-        same = first.setdefault(series, case)
-        if CASE.fullmatch(case.case):
-            same = first.setdefault(case.case, same)
-        if same is case:
-            distinct.append((case, [series, *study]))
-        elif same.role != case.role:
+        uids = uids_of(case)
+        names = [uids[0], case.case] if CASE.fullmatch(case.case) else uids[:1]
+        place = min(first.get(name, len(distinct)) for name in names)
+        first |= dict.fromkeys(names, place)
+        if place == len(distinct):
+            distinct.append((case, uids))
+            continue
+        same = distinct[place][0]
+        if same.role != case.role and "unlabelled" not in (same.role, case.role):
             raise UserError(
                 f"{same.case} is {same.role} and {case.case} is {case.role}, and both are the same "
                 f"scan; remove one of them"
             )
-        else:
-            repeated.append(f"{case.case} is {same.case}")
+        repeated.append(f"{case.case} is {same.case}")
+        if same.role == "unlabelled" != case.role:
+            distinct[place] = (case, uids)
     if doubles := [name for name, n in Counter(case.case for case, _ in distinct).items() if n > 1]:
         raise UserError(
             f"manifests of equal cohorts have cases of equal names ({', '.join(doubles[:5])}); "
@@ -100,7 +105,8 @@ def _distinct(parts: Sequence[list[Case]]) -> list[tuple[Case, list[str]]]:
         )
     if repeated:
         warnings.warn(
-            f"{len(repeated)} scans occur twice and are kept once: {', '.join(repeated[:5])}",
+            f"{len(repeated)} scans occur twice and are kept once, with labels where one has some: "
+            f"{', '.join(repeated[:5])}",
             stacklevel=3,
         )
     return distinct

@@ -65,8 +65,13 @@ def test_merge_a_series_that_occurs_twice_is_kept_once(merged, tmp_path):
     with pytest.warns(UserWarning, match="1 scans occur twice.*B is A"):
         assert [c.case for c in merged(a, b)] == ["A"]
     healthy = [case("B", tmp_path / f"B/{uid}.mhd", cohort="B", role="healthy")]
-    with pytest.raises(UserError, match="A is unlabelled and B is healthy"):
-        merged(a, healthy)
+    with pytest.warns(UserWarning, match="kept once, with labels where one has some"):
+        assert [(c.case, c.role) for c in merged(a, healthy)] == [("B", "healthy")]
+    with pytest.warns(UserWarning, match="kept once"):
+        assert [(c.case, c.role) for c in merged(healthy, a)] == [("B", "healthy")]
+    weak = [case("A", tmp_path / f"A/{uid}.mhd", cohort="A", role="weak", bag_label=1)]
+    with pytest.raises(UserError, match="A is weak and B is healthy"):
+        merged(weak, healthy)
 
 
 def test_merge_a_patient_in_two_splits_is_an_error(merged, tmp_path):
