@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semilung.data.importers.dicom.dicom_importer import (
     case_names,
+    copied_image,
     pseudonyms,
     require_tree,
     warn_of,
@@ -67,11 +68,12 @@ def annotated_cases(
     read: Callable[[Path], Annotation],
     patterns: Sequence[str],
     key: Path | None,
+    copy: bool = False,
 ) -> list[Case]:
     """Return a labelled case for each CT series that an annotation below a folder is of.
 
-    Several annotations of a series make one mask, in the order of their paths. Images stay where
-    they are; masks are written into `masks/`, on the grid of the CT.
+    Several annotations of a series make one mask, in the order of their paths. Masks are written
+    into `masks/`, on the grid of the CT.
 
     Args:
         source: Tree of DICOM.
@@ -80,6 +82,7 @@ def annotated_cases(
         read: Reads one.
         patterns: Names of the regions that are nodules.
         key: Of the pseudonyms.
+        copy: Convert the images to NIfTI, in `images/`.
 
     Raises:
         UserError: There is no annotation whose CT can be used, or none of a nodule.
@@ -123,9 +126,8 @@ def annotated_cases(
         patient, case = case_names(series, pseudonym)
         mask = out / "masks" / f"{case}.nii.gz"
         _write_mask(mask, series, objects, patterns)
-        cases.append(
-            Case(case=case, patient=patient, image=series.path, role="labelled", mask=mask)
-        )
+        image = copied_image(series, case, out) if copy else series.path
+        cases.append(Case(case=case, patient=patient, image=image, role="labelled", mask=mask))
     return cases
 
 

@@ -133,13 +133,19 @@ class DicomFolders:
         is_tilted = shear_degrees(one.grid.affine) > SHEAR_DEGREES
         image = one.path
         if self._copy or is_tilted:
-            image = out / "images" / f"{case}.nii.gz"
-            assert one.opened is not None
-            volume = Volume(one.opened.read(), one.grid.affine)
-            if self._straighten:
-                volume = straightened(volume, fill=AIR_HU)
-            write_volume(image, volume.data, volume.affine)
+            image = copied_image(one, case, out, straighten=self._straighten)
         return Case(case=case, patient=patient, image=image, role="unlabelled")
+
+
+def copied_image(one: TreeSeries, case: str, out: Path, *, straighten: bool = False) -> Path:
+    """Write a series as a NIfTI, `images/<case>.nii.gz`; return its path."""
+    image = out / "images" / f"{case}.nii.gz"
+    assert one.opened is not None
+    volume = Volume(one.opened.read(), one.grid.affine)
+    if straighten:
+        volume = straightened(volume, fill=AIR_HU)
+    write_volume(image, volume.data, volume.affine)
+    return image
 
 
 def require_tree(source: Path) -> list[TreeSeries]:

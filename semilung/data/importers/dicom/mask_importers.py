@@ -24,19 +24,30 @@ class DicomSeg:
     Args:
         segments: Names or coded types of segments that are nodules, with `*` for anything, such as
             `[nodule*, "GTV 1"]`; by default those with nodule, lesion, tumour, mass or the like.
+        copy: Convert the images to NIfTI, in `images/` under pseudonyms, instead of naming them
+            where they are.
         key: File of the pseudonyms' key; by default `OUT.key`, next to the folder OUT.
 
     Raises:
         ValueError: `segments` are no names.
     """
 
-    def __init__(self, *, segments: str | Sequence[str] = NODULES, key: str = "") -> None:
-        self._patterns, self._key = as_patterns(segments), Path(key) if key else None
+    def __init__(
+        self, *, segments: str | Sequence[str] = NODULES, copy: bool = False, key: str = ""
+    ) -> None:
+        self._patterns, self._copy = as_patterns(segments), copy
+        self._key = Path(key) if key else None
 
     def cases(self, source: Path, out: Path) -> Sequence[Case]:
         """Return a case for each CT series with a SEG; errors as `annotated_cases`."""
         return annotated_cases(
-            source, out, modality="SEG", read=read_seg, patterns=self._patterns, key=self._key
+            source,
+            out,
+            modality="SEG",
+            read=read_seg,
+            patterns=self._patterns,
+            key=self._key,
+            copy=self._copy,
         )
 
 
@@ -53,14 +64,19 @@ class RtStruct:
         segments: Names of regions that are nodules, with `*` for anything, such as
             `[nodule*, "GTV 1"]`; by default those with nodule, lesion, tumour, mass, GTV or the
             like.
+        copy: Convert the images to NIfTI, in `images/` under pseudonyms, instead of naming them
+            where they are.
         key: File of the pseudonyms' key; by default `OUT.key`, next to the folder OUT.
 
     Raises:
         ValueError: `segments` are no names.
     """
 
-    def __init__(self, *, segments: str | Sequence[str] = NODULES, key: str = "") -> None:
-        self._patterns, self._key = as_patterns(segments), Path(key) if key else None
+    def __init__(
+        self, *, segments: str | Sequence[str] = NODULES, copy: bool = False, key: str = ""
+    ) -> None:
+        self._patterns, self._copy = as_patterns(segments), copy
+        self._key = Path(key) if key else None
 
     def cases(self, source: Path, out: Path) -> Sequence[Case]:
         """Return a case for each CT series with contours; errors as `annotated_cases`."""
@@ -71,4 +87,5 @@ class RtStruct:
             read=read_rtstruct,
             patterns=self._patterns,
             key=self._key,
+            copy=self._copy,
         )

@@ -165,7 +165,10 @@ def test_annotations_without_a_ct_or_a_nodule_are_one_message(tree, tmp_path):
 
 def test_annotations_leave_nothing_of_the_patient_in_outputs(tree, tmp_path):
     write_seg(tmp_path / "in/s.dcm", sources(tree, UID), [NODULE], ["Nodule"])
-    imported("dicom_seg", tmp_path / "in", tmp_path / "out")
+    (case,) = imported("dicom_seg", tmp_path / "in", tmp_path / "out", copy=True)
+    assert case.image == tmp_path / f"out/images/{case.case}.nii.gz"
+    np.testing.assert_array_equal(read_volume(case.image).data, read_volume(tree).data)
+    assert same_grid(read_grid(case.image), read_grid(case.mask))
     for path in (tmp_path / "out").rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         for secret in (*SECRETS.values(), UID):
