@@ -46,7 +46,8 @@ def _annotation(path: Path) -> Annotation:
     if int(header.NumberOfFrames) * int(header.Rows) * int(header.Columns) > MAX_VOXELS:
         raise UserError(f"{path}: the SEG announces more than {MAX_VOXELS} voxels; is it damaged?")
     seg = segread(path)
-    if len(seg.get_stored_frames()) != len(seg.PerFrameFunctionalGroupsSequence):
+    stored = seg.get_stored_frames()
+    if len(stored) != len(seg.PerFrameFunctionalGroupsSequence):
         raise UserError(f"{path}: the SEG describes another number of frames than it holds")
     series = [one.SeriesInstanceUID for one in seg.get("ReferencedSeriesSequence") or ()]
     regions = []
@@ -56,7 +57,7 @@ def _annotation(path: Path) -> Annotation:
             Region(
                 str(description.segment_label),
                 str(description.segmented_property_type.meaning),
-                partial(_segment, path, seg, number),
+                partial(_segment, path, seg, stored, number),
             )
         )
     return Annotation(
@@ -64,7 +65,7 @@ def _annotation(path: Path) -> Annotation:
     )
 
 
-def _segment(path: Path, seg: Any, number: int, grid: Grid) -> Segment:
+def _segment(path: Path, seg: Any, stored: NDArray[Any], number: int, grid: Grid) -> Segment:
     """Return a segment's voxels on a CT's grid.
 
     Raises:
@@ -75,7 +76,7 @@ def _segment(path: Path, seg: Any, number: int, grid: Grid) -> Segment:
     """
 
     def read(_: Path) -> tuple[NDArray[np.int64], bool]:
-        placed = [_voxels(path, *frame, grid) for frame in _frames(seg, number)]
+        placed = [_voxels(path, *frame, grid) for frame in _frames(seg, stored, number)]
         on_grid = [voxels for voxels in placed if voxels is not None]
         if len(on_grid) < len(placed):
             return _resampled(seg, number, grid), True
@@ -91,14 +92,16 @@ def _segment(path: Path, seg: Any, number: int, grid: Grid) -> Segment:
     return Segment("", voxels)
 
 
-def _frames(seg: Any, number: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float64]]]:
+def _frames(
+    seg: Any, stored: NDArray[Any], number: int
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float64]]]:
     """Yield pixels `(rows, columns)` and pixel-to-RAS matrix `(3, 3)` of each frame of a segment.
 
     The columns of the matrix are a step to the next column, one to the next row, and the first
     pixel, in mm.
     """
     shared: Any = next(iter(seg.get("SharedFunctionalGroupsSequence") or ()), {})
-    stored, kind = seg.get_stored_frames(), str(seg.SegmentationType)
+    kind = str(seg.SegmentationType)
     threshold = HALF * float(seg.MaximumFractionalValue) if kind == "FRACTIONAL" else 1
     for pixels, groups in zip(stored, seg.PerFrameFunctionalGroupsSequence, strict=True):
         if kind == "LABELMAP":

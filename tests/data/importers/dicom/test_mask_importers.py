@@ -68,6 +68,13 @@ def test_import_dicom_seg_of_fractions_takes_a_half_and_more(tree, tmp_path):
     np.testing.assert_array_equal(read_volume(case.mask).data, fractions >= 0.5)
 
 
+def test_import_dicom_seg_of_a_label_map_has_its_segments(tree, tmp_path):
+    write_seg(tmp_path / "in/s.dcm", sources(tree, UID), [OTHER, NODULE], ["Nodule 1", "Nodule 2"],
+              kind="LABELMAP")  # fmt: skip
+    (case,) = imported("dicom_seg", tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(read_volume(case.mask).data, OTHER + 2 * NODULE)
+
+
 def test_import_dicom_seg_of_slightly_other_pixels_is_resampled_too(tree, tmp_path):
     seg = write_seg(tmp_path / "in/s.dcm", sources(tree, UID), [NODULE], ["Nodule"])
     one = pydicom.dcmread(seg)
