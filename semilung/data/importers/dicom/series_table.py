@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from semilung.data.content.hounsfield import intensity_issue
-from semilung.data.importers.dicom.kernels import (
+from semilung.data.importers.dicom.tree import TreeSeries
+from semilung.data.io.dicom.kernels import (
     KernelKind,
     kernel_kind,
     kernel_parts,
     manufacturer,
 )
-from semilung.data.importers.dicom.tree import TreeSeries
 from semilung.data.io.dicom.series import read_hu
 from semilung.data.io.dicom.series_choice import image_types
 from semilung.data.io.dicom.slice_file import slices_of

@@ -8,17 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semilung.data.io.dicom.kernels import kernel_parts, manufacturer
 from semilung.data.io.dicom.series import open_series
 from semilung.data.io.dicom.slice_file import read_tags
-
-MANUFACTURERS = {
-    "ge ": "GE", "general electric": "GE", "siemens": "Siemens", "philips": "Philips",
-    "marconi": "Philips", "picker": "Philips", "toshiba": "Toshiba", "canon": "Canon",
-    "hitachi": "Hitachi", "fujifilm": "Fujifilm", "uih": "United Imaging",
-    "united imaging": "United Imaging", "neusoft": "Neusoft", "neurologica": "NeuroLogica",
-    "samsung": "Samsung", "imatron": "Imatron", "shimadzu": "Shimadzu", "elscint": "Elscint",
-}  # fmt: skip
-"""Start of the tag in lower case, and the name that is shown: only known names are."""
 
 KERNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,15}")
 
@@ -30,7 +22,7 @@ class ScannerTags:
     """How a scan was made, as far as it is known.
 
     Attributes:
-        manufacturer: One of `MANUFACTURERS`; empty where it is not known.
+        manufacturer: A known name; empty for any other.
         kernel: Reconstruction kernel; empty where it is not known.
         thickness_mm: Thickness of a slice; None where it is not known.
     """
@@ -62,13 +54,10 @@ def tags_of(values: Mapping[str, Any]) -> ScannerTags:
         >>> tags_of({"Manufacturer": "GE MEDICAL SYSTEMS", "ConvolutionKernel": "LUNG"})
         ScannerTags(manufacturer='GE', kernel='LUNG', thickness_mm=None)
     """
-    name = f"{values.get('Manufacturer', '')} ".lower()
-    kernel = values.get("ConvolutionKernel", "")
     # some scanners write the kernel and its strength
-    words = [kernel] if isinstance(kernel, str) else [str(word) for word in kernel or ()]
-    first = words[0].strip() if words else ""
+    first = next(iter(kernel_parts(values.get("ConvolutionKernel"))), "").strip()
     return ScannerTags(
-        next((word for start, word in MANUFACTURERS.items() if name.startswith(start)), ""),
+        manufacturer(values.get("Manufacturer")),
         first if KERNEL.fullmatch(first) else "",
         _thickness_mm(values.get("SliceThickness")),
     )

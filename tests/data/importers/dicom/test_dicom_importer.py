@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from semilung.api.imports import scan
 from semilung.data import read_manifest, read_volume
 from semilung.data.importers import import_cohort
-from semilung.data.importers.dicom.kernels import kernel_kind, manufacturer
+from semilung.data.io.dicom.kernels import kernel_kind, manufacturer
 from semilung.data.manifest.check_manifest import check_manifest
 from semilung.data.manifest.merge import merge_manifests
 from semilung.types import UserError

@@ -22,19 +22,13 @@ _SIEMENS_SOFT, _SIEMENS_LUNG = 49, 79
 """Siemens numbers its kernels by sharpness; up to these numbers they are soft, and of the lung."""
 
 MANUFACTURERS = {
-    "siemens": "Siemens",
-    "ge medical": "GE",
-    "ge healthcare": "GE",
-    "philips": "Philips",
-    "toshiba": "Toshiba",
-    "canon": "Canon",
-    "hitachi": "Hitachi",
-    "fujifilm": "Fujifilm",
-    "uih": "United Imaging",
-    "united imaging": "United Imaging",
-    "neusoft": "Neusoft",
-    "neuro": "NeuroLogica",
-}
+    "ge ": "GE", "general electric": "GE", "siemens": "Siemens", "philips": "Philips",
+    "marconi": "Philips", "picker": "Philips", "toshiba": "Toshiba", "canon": "Canon",
+    "hitachi": "Hitachi", "fujifilm": "Fujifilm", "uih": "United Imaging",
+    "united imaging": "United Imaging", "neusoft": "Neusoft", "neurologica": "NeuroLogica",
+    "samsung": "Samsung", "imatron": "Imatron", "shimadzu": "Shimadzu", "elscint": "Elscint",
+}  # fmt: skip
+"""Start of the tag in lower case, and the name that is shown: only known names are."""
 
 
 def kernel_kind(kernel: Any) -> KernelKind:
@@ -77,5 +71,5 @@ def manufacturer(value: Any) -> str:
         >>> manufacturer("GE MEDICAL SYSTEMS"), manufacturer("SIEMENS"), manufacturer("Dr. Doe")
         ('GE', 'Siemens', '')
     """
-    text = str(value or "").lower()
-    return next((name for part, name in MANUFACTURERS.items() if part in text), "")
+    text = f"{value or ''} ".lower()
+    return next((name for start, name in MANUFACTURERS.items() if text.startswith(start)), "")
