@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semilung.data.io.grid import Affine, checked_grid
-from semilung.data.io.opened_volume import OpenedVolume, lps_affine
+from semilung.data.io.opened_volume import LPS_TO_RAS, OpenedVolume, lps_affine
 from semilung.data.io.stored_voxels import StoredVoxels
 from semilung.data.io.text_header import (
     floats,
     header_block,
+    joined,
+    little_endian,
     text,
     voxel_file,
     warn_of_default,
@@ -88,6 +93,38 @@ def open_metaimage(path: Path) -> OpenedVolume:
     return OpenedVolume(
         checked_grid(path, shape, _affine(path, fields)), (stored.path,), stored.read
     )
+
+
+def write_metaimage(path: Path, data: NDArray[Any], affine: Affine) -> None:
+    """Write a `.mha`, compressed, with the voxels in the same file.
+
+    Args:
+        path: The file.
+        data: `(X, Y, Z)`, of one of `TYPES`.
+        affine: `(4, 4)`, voxel indices to RAS+ mm.
+    """
+    voxels = little_endian(data)
+    kind = next(name for name, code in TYPES.items() if code == voxels.dtype.str[1:])
+    to_lps = LPS_TO_RAS @ affine
+    edges_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    packed = zlib.compress(voxels.tobytes(order="F"), level=1)
+    fields = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "True",
+        "CompressedDataSize": str(len(packed)),
+        "TransformMatrix": joined((to_lps[:3, :3] / edges_mm).T.ravel()),
+        "Offset": joined(to_lps[:3, 3]),
+        "CenterOfRotation": "0 0 0",
+        "ElementSpacing": joined(edges_mm),
+        "DimSize": " ".join(map(str, data.shape)),
+        "ElementType": kind,
+        "ElementDataFile": "LOCAL",
+    }
+    header = "".join(f"{name} = {value}\n" for name, value in fields.items())
+    path.write_bytes(header.encode() + packed)
 
 
 def _affine(path: Path, fields: dict[str, str]) -> Affine:

@@ -12,15 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
-from semilung.data.io.grid import checked_grid
-from semilung.data.io.nifti_forms import sform_or_qform, warn_of_forms
+from semilung.data.io.grid import Affine, Grid, checked_grid
+from semilung.data.io.nifti_forms import carry_forms, sform_or_qform, warn_of_forms
 from semilung.data.io.opened_volume import OpenedVolume
+from semilung.data.io.same_grid import same_grid
 from semilung.data.io.stored_voxels import StoredVoxels
 from semilung.types import UserError
 
@@ -99,6 +101,34 @@ def nifti_header(path: Path) -> Any:
     _require_offset(path, header, block[size:])
     header.check_fix()
     return header
+
+
+def write_nifti(path: Path, data: NDArray[Any], affine: Affine, *, like: Path | None) -> None:
+    """Write a `.nii` or `.nii.gz`, whose header holds nothing but the grid (no name, no date).
+
+    Args:
+        path: The file.
+        data: `(X, Y, Z)`.
+        affine: `(4, 4)`, voxel indices to RAS+ mm.
+        like: A NIfTI on the same grid, whose forms are copied; see `write_volume`.
+    """
+    header = Nifti1Header()
+    header.set_data_dtype(data.dtype)
+    header.set_data_shape(data.shape)
+    if like is not None:
+        carry_forms(nifti_header(like), header)
+    else:
+        _set_forms(header, data.shape, affine)
+    nib.save(nib.Nifti1Image(data, None, header, dtype=data.dtype), path)
+
+
+def _set_forms(header: Any, shape: tuple[int, ...], affine: Affine) -> None:
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, 1)
+    header.set_qform(affine, 1)
+    x, y, z = shape
+    if not same_grid(Grid((x, y, z), header.get_qform()), Grid((x, y, z), affine)):
+        header["qform_code"] = 0  # a slight shear, which a quaternion cannot express
 
 
 def _require_single(path: Path, header: Any) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semilung.data.io.grid import Grid, checked_grid
+from semilung.data.io.grid import Affine, Grid, checked_grid
 from semilung.data.io.nrrd_space import (
     TO_LPS,
     SpatialAxes,
@@ -19,7 +20,7 @@ from semilung.data.io.nrrd_space import (
     spatial_axes,
     units_mm,
 )
-from semilung.data.io.opened_volume import OpenedVolume, lps_affine
+from semilung.data.io.opened_volume import LPS_TO_RAS, OpenedVolume, lps_affine
 from semilung.data.io.slicer_segments import (
     StoredSegment,
     labelled_segments,
@@ -30,6 +31,8 @@ from semilung.data.io.text_header import (
     MAX_HEADER_BYTES,
     floats,
     header_block,
+    joined,
+    little_endian,
     text,
     voxel_file,
     warn_of_default,
@@ -134,6 +137,35 @@ def _grid(path: Path, fields: dict[str, str], axes: SpatialAxes) -> Grid:
     origin = floats(path, "space origin", fields.get("space origin", "0 0 0"), 3)
     to_mm = signs * units_mm(path, fields)
     return checked_grid(path, axes.sizes, lps_affine(vectors * to_mm, origin * to_mm))
+
+
+def write_nrrd(path: Path, data: NDArray[Any], affine: Affine) -> None:
+    """Write a `.nrrd`, compressed, with the voxels in the same file.
+
+    Args:
+        path: The file.
+        data: `(X, Y, Z)`, of one of `TYPES`.
+        affine: `(4, 4)`, voxel indices to RAS+ mm.
+    """
+    voxels, to_lps = little_endian(data), LPS_TO_RAS @ affine
+    lines = (
+        "NRRD0004",
+        f"type: {TYPES[voxels.dtype.str[1:]][0]}",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, data.shape))}",
+        f"space directions: {' '.join(map(_vector, to_lps[:3, :3].T))}",
+        "kinds: domain domain domain",
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: {_vector(to_lps[:3, 3])}",
+    )
+    packed = gzip.compress(voxels.tobytes(order="F"), compresslevel=1, mtime=0)
+    path.write_bytes("\n".join((*lines, "\n")).encode() + packed)
+
+
+def _vector(numbers: NDArray[np.float64]) -> str:
+    return f"({joined(numbers).replace(' ', ',')})"
 
 
 def _choice(path: Path, fields: dict[str, str], name: str, choices: dict[str, _T]) -> _T:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,21 @@ def header_block(path: Path) -> bytes:
 def text(header: bytes) -> str:
     """Decode a header; the file name in it may be of any encoding."""
     return header.decode("utf-8", "surrogateescape")
+
+
+def joined(numbers: Iterable[float]) -> str:
+    """Format the numbers of a field, none of their digits lost.
+
+    Example:
+        >>> joined([-0.0, 0.1, 2.5])
+        '0 0.10000000000000001 2.5'
+    """
+    return " ".join(f"{number + 0.0:.17g}" for number in numbers)
+
+
+def little_endian(data: NDArray[Any]) -> NDArray[Any]:
+    """Return voxels in the byte order in which they are written."""
+    return data.astype(data.dtype.newbyteorder("<"), copy=False)
 
 
 def floats(path: Path, field: str, value: str, count: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Volumes: reading of every format, writing of NIfTI, and reorientation to RAS+."""
+"""Volumes: reading of every format, writing of most, and reorientation to RAS+."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from semilung.data.io.dicom.series import files_of_series, open_series
 from semilung.data.io.dicom.series_path import folder_and_series
 from semilung.data.io.grid import Affine, Grid, Shape, spacing_of
-from semilung.data.io.metaimage import open_metaimage
-from semilung.data.io.nifti import nifti_header, open_nifti
-from semilung.data.io.nifti_forms import carry_forms
-from semilung.data.io.nrrd import open_nrrd
+from semilung.data.io.metaimage import open_metaimage, write_metaimage
+from semilung.data.io.nifti import open_nifti, write_nifti
+from semilung.data.io.nrrd import open_nrrd, write_nrrd
 from semilung.data.io.opened_volume import OpenedVolume
 from semilung.data.io.same_grid import is_part, ras_grid, same_grid
 from semilung.exhaustion import exhausted
@@ -122,45 +122,33 @@ def write_volume(
     *,
     like: Path | None = None,
 ) -> None:
-    """Write a NIfTI atomically; its header holds nothing but the grid (no name, no date).
+    """Write a volume atomically; its header holds nothing but the grid (no name, no date).
 
     Booleans become uint8.
 
     Args:
-        path: File name that ends in `.nii` or `.nii.gz`.
+        path: File name that ends in one of `WRITERS`.
         data: `(X, Y, Z)`.
-        affine: `(4, 4)`, voxel indices to RAS+ mm; written as qform and sform, both with code 1
-            (scanner), the qform only where it can express the affine.
-        like: A volume on the same grid. If it is a NIfTI, both of its forms, their codes, its
-            `pixdim` and its unit of length are copied, so that every viewer shows the two aligned,
-            whichever form it follows.
+        affine: `(4, 4)`, voxel indices to RAS+ mm; a NIfTI has it as qform and sform, both with
+            code 1 (scanner), the qform only where it can express the affine.
+        like: A volume on the same grid. If both it and `path` are NIfTI, both of its forms, their
+            codes, its `pixdim` and its unit of length are copied, so that every viewer shows the
+            two aligned, whichever form it follows.
     """
     path = Path(path)
     suffix = _suffix(path)
-    if suffix not in NIFTI:
+    if suffix not in WRITERS:
         raise UserError(
-            f"{path}: volumes are written as NIfTI; choose a name that ends in .nii or .nii.gz"
+            f"{path}: volumes are written as NIfTI, MetaImage or NRRD; choose a name that ends in "
+            f"{', '.join(WRITERS)}"
         )
     data = data.astype(np.uint8) if data.dtype == np.bool_ else data
-    header = nib.Nifti1Header()
-    header.set_data_dtype(data.dtype)
-    header.set_data_shape(data.shape)
-    if like is not None and _suffix(like) in NIFTI:
-        carry_forms(nifti_header(like), header)
-    else:
-        _set_forms(header, data.shape, np.asarray(affine, np.float64))
-    image = nib.Nifti1Image(data, None, header, dtype=data.dtype)
+    grid = np.asarray(affine, np.float64)
     with whole_file(path, suffix=suffix) as temporary:
-        nib.save(image, temporary)
-
-
-def _set_forms(header: nib.Nifti1Header, shape: tuple[int, ...], affine: Affine) -> None:
-    header.set_xyzt_units("mm")
-    header.set_sform(affine, 1)
-    header.set_qform(affine, 1)
-    x, y, z = shape
-    if not same_grid(Grid((x, y, z), header.get_qform()), Grid((x, y, z), affine)):
-        header["qform_code"] = 0  # a slight shear, which a quaternion cannot express
+        if suffix in NIFTI and like is not None and _suffix(like) in NIFTI:
+            write_nifti(temporary, data, grid, like=like)
+        else:
+            WRITERS[suffix](temporary, data, grid)
 
 
 def to_ras(volume: Volume) -> Volume:
@@ -261,7 +249,15 @@ READERS: dict[str, Callable[[Path], OpenedVolume]] = {
 """Suffix to reader, which raises `UserError`, or one of `TRUNCATED` or `INVALID`."""
 
 NIFTI = {".nii", ".nii.gz"}
-"""Suffixes of NIfTI, which is written, and whose headers hold two transforms."""
+"""Suffixes of NIfTI, whose headers hold two transforms."""
+
+WRITERS: dict[str, Callable[[Path, NDArray[Any], Affine], None]] = {
+    ".nii.gz": partial(write_nifti, like=None),
+    ".nii": partial(write_nifti, like=None),
+    ".mha": write_metaimage,
+    ".nrrd": write_nrrd,
+}
+"""Suffix to writer."""
 
 SEGMENTATIONS = {".nrrd", ".nhdr"}
 """Suffixes under which 3D Slicer saves segmentations, cropped to their segments."""
