@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from semilung.data.loading.intensity import scale_hu
@@ -18,26 +13,14 @@ from semilung.evaluation.overlay import (
     PREDICTION_RGB,
     REFERENCE_RGB,
     drawn_voxels,
-    outlined_plane,
     planes_centre,
 )
+from semilung.evaluation.panels import KeyEntry, draw_panels, panel_row
 
-PANEL_PIXELS = 320
 CLOSE_UP_MM = 60.0
 """Edge of the close-up: twice 30 mm, the largest diameter of a nodule by definition."""
 
-_GAP, _HEADER, _DPI = 4, 56, 100
 _RIGHT_LUNG = 0.68  # of the way from left to right
-_LENGTHS_MM = (5, 10, 20, 50, 100)
-_EDGES = ("RLAP", "RLSI", "APSI")
-"""Letters at the left, right, upper and lower edge of the axial, coronal and sagittal plane."""
-
-
-class _Row(NamedTuple):
-    """Three panels `(H, W, 3)` of one scale, and that scale."""
-
-    panels: list[NDArray[np.uint8]]
-    pixels_per_mm: float
 
 
 def case_picture(
@@ -79,29 +62,20 @@ def case_picture(
         centre = (round(image_hu.shape[0] * _RIGHT_LUNG), *centre[1:])
     grey = np.asarray(scale_hu(image_hu, window_hu) * 255, np.uint8)
     volumes = [grey, *masks]
-    rows = [_row(volumes, centre, spacing_mm)]
+    rows = [panel_row(volumes, centre, spacing_mm)]
     extent_mm = np.multiply(image_hu.shape, spacing_mm)
     if outlined and (extent_mm > CLOSE_UP_MM * 1.25).any():
         box, at = _box(image_hu.shape, centre, spacing_mm)
-        rows.append(_row([volume[box] for volume in volumes], at, spacing_mm))
+        rows.append(panel_row([volume[box] for volume in volumes], at, spacing_mm))
     voxel_ml = abs(float(np.prod(spacing_mm))) / 1000
     volumes_ml = [np.count_nonzero(mask) * voxel_ml for mask in masks]
-    return _captioned(rows, title, window_hu, volumes_ml)
-
-
-def _row(volumes: Sequence[NDArray[Any]], at: Sequence[int], spacing_mm: Sequence[float]) -> _Row:
-    finest = min(spacing_mm)
-    extent = max(np.multiply(volumes[0].shape, spacing_mm)) / finest
-    factor = max(1.0, PANEL_PIXELS / extent)
-    sizes = [
-        max(1, round(n * factor * mm / finest))
-        for n, mm in zip(volumes[0].shape, spacing_mm, strict=True)
+    key = [
+        KeyEntry(f"{word}: {f'{volume:.2f} ml' if volume else 'none'}", rgb)
+        for word, volume, rgb in zip(
+            ("reference", "prediction"), volumes_ml, (REFERENCE_RGB, PREDICTION_RGB), strict=True
+        )
     ]
-    panels = [
-        outlined_plane(*volumes, axis=axis, at=at[axis], sizes=sizes, width=2, smooth=True)
-        for axis in (2, 1, 0)
-    ]
-    return _Row(panels, factor / finest)
+    return draw_panels(rows, title=title, window_hu=window_hu, key=key)
 
 
 def _box(
@@ -117,88 +91,3 @@ def _box(
     ]
     box = tuple(slice(start, start + edge) for start, edge in zip(starts, edges, strict=True))
     return box, [at - start for at, start in zip(centre, starts, strict=True)]
-
-
-def _captioned(
-    rows: Sequence[_Row], title: str, window_hu: tuple[float, float], volumes_ml: Sequence[float]
-) -> NDArray[np.uint8]:
-    cell = max(max(panel.shape[:2]) for row in rows for panel in row.panels)
-    heights = [max(panel.shape[0] for panel in row.panels) for row in rows]
-    width = 3 * cell + 2 * _GAP
-    height = _HEADER + sum(heights) + _GAP * (len(rows) - 1)
-    picture = np.zeros((height, width, 3), np.uint8)
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="black")
-    top = _HEADER
-    for row, tall in zip(rows, heights, strict=True):
-        for column, panel in enumerate(row.panels):
-            y = top + (tall - panel.shape[0]) // 2
-            x = column * (cell + _GAP) + (cell - panel.shape[1]) // 2
-            picture[y : y + panel.shape[0], x : x + panel.shape[1]] = panel
-            _letter_sides(figure, (x, y, *panel.shape[1::-1]), _EDGES[column])
-        _draw_scale(figure, row.pixels_per_mm, cell, top + tall)
-        top += tall + _GAP
-    _write_header(figure, title, window_hu, volumes_ml)
-    figure.figimage(picture, 0, 0, origin="upper")
-    canvas: Any = FigureCanvasAgg(figure)
-    with warnings.catch_warnings():
-        # a case may be named in a script that the font lacks
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
-        canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
-
-
-def _text(figure: Figure, x: float, y: float, text: str, **look: Any) -> Any:
-    """Draw text at a pixel counted from the upper left corner."""
-    width, height = figure.bbox.size
-    outline = [withStroke(linewidth=2, foreground="black")]
-    return figure.text(
-        x / width, 1 - y / height, text, parse_math=False, path_effects=outline,
-        **{"color": "0.92", "fontsize": 9, "family": "DejaVu Sans", **look},
-    )  # fmt: skip
-
-
-def _letter_sides(figure: Figure, box: tuple[int, int, int, int], sides: str) -> None:
-    x, y, width, height = box
-    places = (
-        (x + 4, y + height / 2, "left", "center"),
-        (x + width - 4, y + height / 2, "right", "center"),
-        (x + width / 2, y + 3, "center", "top"),
-        (x + width / 2, y + height - 3, "center", "bottom"),
-    )
-    for letter, (at_x, at_y, ha, va) in zip(sides, places, strict=True):
-        _text(figure, at_x, at_y, letter, ha=ha, va=va, fontsize=10.5, weight="bold")
-
-
-def _draw_scale(figure: Figure, pixels_per_mm: float, cell: int, bottom: int) -> None:
-    """Draw a bar of a round length, at most a third of a panel, at the lower left of a row."""
-    fitting = [mm for mm in _LENGTHS_MM if mm * pixels_per_mm <= cell / 3]
-    length_mm = fitting[-1] if fitting else _LENGTHS_MM[0]
-    width, height = figure.bbox.size
-    left, right = 8.0, 8 + length_mm * pixels_per_mm
-    y = 1 - (bottom - 8) / height
-    figure.add_artist(
-        Line2D([left / width, right / width], [y, y], color="white", linewidth=2.2,
-               solid_capstyle="butt", path_effects=[withStroke(linewidth=4, foreground="black")])
-    )  # fmt: skip
-    _text(figure, left, bottom - 13, f"{length_mm} mm", ha="left", va="bottom", fontsize=10.5)
-
-
-def _write_header(
-    figure: Figure, title: str, window_hu: tuple[float, float], volumes_ml: Sequence[float]
-) -> None:
-    width = figure.bbox.size[0]
-    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in title)
-    most = max(8, int((width - 240) / 13))  # characters that leave room for the window
-    name = name if len(name) <= most else f"{name[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
-    _text(figure, 8, 5, name, ha="left", va="top", weight="bold", fontsize=13)
-    low, high = (f"{edge:g}".replace("-", "\N{MINUS SIGN}") for edge in window_hu)
-    _text(figure, width - 8, 8, f"window {low} to {high} HU", ha="right", va="top", fontsize=11)
-    at = 8.0
-    for word, rgb, volume in zip(
-        ("reference", "prediction"), (REFERENCE_RGB, PREDICTION_RGB), volumes_ml, strict=True
-    ):
-        amount = f"{volume:.2f} ml" if volume else "none"
-        colour = tuple(channel / 255 for channel in rgb)
-        _text(figure, at, 32, f"\N{BLACK SQUARE} {word}: {amount}", ha="left", va="top",
-              fontsize=11, color=colour)  # fmt: skip
-        at += 230

@@ -70,9 +70,14 @@ def overlay_planes(
 
 def write_png(path: str | os.PathLike[str], rgb: NDArray[np.uint8]) -> None:
     """Write an `(H, W, 3)` uint8 picture as PNG, atomically."""
+    write_bytes(path, png_bytes(rgb))
+
+
+def png_bytes(rgb: NDArray[np.uint8]) -> bytes:
+    """Return an `(H, W, 3)` uint8 picture as the content of a PNG."""
     buffer = io.BytesIO()
     matplotlib_image.imsave(buffer, rgb, format="png")
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def drawn_voxels(mask: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:

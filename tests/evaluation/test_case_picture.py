@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from semilung.evaluation import case_picture as module
+from semilung.evaluation import panels as module
 from semilung.evaluation.case_picture import case_picture
 from semilung.evaluation.overlay import PREDICTION_RGB, REFERENCE_RGB
 
