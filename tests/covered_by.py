@@ -23,6 +23,7 @@ COVERED_BY = {
     "api/paths": "api/test_python_interface",
     "api/phantom": "api/test_python_interface",
     "api/prediction": "api/test_python_interface",
+    "api/prediction_files": "api/test_predict_files",
     "api/prepare": "cli/test_data",
     "api/report": "api/test_predict_files",
     "api/run_evaluation": "api/test_python_interface",
@@ -94,6 +95,7 @@ COVERED_BY = {
     "data/phantom/torso": "data/phantom/test_phantom",
     "data/phantom/trees": "data/phantom/test_phantom",
     "evaluation/component_overlap": "evaluation/test_segmentation",
+    "evaluation/panels": "evaluation/test_case_picture",
     "evaluation/summary_config": "test_bounds",
     "evaluation/summary_table": "evaluation/test_case_evaluation",
     "exhaustion": "test_files",
@@ -180,4 +182,5 @@ COVERED_BY = {
     "training/unused_settings": "training/test_settings_audit",
     "training/validate": "training/test_loop",
     "types": "test_registry",
+    "writers/scan_result": "writers/test_findings_json",
 }

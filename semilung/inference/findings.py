@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from semilung.data.content.components import connected_components
 from semilung.data.io.grid import ball_diameter_mm
@@ -13,7 +14,33 @@ from semilung.data.io.volume import Volume
 LUNA16_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability")
 """First columns of findings; LUNA16's evaluation reads a table with them."""
 
-FINDING_COLUMNS = (*LUNA16_COLUMNS, "diameter_mm", "volume_mm3")
+FINDING_COLUMNS = (*LUNA16_COLUMNS, "diameter_mm", "volume_mm3", "label")
+
+
+def component_labels(
+    mask: Volume, probability: Volume
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Number the 26-connected components of a mask, most probable first.
+
+    Args:
+        mask: `(X, Y, Z)`, foreground where it is not 0.
+        probability: `(X, Y, Z)` on the same grid.
+
+    Returns:
+        `(X, Y, Z)`, 0 in background and k in the k-th component, and the highest probability of
+        each in that order, to 4 decimals.
+    """
+    components, count = connected_components(mask.data)
+    places = np.nonzero(components)  # of the foreground, a thousandth of a scan
+    component = components[places] - 1
+    highest = np.zeros(count)
+    np.maximum.at(highest, component, probability.data[places])
+    highest = highest.round(4)
+    order = np.argsort(-highest, kind="stable")
+    rank = np.empty(count, np.int32)
+    rank[order] = np.arange(1, count + 1)
+    components[places] = rank[component]
+    return components, highest[order]
 
 
 def component_findings(mask: Volume, probability: Volume, name: str) -> pd.DataFrame:
@@ -27,7 +54,8 @@ def component_findings(mask: Volume, probability: Volume, name: str) -> pd.DataF
     Returns:
         Columns `FINDING_COLUMNS`: `seriesuid` is the name, the coordinates are the component's
         centre in LPS+ mm (as LUNA16 and DICOM; negate x and y for RAS+), `probability` its highest,
-        `diameter_mm` that of a ball of `volume_mm3`.
+        `diameter_mm` that of a ball of `volume_mm3`, `label` its number in `component_labels`,
+        which is the row's.
 
     Example:
         >>> data = np.zeros((9, 9, 9), np.uint8)
@@ -35,24 +63,22 @@ def component_findings(mask: Volume, probability: Volume, name: str) -> pd.DataF
         >>> grid = np.diag([2.0, 2.0, 2.0, 1.0])
         >>> findings = component_findings(Volume(data, grid), Volume(data * 0.75, grid), "a")
         >>> ", ".join(map(str, findings.loc[0]))
-        'a, -6.0, -6.0, 8.0, 0.75, 3.58, 24.0'
+        'a, -6.0, -6.0, 8.0, 0.75, 3.58, 24.0, 1'
     """
-    labels, count = connected_components(mask.data)
-    places = np.nonzero(labels)  # of the foreground, a thousandth of a scan
+    labels, highest = component_labels(mask, probability)
+    places, count = np.nonzero(labels), len(highest)
     component = labels[places] - 1
     voxels = np.bincount(component, minlength=count)
     voxel_mm3 = float(np.prod(mask.spacing_mm))
     sums = np.stack([np.bincount(component, axis, minlength=count) for axis in places])
     to_lps = LPS_TO_RAS @ mask.affine
     centres_mm = to_lps[:3, :3] @ (sums / voxels) + to_lps[:3, 3:]
-    highest = np.zeros(count)
-    np.maximum.at(highest, component, probability.data[places])
     values = {
         "seriesuid": [name] * count,
         **dict(zip(LUNA16_COLUMNS[1:4], centres_mm.round(3), strict=True)),
-        "probability": highest.round(4),
+        "probability": highest,
         "diameter_mm": ball_diameter_mm(voxels, voxel_mm3).round(2),
         "volume_mm3": (voxels * voxel_mm3).round(2),
+        "label": np.arange(1, count + 1),
     }
-    table = pd.DataFrame(values, columns=list(FINDING_COLUMNS))
-    return table.sort_values("probability", ascending=False, kind="stable", ignore_index=True)
+    return pd.DataFrame(values, columns=list(FINDING_COLUMNS))

@@ -349,7 +349,7 @@ def read_safely(path: Path, read: Callable[[Path], T], what: str = "slice") -> T
         UserError: It is no DICOM that can be read, or a library is missing.
     """
     try:
-        with _quiet():
+        with quiet_pydicom():
             return read(path)
     except (UserError, MemoryError):
         raise
@@ -370,7 +370,7 @@ def read_safely(path: Path, read: Callable[[Path], T], what: str = "slice") -> T
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """Silence pydicom and highdicom, which quote values that violate the standard."""
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     with _LOCK, warnings.catch_warnings():  # threads would undo each other's settings

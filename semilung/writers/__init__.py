@@ -1,0 +1,1 @@
+"""Writers of findings: JSON, pictures, pages and DICOM SEG, whatever task predicted them."""

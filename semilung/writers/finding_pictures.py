@@ -1,0 +1,77 @@
+"""Pictures of findings: three planes through each, with its outline and a scale bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semilung.data import Volume, scale_hu, to_ras
+from semilung.data.io.grid import ball_voxels, voxel_of
+from semilung.data.io.opened_volume import LPS_TO_RAS
+from semilung.evaluation.overlay import PREDICTION_RGB, REFERENCE_RGB
+from semilung.evaluation.panels import KeyEntry, draw_panels, panel_row
+from semilung.writers.scan_result import ScanResult
+
+LUNG_WINDOW_HU = (-1350.0, 150.0)
+
+EDGE_MM = 60.0
+"""Least edge of a picture: twice 30 mm, the largest diameter of a nodule by definition."""
+
+MAX_PICTURES = 30
+"""Most findings that are drawn, the first of the table."""
+
+_ROOM = 1.6  # edge of a picture, in diameters of a large finding
+
+
+def finding_pictures(result: ScanResult) -> Iterator[NDArray[np.uint8]]:
+    """Draw the first `MAX_PICTURES` findings of a scan, `(H, W, 3)` each, in their order."""
+    for row in result.findings.head(MAX_PICTURES).to_dict("records"):
+        yield finding_picture(result, row)
+
+
+def finding_picture(result: ScanResult, row: dict[Any, Any]) -> NDArray[np.uint8]:
+    """Draw the axial, coronal and sagittal plane through the centre of a finding.
+
+    Its outline is orange, that of other findings sky blue. Where a scan has no labels, the outline
+    is the ball of the finding's diameter.
+
+    Args:
+        result: The scan's findings.
+        row: One of them.
+    """
+    centre_mm = LPS_TO_RAS[:3, :3] @ [row["coordX"], row["coordY"], row["coordZ"]]
+    edge_mm = max(EDGE_MM, _ROOM * row["diameter_mm"])
+    image = _part(result.volume, centre_mm, edge_mm)
+    if result.labels is None:
+        finding = np.zeros(image.shape, bool)
+        box, ball = ball_voxels(image.shape, image.affine, centre_mm, row["diameter_mm"] / 2)
+        finding[box] = ball
+        others = np.zeros(image.shape, bool)
+    else:
+        labels = _part(result.labels, centre_mm, edge_mm).data
+        finding = labels == row["label"]
+        others = (labels != 0) & ~finding
+    grey = np.asarray(scale_hu(image.data, LUNG_WINDOW_HU) * 255, np.uint8)
+    at = np.clip(np.rint(voxel_of(image.affine, centre_mm)), 0, np.array(image.shape) - 1)
+    planes = panel_row([grey, others, finding], at.astype(int).tolist(), image.spacing_mm)
+    size = f"{row['diameter_mm']:.1f} mm, probability {row['probability']:.2f}"
+    key = [KeyEntry(size, PREDICTION_RGB)]
+    if others.any():
+        key.append(KeyEntry("other findings", REFERENCE_RGB))
+    title = f"Finding {row['label']}"
+    return draw_panels([planes], title=title, window_hu=LUNG_WINDOW_HU, key=key)
+
+
+def _part(volume: Volume, centre_mm: NDArray[np.float64], edge_mm: float) -> Volume:
+    """Return a box of a volume around a point, its axes nearest to RAS."""
+    centre = voxel_of(volume.affine, centre_mm.tolist())
+    reach = edge_mm / 2 / np.array(volume.spacing_mm)
+    low = np.clip(np.rint(centre - reach), 0, np.array(volume.shape) - 1).astype(int)
+    high = np.clip(np.rint(centre + reach) + 1, low + 1, volume.shape).astype(int)
+    affine = volume.affine.copy()
+    affine[:3, 3] = (volume.affine @ [*low, 1])[:3]
+    box = tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    return to_ras(Volume(volume.data[box], affine))

@@ -1,0 +1,123 @@
+"""One self-contained page a scan, and an index of the pages in a folder."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from semilung import __version__
+from semilung.arm_names import printable
+from semilung.files import read_json, write_text
+from semilung.types import UserError
+from semilung.writers.finding_pictures import EDGE_MM, LUNG_WINDOW_HU
+from semilung.writers.findings_json import SCHEMA, findings_record
+from semilung.writers.lung_position import finding_positions
+from semilung.writers.scan_result import NOT_A_DEVICE, ScanResult
+
+INDEX = "index.html"
+
+MAX_ROWS = 200
+"""Most findings in the table of a page, the first of them."""
+
+_JSON = "_findings.json"
+_TIMES = " \N{MULTIPLICATION SIGN} "
+
+
+def write_scan_page(
+    path: str | os.PathLike[str], result: ScanResult, pictures: Sequence[bytes]
+) -> None:
+    """Write the page of a scan: what was predicted, a table of the findings, and their pictures.
+
+    Args:
+        path: The page; its pictures are part of it, and it needs no other file and no script.
+        result: The scan's findings.
+        pictures: Of the first findings, each a PNG.
+
+    Raises:
+        UserError: The file cannot be written; an existing one is untouched.
+    """
+    shown = result.findings.head(MAX_ROWS)
+    record = findings_record(result, mask=None, labelled=False)
+    positions = finding_positions(shown, result.volume)
+    rows = [
+        {**finding, "position": position}
+        for finding, position in zip(record["findings"], positions, strict=False)
+    ]
+    page = (
+        _environment()
+        .get_template("scan.html.j2")
+        .render(
+            record=record,
+            name=printable(result.name),
+            rows=rows,
+            placed=any(positions),
+            count=len(result.findings),
+            pictures=[_uri(picture) for picture in pictures],
+            shape=_TIMES.join(map(str, result.volume.shape)),
+            spacing=_TIMES.join(f"{mm:.3g}" for mm in result.volume.spacing_mm),
+            window=LUNG_WINDOW_HU,
+            edge_mm=EDGE_MM,
+            outlined=result.labels is not None,
+            notice=NOT_A_DEVICE,
+            version=__version__,
+        )
+    )
+    write_text(path, page)
+
+
+def write_index(folder: Path) -> Path:
+    """Write `index.html`: the scans of a folder that have a page, with the counts of findings.
+
+    Pages of earlier predictions into the folder are listed too.
+
+    Raises:
+        UserError: The file cannot be written; an existing one is untouched.
+    """
+    scans = sorted(_scans(folder), key=lambda scan: str(scan["name"]))
+    page = (
+        _environment()
+        .get_template("index.html.j2")
+        .render(scans=scans, notice=NOT_A_DEVICE, version=__version__)
+    )
+    write_text(folder / INDEX, page)
+    return folder / INDEX
+
+
+def _scans(folder: Path) -> Iterable[dict[str, Any]]:
+    """Yield name, page, count and largest diameter of each scan; damaged files are left out."""
+    for path in folder.glob(f"*{_JSON}"):
+        page = path.with_name(f"{path.name.removesuffix(_JSON)}.html")
+        try:
+            record = read_json(path)
+            if record["schema"] != SCHEMA or not page.is_file():
+                continue
+            sizes_mm = [float(finding["diameter_mm"]) for finding in record["findings"]]
+        except (UserError, KeyError, TypeError, ValueError):
+            continue
+        yield {
+            "name": printable(page.stem),
+            "href": quote(page.name),
+            "count": len(sizes_mm),
+            "largest_mm": max(sizes_mm, default=None),
+            "run": record.get("run"),
+        }
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("semilung.writers", "page_files"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,36 @@
+"""The findings of one scan, as writers take them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from semilung.data import Volume
+
+NOT_A_DEVICE = (
+    "Made by research software, which is not a medical device: not for diagnosis or treatment."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ScanResult:
+    """The findings of one scan.
+
+    Attributes:
+        name: Of the scan, as in the names of its files.
+        volume: The scan in HU, on its own grid.
+        findings: One row a finding: `label` (1, 2, ...), `coordX`, `coordY`, `coordZ` (centre in
+            LPS+ mm), `probability`, `diameter_mm`, `volume_mm3`; further columns may follow.
+        labels: `(X, Y, Z)` on the scan's grid, k in the voxels of the finding of label k, 0
+            elsewhere; None where findings have no outline.
+        run: Name of the run that predicted them; empty if unknown.
+        threshold: Probability above which a voxel is in a finding.
+    """
+
+    name: str
+    volume: Volume
+    findings: pd.DataFrame
+    labels: Volume | None = None
+    run: str = ""
+    threshold: float | None = None
