@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from semilung.api.array_scan import volume_of_array
 from semilung.api.paths import PathLike, listed
 from semilung.api.prediction import Prediction
+from semilung.data import Volume
 from semilung.inference import Predictor
 from semilung.runs import (
     TrainConfig,
@@ -21,6 +26,7 @@ from semilung.runs import (
 from semilung.runs.load import CHECKPOINTS, prediction_config
 from semilung.suggestions import require_choice
 from semilung.tasks import Task, build_tasks, heads_of_tasks
+from semilung.types import UserError
 
 
 @dataclass(frozen=True)
@@ -30,15 +36,19 @@ class LoadedRun:
     Attributes:
         models: The nets, whose probabilities are averaged.
         config: Config of the first run.
+        names: Of the runs, as far as known.
     """
 
     models: Sequence[nn.Module]
     config: TrainConfig
+    names: Sequence[str] = ()
 
     def predict(
         self,
-        scan: PathLike,
+        scan: PathLike | Volume | NDArray[Any],
+        affine: ArrayLike | None = None,
         *,
+        name: str = "scan",
         threshold: float | None = None,
         series: str | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -46,23 +56,45 @@ class LoadedRun:
         """Predict a CT of any orientation and spacing, for all tasks of the run in one pass.
 
         Args:
-            scan: A CT volume in HU, or a folder of DICOM slices.
+            scan: A CT volume in HU, or a folder of DICOM slices; or the voxels `(X, Y, Z)` in HU,
+                as an array with its affine or as a `Volume`.
+            affine: `(4, 4)`, voxel indices to RAS+ mm (nibabel's), of an array.
+            name: Of an array, in the names of its files.
             threshold: Foreground above this probability, in [0, 1); the run's by default.
             series: Which series of a DICOM folder, by its number; None where there is one.
             progress: Called with the windows done and their total.
 
         Raises:
-            UserError: The scan cannot be read or has voxels that are not finite.
+            UserError: The scan cannot be read or has voxels that are not finite; an array has no
+                affine or no valid one, or is not 3D.
+
+        Example:
+            >>> image = nibabel.load("scan.nii.gz")  # doctest: +SKIP
+            >>> load("runs/a").predict(image.get_fdata(), image.affine)  # doctest: +SKIP
         """
         predictor = self.predictor(threshold)
-        maps = predictor.scan_maps(scan, series=series, progress=progress)
+        path = Path(scan) if isinstance(scan, str | os.PathLike) else None
+        if path is None:
+            volume = volume_of_array(scan, affine, series=series)
+            maps = predictor.volume_maps(volume, name, source="the array", progress=progress)
+        elif affine is not None:
+            raise UserError(
+                f"{path}: a file has an affine of its own; give affine with an array alone"
+            )
+        else:
+            maps = predictor.scan_maps(path, series=series, progress=progress)
         return Prediction(
-            Path(scan),
+            maps.name,
+            maps.scan,
             {
                 kind: output
                 for task in self.tasks.values()
                 for kind, output in task.outputs(predictor, maps).items()
             },
+            scan=path,
+            series=series,
+            run=" + ".join(self.names),
+            threshold=predictor.inference.threshold,
         )
 
     @cached_property

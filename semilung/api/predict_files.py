@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from semilung.api.load import LoadedRun, load
 from semilung.api.paths import PathLike, listed
-from semilung.api.prediction import Prediction, write_outputs
+from semilung.api.prediction import Prediction
+from semilung.api.prediction_files import require_format, write_files
+from semilung.data.io.volume import require_volume_path
 from semilung.exhaustion import explain_memory_errors
 from semilung.files import DiskFullError
-from semilung.inference.output_files import output, output_names
+from semilung.inference.output_files import FORMATS, output_names, written_kinds
 from semilung.inference.pseudo_labels import (
     PSEUDO,
     confident_labels,
@@ -19,6 +22,7 @@ from semilung.inference.pseudo_labels import (
 )
 from semilung.inference.scan_progress import ScanProgress
 from semilung.types import UserError
+from semilung.writers.scan_page import write_index
 
 
 def predict(
@@ -29,13 +33,17 @@ def predict(
     checkpoint: str = "last",
     settings: Sequence[str] = (),
     threshold: float | None = None,
+    format: str = FORMATS[0],  # noqa: A002 - as the command's option
     probability: bool = False,
+    page: bool = False,
     confident: float | None = None,
     overwrite: bool = False,
     series: str | None = None,
     progress: bool = False,
 ) -> list[Path]:
-    """Write `<scan>_nodules.nii.gz` into a folder for every scan, in the scan's own geometry.
+    """Write mask and findings of every scan into a folder, in the scan's own geometry.
+
+    They are `<scan>_nodules.nii.gz`, `<scan>_findings.csv` and `<scan>_findings.json`.
 
     Args:
         runs: A run's folder, or several, which must prepare scans alike and are averaged; or what
@@ -45,7 +53,11 @@ def predict(
         checkpoint: `last` or `best`, of folders.
         settings: `inference.key=value` words in place of the first run's settings, of folders.
         threshold: Foreground above this probability, in [0, 1); the first run's by default.
+        format: Of the volumes: `nii.gz`, `nii`, `mha`, `nrrd`, or `dcm` for a DICOM SEG of the mask
+            of a DICOM series (volumes other than the mask are NIfTI then).
         probability: Write `<scan>_probability.nii.gz` too.
+        page: Write `<scan>.html` too, a page that shows the findings, their pictures as
+            `<scan>_pictures/finding_01.png`, and `index.html`, which lists all pages in `out`.
         confident: Write `<scan>_pseudo.nii.gz` too, the mask with voxels below this confidence set
             to 255, and a `manifest.csv` by which another run can train on them. In [0.5, 1].
         overwrite: Replace masks that exist.
@@ -53,31 +65,29 @@ def predict(
         progress: Show scans and windows on standard error.
 
     Returns:
-        The files written.
+        The files written, without the pictures.
 
     Raises:
-        UserError: Before anything is predicted: a run that cannot be loaded, runs that prepare
-            scans differently, two scans of one name, a name that is too long, an existing mask or
-            manifest, a folder that cannot be written, a confidence out of range. At the end: scans
+        UserError: Before anything is predicted: a scan that does not exist or is of no readable
+            format, a run that cannot be loaded, runs that prepare scans differently, two scans of
+            one name, a name that is too long, an existing mask or manifest, a folder that cannot be
+            written, a format that a scan cannot have, a confidence out of range. At the end: scans
             that could not be segmented.
     """
-    if confident is not None and series is not None:
-        raise UserError(
-            "a series (--series) and pseudo-labels (--pseudo-labels) do not go together, because "
-            "the manifest would name the folder alone: give the scan as FOLDER#SERIES instead, "
-            "such as study#3"
-        )
-    if isinstance(runs, LoadedRun):
-        run = runs
-    else:
-        run = load(listed(runs, "runs"), checkpoint=checkpoint, settings=settings)
+    _require_series(series, pseudo_labels=confident is not None)
     scans, out = listed(scans, "scans"), Path(out)
+    for scan in scans:
+        require_volume_path(scan)
+    require_format(format, scans)
+    run = _loaded(runs, checkpoint, settings)
     run.predictor(threshold)  # refuses a threshold out of range
-    kinds = _kinds(run, probability=probability, pseudo_labels=confident is not None)
-    names = output_names(scans, out, kinds, overwrite=overwrite)
+    outputs = _outputs(run, probability=probability, pseudo_labels=confident is not None)
+    kinds = written_kinds(outputs, format, page=page)
+    names = output_names(scans, out, kinds, overwrite=overwrite, format_=format)
     if confident is not None:
         require_pseudo_labels(out, confident, overwrite=overwrite)
     done: dict[str, Path] = {}
+    written: list[Path] = []
     failures: list[str] = []
     with ScanProgress(len(names), shown=progress) as bar:
         for scan, name in names.items():
@@ -89,23 +99,50 @@ def predict(
                     prediction = run.predict(
                         scan, threshold=threshold, series=series, progress=bar.windows
                     )
-                    _write(prediction, out, name, kinds, confident)
+                    written += _write(prediction, out, name, kinds, format, confident)
             except Exception as error:  # an error of one scan is none of the others'
                 failures.append(_reason(scan, error))
                 if isinstance(error, DiskFullError):
                     break
             else:
                 done[name] = scan
-    written = [output(out, name, kind) for name in done for kind in kinds]
-    if confident is not None and done:
-        written.append(write_pseudo_manifest(out, done))
+    if done:
+        written += _write_lists(out, done, pseudo_labels=confident is not None, page=page)
     if failures:
         raise _summary(failures, tried=len(done) + len(failures), scans=len(names), out=out)
     return written
 
 
-def _kinds(run: LoadedRun, *, probability: bool, pseudo_labels: bool) -> list[str]:
-    """Return what is written of each scan.
+def _require_series(series: str | None, *, pseudo_labels: bool) -> None:
+    """Raise UserError where a series is to become a pseudo-label."""
+    if pseudo_labels and series is not None:
+        raise UserError(
+            "a series (--series) and pseudo-labels (--pseudo-labels) do not go together, because "
+            "the manifest would name the folder alone: give the scan as FOLDER#SERIES instead, "
+            "such as study#3"
+        )
+
+
+def _loaded(
+    runs: LoadedRun | PathLike | Sequence[PathLike], checkpoint: str, settings: Sequence[str]
+) -> LoadedRun:
+    if isinstance(runs, LoadedRun):
+        return runs
+    folders = listed(runs, "runs")
+    run = load(folders, checkpoint=checkpoint, settings=settings)
+    return replace(run, names=[folder.resolve().name for folder in folders])
+
+
+def _write_lists(
+    out: Path, done: Mapping[str, Path], *, pseudo_labels: bool, page: bool
+) -> list[Path]:
+    """Write the files that list all scans: the manifest of pseudo-labels, the index of pages."""
+    manifest = [write_pseudo_manifest(out, done)] if pseudo_labels else []
+    return [*manifest, *([write_index(out)] if page else [])]
+
+
+def _outputs(run: LoadedRun, *, probability: bool, pseudo_labels: bool) -> list[str]:
+    """Return the outputs of the tasks that are written of each scan.
 
     Raises:
         UserError: Pseudo-labels of a run that predicts no probability.
@@ -122,12 +159,17 @@ def _kinds(run: LoadedRun, *, probability: bool, pseudo_labels: bool) -> list[st
 
 
 def _write(
-    prediction: Prediction, out: Path, name: str, kinds: Sequence[str], confident: float | None
-) -> None:
+    prediction: Prediction,
+    out: Path,
+    name: str,
+    kinds: Sequence[str],
+    format_: str,
+    confident: float | None,
+) -> list[Path]:
     outputs = dict(prediction.outputs)
     if confident is not None:
         outputs[PSEUDO] = confident_labels(prediction.mask, prediction.probability, confident)
-    write_outputs({output(out, name, kind): outputs[kind] for kind in kinds}, prediction.scan)
+    return write_files(prediction, outputs, out, name, kinds, format_)
 
 
 def _summary(failures: Sequence[str], *, tried: int, scans: int, out: Path) -> UserError:

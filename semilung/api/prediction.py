@@ -1,18 +1,20 @@
-"""The prediction of one scan, and its files."""
+"""The prediction of one scan."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
-from semilung.csv_tables import write_csv
-from semilung.data import Volume, write_volume
-from semilung.inference.output_files import output, output_names
+from semilung.api.prediction_files import require_format, write_files
+from semilung.data import Volume
+from semilung.inference.findings import component_labels
+from semilung.inference.output_files import FORMATS, MASK, TABLE, output_names, written_kinds
 from semilung.tasks import Output
 from semilung.types import UserError
 
@@ -22,17 +24,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What the tasks of a run predict of a scan, volumes on the scan's own grid.
 
     Attributes:
-        scan: The file, or folder of DICOM slices, that was predicted.
+        name: Of the scan, as in the names of its files.
+        volume: The scan itself, in HU.
         outputs: Kind of volume (`nodules`) or name of a table (`findings.csv`) to its content.
+        scan: The file, or folder of DICOM slices, that was predicted; None of an array.
+        series: Number of the series in that folder; None where it holds only one CT volume.
+        run: Name of the run; empty if unknown.
+        threshold: Probability above which a voxel is foreground.
     """
 
-    scan: Path
+    name: str
+    volume: Volume
     outputs: Mapping[str, Output]
+    scan: Path | None = None
+    series: str | None = None
+    run: str = ""
+    threshold: float | None = None
 
     @property
     def mask(self) -> Volume:
@@ -41,7 +53,7 @@ class Prediction:
         Raises:
             UserError: The run does not predict masks.
         """
-        return self._output("nodules", Volume)
+        return self._output(MASK, Volume)
 
     @property
     def probability(self) -> Volume:
@@ -55,7 +67,12 @@ class Prediction:
         Raises:
             UserError: The run does not predict findings.
         """
-        return self._output("findings.csv", pd.DataFrame)
+        return self._output(TABLE, pd.DataFrame)
+
+    @cached_property
+    def labels(self) -> Volume:
+        """`(X, Y, Z)` int32, k in the voxels of the finding of label k; errors as `mask`."""
+        return Volume(component_labels(self.mask, self.probability)[0], self.mask.affine)
 
     def _output(self, kind: str, type_: type[T]) -> T:
         content = self.outputs.get(kind)
@@ -73,33 +90,34 @@ class Prediction:
         return view_prediction(self, height=height)
 
     def write(
-        self, folder: str | os.PathLike[str], *, probability: bool = True, overwrite: bool = False
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        format: str = FORMATS[0],  # noqa: A002 - as the command's option
+        probability: bool = True,
+        page: bool = False,
+        overwrite: bool = False,
     ) -> list[Path]:
-        """Write the outputs, as `<scan>_nodules.nii.gz` and `<scan>_findings.csv`.
+        """Write the outputs, as `<scan>_nodules.nii.gz` and `<scan>_findings.csv` and `.json`.
 
         Args:
             folder: Is made where it does not exist.
+            format: Of the volumes: `nii.gz`, `nii`, `mha`, `nrrd`, or `dcm` for a DICOM SEG of the
+                mask of a DICOM series (volumes other than the mask are NIfTI then).
             probability: Write the probability too.
+            page: Write `<scan>.html` and `<scan>_pictures` too, which show the findings.
             overwrite: Replace outputs that exist.
 
         Returns:
-            The files written.
+            The files written, without the pictures.
 
         Raises:
-            UserError: An output of the scan exists, or the folder cannot be written.
+            UserError: An output of the scan exists, the folder cannot be written, or the scan
+                cannot be written in the format.
         """
-        outputs = {k: v for k, v in self.outputs.items() if probability or k != "probability"}
-        folder = Path(folder)
-        name = output_names([self.scan], folder, list(outputs), overwrite=overwrite)[self.scan]
-        files = {output(folder, name, kind): content for kind, content in outputs.items()}
-        write_outputs(files, self.scan)
-        return list(files)
-
-
-def write_outputs(outputs: Mapping[Path, Output], scan: Path) -> None:
-    """Write the files of a scan, the first one, its mask, last: if it exists, all of them do."""
-    for path, content in reversed(list(outputs.items())):
-        if isinstance(content, pd.DataFrame):
-            write_csv(path, content)
-        else:
-            write_volume(path, content.data, content.affine, like=scan)
+        require_format(format, [self.scan])
+        outputs = [k for k in self.outputs if probability or k != "probability"]
+        kinds = written_kinds(outputs, format, page=page)
+        folder, source = Path(folder), self.scan or Path(self.name)
+        name = output_names([source], folder, kinds, overwrite=overwrite, format_=format)[source]
+        return write_files(self, self.outputs, folder, name, kinds, format)

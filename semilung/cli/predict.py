@@ -19,10 +19,15 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
                         "inference.key=value instead of the run's")  # fmt: skip
     parser.add_argument("--run", type=Path, action="append", required=True, dest="runs",
                         help="a run's folder; give several to average them")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
+    parser.add_argument("--out", type=Path, required=True,
+                        help="folder for masks and findings")  # fmt: skip
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last")
     parser.add_argument("--threshold", type=float, help="default: the run's")
+    parser.add_argument("--format", default="nii.gz", help="of the masks: nii.gz (default), nii, "
+                        "mha, nrrd, or dcm: DICOM SEG with a segment a nodule")  # fmt: skip
     parser.add_argument("--probability", action="store_true", help="write probabilities too")
+    parser.add_argument("--page", action="store_true", help="write a page that shows the findings "
+                        "of each scan too, their pictures, and OUT/index.html")  # fmt: skip
     parser.add_argument("--pseudo-labels", action="store_true",
                         help="write labels for another training too, unsure voxels set to 255, "
                         "and OUT/manifest.csv that names them")  # fmt: skip
@@ -49,7 +54,9 @@ def _predict(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         settings=arguments.settings,
         threshold=arguments.threshold,
+        format=arguments.format,
         probability=arguments.probability,
+        page=arguments.page,
         confident=confident,
         overwrite=arguments.overwrite,
         series=arguments.series,

@@ -6,22 +6,74 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from semilung.data.io.volume import stem_of
+from semilung.data.io.volume import WRITERS, stem_of
 from semilung.types import UserError
 
+DICOM = "dcm"
+"""Format of masks as DICOM SEG, which only a DICOM series can have."""
 
-def output(out: Path, name: str, kind: str) -> Path:
-    """The file of one kind of volume (`nodules`) or of a table (`findings.csv`) of a scan.
+FORMATS = (*(suffix.removeprefix(".") for suffix in WRITERS), DICOM)
+"""Formats of volumes, by the ending of their files; the first is the default."""
+
+MASK, TABLE, JSON, PAGE = "nodules", "findings.csv", "findings.json", ".html"
+"""The kinds of a scan's mask, of its findings as a table and as JSON, and of its page."""
+
+
+def output(out: Path, name: str, kind: str, format_: str = FORMATS[0]) -> Path:
+    """The file of a scan of one kind: a volume (`nodules`), or an ending (`findings.csv`).
+
+    As DICOM only a mask is written; other volumes are then written in the default format.
 
     Example:
-        >>> output(Path("out"), "chest", "nodules").as_posix()
-        'out/chest_nodules.nii.gz'
+        >>> [output(Path("out"), "chest", kind).name for kind in ("nodules", "findings.csv", PAGE)]
+        ['chest_nodules.nii.gz', 'chest_findings.csv', 'chest.html']
+        >>> [output(Path("out"), "chest", kind, "dcm").name for kind in ("nodules", "probability")]
+        ['chest_nodules.dcm', 'chest_probability.nii.gz']
     """
-    return out / f"{name}_{kind}{'' if '.' in kind else '.nii.gz'}"
+    if kind.startswith("."):
+        return out / f"{name}{kind}"
+    if "." in kind:
+        return out / f"{name}_{kind}"
+    return out / f"{name}_{kind}.{FORMATS[0] if format_ == DICOM and kind != MASK else format_}"
+
+
+def written_kinds(kinds: Sequence[str], format_: str, *, page: bool = False) -> list[str]:
+    """Return what is written of each scan, the file that is written last first.
+
+    Findings are written as JSON too. A DICOM SEG is not always written (a scan may have no
+    findings), so that the table is the last file then.
+
+    Args:
+        kinds: Outputs of the tasks.
+        format_: One of `FORMATS`.
+        page: Whether a page shows the findings.
+
+    Raises:
+        UserError: The kinds lack what the format or the page needs.
+
+    Example:
+        >>> written_kinds(["nodules", "findings.csv"], "dcm", page=True)
+        ['findings.csv', 'nodules', 'findings.json', '.html']
+    """
+    if TABLE not in kinds:
+        if page or format_ == DICOM:
+            raise UserError(
+                f"a page (--page) and a DICOM SEG (--format {DICOM}) show findings, which no task "
+                f"of this run predicts; leave the option out"
+            )
+        return list(kinds)
+    at = kinds.index(TABLE) + 1
+    kinds = [*kinds[:at], JSON, *([PAGE] if page else []), *kinds[at:]]
+    return sorted(kinds, key=lambda kind: kind != TABLE) if format_ == DICOM else kinds
 
 
 def output_names(
-    scans: Sequence[Path], out: Path, kinds: Sequence[str], *, overwrite: bool
+    scans: Sequence[Path],
+    out: Path,
+    kinds: Sequence[str],
+    *,
+    overwrite: bool,
+    format_: str = FORMATS[0],
 ) -> dict[Path, str]:
     """Each scan's name in `out`, once it is sure that its files can be written there.
 
@@ -30,24 +82,30 @@ def output_names(
         out: Folder of the files.
         kinds: What is written of each scan; the first kind is the last that is written.
         overwrite: Whether outputs that exist are written anew.
+        format_: Of the volumes.
 
     Raises:
-        UserError: Two scans have one name, a name is too long, an output exists, or the folder
-            cannot be written.
+        UserError: Two scans have one name, a name is too long or that of another file, an output
+            exists, or the folder cannot be written.
     """
     names = {scan: stem_of(scan) for scan in scans}
     if len(set(names.values())) < len(names):
         msg = f"two scans would be written under one name in {out}: {sorted(names.values())}"
         raise UserError(f"{msg}; write them into two folders (--out), or rename one")
+    if PAGE in kinds and "index" in names.values():
+        raise UserError(
+            "a scan named index has the page index.html, which lists the pages of all scans; "
+            "rename it, or leave out --page"
+        )
     longest = _longest_name(out)
     for name in names.values():
-        size = max(len(os.fsencode(output(out, name, kind).name)) for kind in kinds)
+        size = max(len(os.fsencode(output(out, name, kind, format_).name)) for kind in kinds)
         if size > longest:
             raise UserError(
                 f"the name {name} is too long: its files in {out} would have names of {size} "
                 f"bytes, and {longest} are allowed. Give the scan a shorter name"
             )
-    present = [n for n in names.values() if output(out, n, kinds[0]).exists()]
+    present = [n for n in names.values() if output(out, n, kinds[0], format_).exists()]
     if present and not overwrite:
         msg = (
             f"{out} has {kinds[0]} of {', '.join(present)} already; add --overwrite "

@@ -206,9 +206,25 @@ class Predictor:
     ) -> ScanMaps:
         """Predict all outputs of a CT; arguments and errors as `scan`."""
         scan = read_volume(path, series=series)
-        prepared, lungs = prepared_image(scan, self.data, name=str(path))
+        return self.volume_maps(scan, stem_of(Path(path)), source=str(path), progress=progress)
+
+    def volume_maps(
+        self, scan: Volume, name: str, *, source: str, progress: Progress | None = None
+    ) -> ScanMaps:
+        """Predict all outputs of a CT that has been read.
+
+        Args:
+            scan: In HU.
+            name: Of the scan.
+            source: Where it comes from, for messages.
+            progress: Called after each forward pass.
+
+        Raises:
+            UserError: The voxels are not HU of a chest; or as `maps`.
+        """
+        prepared, lungs = prepared_image(scan, self.data, name=source)
         maps = self.maps(prepared.data, lungs=lungs, progress=progress)
-        return ScanMaps(stem_of(Path(path)), scan, prepared.affine, maps)
+        return ScanMaps(name, scan, prepared.affine, maps)
 
     def segment_scan(self, predicted: ScanMaps) -> tuple[Volume, Volume]:
         """Return mask and probability of a scan, see `scan`."""

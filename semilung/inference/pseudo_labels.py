@@ -11,8 +11,8 @@ from semilung.data import Case, Volume, write_manifest
 from semilung.data.manifest.nodules import FILE_NAME
 from semilung.types import IGNORE, UserError
 
-PSEUDO = "pseudo"
-"""What the file of a scan's pseudo-label is called: `<scan>_pseudo.nii.gz`."""
+PSEUDO = "pseudo.nii.gz"
+"""How the file of a scan's pseudo-label ends, whatever the format of its other files."""
 
 MANIFEST = "manifest.csv"
 
@@ -85,7 +85,7 @@ def write_pseudo_manifest(out: Path, scans: Mapping[str, Path]) -> Path:
                 patient=name,
                 image=image.expanduser().resolve(),
                 role="labelled",
-                mask=out / f"{name}_{PSEUDO}.nii.gz",
+                mask=out / f"{name}_{PSEUDO}",
                 split="train",
             )
             for name, image in scans.items()

@@ -62,10 +62,11 @@ def test_load_predict_threshold_zero_marks_what_is_above_it(run, scan):
 
 
 def test_prediction_write_writes_the_files_of_the_predict_command(run, scan, tmp_path):
-    written = semilung.load(run).predict(scan).write(tmp_path / "one")
-    others = semilung.predict(run, scan, tmp_path / "two", probability=True)
+    loaded = semilung.load(run)
+    written = loaded.predict(scan).write(tmp_path / "one")
+    others = semilung.predict(loaded, scan, tmp_path / "two", probability=True)
     assert [path.name for path in written] == [path.name for path in others]
-    kinds = ["nodules.nii.gz", "findings.csv", "probability.nii.gz"]
+    kinds = ["nodules.nii.gz", "findings.csv", "findings.json", "probability.nii.gz"]
     assert [path.name.rpartition("_")[2] for path in written] == kinds
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(written, others, strict=True))
 
@@ -104,7 +105,7 @@ def test_function_of_runs_without_a_run_raises_user_error(function, runs, messag
 
 
 def test_predict_takes_a_loaded_run_and_refuses_no_scan(run, scan, tmp_path):
-    written, _ = semilung.predict(semilung.load(run), scan, tmp_path)
+    written, *_ = semilung.predict(semilung.load(run), scan, tmp_path)
     assert read_volume(written).shape == read_volume(scan).shape
     with pytest.raises(UserError, match="scans is an empty list"):
         semilung.predict(run, [], tmp_path)

@@ -12,7 +12,7 @@ def test_predict_keeps_the_scans_geometry_and_averages_runs(trained, phantom, tm
     scan = phantom.parent / image
     code = run("predict", scan, "--run", trained, "--run", trained, "--out", tmp_path)
     assert code == 0
-    findings, written = sorted(tmp_path.iterdir())
+    findings, _, written = sorted(tmp_path.iterdir())
     assert pd.read_csv(findings).columns[0] == "seriesuid"
     mask, source = nib.load(written), nib.load(scan)
     assert mask.shape == source.shape
@@ -78,4 +78,4 @@ def test_one_bad_scan_does_not_stop_the_others(trained, phantom, tmp_path, capsy
     bad.write_bytes(good.read_bytes()[:500])
     assert run("predict", bad, good, "--run", trained, "--out", tmp_path / "out") == 2
     assert "1 of 2 scans" in capsys.readouterr().err
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(list((tmp_path / "out").iterdir())) == 3

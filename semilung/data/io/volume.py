@@ -90,6 +90,16 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     return _open(Path(path)).grid
 
 
+def require_volume_path(path: Path) -> None:
+    """Check that a path is a folder, or a file with the suffix of a format; nothing is read.
+
+    Raises:
+        UserError: It does not exist, or no reader knows its suffix.
+    """
+    if not _exists_as_folder(path):
+        _reader_of(path)
+
+
 def files_of(path: Path) -> tuple[Path, ...]:
     """Return the files of a volume: the slices of a series, or a header and its file of voxels.
 
@@ -212,10 +222,16 @@ def _reading_errors(path: Path, part: str) -> Iterator[None]:
 
 def _is_folder(path: Path) -> bool:
     """Return whether a path is a folder; raise UserError if it is missing or an empty file."""
+    is_folder = _exists_as_folder(path)
+    if not is_folder and path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty (0 bytes); copy or convert it again")
+    return is_folder
+
+
+def _exists_as_folder(path: Path) -> bool:
+    """Return whether a path is a folder; raise UserError if it is missing."""
     reason = ""
     try:
-        if path.is_file() and path.stat().st_size == 0:
-            raise UserError(f"{path}: the file is empty (0 bytes); copy or convert it again")
         if path.is_dir() or path.is_file():
             return path.is_dir()
     except OSError as error:  # a name that is too long, a folder that may not be entered
