@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from semilung.inference.outputs import Activation, foreground_probability
 from semilung.inference.postprocess import to_mask
 from semilung.inference.sliding_window import predict_maps
 from semilung.inference.whole_volume import predict_whole
-from semilung.models import common_footprint
+from semilung.models import Footprint, common_footprint
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called after each forward pass with the numbers of windows done and in total."""
@@ -92,6 +93,24 @@ class Predictor:
         default_factory=lambda: {MASK_HEAD: foreground_probability}
     )
 
+    def __post_init__(self) -> None:
+        """Warn of changed settings that have no effect."""
+        config, defaults = self.inference, InferenceConfig()
+        if self._footprint is not None:
+            names, reason = ["overlap", "batch_size"], "as inference.window is null"
+        elif config.window is not None:
+            names, reason = ["memory_gib"], "as inference.window is set (null: whole volumes)"
+        else:
+            names, reason = ["memory_gib"], "as this network can only be predicted by windows"
+        for name in names:
+            if (value := getattr(config, name)) != getattr(defaults, name):
+                warnings.warn(f"inference.{name}={value:g} has no effect, {reason}", stacklevel=3)
+
+    @property
+    def _footprint(self) -> Footprint | None:
+        """Of the nets, if a volume is predicted whole or in parts; None by windows."""
+        return None if self.inference.window is not None else common_footprint(self.models)
+
     def at_threshold(self, threshold: float) -> Predictor:
         """Return the predictor with another threshold, in [0, 1)."""
         return replace(self, inference=replace(self.inference, threshold=threshold))
@@ -117,8 +136,7 @@ class Predictor:
             UserError: An output is not finite, a head does not exist, or the model fails on the
                 window.
         """
-        footprint, window = common_footprint(self.models), self.inference.window
-        if window is None and footprint is not None:
+        if (footprint := self._footprint) is not None:
             return predict_whole(
                 self.models,
                 hu,
@@ -134,7 +152,7 @@ class Predictor:
             self.models,
             torch.from_numpy(hu),
             outputs=self.heads,
-            window=window or FALLBACK_WINDOW,
+            window=self.inference.window or FALLBACK_WINDOW,
             overlap=self.inference.overlap,
             batch_size=self.inference.batch_size,
             window_hu=self.data.window_hu,

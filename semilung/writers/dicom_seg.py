@@ -60,6 +60,12 @@ def write_dicom_seg(
         )
     if result.labels is None:
         raise ValueError("a DICOM SEG needs labels")
+    if len(slices) != result.labels.shape[2]:
+        raise UserError(
+            f"{slices[0].parent}: a DICOM SEG is written of series with a file a slice, and this "
+            f"one has {len(slices)} files of {result.labels.shape[2]} slices; choose another "
+            f"--format"
+        )
     with quiet_pydicom():
         try:
             segmentation = _segmentation(result, result.labels, _sources(slices))

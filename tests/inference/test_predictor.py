@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from semilung.inference import (
     connected_components,
     foreground_probability,
 )
+from semilung.models import build_model
 from semilung.types import UserError
 
 CENTRE_MM, RADIUS_MM = np.array([12.0, -21.0, 33.0]), 9.0
@@ -226,3 +228,30 @@ def test_maps_of_a_head_that_the_net_lacks_is_refused():
     predictor = Predictor([TwoHeads()], WINDOW, CONFIG, heads={"offsets": class_probabilities})
     with pytest.raises(UserError, match="no head 'offsets', it has logits, anatomy"):
         predictor.maps(np.zeros((4, 4, 4), np.int16))
+
+
+@pytest.mark.parametrize(
+    ("net", "settings", "message"),
+    [
+        ("reversible_unet", {"window": (8, 8, 8), "memory_gib": 2.0}, "memory_gib=2 has no effect"),
+        (
+            "reversible_unet",
+            {"overlap": 0.25},
+            "overlap=0.25 has no effect, as inference.window is",
+        ),
+        ("reversible_unet", {"batch_size": 1}, "batch_size=1 has no effect"),
+        ("segresnet", {"memory_gib": 2.0}, "memory_gib=2 has no effect, as this network can only"),
+        ("reversible_unet", {"memory_gib": 2.0}, None),
+        ("reversible_unet", {"window": (8, 8, 8), "overlap": 0.25, "batch_size": 1}, None),
+        ("segresnet", {"overlap": 0.25}, None),
+        ("reversible_unet", {}, None),
+    ],
+)
+def test_predictor_warns_of_settings_that_have_no_effect(net, settings, message):
+    model = build_model(net, {"widths": (4, 8), "depth": 1} if net == "reversible_unet" else {})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        Predictor([model], InferenceConfig(**settings), CONFIG)
+    texts = [str(w.message) for w in caught if "no effect" in str(w.message)]
+    assert len(texts) == (message is not None)
+    assert all(message in text for text in texts)

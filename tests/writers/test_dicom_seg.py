@@ -162,3 +162,9 @@ def test_require_highdicom_names_the_extra_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(UserError, match=r"pip install 'semilung\[dicom\]'"):
         dicom_seg.require_highdicom()
+
+
+def test_write_dicom_seg_of_files_with_several_frames_is_refused(plain, tmp_path):
+    folder, _, result = plain
+    with pytest.raises(UserError, match="1 files of 9 slices"):
+        write_dicom_seg(tmp_path / "b.dcm", result, open_series(folder).files[:1])
