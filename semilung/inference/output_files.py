@@ -105,7 +105,12 @@ def output_names(
                 f"the name {name} is too long: its files in {out} would have names of {size} "
                 f"bytes, and {longest} are allowed. Give the scan a shorter name"
             )
-    present = [n for n in names.values() if output(out, n, kinds[0], format_).exists()]
+    # findings are the same file in every format, so a mask in another one counts too
+    present = [
+        name
+        for name in names.values()
+        if any(output(out, name, kinds[0], other).exists() for other in FORMATS)
+    ]
     if present and not overwrite:
         msg = (
             f"{out} has {kinds[0]} of {', '.join(present)} already; add --overwrite "

@@ -183,6 +183,14 @@ def test_predict_format_writes_mask_and_probability_in_the_scans_geometry(
     assert "/" not in json.dumps({k: v for k, v in record.items() if k != "notice"})
 
 
+@pytest.mark.parametrize(("first", "second"), [("nii.gz", "mha"), ("nrrd", "nii")])
+def test_predict_in_another_format_replaces_findings_only_on_request(predict, scans, first, second):
+    predict(paths=scans[:1], format=first)
+    with pytest.raises(UserError, match=r"has nodules of \w+ already; add --overwrite"):
+        predict(paths=scans[:1], format=second)
+    assert predict(paths=scans[:1], format=second, overwrite=True)[0].name.endswith(second)
+
+
 @pytest.fixture
 def series(tmp_path):
     """A DICOM series, and one without bright voxels."""
