@@ -23,8 +23,8 @@ from semilung.writers.scan_result import NOT_A_DEVICE, ScanResult
 if TYPE_CHECKING:
     import pydicom
 
-MAX_SEGMENTS = 2**16 - 1
-"""Largest number of a segment."""
+MAX_SEGMENTS = 1000
+"""Most findings in a file: more than a patient's nodules, and minutes of work in a large scan."""
 
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
            "FrameOfReferenceUID")  # fmt: skip
@@ -55,8 +55,9 @@ def write_dicom_seg(
     count = len(result.findings)
     if count > MAX_SEGMENTS:
         raise UserError(
-            f"{path}: {count} findings are more than the {MAX_SEGMENTS} segments of a DICOM SEG; "
-            f"raise the threshold or inference.min_volume_mm3, or choose another --format"
+            f"{path}: {count} findings are more than the {MAX_SEGMENTS} segments that are written "
+            f"as DICOM SEG; raise the threshold or inference.min_volume_mm3, or choose another "
+            f"--format"
         )
     if result.labels is None:
         raise ValueError("a DICOM SEG needs labels")
@@ -103,6 +104,7 @@ def _sources(slices: Sequence[Path]) -> Sequence[pydicom.Dataset]:
     sources = []
     for path in slices:
         source = dcmread(path, stop_before_pixels=True)
+        source.decode()
         if lacking := [name for name in _NEEDED if not source.get(name)]:
             raise UserError(
                 f"{path}: the slice has no {lacking[0]}, without which a DICOM SEG cannot refer to "
@@ -128,6 +130,7 @@ def _segmentation(result: ScanResult, labels: Volume, sources: Sequence[Any]) ->
         series_instance_uid=hd.UID(),
         series_number=_SERIES_NUMBER,
         series_description="Lung nodules (semilung)",
+        specific_character_set="ISO_IR 192",  # UTF-8 holds the names of every series and run
         sop_instance_uid=hd.UID(),
         instance_number=1,
         manufacturer="semilung",

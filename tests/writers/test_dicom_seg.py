@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,24 @@ def test_write_dicom_seg_of_files_with_several_frames_is_refused(plain, tmp_path
     folder, _, result = plain
     with pytest.raises(UserError, match="1 files of 9 slices"):
         write_dicom_seg(tmp_path / "b.dcm", result, open_series(folder).files[:1])
+
+
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [
+        ("ISO_IR 100", "M\xfcller^J\xf6rg"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce"),
+        (None, "Doe^Jane"),
+    ],
+)
+def test_write_dicom_seg_keeps_the_name_of_the_patient_in_any_character_set(
+    tmp_path, characters, name
+):
+    folder = chest(tmp_path / "ct", SpecificCharacterSet=characters, PatientName=name)
+    volume = read_volume(folder)
+    result = replace(made_result(volume, np.maximum(volume.data, 0) / 1000), run="\u30e9\u30f3")
+    write_dicom_seg(tmp_path / "a.dcm", result, open_series(folder).files)
+    seg = pydicom.dcmread(tmp_path / "a.dcm")
+    assert str(seg.PatientName) == name
+    (algorithm,) = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert "run=\u30e9\u30f3" in algorithm.AlgorithmParameters

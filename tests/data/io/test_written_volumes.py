@@ -29,6 +29,8 @@ GRIDS = {
     "oblique": grid(Rotation.from_euler("xyz", [10, -20, 35], degrees=True).as_matrix()),
     "left_handed": grid(np.diag([-1, 1, 1])),
 }
+TILTED = grid(np.diag([-1, -1, 1]))
+TILTED[1, 2] = 2.5 * np.tan(np.radians(25))
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -46,14 +48,16 @@ def test_write_volume_is_read_by_simpleitk_with_every_voxel_in_place(tmp_path, s
         np.testing.assert_allclose(lps, (LPS_TO_RAS @ GRIDS[name] @ [*voxel, 1])[:3], atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:.*sheared by 25.0 degrees")
 @pytest.mark.parametrize("suffix", WRITERS)
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", [*GRIDS, "sheared"])
 def test_write_volume_is_read_back_as_it_was(tmp_path, suffix, name):
     data = RNG.random(SHAPE).astype(np.float32)
-    write_volume(tmp_path / f"a{suffix}", data, GRIDS[name])
+    affine = GRIDS.get(name, TILTED)
+    write_volume(tmp_path / f"a{suffix}", data, affine)
     volume = read_volume(tmp_path / f"a{suffix}")
     np.testing.assert_array_equal(volume.data, data)
-    np.testing.assert_allclose(volume.affine, GRIDS[name], atol=1e-5)
+    np.testing.assert_allclose(volume.affine, affine, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
