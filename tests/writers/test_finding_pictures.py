@@ -49,10 +49,12 @@ def test_finding_picture_outlines_the_finding_in_the_middle_of_each_plane(name):
 
 def test_finding_picture_shows_another_finding_on_its_side_in_sky_blue():
     result = scan(GRIDS["ras"], ((30, 30, 20), 5), ((45, 30, 20), 4))  # to the patient's right
-    picture = finding_picture(result, first_row(result))[60:]
-    axial = picture[:, : picture.shape[1] // 3]
-    other, finding = pixels(axial, REFERENCE_RGB), pixels(axial, PREDICTION_RGB)
-    assert other[:, 1].mean() < finding[:, 1].mean() - 20
+    for row, side in ((0, 1), (1, -1)):
+        picture = finding_picture(result, first_row(result, row))[60:]
+        axial = picture[:, : picture.shape[1] // 3]
+        other, finding = pixels(axial, REFERENCE_RGB), pixels(axial, PREDICTION_RGB)
+        assert side * (finding[:, 1].mean() - other[:, 1].mean()) > 20
+        assert abs(finding[:, 1].mean() - axial.shape[1] / 2) < 20
 
 
 def test_finding_picture_without_labels_draws_the_ball_of_the_diameter():
