@@ -44,14 +44,14 @@ def finding_picture(result: ScanResult, row: dict[Any, Any]) -> NDArray[np.uint8
     """
     centre_mm = LPS_TO_RAS[:3, :3] @ [row["coordX"], row["coordY"], row["coordZ"]]
     edge_mm = max(EDGE_MM, _ROOM * row["diameter_mm"])
-    image = _part(result.volume, centre_mm, edge_mm)
+    image = _part(result.volume, centre_mm, edge_mm, fill=LUNG_WINDOW_HU[0])
     if result.labels is None:
         finding = np.zeros(image.shape, bool)
         box, ball = ball_voxels(image.shape, image.affine, centre_mm, row["diameter_mm"] / 2)
         finding[box] = ball
         others = np.zeros(image.shape, bool)
     else:
-        labels = _part(result.labels, centre_mm, edge_mm).data
+        labels = _part(result.labels, centre_mm, edge_mm, fill=0).data
         finding = labels == row["label"]
         others = (labels != 0) & ~finding
     grey = np.asarray(scale_hu(image.data, LUNG_WINDOW_HU) * 255, np.uint8)
@@ -65,13 +65,16 @@ def finding_picture(result: ScanResult, row: dict[Any, Any]) -> NDArray[np.uint8
     return draw_panels([planes], title=title, window_hu=LUNG_WINDOW_HU, key=key)
 
 
-def _part(volume: Volume, centre_mm: NDArray[np.float64], edge_mm: float) -> Volume:
-    """Return a box of a volume around a point, its axes nearest to RAS."""
-    centre = voxel_of(volume.affine, centre_mm.tolist())
+def _part(volume: Volume, centre_mm: NDArray[np.float64], edge_mm: float, *, fill: float) -> Volume:
+    """Return the box around a point, its axes nearest to RAS; `fill` beyond the volume."""
+    centre = np.clip(voxel_of(volume.affine, centre_mm.tolist()), 0, np.array(volume.shape) - 1)
     reach = edge_mm / 2 / np.array(volume.spacing_mm)
-    low = np.clip(np.rint(centre - reach), 0, np.array(volume.shape) - 1).astype(int)
-    high = np.clip(np.rint(centre + reach) + 1, low + 1, volume.shape).astype(int)
-    affine = volume.affine.copy()
-    affine[:3, 3] = (volume.affine @ [*low, 1])[:3]
+    start = np.rint(centre - reach).astype(int)
+    stop = np.maximum(np.rint(centre + reach).astype(int) + 1, start + 1)
+    low, high = (np.clip(edge, 0, volume.shape) for edge in (start, stop))
     box = tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
-    return to_ras(Volume(volume.data[box], affine))
+    margins = list(zip((low - start).tolist(), (stop - high).tolist(), strict=True))
+    affine = volume.affine.copy()
+    affine[:3, 3] = (volume.affine @ [*start, 1])[:3]
+    data = np.pad(volume.data[box].astype(np.float32), margins, constant_values=fill)
+    return to_ras(Volume(data, affine))

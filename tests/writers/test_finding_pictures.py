@@ -74,6 +74,14 @@ def test_finding_picture_at_the_edge_of_the_scan_is_drawn(centre):
     assert len(pixels(picture[60:], PREDICTION_RGB)) > 10
 
 
+def test_finding_picture_of_a_centre_outside_the_scan_is_drawn_at_its_edge():
+    result = scan(GRIDS["lps"], ((30, 30, 20), 5))
+    row = {**first_row(result), "coordX": 500.0, "coordZ": -900.0}
+    for data in (result.volume.data, (result.volume.data + 1024).astype(np.uint16)):
+        bare = ScanResult("a", Volume(data, result.volume.affine), result.findings)
+        assert finding_picture(bare, row).shape[2] == 3
+
+
 def test_finding_picture_of_a_large_finding_shows_all_of_it():
     affine = np.diag([2.0, 2.0, 3.0, 1.0])
     result = scan(affine, ((30, 30, 20), 18))
