@@ -141,4 +141,5 @@ def load(
     configs = [prediction_config(folder) for folder in folders]
     configs[0] = with_settings(configs[0], settings)
     config = common_preparation(configs)
-    return LoadedRun([load_predictor(folder, checkpoint) for folder in folders], config)
+    models = [load_predictor(folder, checkpoint) for folder in folders]
+    return LoadedRun(models, config, [folder.resolve().name for folder in folders])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from semilung.api.load import LoadedRun, load
@@ -128,9 +127,7 @@ def _loaded(
 ) -> LoadedRun:
     if isinstance(runs, LoadedRun):
         return runs
-    folders = listed(runs, "runs")
-    run = load(folders, checkpoint=checkpoint, settings=settings)
-    return replace(run, names=[folder.resolve().name for folder in folders])
+    return load(listed(runs, "runs"), checkpoint=checkpoint, settings=settings)
 
 
 def _write_lists(

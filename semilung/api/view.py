@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semilung.data import Volume, read_volume
+from semilung.data import Volume
 from semilung.data.io.grid import voxel_of
 from semilung.data.io.same_grid import ras_grid
 from semilung.types import UserError
@@ -38,7 +38,7 @@ LOOK = {
 def view_prediction(prediction: Prediction, *, height: int = HEIGHT_PIXELS) -> NiiVue:
     """Return a widget that shows a prediction: three planes with mask and findings.
 
-    The scan is read again and shown in a lung window, in three planes through the most probable
+    The scan is shown in a lung window, in three planes through the most probable
     finding, the patient's right on the left; the predicted mask lies over it in red, and each
     finding is a ball of its diameter, named by its probability. Keys and mouse are NiiVue's: V
     changes the planes to a rendering, the right button changes the window. Everything is sent to
@@ -52,10 +52,10 @@ def view_prediction(prediction: Prediction, *, height: int = HEIGHT_PIXELS) -> N
         The widget; as the last line of a cell it is displayed.
 
     Raises:
-        UserError: ipyniivue is not installed, or the scan cannot be read any more.
+        UserError: ipyniivue is not installed.
     """
     niivue = _ipyniivue()
-    scan = read_volume(prediction.scan)
+    scan = prediction.volume
     window = dict(zip(("cal_min", "cal_max"), LUNG_WINDOW_HU, strict=True))
     layers = [
         niivue.Volume(

@@ -11,7 +11,7 @@ import pytest
 
 from semilung.api.prediction import Prediction
 from semilung.api.view import LUNG_WINDOW_HU, nifti_bytes
-from semilung.data import Volume, read_volume, write_volume
+from semilung.data import Volume
 from semilung.inference.findings import component_findings
 from semilung.types import UserError
 
@@ -21,14 +21,14 @@ AFFINE = np.array([[-0.7, 0, 0, 10.0], [0, -0.8, 0, 20.0], [0, 0, 2.0, 30.0], [0
 
 
 @pytest.fixture
-def prediction(tmp_path):
+def prediction():
     hu = np.random.default_rng(0).integers(-1000, 400, (12, 14, 16)).astype(np.int16)
-    write_volume(tmp_path / "ct.nii.gz", hu, AFFINE)
     mask = np.zeros(hu.shape, np.uint8)
     mask[3:6, 4:7, 5:8] = 1
     labels = Volume(mask, AFFINE)
     findings = component_findings(labels, Volume(mask * np.float32(0.75), AFFINE), "ct")
-    return Prediction(tmp_path / "ct.nii.gz", {"nodules": labels, "findings.csv": findings})
+    outputs = {"nodules": labels, "findings.csv": findings}
+    return Prediction("ct", Volume(hu, AFFINE), outputs)
 
 
 def volume_of(data):
@@ -40,7 +40,7 @@ def test_view_shows_scan_mask_and_findings_where_they_are(prediction):
     widget = prediction.view(height=300)
     scan, mask = widget.volumes
     data, affine = volume_of(scan.data)
-    np.testing.assert_array_equal(data, read_volume(prediction.scan).data)
+    np.testing.assert_array_equal(data, prediction.volume.data)
     np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
     assert (scan.cal_min, scan.cal_max) == LUNG_WINDOW_HU
     data, affine = volume_of(mask.data)
@@ -55,11 +55,12 @@ def test_view_shows_scan_mask_and_findings_where_they_are(prediction):
 
 
 def test_view_of_outputs_without_mask_and_findings_shows_the_scan_alone(prediction):
-    widget = Prediction(prediction.scan, {}).view()
+    widget = Prediction("ct", prediction.volume, {}).view()
     assert len(widget.volumes) == 1
     assert widget.meshes == []
     empty = prediction.findings.iloc[:0]
-    assert Prediction(prediction.scan, {"findings.csv": empty}).view().meshes == []
+    findings = {"findings.csv": empty}
+    assert Prediction("ct", prediction.volume, findings).view().meshes == []
 
 
 def test_view_widget_loads_nothing_from_the_internet(prediction):

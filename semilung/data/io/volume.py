@@ -96,7 +96,7 @@ def require_volume_path(path: Path) -> None:
     Raises:
         UserError: It does not exist, or no reader knows its suffix.
     """
-    if not _exists_as_folder(path):
+    if not _exists_as_folder(folder_and_series(path)[0]):
         _reader_of(path)
 
 
