@@ -76,12 +76,6 @@ def test_view_without_the_extra_names_it(prediction, monkeypatch):
         prediction.view()
 
 
-def test_view_of_a_scan_that_is_gone_is_an_error_of_the_user(prediction):
-    prediction.scan.unlink()
-    with pytest.raises(UserError, match="no such file"):
-        prediction.view()
-
-
 @pytest.mark.parametrize(
     ("data", "dtype"),
     [
