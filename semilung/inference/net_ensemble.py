@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semilung.data.io.grid import Shape
 from semilung.data.loading.intensity import scale_hu
 from semilung.exhaustion import is_out_of_memory
 from semilung.inference.inference_config import PRECISIONS
-from semilung.inference.outputs import Activation
+from semilung.inference.outputs import Activation, stride_of
 from semilung.types import UserError
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
@@ -68,7 +69,9 @@ class WindowNets:
         self._device = torch.device("cpu") if parameter is None else parameter.device
 
     def __call__(self, windows: NDArray[Any]) -> dict[str, Tensor]:
-        """Return each head's values `(B, K, X, Y, Z)`, on the CPU, of windows `(B, 1, X, Y, Z)`.
+        """Return each head's values, on the CPU, of windows `(B, 1, X, Y, Z)`.
+
+        They are `(B, K, X', Y', Z')` with X' = ceil(X / stride) of the head.
 
         Raises:
             UserError: The nets fail with every padding, an output is not finite, or the head does
@@ -105,20 +108,20 @@ class WindowNets:
         batch = torch.from_numpy(windows).to(self._device)
         with torch.autocast(batch.device.type, self._dtype, enabled=self._dtype != torch.float32):
             results = [self._activated(net(batch), batch.shape[2:]) for net in self._nets]
-        x, y, z = extents
-        return {
-            head: torch.stack([maps[head] for maps in results]).mean(0)[..., :x, :y, :z].cpu()
-            for head in self._outputs
-        }
+        means = {}
+        for head, activation in self._outputs.items():
+            x, y, z = coarse_shape(extents, stride_of(activation))
+            means[head] = torch.stack([maps[head] for maps in results]).mean(0)[..., :x, :y, :z]
+        return {head: mean.cpu() for head, mean in means.items()}
 
     def _activated(self, outputs: Mapping[str, Tensor], size: torch.Size) -> dict[str, Tensor]:
-        for head in self._outputs:
+        for head, activation in self._outputs.items():
             if head not in outputs:
                 raise UserError(
                     f"the model has no head {head!r}, it has {', '.join(outputs)}: choose one of "
                     "these, or train a strategy that needs the head"
                 )
-            _require_valid(outputs[head], size)
+            _require_valid(outputs[head], coarse_shape(size, stride_of(activation)))
         return {head: activation(outputs[head]) for head, activation in self._outputs.items()}
 
 
@@ -126,12 +129,23 @@ def _scaled(windows: NDArray[Any], window_hu: tuple[float, float] | None) -> NDA
     return windows.astype(np.float32) if window_hu is None else scale_hu(windows, window_hu)
 
 
-def _require_valid(output: Tensor, size: torch.Size) -> None:
-    """Raise an error unless an output has the window's size and finite values."""
+def coarse_shape(shape: Sequence[int], stride: int) -> Shape:
+    """Return the shape of a head at a stride for an image.
+
+    Example:
+        >>> coarse_shape((7, 8, 9), 2)
+        (4, 4, 5)
+    """
+    x, y, z = (-(-n // stride) for n in shape)
+    return (x, y, z)
+
+
+def _require_valid(output: Tensor, size: Shape) -> None:
+    """Raise an error unless an output has the size that its window asks for and finite values."""
     if output.shape[2:] != size:
         raise ValueError(
             "the output has another size than the window: "
-            f"{tuple(output.shape[2:])} and {tuple(size)} voxels"
+            f"{tuple(output.shape[2:])} and {size} voxels"
         )
     if not output.isfinite().all():  # an infinite logit would become a probability of 0 or 1
         raise UserError(

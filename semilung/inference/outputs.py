@@ -7,12 +7,35 @@ segmentation, the values themselves for a regression.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from torch import Tensor
 
 Activation: TypeAlias = Callable[[Tensor], Tensor]
-"""Maps a head's output `(B, C, X, Y, Z)` to the values to blend, `(B, K, X, Y, Z)` float32."""
+"""Maps a head's output `(B, C, X, Y, Z)` to the values to blend, `(B, K, X, Y, Z)` float32. That of
+a head at a coarser resolution states its stride (`at_stride`)."""
+
+F = TypeVar("F", bound=Activation)
+
+
+def at_stride(stride: int) -> Callable[[F], F]:
+    """Declare that an activation is of a head at a stride of the image (`Head.stride`)."""
+
+    def declare(activation: F) -> F:
+        activation.stride = stride  # type: ignore[attr-defined]
+        return activation
+
+    return declare
+
+
+def stride_of(activation: Activation) -> int:
+    """Return the stride of the head that an activation is of.
+
+    Example:
+        >>> stride_of(foreground_probability), stride_of(at_stride(2)(lambda x: x))
+        (1, 2)
+    """
+    return int(getattr(activation, "stride", 1))
 
 
 def foreground_probability(logits: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semilung.data.io.grid import Shape
-from semilung.inference.net_ensemble import WindowNets, evaluating
-from semilung.inference.outputs import Activation, foreground_probability
+from semilung.inference.net_ensemble import WindowNets, coarse_shape, evaluating
+from semilung.inference.outputs import Activation, foreground_probability, stride_of
 from semilung.inference.windows import (
     box,
+    coarse_box,
     divide_by_weights,
     gaussian_weights,
     touching,
@@ -51,7 +53,7 @@ def predict_maps(
             outputs of several models, on one device, are averaged.
         image: `(X, Y, Z)`, scaled to [0, 1], or in HU with `window_hu`.
         outputs: Head to its activation.
-        window: Size of a window in voxels along X, Y, Z.
+        window: Size of a window in voxels along X, Y, Z; rounded up to a multiple of the strides.
         overlap: Share of a window that the next one overlaps, in [0, 1).
         batch_size: Windows in a forward pass.
         window_hu: HU scaled to 0 and 1, window by window; None for a scaled image.
@@ -61,7 +63,8 @@ def predict_maps(
         progress: Called after each forward pass with the numbers of windows done and in total.
 
     Returns:
-        Head to `(K, X, Y, Z)` float32 on the CPU, K as its activation gives.
+        Head to `(K, X', Y', Z')` float32 on the CPU, K as its activation gives, X' = ceil(X / s) at
+        its stride s.
 
     Raises:
         UserError: An output is not finite, a head does not exist, or the model fails on the window.
@@ -73,29 +76,36 @@ def predict_maps(
             "prediction needs an image (X, Y, Z), a model and an overlap in [0, 1): got "
             f"{tuple(image.shape)}, {len(models)} models, overlap {overlap}"
         )
-    x, y, z = window
-    size = (int(x), int(y), int(z))
-    voxels, before = _at_least(image.cpu().numpy(), size)
-    starts = window_starts(voxels.shape, size, overlap)
+    strides = {head: stride_of(activation) for head, activation in outputs.items()}
+    common = math.lcm(*strides.values())
+    x, y, z = (-(-int(n) // common) * common for n in window)
+    size = (x, y, z)
+    voxels, before = _at_least(image.cpu().numpy(), size, common)
+    starts = window_starts(voxels.shape, size, overlap, common)
     if lungs is not None:
         starts = touching(starts, size, lungs)  # along a padded axis, the window covers all of it
-    weights, totals = gaussian_weights(size), dict[str, Tensor]()
+    weights = {s: gaussian_weights(coarse_shape(size, s)) for s in strides.values()}
+    totals: dict[str, Tensor] = {}
     nets = WindowNets(models, outputs=outputs, precision=precision, window_hu=window_hu)
     with evaluating(models), torch.no_grad():
         for first in range(0, len(starts), batch_size):
             cuts = [box(start, np.array(size)) for start in starts[first : first + batch_size]]
             windows = np.stack([voxels[cut] for cut in cuts])[:, None]
             for head, values in nets(windows).items():
+                stride = strides[head]
                 if head not in totals:
-                    totals[head] = torch.zeros((values.shape[1], *voxels.shape))
+                    shape = coarse_shape(voxels.shape, stride)
+                    totals[head] = torch.zeros((values.shape[1], *shape))
                 for cut, value in zip(cuts, values, strict=True):
-                    totals[head][(slice(None), *cut)].addcmul_(weights, value)
+                    place = (slice(None), *coarse_box(cut, stride))
+                    totals[head][place].addcmul_(weights[stride], value)
             if progress is not None:
                 progress(first + len(cuts), len(starts))
-    inner = (slice(None), *box(before, np.array(image.shape)))
-    for total in totals.values():
-        divide_by_weights(total, weights, starts)
-    return {head: total[inner] for head, total in totals.items()}
+    inner = box(before, np.array(image.shape))
+    for head, total in totals.items():
+        divide_by_weights(total, weights[strides[head]], starts // strides[head])
+        totals[head] = total[(slice(None), *coarse_box(inner, strides[head]))]
+    return totals
 
 
 def predict_probability(
@@ -110,10 +120,16 @@ def predict_probability(
     return maps[head][0].clamp_(0, 1)  # rounding may exceed 1
 
 
-def _at_least(voxels: NDArray[Any], size: Shape) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Pad a volume to `size` by mirroring; return it and the padding before each axis."""
-    padding = np.maximum(0, np.array(size) - voxels.shape)
-    before = padding // 2
+def _at_least(
+    voxels: NDArray[Any], size: Shape, stride: int
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Pad a volume to `size` by mirroring; return it and the padding before each axis.
+
+    The result's shape and the padding before are multiples of the stride.
+    """
+    extents = np.maximum(size, -(-np.array(voxels.shape) // stride) * stride)
+    padding = extents - voxels.shape
+    before = padding // 2 // stride * stride
     if not padding.any():
         return voxels, before
     widths = list(zip(before, padding - before, strict=True))

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from semilung.data.content.lungs import BLOCK
 from semilung.data.io.grid import Shape
-from semilung.inference.net_ensemble import WindowNets, evaluating
-from semilung.inference.outputs import Activation
-from semilung.inference.windows import box
+from semilung.inference.net_ensemble import WindowNets, coarse_shape, evaluating
+from semilung.inference.outputs import Activation, stride_of
+from semilung.inference.windows import box, coarse_box
 from semilung.models import Footprint
 from semilung.types import UserError
 
@@ -78,7 +78,8 @@ def predict_whole(
         progress: Called after each part with the numbers of parts done and in total.
 
     Returns:
-        Head to `(K, X, Y, Z)` float32 on the CPU, K as its activation gives.
+        Head to `(K, X', Y', Z')` float32 on the CPU, K as its activation gives, X' = ceil(X / s) at
+        its stride s, which divides the footprint's `multiple`.
 
     Raises:
         UserError: An output is not finite, a head does not exist, or the smallest part needs more
@@ -90,17 +91,20 @@ def predict_whole(
     with evaluating(models), torch.no_grad():
         for number, part in enumerate(parts, start=1):
             for head, values in nets(image[part.cut][None, None]).items():
+                stride = stride_of(outputs[head])
                 if head not in maps:
-                    maps[head] = torch.empty((values.shape[1], *image.shape))
-                inner = values[0][(slice(None), *part.inner)]
-                maps[head][(slice(None), *part.core)] = inner
+                    shape = coarse_shape(image.shape, stride)
+                    maps[head] = torch.empty((values.shape[1], *shape))
+                inner = values[0][(slice(None), *coarse_box(part.inner, stride))]
+                maps[head][(slice(None), *coarse_box(part.core, stride))] = inner
             if progress is not None:
                 progress(number, len(parts))
     if lungs is not None and lungs.any():
         distant = ~ndimage.binary_dilation(lungs, np.ones((3, 3, 3), bool), iterations=NEAR_BLOCKS)
         for block in np.argwhere(distant):
-            for values in maps.values():
-                values[(slice(None), *box(block * BLOCK, np.full(3, BLOCK)))] = 0
+            cleared = box(block * BLOCK, np.full(3, BLOCK))
+            for head, values in maps.items():
+                values[(slice(None), *coarse_box(cleared, stride_of(outputs[head])))] = 0
     return maps
 
 

@@ -24,8 +24,14 @@ Starts: TypeAlias = NDArray[np.int64]
 """`(N, 3)`, the first voxel of each window."""
 
 
-def window_starts(shape: Shape, window: Shape, overlap: float) -> Starts:
+def window_starts(shape: Shape, window: Shape, overlap: float, stride: int = 1) -> Starts:
     """Return the first voxels of the windows that cover a volume, in MONAI's order.
+
+    Args:
+        shape: Of the volume; a multiple of the stride.
+        window: Size of a window; a multiple of the stride.
+        overlap: Share of a window that the next one overlaps, in [0, 1).
+        stride: Windows start at multiples of it.
 
     Example:
         >>> window_starts((10, 4, 4), (4, 4, 4), 0.5)[:, 0].tolist()
@@ -35,7 +41,7 @@ def window_starts(shape: Shape, window: Shape, overlap: float) -> Starts:
         UserError: More than `MAX_WINDOWS`.
     """
     steps = [
-        size if size == n else max(1, int(size * (1 - overlap)))
+        size if size == n else max(1, int(size * (1 - overlap)) // stride) * stride
         for n, size in zip(shape, window, strict=True)
     ]
     count = math.prod(
@@ -100,6 +106,16 @@ def divide_by_weights(total: Tensor, weights: Tensor, starts: Starts) -> None:
 def box(start: NDArray[Any], size: NDArray[Any]) -> tuple[slice, ...]:
     """Return the slices of a box of `size` voxels from `start`."""
     return tuple(slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True))
+
+
+def coarse_box(cut: Sequence[slice], stride: int) -> tuple[slice, ...]:
+    """Return the slices of a box in voxels of a head at a stride; the box starts at multiples.
+
+    Example:
+        >>> coarse_box([slice(4, 7)], 2)
+        (slice(2, 4, None),)
+    """
+    return tuple(slice(s.start // stride, -(-s.stop // stride)) for s in cut)
 
 
 def _tiles(shape: Sequence[int], size: Sequence[int]) -> Iterator[NDArray[np.int64]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import lcm
 from typing import Any
 
 from torch import Tensor, nn
 
 from semilung.models.footprint import Footprint
+from semilung.models.heads import HIDDEN, Head
 from semilung.models.monai_nets import dynunet, segresnet
 from semilung.models.unet import ReversibleUNet3d
 from semilung.registry import Registry
@@ -30,7 +32,7 @@ class Segmenter(nn.Module):
     Args:
         backbone: Maps an image to logits; to carry heads it needs `features`, `head` and
             `make_head`.
-        heads: Number of channels of each head by name.
+        heads: Channels of each head by name, or channels and stride (`Head`).
         logits: Whether the backbone's own head is one of them; without it, it is removed.
 
     Raises:
@@ -41,32 +43,32 @@ class Segmenter(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
-        heads: Mapping[str, int] | None = None,
+        heads: Mapping[str, int | Head] | None = None,
         *,
         logits: bool = True,
     ) -> None:
         super().__init__()
-        heads = heads or {}
-        if "logits" in heads:
+        sizes = {name: Head.of(size) for name, size in (heads or {}).items()}
+        if "logits" in sizes:
             msg = "a head may not be named 'logits', which is the backbone's own output"
             raise ValueError(msg)
-        if not heads and not logits:
+        if not sizes and not logits:
             raise ValueError("a model needs an output: name a head, or leave it its logits")
-        if heads and not all(hasattr(backbone, n) for n in ("features", "head", "make_head")):
+        if sizes and not all(hasattr(backbone, n) for n in ("features", "head", "make_head")):
             msg = (
-                f"the heads {', '.join(heads)} read the backbone's features, but "
+                f"the heads {', '.join(sizes)} read the backbone's features, but "
                 f"{type(backbone).__name__} offers logits only: choose another model "
                 "(reversible_unet has features), or a strategy that needs no heads"
             )
             raise UserError(msg)
         self.backbone = backbone
-        self._channels = dict(heads)
+        self._sizes = sizes
         with_features: Any = backbone
         self.logits = logits
         if not logits:
             with_features.head = nn.Identity()
         self.heads = nn.ModuleDict(
-            {name: with_features.make_head(channels) for name, channels in heads.items()}
+            {name: _make_head(with_features, head) for name, head in sizes.items()}
         )
 
     @property
@@ -75,8 +77,15 @@ class Segmenter(nn.Module):
         footprint: Footprint | None = getattr(self.backbone, "footprint", None)
         if footprint is None or not self.heads:
             return footprint
-        channels = sum(self._channels.values())
-        return replace(footprint, bytes_per_voxel=footprint.bytes_per_voxel + 4 * channels)
+        coarse = [head for head in self._sizes.values() if head.stride > 1]
+        voxels = sum(head.channels / head.stride**3 for head in self._sizes.values())
+        voxels += sum(2 * HIDDEN / head.stride**3 for head in coarse)
+        return replace(
+            footprint,
+            halo=footprint.halo + max((2 * head.stride for head in coarse), default=0),
+            multiple=lcm(footprint.multiple, *(head.stride for head in coarse)),
+            bytes_per_voxel=footprint.bytes_per_voxel + 4 * voxels,
+        )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the output of each head for an image `(B, in_channels, X, Y, Z)`."""
@@ -85,15 +94,30 @@ class Segmenter(nn.Module):
         backbone: Any = self.backbone
         features = backbone.features(x)
         heads = {**({"logits": backbone.head} if self.logits else {}), **self.heads}
-        *_, X, Y, Z = x.shape  # heads of a strided net may return one voxel more
-        return {name: head(features)[..., :X, :Y, :Z] for name, head in heads.items()}
+        outputs = {}
+        for name, head in heads.items():
+            X, Y, Z = self._sizes.get(name, Head(1)).extent(x.shape[2:])
+            outputs[name] = head(features)[..., :X, :Y, :Z]  # a strided net may return one more
+        return outputs
+
+
+def _make_head(backbone: Any, head: Head) -> nn.Module:
+    if head.stride == 1:
+        return backbone.make_head(head.channels)  # type: ignore[no-any-return]
+    try:
+        return backbone.make_head(head.channels, stride=head.stride)  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{type(backbone).__name__} offers no head at stride {head.stride} ({error}): choose "
+            f"another model (reversible_unet has them), or another stride"
+        ) from error
 
 
 def build_model(
     name: str = "reversible_unet",
     options: Mapping[str, Any] | None = None,
     *,
-    heads: Mapping[str, int] | None = None,
+    heads: Mapping[str, int | Head] | None = None,
     logits: bool = True,
 ) -> Segmenter:
     """Build a registered model with its heads.
@@ -101,7 +125,7 @@ def build_model(
     Args:
         name: One of `list(models)`.
         options: Options of the model.
-        heads: Number of channels of each further output by name.
+        heads: Channels of each further output by name, or channels and stride (`Head`).
         logits: Whether the model has its own output, `logits`, too.
 
     Returns:

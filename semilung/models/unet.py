@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from semilung.models.conv import Conv3d, full_precision_if_small
 from semilung.models.footprint import Footprint
+from semilung.models.heads import NEGATIVE_SLOPE, StridedHead
 from semilung.models.reversible import ReversibleStage
 from semilung.models.skip_recompute import RecomputedSkip
 
 Conv: TypeAlias = Literal["full", "separable"]
 Padding: TypeAlias = Literal["zeros", "replicate"]
 
-_NEGATIVE_SLOPE = 0.01
 _BRANCH_GAIN = 0.1
 """Initial scale of the last convolution of F and G: couplings start near the identity, so that long
 chains invert to fp32 accuracy."""
@@ -107,7 +107,7 @@ class ReversibleUNet3d(nn.Module):
         if out_channels < 1:
             raise ValueError(f"out_channels must be at least 1, got {out_channels}")
         self.head = self.make_head(out_channels)
-        last: nn.Conv3d = self.head[-1]  # type: ignore[assignment]
+        last: nn.Conv3d = self.head[-1]  # type: ignore[index]
         assert last.bias is not None
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
         self.encoder = nn.ModuleList(map(stage, widths, depths))
@@ -137,14 +137,22 @@ class ReversibleUNet3d(nn.Module):
             bytes_per_voxel=4 * (sum(channels) + 2 * max(channels) + 4),
         )
 
-    def make_head(self, channels: int) -> nn.Sequential:
-        """Make a new head from `features` to `channels` maps at full resolution."""
+    def make_head(self, channels: int, stride: int = 1) -> nn.Module:
+        """Make a new head from `features` to `channels` maps at a stride of the image.
+
+        Raises:
+            ValueError: The stride is not 1, nor a multiple of the network's.
+        """
+        if stride > 1:
+            if stride % self.stride:
+                raise ValueError(f"a head needs a multiple of stride {self.stride}, got {stride}")
+            return StridedHead(self.widths[0], channels, stride // self.stride)
         last = (
             Conv3d(self.widths[0], channels, 1)
             if self.stride == 1
             else nn.ConvTranspose3d(self.widths[0], channels, 2, stride=2)
         )
-        return nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), last)
+        return nn.Sequential(nn.LeakyReLU(NEGATIVE_SLOPE), last)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the input of the heads, `(B, widths[0], X', Y', Z')`, X' = ceil(X / stride)."""
@@ -217,9 +225,9 @@ def _branch(channels: int, conv: Conv, dropout: float, padding: Padding) -> nn.M
         )
         convs = [depthwise, Conv3d(channels, channels, 1)]
     for layer in convs:
-        nn.init.kaiming_normal_(layer.weight, a=_NEGATIVE_SLOPE)
+        nn.init.kaiming_normal_(layer.weight, a=NEGATIVE_SLOPE)
     convs[-1].weight.data.mul_(_BRANCH_GAIN)
-    return nn.Sequential(nn.LeakyReLU(_NEGATIVE_SLOPE), nn.Dropout3d(dropout), *convs)
+    return nn.Sequential(nn.LeakyReLU(NEGATIVE_SLOPE), nn.Dropout3d(dropout), *convs)
 
 
 def _check(

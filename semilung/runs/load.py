@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semilung.bounds import require_bound
-from semilung.models import Segmenter, build_model
+from semilung.models import Head, Segmenter, build_model
 from semilung.runs.checkpoint import load_checkpoint
 from semilung.runs.exported_config import Provenance, is_export, read_exported_config
 from semilung.runs.exported_net import SavedNet, read_exported_net
@@ -30,7 +30,7 @@ CHECKPOINTS = ("last", "best")
 
 def build_student(
     model: Mapping[str, Any],
-    heads: Mapping[str, int],
+    heads: Mapping[str, int | Head],
     *,
     logits: bool = True,
     channels_last: bool = False,

@@ -20,7 +20,7 @@ from semilung.data.cache.prepare import mask_instances
 from semilung.data.cache.store import StoredVolume
 from semilung.data.io.grid import Shape
 from semilung.inference.predictor import MASK_HEAD
-from semilung.models import Segmenter, build_model
+from semilung.models import Head, Segmenter, build_model
 from semilung.strategies import Learner, Strategy, heads_of
 from semilung.tasks import DEFAULT, Task, build_tasks, heads_of_tasks
 from semilung.types import IGNORE, Batch, Role
@@ -42,7 +42,7 @@ LUNG, BONE, SOFT_TISSUE = (ANATOMY[name] for name in ("lung", "bone", "soft_tiss
 
 
 def tiny_student(
-    seed: int = 0, heads: Mapping[str, int] | None = None, *, logits: bool = True
+    seed: int = 0, heads: Mapping[str, int | Head] | None = None, *, logits: bool = True
 ) -> Segmenter:
     """Build a small reversible net with confident logits, so that thresholds are exceeded."""
     torch.manual_seed(seed)

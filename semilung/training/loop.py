@@ -297,7 +297,7 @@ def _save(training: Training, path: Path) -> None:
         "step": training.step,
         "best": training.best,
         "model": training.config.model,
-        "heads": learner.heads,
+        "heads": {name: head.plain for name, head in learner.heads.items()},
         "logits": training.logits,
         "predictor": "student" if learner.predictor is learner.student else "teacher.net",
         "learner": learner.state_dict(),

@@ -42,7 +42,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         rank: Rank of this process.
         world_size: Number of processes.
         views: Any of `weak`, `strong`, `bag`, for all streams or by stream.
-        fields: Any of `mask`, `anatomy`, `instances`, `nodules`, `bag_label`.
+        fields: Any of `mask`, `anatomy`, `instances`, `nodules`, `spacing_mm`, `bag_label`.
 
     Raises:
         UserError: A stream has no cases, or its batch size is 0.
@@ -133,6 +133,8 @@ class StepDataset(Dataset["Batch | UserError"]):
             sample["mask"] = torch.where(mask == IGNORE, IGNORE, mask > 0).to(torch.uint8)
         if "nodules" in self.fields and stream in ("labelled", "healthy"):
             sample["nodules"] = torch.from_numpy(crop_nodules(item, low, geometry))
+        if "spacing_mm" in self.fields:
+            sample["spacing_mm"] = torch.tensor(item.spacing_mm)
         return sample
 
     def _bags(self, numbered: Sequence[tuple[int, PreparedCase]], stream: str) -> StreamBatch:
@@ -194,6 +196,7 @@ def build_loader(
         `anatomy`: `(B, 1, X, Y, Z)` uint8, if any case of the stream has it; 255 for the others.
         `instances`: `(B, 1, X, Y, Z)` uint8, the mask with one label for each nodule.
         `nodules`: `(B, N, 5)` float32, see `crop_nodules`; labelled and healthy streams only.
+        `spacing_mm`: `(B, 3)` float32, the size of a voxel.
         `bag`: `(b, N, 1, X, Y, Z)` weak views, the crops of the first b = `config.bags` scans, and
             `bag_mask`: `(b, N)` bool, False for padding.
         `bag_label`: `(B,)` int64 of the whole scan, 0 or 1; all streams but unlabelled.

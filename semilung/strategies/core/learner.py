@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from semilung.data import PreparedCase
+from semilung.models.heads import Head
 from semilung.strategies.core.strategy import Needs, Strategy, Term
 from semilung.strategies.core.teacher import EMATeacher
 from semilung.types import Batch, StreamBatch, UserError
@@ -209,23 +210,26 @@ class Learner(nn.Module):
         return list(modules.items())
 
 
-def heads_of(strategies: Mapping[str, Strategy]) -> dict[str, int]:
-    """Return the number of channels of each head that the strategies read.
+def heads_of(strategies: Mapping[str, Strategy]) -> dict[str, Head]:
+    """Return the size of each head that the strategies read.
 
     Raises:
-        UserError: Two strategies need the same head with different numbers of channels.
+        UserError: Two strategies need the same head in different sizes.
     """
-    heads: dict[str, int] = {}
+    heads: dict[str, Head] = {}
     for name, strategy in strategies.items():
-        for head, channels in strategy.needs.heads.items():
-            if heads.setdefault(head, channels) != channels:
-                msg = (
-                    f"strategy {name!r} reads a head {head!r} of {channels} channels, "
-                    f"another strategy one of {heads[head]}: set the same number, or train them "
-                    "separately"
+        for head, size in strategy.needs.heads.items():
+            if heads.setdefault(head, Head.of(size)) != Head.of(size):
+                raise UserError(
+                    f"strategy {name!r} reads a head {head!r} of {_described(Head.of(size))}, "
+                    f"another strategy one of {_described(heads[head])}: set the same size, or "
+                    f"train them separately"
                 )
-                raise UserError(msg)
     return heads
+
+
+def _described(head: Head) -> str:
+    return f"{head.channels} channels" + (f" at stride {head.stride}" if head.stride > 1 else "")
 
 
 def _no_second_student() -> nn.Module:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor, nn
 
 from semilung.data import PreparedCase
+from semilung.models.heads import Head
 from semilung.registry import Registry
 from semilung.types import ROLES
 
@@ -28,7 +29,7 @@ class Term(NamedTuple):
 
 
 VIEWS = ("weak", "strong", "bag")
-FIELDS = ("mask", "anatomy", "instances", "nodules", "bag_label")
+FIELDS = ("mask", "anatomy", "instances", "nodules", "spacing_mm", "bag_label")
 
 
 def metric(value: Tensor) -> Term:
@@ -44,7 +45,7 @@ class Needs:
         views: Views (`weak`, `strong`, `bag`) of each stream, which must have cases.
         optional: The same for streams that are used if the data has them.
         fields: Further fields of the samples (`mask`, `anatomy`, `bag_label`).
-        heads: Further outputs of the student: number of channels by name.
+        heads: Further outputs of the student: channels by name, or channels and stride (`Head`).
         teacher: Whether the strategy uses the EMA teacher.
         tasks: Tasks whose outputs it trains or reads; all of them must be active.
 
@@ -55,7 +56,7 @@ class Needs:
     views: Mapping[str, tuple[str, ...]]
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
-    heads: Mapping[str, int] = field(default_factory=dict)
+    heads: Mapping[str, int | Head] = field(default_factory=dict)
     teacher: bool = False
     tasks: tuple[str, ...] = ("segmentation",)
 
