@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,14 @@ class Report:
             or may not contain a nodule, so it counts neither as positive nor as healthy.
         lesions: `case`, `cohort` and the columns of each task; empty if no task has any.
         metrics: Rows of the table of metrics whose means the summary shows.
+        findings: `case` and the columns of each task, a row for each predicted finding; empty if no
+            task has any.
     """
 
     cases: pd.DataFrame
     lesions: pd.DataFrame
     metrics: tuple[Metric, ...] = SEGMENTATION
+    findings: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def compare(

@@ -230,3 +230,38 @@ SEGMENTATION: tuple[Metric, ...] = (
     ),
 )  # fmt: skip
 """Rows of segmentation, in the order in which tables show them."""
+
+
+HEALTHY_FINDINGS = Metric(
+    name="healthy_findings", column="fp_at_80", population="healthy", direction="lower", digits=2,
+    label="False positives on healthy scans at sensitivity 0.8", unit="per scan", bounds=AMOUNT,
+    short="healthy FPs at 0.8", validated=True,
+    meaning="Findings on a scan without nodules above the threshold at which 80 % of the evaluated "
+    "nodules are detected; undefined if no threshold detects as many.",
+)  # fmt: skip
+
+DETECTION: tuple[Metric, ...] = (
+    Metric(
+        name="cpm", column="froc_share", summary="cpm", population="lesions", label="CPM",
+        short="CPM", validated=True,
+        meaning="Competition performance metric of LUNA16: mean sensitivity at 1/8, 1/4, 1/2, 1, "
+        "2, 4 and 8 false positives per scan.",
+    ),
+    Metric(
+        name="sensitivity_at_1", column="detected_at_1", population="lesions",
+        label="Sensitivity at 1 false positive per scan", unit="share of nodules", reported=False,
+        short="sensitivity at 1 FP", meaning="Share of nodules detected at that rate.",
+    ),
+    HEALTHY_FINDINGS,
+    Metric(
+        name="centre_error_mm", column="centre_error_mm", population="lesions", unit="mm",
+        label="Distance of centres", direction="lower", digits=1, bounds=AMOUNT, reported=False,
+        meaning="Distance of a detected nodule's centre from the finding's.",
+    ),
+    Metric(
+        name="diameter_error_mm", column="diameter_error_mm", population="lesions", unit="mm",
+        label="Error of diameters", direction="lower", digits=1, bounds=AMOUNT, reported=False,
+        meaning="Absolute difference of a detected nodule's diameter from the finding's.",
+    ),
+)  # fmt: skip
+"""Rows of detection, in the order in which tables show them."""

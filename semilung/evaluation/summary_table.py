@@ -62,7 +62,7 @@ def summarise(report: Report, *, empty: str = "semilung") -> pd.DataFrame:
 def write_report(
     report: Report, folder: str | os.PathLike[str], *, empty: str = "semilung"
 ) -> None:
-    """Write `cases.csv`, `lesions.csv`, `summary.csv` and `summary.md` to `folder`, atomically.
+    """Write the tables of an evaluation, and `summary.md`, to `folder`, each atomically.
 
     Args:
         report: As returned by `evaluate_cases`; `cases.csv` is independent of `empty`.
@@ -70,9 +70,14 @@ def write_report(
         empty: Further convention for empty masks in the summary; see `summarise`.
     """
     summary = summarise(report, empty=empty)
-    tables = {"cases": report.cases, "lesions": report.lesions, "summary": summary}
+    tables = {
+        "cases": report.cases,
+        "lesions": report.lesions,
+        "findings": report.findings,
+        "summary": summary,
+    }
     for name, table in tables.items():
-        if len(table.columns):  # tasks without lesions have no such table
+        if len(table.columns):  # tasks without lesions or findings have no such table
             write_csv(Path(folder) / f"{name}.csv", table)
     write_text(Path(folder) / "summary.md", _markdown(summary))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -10,6 +12,9 @@ from semilung.data.content.components import connected_components
 from semilung.data.io.grid import ball_diameter_mm
 from semilung.data.io.opened_volume import LPS_TO_RAS
 from semilung.data.io.volume import Volume
+from semilung.inference.centre_findings import Centres
+
+Values: TypeAlias = NDArray[np.float64]
 
 LUNA16_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability")
 """First columns of findings; LUNA16's evaluation reads a table with them."""
@@ -73,12 +78,31 @@ def component_findings(mask: Volume, probability: Volume, name: str) -> pd.DataF
     sums = np.stack([np.bincount(component, axis, minlength=count) for axis in places])
     to_lps = LPS_TO_RAS @ mask.affine
     centres_mm = to_lps[:3, :3] @ (sums / voxels) + to_lps[:3, 3:]
+    diameter_mm = ball_diameter_mm(voxels, voxel_mm3)
+    return _table(name, centres_mm, highest, diameter_mm, voxels * voxel_mm3)
+
+
+def centre_table(centres: Centres, name: str) -> pd.DataFrame:
+    """Return a finding for each predicted centre, columns as `component_findings`.
+
+    The volume is that of a ball of the predicted diameter, the label the number of the row.
+    """
+    x_mm, y_mm, z_mm = centres.points_mm.T
+    volume_mm3 = np.pi / 6 * centres.diameter_mm**3
+    lps_mm = np.stack([-x_mm, -y_mm, z_mm])
+    return _table(name, lps_mm, centres.probability, centres.diameter_mm, volume_mm3)
+
+
+def _table(
+    name: str, lps_mm: Values, probability: Values, diameter_mm: Values, volume_mm3: Values
+) -> pd.DataFrame:
+    """Return findings, most probable first as they are given; coordinates are `(3, N)`."""
     values = {
-        "seriesuid": [name] * count,
-        **dict(zip(LUNA16_COLUMNS[1:4], centres_mm.round(3), strict=True)),
-        "probability": highest,
-        "diameter_mm": ball_diameter_mm(voxels, voxel_mm3).round(2),
-        "volume_mm3": (voxels * voxel_mm3).round(2),
-        "label": np.arange(1, count + 1),
+        "seriesuid": [name] * len(probability),
+        **dict(zip(LUNA16_COLUMNS[1:4], lps_mm.round(3), strict=True)),
+        "probability": probability.round(4),
+        "diameter_mm": diameter_mm.round(2),
+        "volume_mm3": volume_mm3.round(2),
+        "label": np.arange(1, len(probability) + 1),
     }
     return pd.DataFrame(values, columns=list(FINDING_COLUMNS))

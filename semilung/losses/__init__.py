@@ -17,6 +17,7 @@ from semilung.losses.gated_attention import GatedAttention
 from semilung.losses.healthy import healthy_loss
 from semilung.losses.heatmap_focal import heatmap_focal_loss
 from semilung.losses.hinge import hinge_discriminator_loss, hinge_generator_loss
+from semilung.losses.masked_l1 import masked_l1_loss
 from semilung.losses.non_adjacency import non_adjacency_loss
 from semilung.losses.pooling import pool_instances
 from semilung.losses.pseudo_label import confident_mask, pseudo_label_loss
@@ -38,6 +39,7 @@ __all__ = [
     "heatmap_focal_loss",
     "hinge_discriminator_loss",
     "hinge_generator_loss",
+    "masked_l1_loss",
     "non_adjacency_loss",
     "pool_instances",
     "probabilities",

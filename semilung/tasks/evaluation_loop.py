@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def evaluate_cases(
     _require_references(cases, tasks)
     case_rows: list[dict[str, Any]] = []
     lesion_rows: list[dict[str, Any]] = []
+    finding_rows: list[dict[str, Any]] = []
     healthy = 0
     bar = ScanProgress(len(cases), shown=progress)
     for case in bar.each(cases, lambda case: case.name):
@@ -63,6 +65,7 @@ def evaluate_cases(
         row |= {column: value for part in evaluated for column, value in part.row.items()}
         case_rows.append(row)
         lesion_rows += [{**name, **lesion} for lesion in _joined(evaluated)]
+        finding_rows += [{**name, **row} for part in evaluated for row in part.findings]
         healthy += len(members(pd.DataFrame([row]), "healthy"))
         shown = any(part.shown for part in evaluated) or healthy <= SILENT_PICTURES
         if pictures is not None and shown:
@@ -70,9 +73,21 @@ def evaluate_cases(
             if (picture := next((p for p in candidates if p is not None), None)) is not None:
                 write_png(pictures / f"{case.name}.png", picture)
     _warn_of_ignored(case_rows)
-    columns = dict.fromkeys(column for task in tasks.values() for column in task.lesion_columns)
-    lesions = pd.DataFrame(lesion_rows, columns=["case", "cohort", *columns] if columns else [])
-    return Report(pd.DataFrame(case_rows), lesions, metrics_of(tasks.values()))
+    report = Report(
+        pd.DataFrame(case_rows),
+        _table(lesion_rows, [task.lesion_columns for task in tasks.values()]),
+        metrics_of(tasks.values()),
+        _table(finding_rows, [task.finding_columns for task in tasks.values()]),
+    )
+    for task in tasks.values():
+        report = task.complete(report)
+    return report
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """Return rows of all tasks as a table; one without columns if no task has any."""
+    distinct = dict.fromkeys(chain.from_iterable(columns))
+    return pd.DataFrame(rows, columns=["case", "cohort", *distinct] if distinct else [])
 
 
 def _joined(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Segmentation(Task):
         ball_scores,
     )
 
-    def validate(self, predicted: CasePrediction) -> dict[str, float]:
+    def validate(self, predicted: CasePrediction) -> dict[str, Any]:
         """Return Dice, or the false positives of a healthy scan."""
         mask = predicted.mask
         if predicted.case.case.role != "healthy":

@@ -7,9 +7,10 @@ and report ask the active tasks; a case is predicted once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan, nan
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semilung.data import Case, PreparedCase, Volume
+from semilung.evaluation.case_evaluation import Report
 from semilung.evaluation.metrics import Metric
 from semilung.inference import Predictor
 from semilung.inference.outputs import Activation
@@ -54,12 +56,14 @@ class Evaluated(NamedTuple):
     Attributes:
         row: Columns of `cases.csv`; NaN where undefined.
         lesions: Rows of `lesions.csv`, each with `instance`; rows of several tasks are joined.
+        findings: Rows of `findings.csv`, predicted findings with what they are on.
         shown: Whether there is something to see in a picture.
     """
 
     row: Mapping[str, Any]
     lesions: Sequence[Mapping[str, Any]] = ()
     shown: bool = False
+    findings: Sequence[Mapping[str, Any]] = ()
 
 
 class Baseline(NamedTuple):
@@ -90,6 +94,7 @@ class Task:
         false_positives: The metric of healthy scans that reports show next to the score.
         fields: Labels that a case must have to be evaluated, unless it is healthy.
         lesion_columns: Columns of its rows of `lesions.csv`.
+        finding_columns: Columns of its rows of `findings.csv`.
         required_columns: Those of `cases.csv` and `lesions.csv` that a report needs, by file name.
         files: What `outputs` returns: a kind of volume (`nodules`), or a table (`findings.csv`).
         optional_files: Those that `predict` writes on request (`--probability`).
@@ -105,6 +110,7 @@ class Task:
     false_positives: ClassVar[Metric | None] = None
     fields: ClassVar[tuple[str, ...]] = ("mask",)
     lesion_columns: ClassVar[tuple[str, ...]] = ()
+    finding_columns: ClassVar[tuple[str, ...]] = ()
     required_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     baseline: ClassVar[Baseline | None] = None
 
@@ -123,9 +129,27 @@ class Task:
         labelled = case.role == "labelled" and all(getattr(case, name) for name in self.fields)
         return case.role == "healthy" or labelled
 
-    def validate(self, predicted: CasePrediction) -> dict[str, float]:
-        """Return the metrics that each validation computes, by name; undefined ones left out."""
+    def validate(self, predicted: CasePrediction) -> dict[str, Any]:
+        """Return what a validation needs of a case: its metrics by name, undefined ones left out.
+
+        Values are plain or arrays, as `pool` takes them.
+        """
         raise NotImplementedError
+
+    def pool(self, validated: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the metrics of a validation, by name: means of the values that cases have.
+
+        A task with metrics of a whole set of scans, such as the CPM, pools the cases itself.
+        """
+        return {
+            metric.name: mean_of_defined(case.get(metric.name, nan) for case in validated)
+            for metric in self.metrics
+            if metric.validated
+        }
+
+    def complete(self, report: Report) -> Report:
+        """Return an evaluation with the columns that need all of its cases; none by default."""
+        return report
 
     def evaluate(self, predicted: CasePrediction) -> Evaluated:
         """Return all metrics of a case."""
@@ -146,6 +170,17 @@ class Task:
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return what is written of a scan, by the names in `files` and `optional_files`."""
         raise NotImplementedError
+
+
+def mean_of_defined(values: Iterable[float]) -> float:
+    """Return the mean of the values that are not NaN; NaN without any.
+
+    Example:
+        >>> mean_of_defined([1.0, nan, 2.0])
+        1.5
+    """
+    defined = [value for value in values if not isnan(value)]
+    return sum(defined) / len(defined) if defined else nan
 
 
 tasks: Registry[Task] = Registry("task", group="semilung.tasks")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -30,33 +31,32 @@ def validate(
         Metrics under `val/`, NaN where no case defines one, and an RGB picture of the first
         labelled case `(H, W, 3)`, or None where there is none.
     """
-    active = list(tasks.values())
-    predictor = Predictor([net], config.inference, config.data, heads_of_tasks(active))
+    predictor = Predictor([net], config.inference, config.data, heads_of_tasks(tasks.values()))
     shown = next((i for i, case in enumerate(cases) if case.case.role == "labelled"), None)
     share = range(team.rank, len(cases), team.size)
     with team.agreeing():
-        local = {i: _validated(predictor, cases[i], active, pictured=i == shown) for i in share}
+        local = {i: _validated(predictor, cases[i], tasks, pictured=i == shown) for i in share}
     every = {i: case for each in team.gather(local) for i, case in each.items()}
     values = [every[i][0] for i in range(len(cases))]
+    pooled = {
+        metric: value
+        for name, task in tasks.items()
+        for metric, value in task.pool([case[name] for case in values if name in case]).items()
+    }
     metrics = {
-        metric.validation_name: _mean([case.get(metric.name, math.nan) for case in values])
-        for metric in metrics_of(active)
+        metric.validation_name: pooled.get(metric.name, math.nan)
+        for metric in metrics_of(tasks.values())
         if metric.validated
     }
     return metrics, None if shown is None else every[shown][1]
 
 
 def _validated(
-    predictor: Predictor, case: PreparedCase, tasks: Sequence[Task], *, pictured: bool
-) -> tuple[dict[str, float], np.ndarray | None]:
-    """Return metrics of a case by name, and its picture."""
+    predictor: Predictor, case: PreparedCase, tasks: Mapping[str, Task], *, pictured: bool
+) -> tuple[dict[str, dict[str, Any]], np.ndarray | None]:
+    """Return what each task validates of a case, and the case's picture."""
     predicted = CasePrediction(case, predictor.case_maps(case), predictor)
-    active = [task for task in tasks if task.evaluates(case.case)]
-    values = {name: float(v) for task in active for name, v in task.validate(predicted).items()}
-    pictures = (task.picture(predicted, captioned=False) for task in active if pictured)
+    active = {name: task for name, task in tasks.items() if task.evaluates(case.case)}
+    values = {name: task.validate(predicted) for name, task in active.items()}
+    pictures = (task.picture(predicted, captioned=False) for task in active.values() if pictured)
     return values, next((picture for picture in pictures if picture is not None), None)
-
-
-def _mean(values: list[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan

@@ -1,0 +1,215 @@
+"""Detection: centre, diameter and probability of each nodule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semilung.data import Case
+from semilung.data.io.grid import ball_voxels
+from semilung.data.manifest.nodules import UNMEASURED_MM
+from semilung.evaluation.case_evaluation import Report
+from semilung.evaluation.case_picture import case_picture
+from semilung.evaluation.detection import (
+    froc_shares,
+    match_findings,
+    threshold_at_sensitivity,
+)
+from semilung.evaluation.metrics import DETECTION, HEALTHY_FINDINGS
+from semilung.evaluation.overlay import overlay_planes
+from semilung.inference import Predictor
+from semilung.inference.centre_findings import Centres, centre_values, find_centres
+from semilung.inference.findings import centre_table
+from semilung.inference.predictor import ScanMaps
+from semilung.strategies.centre_detection.centre_maps import HEAD
+from semilung.tasks.task import CasePrediction, Evaluated, Output, Task, register
+
+SENSITIVITY = 0.8
+"""Operating point at which false positives of healthy scans are counted."""
+
+DRAWN = 0.5
+"""Least probability of a finding in a picture."""
+
+
+@register("detection")
+class Detection(Task):
+    """Detection: centre, diameter and probability of each nodule, from centre heatmaps.
+
+    Args:
+        min_probability: Least probability of a finding, in (0, 1).
+        max_findings: Findings of a scan, the most probable ones; LUNA16 evaluates 100.
+
+    Raises:
+        ValueError: An option out of range.
+    """
+
+    base, term = "centre_detection", "labelled"
+    heads: ClassVar = {HEAD: centre_values}
+    metrics = DETECTION
+    false_positives = HEALTHY_FINDINGS
+    lesion_columns = ("instance", "diameter_mm", "probability", "centre_error_mm",
+                      "diameter_error_mm", "froc_share", "detected_at_1")  # fmt: skip
+    finding_columns = ("x_mm", "y_mm", "z_mm", "diameter_mm", "probability", "nodule", "false")
+    files = ("findings.csv",)
+
+    def __init__(self, *, min_probability: float = 0.01, max_findings: int = 100) -> None:
+        if not 0 < min_probability < 1 or max_findings < 1:
+            raise ValueError(
+                f"min_probability must be in (0, 1) and max_findings at least 1, got "
+                f"{min_probability} and {max_findings}"
+            )
+        self.min_probability, self.max_findings = min_probability, max_findings
+
+    def evaluates(self, case: Case) -> bool:
+        """Return whether all nodules of a case are known."""
+        return case.role in ("labelled", "healthy")
+
+    def validate(self, predicted: CasePrediction) -> dict[str, Any]:
+        """Return the rows of nodules and findings, from which `pool` makes the metrics."""
+        evaluated = self.evaluate(predicted)
+        return {
+            "healthy": predicted.case.case.role == "healthy",
+            "lesions": evaluated.lesions,
+            "findings": evaluated.findings,
+        }
+
+    def pool(self, validated: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return CPM, and the findings of healthy scans at the operating point."""
+        scores = np.array([row["probability"] for case in validated for row in case["lesions"]])
+        false = [
+            np.array([row["probability"] for row in case["findings"] if row["false"]])
+            for case in validated
+        ]
+        if not len(scores):
+            return {}
+        threshold = threshold_at_sensitivity(scores, SENSITIVITY)
+        healthy = [
+            np.count_nonzero(values >= threshold)
+            for case, values in zip(validated, false, strict=True)
+            if case["healthy"] and not np.isnan(threshold)
+        ]
+        shares = froc_shares(scores, np.concatenate(false), len(validated))
+        return {
+            self.score.name: float(shares.mean()),
+            HEALTHY_FINDINGS.name: float(np.mean(healthy)) if healthy else np.nan,
+        }
+
+    def evaluate(self, predicted: CasePrediction) -> Evaluated:
+        """Return the number of findings, the nodules with the finding on each, and the findings."""
+        case = predicted.case
+        found = self._centres(predicted)
+        centres_mm, diameters_mm = _reference(predicted)
+        ignored = np.array([nodule.ignored for nodule in case.nodules], bool)
+        matched = match_findings(
+            found.points_mm, found.probability, centres_mm, diameters_mm, ignored
+        )
+        names = np.full(len(found.probability), "", object)
+        lesions = []
+        for nodule, hit, centre, mm in zip(
+            case.nodules, matched.hit, centres_mm, diameters_mm, strict=True
+        ):
+            if nodule.ignored:
+                continue
+            row: dict[str, Any] = {"instance": _instance(nodule.name), "diameter_mm": mm}
+            row |= dict.fromkeys(("probability", "centre_error_mm", "diameter_error_mm"), np.nan)
+            if hit >= 0:
+                names[hit] = nodule.name
+                row["probability"] = found.probability[hit]
+                row["centre_error_mm"] = float(np.linalg.norm(found.points_mm[hit] - centre))
+                if nodule.diameter_mm:
+                    row["diameter_error_mm"] = abs(found.diameter_mm[hit] - nodule.diameter_mm)
+            lesions.append(row)
+        points = found.points_mm.round(3).T
+        columns = (*points, found.diameter_mm, found.probability, names, matched.false)
+        findings = [
+            dict(zip(self.finding_columns, values, strict=True))
+            for values in zip(*columns, strict=True)
+        ]
+        shown = bool(lesions) or bool((found.probability >= DRAWN).any())
+        return Evaluated({"findings": len(findings)}, lesions, shown=shown, findings=findings)
+
+    def complete(self, report: Report) -> Report:
+        """Add the nodules' shares of the CPM, and the false positives at the operating point."""
+        lesions, findings, cases = report.lesions, report.findings, report.cases
+        scores = lesions["probability"].to_numpy(float)
+        false = findings[findings["false"].astype(bool)]
+        probabilities = false["probability"].to_numpy(float)
+        threshold = threshold_at_sensitivity(scores, SENSITIVITY)
+        counts = false[false["probability"] >= threshold].groupby("case").size()
+        at_point = cases["case"].map(counts).fillna(0.0)
+        return replace(
+            report,
+            cases=cases.assign(fp_at_80=np.nan if np.isnan(threshold) else at_point),
+            lesions=lesions.assign(
+                froc_share=froc_shares(scores, probabilities, len(cases)),
+                detected_at_1=froc_shares(scores, probabilities, len(cases), [1.0]),
+            ),
+        )
+
+    def picture(
+        self, predicted: CasePrediction, *, captioned: bool = True
+    ) -> NDArray[np.uint8] | None:
+        """Return three planes with the balls of nodules and of probable findings."""
+        case, window_hu = predicted.case, predicted.predictor.data.window_hu
+        found = self._centres(predicted)
+        drawn = found.probability >= DRAWN
+        reference = _balls(predicted, *_reference(predicted))
+        prediction = _balls(predicted, found.points_mm[drawn], found.diameter_mm[drawn])
+        image = case.read("image")
+        if not captioned:
+            return overlay_planes(
+                image, reference=reference, prediction=prediction, window_hu=window_hu
+            )
+        return case_picture(
+            image,
+            reference=reference,
+            prediction=prediction,
+            spacing_mm=case.spacing_mm,
+            window_hu=window_hu,
+            title=case.name,
+        )
+
+    def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
+        """Return the table of findings."""
+        found = self._find(predicted.maps, predicted.affine)
+        return {"findings.csv": centre_table(found, predicted.name)}
+
+    def _centres(self, predicted: CasePrediction) -> Centres:
+        return self._find(predicted.maps, predicted.case.affine)
+
+    def _find(self, maps: Mapping[str, Any], affine: NDArray[np.float64]) -> Centres:
+        return find_centres(
+            maps[HEAD].numpy(),
+            affine,
+            min_probability=self.min_probability,
+            most=self.max_findings,
+        )
+
+
+def _instance(name: str) -> int | str:
+    """Return a nodule's number in the mask where it is named by one, as lesions of masks are."""
+    return int(name) if name.isdecimal() else name
+
+
+def _reference(predicted: CasePrediction) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return centres (RAS+ mm) and diameters of nodules and ignored findings."""
+    nodules, affine = predicted.case.nodules, predicted.case.affine
+    voxels = np.array([nodule.voxel for nodule in nodules], np.float64).reshape(-1, 3)
+    diameters_mm = np.array([nodule.diameter_mm or UNMEASURED_MM for nodule in nodules])
+    return voxels @ affine[:3, :3].T + affine[:3, 3], diameters_mm.astype(np.float64)
+
+
+def _balls(
+    predicted: CasePrediction, centres_mm: NDArray[np.float64], diameters_mm: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    case = predicted.case
+    mask = np.zeros(case.shape, np.uint8)
+    for centre_mm, diameter_mm in zip(centres_mm, diameters_mm, strict=True):
+        box, ball = ball_voxels(case.shape, case.affine, centre_mm.tolist(), diameter_mm / 2)
+        mask[box][ball] = 1
+    return mask
