@@ -150,6 +150,8 @@ COVERED_BY = {
     "signals": "training/test_stopping",
     "strategies/anomaly/foreign_patch_head": "strategies/test_anomaly",
     "strategies/anomaly/foreign_patches": "strategies/test_anomaly",
+    "strategies/centre_detection/centre_detection": "tasks/test_detection",
+    "strategies/centre_detection/centre_maps": "inference/test_centre_findings",
     "strategies/core/joint_classes": "strategies/test_non_adjacency",
     "strategies/core/strategy": "strategies/test_the_kit",
     "strategies/cross_pseudo": "strategies/test_two_students",

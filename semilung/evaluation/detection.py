@@ -30,7 +30,11 @@ class Matched(NamedTuple):
 
 
 def match_findings(
-    points_mm: Values, probability: Values, centres_mm: Values, diameters_mm: Values, ignored: Values
+    points_mm: Values,
+    probability: Values,
+    centres_mm: Values,
+    diameters_mm: Values,
+    ignored: Values,
 ) -> Matched:
     """Match findings and nodules: one is on the other if the distance is less than the radius.
 
@@ -47,7 +51,7 @@ def match_findings(
     difference = points_mm[:, None] - centres_mm[None]
     on = (difference**2).sum(axis=2) < (diameters_mm / 2) ** 2
     hit = np.full(len(centres_mm), -1, np.intp)
-    for index in np.flatnonzero(~ignored.astype(bool)):
+    for index in np.flatnonzero(np.logical_not(ignored)):
         candidates = np.flatnonzero(on[:, index])
         if len(candidates):
             hit[index] = candidates[np.argmax(probability[candidates])]

@@ -14,7 +14,7 @@ from semilung.data.io.opened_volume import LPS_TO_RAS
 from semilung.data.io.volume import Volume
 from semilung.inference.centre_findings import Centres
 
-Values: TypeAlias = NDArray[np.float64]
+Values: TypeAlias = NDArray[np.floating]
 
 LUNA16_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability")
 """First columns of findings; LUNA16's evaluation reads a table with them."""

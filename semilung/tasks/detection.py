@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from semilung.data import Case
@@ -102,13 +101,13 @@ class Detection(Task):
     def evaluate(self, predicted: CasePrediction) -> Evaluated:
         """Return the number of findings, the nodules with the finding on each, and the findings."""
         case = predicted.case
-        found = self._centres(predicted)
+        centres = self._centres(predicted)
         centres_mm, diameters_mm = _reference(predicted)
         ignored = np.array([nodule.ignored for nodule in case.nodules], bool)
         matched = match_findings(
-            found.points_mm, found.probability, centres_mm, diameters_mm, ignored
+            centres.points_mm, centres.probability, centres_mm, diameters_mm, ignored
         )
-        names = np.full(len(found.probability), "", object)
+        names = np.full(len(centres.probability), "", object)
         lesions = []
         for nodule, hit, centre, mm in zip(
             case.nodules, matched.hit, centres_mm, diameters_mm, strict=True
@@ -119,18 +118,18 @@ class Detection(Task):
             row |= dict.fromkeys(("probability", "centre_error_mm", "diameter_error_mm"), np.nan)
             if hit >= 0:
                 names[hit] = nodule.name
-                row["probability"] = found.probability[hit]
-                row["centre_error_mm"] = float(np.linalg.norm(found.points_mm[hit] - centre))
+                row["probability"] = centres.probability[hit]
+                row["centre_error_mm"] = float(np.linalg.norm(centres.points_mm[hit] - centre))
                 if nodule.diameter_mm:
-                    row["diameter_error_mm"] = abs(found.diameter_mm[hit] - nodule.diameter_mm)
+                    row["diameter_error_mm"] = abs(centres.diameter_mm[hit] - nodule.diameter_mm)
             lesions.append(row)
-        points = found.points_mm.round(3).T
-        columns = (*points, found.diameter_mm, found.probability, names, matched.false)
+        points = centres.points_mm.round(3).T
+        columns = (*points, centres.diameter_mm, centres.probability, names, matched.false)
         findings = [
             dict(zip(self.finding_columns, values, strict=True))
             for values in zip(*columns, strict=True)
         ]
-        shown = bool(lesions) or bool((found.probability >= DRAWN).any())
+        shown = bool(lesions) or bool((centres.probability >= DRAWN).any())
         return Evaluated({"findings": len(findings)}, lesions, shown=shown, findings=findings)
 
     def complete(self, report: Report) -> Report:
@@ -156,10 +155,10 @@ class Detection(Task):
     ) -> NDArray[np.uint8] | None:
         """Return three planes with the balls of nodules and of probable findings."""
         case, window_hu = predicted.case, predicted.predictor.data.window_hu
-        found = self._centres(predicted)
-        drawn = found.probability >= DRAWN
+        centres = self._centres(predicted)
+        drawn = centres.probability >= DRAWN
         reference = _balls(predicted, *_reference(predicted))
-        prediction = _balls(predicted, found.points_mm[drawn], found.diameter_mm[drawn])
+        prediction = _balls(predicted, centres.points_mm[drawn], centres.diameter_mm[drawn])
         image = case.read("image")
         if not captioned:
             return overlay_planes(
@@ -176,8 +175,8 @@ class Detection(Task):
 
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return the table of findings."""
-        found = self._find(predicted.maps, predicted.affine)
-        return {"findings.csv": centre_table(found, predicted.name)}
+        centres = self._find(predicted.maps, predicted.affine)
+        return {"findings.csv": centre_table(centres, predicted.name)}
 
     def _centres(self, predicted: CasePrediction) -> Centres:
         return self._find(predicted.maps, predicted.case.affine)

@@ -19,6 +19,7 @@ from semilung.data.anatomy import ANATOMY
 from semilung.data.cache.prepare import mask_instances
 from semilung.data.cache.store import StoredVolume
 from semilung.data.io.grid import Shape
+from semilung.data.loading.crop_nodules import pad_nodules
 from semilung.inference.predictor import MASK_HEAD
 from semilung.models import Head, Segmenter, build_model
 from semilung.strategies import Learner, Strategy, heads_of
@@ -35,7 +36,7 @@ DECAY = 0.9
 WALL = 11
 """Index along the first axis where lung ends and chest wall starts."""
 
-_UNKNOWN = {"unlabelled": {"mask", "bag_label"}, "weak": {"mask"}}
+_UNKNOWN = {"unlabelled": {"mask", "nodules", "bag_label"}, "weak": {"mask", "nodules"}}
 """Fields that a stream never has."""
 
 LUNG, BONE, SOFT_TISSUE = (ANATOMY[name] for name in ("lung", "bone", "soft_tissue"))
@@ -232,9 +233,23 @@ def _stream(
         "bag_mask": present,
         "mask": mask,
         "anatomy": _anatomy().expand_as(mask).clone(),
+        "nodules": _nodules(mask),
+        "spacing_mm": torch.ones(batch_size, 3),
         "bag_label": torch.full((batch_size,), 0 if healthy else 1),
         "case": [f"{stream}_{i}" for i in range(batch_size)],
     }
+
+
+def _nodules(mask: Tensor) -> Tensor:
+    """Return the centre and size of each sample's box, `(B, N, 5)` as the loader gives it."""
+    rows = []
+    for sample in mask[:, 0]:
+        voxels = (sample > 0).nonzero().float()
+        counted = float(not bool((sample == IGNORE).any()))
+        edge = max(1.0, len(voxels) ** (1 / 3))
+        box = torch.tensor([*voxels.mean(0), edge, counted]) if len(voxels) else None
+        rows.append(torch.empty(0, 5) if box is None else box[None])
+    return pad_nodules(rows)
 
 
 def _image(mask: Tensor, generator: torch.Generator) -> Tensor:

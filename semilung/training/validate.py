@@ -44,7 +44,7 @@ def validate(
         for metric, value in task.pool([case[name] for case in values if name in case]).items()
     }
     metrics = {
-        metric.validation_name: pooled.get(metric.name, math.nan)
+        metric.validation_name: float(pooled.get(metric.name, math.nan))  # no scalar of numpy
         for metric in metrics_of(tasks.values())
         if metric.validated
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from semilung.losses import heatmap_focal_loss, masked_l1_loss
 from torch import Tensor
 
+from semilung.losses import heatmap_focal_loss, masked_l1_loss
 from semilung.strategies.centre_detection.centre_maps import HEAD, SIZE, CentreMaps, centre_maps
 from semilung.strategies.centre_detection.centre_targets import CentreTargets, centre_targets
 from semilung.strategies.core.learner import Step

@@ -36,6 +36,4 @@ class CentreMaps(NamedTuple):
 
 def centre_maps(output: Tensor) -> CentreMaps:
     """Return the maps of the head's output `(B, 5, ...)`."""
-    return CentreMaps(
-        output[:, :1] + _PRIOR, output[:, 1:4], output[:, 4:5] + math.log(_COMMON_MM)
-    )
+    return CentreMaps(output[:, :1] + _PRIOR, output[:, 1:4], output[:, 4:5] + math.log(_COMMON_MM))

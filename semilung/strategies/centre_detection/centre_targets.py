@@ -53,9 +53,7 @@ def _sample(nodules: Tensor, spacing_mm: Sequence[float], size: Sequence[int]) -
     nodules = nodules[~nodules[:, 0].isnan()]
     counted, ignored = (nodules[nodules[:, 4] == flag] for flag in (1, 0))
     padded = [-(-n // STRIDE) * STRIDE for n in size]
-    heatmap = gaussian_heatmap(
-        counted[:, :3], counted[:, 3], padded, spacing_mm, stride=STRIDE
-    )
+    heatmap = gaussian_heatmap(counted[:, :3], counted[:, 3], padded, spacing_mm, stride=STRIDE)
     shape = heatmap.shape
     places = (counted[:, :3] + 0.5) / STRIDE - 0.5  # in voxels of the maps
     offset, log_diameter = heatmap.new_zeros(3, *shape), heatmap.new_zeros(1, *shape)

@@ -1,0 +1,139 @@
+"""The task detection: trained alone and with segmentation, validated, evaluated, predicted with."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from commands import run as command
+from tiny_settings import TINY
+
+from semilung.api.load import load
+from semilung.api.train import train
+from semilung.data import Case, DataConfig, read_manifest
+from semilung.evaluation import luna16_froc
+from semilung.inference import InferenceConfig, Predictor
+from semilung.inference.centre_findings import centre_values
+from semilung.models import build_model
+from semilung.strategies.centre_detection.centre_maps import HEAD, SIZE
+from semilung.tasks import CasePrediction, build_tasks, evaluate_cases
+from semilung.tasks.detection import Detection
+from semilung.testing.problem import TinyCase
+from semilung.types import UserError
+
+
+@pytest.fixture(scope="module")
+def run(phantom, tmp_path_factory):
+    """A run of both tasks, detection first."""
+    words = [*TINY, f"data.manifest={phantom}", f"data.cache={phantom.parent / 'cache'}"]
+    folder = tmp_path_factory.mktemp("runs")
+    words += [f"runs_dir={folder}", "tasks=[detection,segmentation]", "trainer.max_steps=2"]
+    return train(words).run
+
+
+def test_detection_run_has_its_terms_metrics_and_score(run):
+    rows = pd.read_csv(run / "metrics.csv")
+    names = set(rows["name"])
+    terms = {f"terms/centre_detection/{t}" for t in ("labelled", "offset", "diameter", "healthy")}
+    assert terms <= names
+    assert {"val/cpm", "val/healthy_findings", "val/dice"} <= names
+    assert build_tasks({"detection": {}})["detection"].score.name == "cpm"
+
+
+def test_detection_evaluation_agrees_with_the_challenge_on_its_own_tables(run, phantom):
+    assert command("evaluate", run, "--split", "val") == 0
+    folder = run / "evaluation-val-last"
+    findings, cases = pd.read_csv(folder / "findings.csv"), pd.read_csv(folder / "cases.csv")
+    marks = findings.rename(columns={"case": "seriesuid", "x_mm": "coordX", "y_mm": "coordY"})
+    nodules = pd.DataFrame(
+        [
+            (case.case, *nodule.centre_mm, nodule.diameter_mm)
+            for case in read_manifest(phantom)
+            if case.case in set(cases["case"])
+            for nodule in case.nodules
+        ],
+        columns=["seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"],
+    )
+    froc = luna16_froc(
+        marks.rename(columns={"z_mm": "coordZ"}), nodules, None, cases["case"], bootstrap=0
+    )
+    summary = pd.read_csv(folder / "summary.csv").set_index(["metric", "group"])
+    assert summary.loc[("cpm", "lesions"), "mean"] == pytest.approx(froc.cpm, abs=1e-9)
+    assert findings["false"].sum() == froc.counts["False positives"]
+
+
+def test_detection_predicts_a_table_in_lps(run, phantom):
+    scan = read_manifest(phantom)[0].image
+    table = load(run).predict(scan).findings
+    assert list(table.columns[:5]) == ["seriesuid", "coordX", "coordY", "coordZ", "probability"]
+    assert table["probability"].is_monotonic_decreasing
+
+
+class Known:
+    """Maps with a peak at each given voxel of the image, as a network would predict them."""
+
+    def __init__(self, peaks):
+        self.peaks = peaks
+
+    def case_maps(self, case, *, progress=None):
+        values = torch.zeros(5, *(-(-n // 2) for n in case.shape))
+        for voxel, probability, diameter_mm in self.peaks[case.name]:
+            x, y, z = (v // 2 for v in voxel)
+            values[:, x, y, z] = torch.tensor([probability, 0, 0, 0, np.log(diameter_mm)])
+        return {"centres": values}
+
+    data, inference = DataConfig(), InferenceConfig()
+
+
+def tiny(name, role):
+    """The kit's case of 16 voxels; labelled ones have a nodule of 5 mm at (5.5, 5.5, 5.5)."""
+    fields = ("image", "mask") if role == "labelled" else ("image",)
+    case = Case(name, name, Path(name), role, Path(name) if role == "labelled" else None)
+    return TinyCase(case, {field: Path(field) for field in fields})
+
+
+def test_detection_columns_that_need_all_cases():
+    peaks = {
+        "a": [((5, 5, 5), 0.9, 5.0), ((13, 13, 13), 0.4, 5.0)],
+        "b": [((5, 5, 5), 0.3, 9.0)],
+        "h": [((9, 9, 9), 0.35, 5.0), ((1, 1, 1), 0.2, 5.0)],
+    }
+    cases = [tiny("a", "labelled"), tiny("b", "labelled"), tiny("h", "healthy")]
+    report = evaluate_cases(Known(peaks), cases, {"detection": Detection()})
+    # thresholds .9, .4, .35, .3: rates 0, 1/3, 2/3, 2/3; the second nodule is hit from 2/3 on
+    assert report.lesions["froc_share"].tolist() == pytest.approx([1.0, 4 / 7])
+    assert report.lesions["detected_at_1"].tolist() == [1.0, 1.0]
+    assert report.cases["fp_at_80"].tolist() == [1, 0, 1]
+    assert report.lesions["diameter_error_mm"].tolist() == pytest.approx([0.04, 4.04], abs=0.01)
+    validated = [Detection().validate(CasePrediction(c, Known(peaks).case_maps(c), Known(peaks)))
+                 for c in cases]  # fmt: skip
+    pooled = Detection().pool(validated)
+    assert pooled == {"cpm": pytest.approx(5.5 / 7), "healthy_findings": 1.0}
+
+
+def test_detection_without_a_nodule_is_undefined():
+    report = evaluate_cases(
+        Known({"h": [((9, 9, 9), 0.5, 5.0)]}), [tiny("h", "healthy")], {"detection": Detection()}
+    )
+    assert np.isnan(report.cases["fp_at_80"]).all()
+    assert Detection().pool([{"healthy": True, "lesions": [], "findings": []}]) == {}
+
+
+def test_detection_evaluates_scans_whose_nodules_are_points_alone():
+    case = tiny("a", "labelled").case
+    assert Detection().evaluates(replace(case, mask=None))
+    assert not Detection().evaluates(replace(case, role="unlabelled", mask=None))
+
+
+def test_detection_options_out_of_range_are_errors_of_the_user():
+    with pytest.raises(UserError, match="min_probability"):
+        build_tasks({"detection": {"min_probability": 0}})
+
+
+def test_detection_head_is_predicted_at_its_stride():
+    net = build_model("reversible_unet", {"widths": (4, 8), "depth": 1}, heads={HEAD: SIZE})
+    config = InferenceConfig()
+    predictor = Predictor([net], config, DataConfig(), {HEAD: centre_values})
+    assert predictor.maps(np.zeros((9, 8, 7), np.int16))[HEAD].shape == (5, 5, 4, 4)
