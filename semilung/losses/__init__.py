@@ -15,6 +15,7 @@ from semilung.losses.dice_ce import dice_ce_loss
 from semilung.losses.entropy import entropy_loss, voxel_entropy
 from semilung.losses.gated_attention import GatedAttention
 from semilung.losses.healthy import healthy_loss
+from semilung.losses.heatmap_consistency import heatmap_consistency_loss
 from semilung.losses.heatmap_focal import heatmap_focal_loss
 from semilung.losses.hinge import hinge_discriminator_loss, hinge_generator_loss
 from semilung.losses.masked_l1 import masked_l1_loss
@@ -36,6 +37,7 @@ __all__ = [
     "entropy_loss",
     "hard_labels",
     "healthy_loss",
+    "heatmap_consistency_loss",
     "heatmap_focal_loss",
     "hinge_discriminator_loss",
     "hinge_generator_loss",

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semilung.losses import consistency_loss, probabilities, voxel_entropy
+from semilung.losses import (
+    consistency_loss,
+    heatmap_consistency_loss,
+    probabilities,
+    voxel_entropy,
+)
+from semilung.strategies.core.centre_maps import CENTRES, centre_probability
 from semilung.strategies.core.learner import Step
 from semilung.strategies.core.ramps import Ramp, sigmoid_rampup
 from semilung.strategies.core.strategy import Needs, Strategy, Term, register
@@ -20,7 +26,9 @@ class MeanTeacher(Strategy):
 
     The teacher's input is `x + clip(N(0, σ²), ±2σ)`. The uncertainty mask m selects voxels whose
     entropy is below `0.75 + 0.25 exp(-5 (1 - t)^2)` of its maximum ln C, for any number of classes
-    C, computed from the mean of several noisy teacher passes; without it, m = 1.
+    C, computed from the mean of several noisy teacher passes; without it, m = 1. Where detection is
+    a task, the centre heatmaps agree too: their squared difference per centre that the teacher sees
+    (`heatmap_consistency_loss`), without a mask.
 
     Args:
         weight: w, the final weight of the consistency term.
@@ -48,25 +56,37 @@ class MeanTeacher(Strategy):
                 f"noise and uncertainty_passes must be 0 or more, got {noise}, {uncertainty_passes}"
             )
             raise ValueError(msg)
-        self.needs = Needs(views={"unlabelled": ("strong", "weak")}, teacher=True)
+        self.needs = Needs(
+            views={"unlabelled": ("strong", "weak")},
+            teacher=True,
+            tasks=("segmentation", "detection"),
+        )
         self.ramp = Ramp(weight, rampup)
         self.noise = noise
         self.uncertainty_passes = uncertainty_passes
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """Return `consistency` of the unlabelled stream."""
-        student = probabilities(step.out("unlabelled", "strong")["logits"])
-        teacher = self._teach(step)
-        mask = self._certain(step) if self.uncertainty_passes else None
+        """Return `consistency` and `centre_consistency` of the unlabelled stream."""
+        student, teacher = step.out("unlabelled", "strong"), self._teach(step)
         weight = self.ramp(step.progress)
-        return {"consistency": Term(consistency_loss(student, teacher, mask=mask), weight)}
+        terms = {}
+        if "logits" in student:
+            probs, target = (probabilities(outputs["logits"]) for outputs in (student, teacher))
+            mask = self._certain(step) if self.uncertainty_passes else None
+            terms["consistency"] = Term(consistency_loss(probs, target, mask=mask), weight)
+        if CENTRES in student:
+            heatmap, target = (centre_probability(outputs) for outputs in (student, teacher))
+            terms["centre_consistency"] = Term(heatmap_consistency_loss(heatmap, target), weight)
+        return terms
 
-    def _teach(self, step: Step) -> Tensor:
+    def _teach(self, step: Step) -> dict[str, Tensor]:
         images: Tensor = step.batch("unlabelled")["weak"]
         noise = (self.noise * torch.randn_like(images)).clamp(-2 * self.noise, 2 * self.noise)
-        return probabilities(step.teacher(images + noise)["logits"])
+        return step.teacher(images + noise)
 
     def _certain(self, step: Step) -> Tensor:
-        passes = [self._teach(step) for _ in range(self.uncertainty_passes)]
+        passes = [
+            probabilities(self._teach(step)["logits"]) for _ in range(self.uncertainty_passes)
+        ]
         threshold = 0.75 + 0.25 * sigmoid_rampup(step.progress, 1.0)
         return voxel_entropy(torch.stack(passes).mean(0)) < threshold

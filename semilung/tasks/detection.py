@@ -25,7 +25,7 @@ from semilung.inference import Predictor
 from semilung.inference.centre_findings import Centres, centre_values, find_centres
 from semilung.inference.findings import centre_table
 from semilung.inference.predictor import ScanMaps
-from semilung.strategies.centre_detection.centre_maps import HEAD
+from semilung.strategies.core.centre_maps import CENTRES
 from semilung.tasks.task import CasePrediction, Evaluated, Output, Task, register
 
 SENSITIVITY = 0.8
@@ -48,7 +48,7 @@ class Detection(Task):
     """
 
     base, term = "centre_detection", "labelled"
-    heads: ClassVar = {HEAD: centre_values}
+    heads: ClassVar = {CENTRES: centre_values}
     metrics = DETECTION
     false_positives = HEALTHY_FINDINGS
     lesion_columns = ("instance", "diameter_mm", "probability", "centre_error_mm",
@@ -156,9 +156,9 @@ class Detection(Task):
         """Return three planes with the balls of nodules and of probable findings."""
         case, window_hu = predicted.case, predicted.predictor.data.window_hu
         centres = self._centres(predicted)
-        drawn = centres.probability >= DRAWN
+        shown = centres.probability >= DRAWN
         reference = _balls(predicted, *_reference(predicted))
-        prediction = _balls(predicted, centres.points_mm[drawn], centres.diameter_mm[drawn])
+        prediction = _balls(predicted, centres.points_mm[shown], centres.diameter_mm[shown])
         image = case.read("image")
         if not captioned:
             return overlay_planes(
@@ -183,7 +183,7 @@ class Detection(Task):
 
     def _find(self, maps: Mapping[str, Any], affine: NDArray[np.float64]) -> Centres:
         return find_centres(
-            maps[HEAD].numpy(),
+            maps[CENTRES].numpy(),
             affine,
             min_probability=self.min_probability,
             most=self.max_findings,

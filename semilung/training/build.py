@@ -57,11 +57,11 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
 
 
 def require_tasks(strategies: Mapping[str, Strategy], tasks: Container[str]) -> None:
-    """Raise UserError for a strategy of a task that is not active."""
+    """Raise UserError for a strategy of which no task is active."""
     for name, strategy in strategies.items():
-        inactive = [task for task in strategy.needs.tasks if task not in tasks]
-        if inactive:
+        needed = strategy.needs.tasks
+        if needed and not any(task in tasks for task in needed):
             raise UserError(
-                f"strategy {name!r} learns from outputs of {', '.join(inactive)}, which is not "
+                f"strategy {name!r} learns from outputs of {' or '.join(needed)}, which is not "
                 f"among the tasks of this training: add it (tasks=[...]), or leave the strategy out"
             )

@@ -17,7 +17,7 @@ from semilung.evaluation import luna16_froc
 from semilung.inference import InferenceConfig, Predictor
 from semilung.inference.centre_findings import centre_values
 from semilung.models import build_model
-from semilung.strategies.centre_detection.centre_maps import HEAD, SIZE
+from semilung.strategies.core.centre_maps import CENTRES, SIZE
 from semilung.tasks import CasePrediction, build_tasks, evaluate_cases
 from semilung.tasks.detection import Detection
 from semilung.testing.problem import TinyCase
@@ -133,7 +133,7 @@ def test_detection_options_out_of_range_are_errors_of_the_user():
 
 
 def test_detection_head_is_predicted_at_its_stride():
-    net = build_model("reversible_unet", {"widths": (4, 8), "depth": 1}, heads={HEAD: SIZE})
+    net = build_model("reversible_unet", {"widths": (4, 8), "depth": 1}, heads={CENTRES: SIZE})
     config = InferenceConfig()
-    predictor = Predictor([net], config, DataConfig(), {HEAD: centre_values})
-    assert predictor.maps(np.zeros((9, 8, 7), np.int16))[HEAD].shape == (5, 5, 4, 4)
+    predictor = Predictor([net], config, DataConfig(), {CENTRES: centre_values})
+    assert predictor.maps(np.zeros((9, 8, 7), np.int16))[CENTRES].shape == (5, 5, 4, 4)

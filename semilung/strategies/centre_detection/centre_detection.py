@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from semilung.losses import heatmap_focal_loss, masked_l1_loss
-from semilung.strategies.centre_detection.centre_maps import HEAD, SIZE, CentreMaps, centre_maps
 from semilung.strategies.centre_detection.centre_targets import CentreTargets, centre_targets
+from semilung.strategies.core.centre_maps import CENTRES, SIZE, CentreMaps, centre_maps
 from semilung.strategies.core.learner import Step
 from semilung.strategies.core.ramps import Ramp
 from semilung.strategies.core.strategy import Needs, Strategy, Term, register
@@ -41,7 +41,7 @@ class CentreDetection(Strategy):
             views={"labelled": ("weak",)},
             optional={"healthy": ("weak",)},
             fields=("nodules", "spacing_mm"),
-            heads={HEAD: SIZE},
+            heads={CENTRES: SIZE},
             tasks=("detection",),
         )
         self.offset_weight, self.diameter_weight = offset_weight, diameter_weight
@@ -66,7 +66,7 @@ class CentreDetection(Strategy):
         batch = step.batch(stream)
         size = batch["weak"].shape[2:]
         targets = centre_targets(batch["nodules"], batch["spacing_mm"], size)
-        return centre_maps(step.out(stream)[HEAD]), targets
+        return centre_maps(step.out(stream)[CENTRES]), targets
 
 
 def _focal(maps: CentreMaps, targets: CentreTargets) -> Tensor:

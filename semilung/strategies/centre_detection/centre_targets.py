@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semilung.data.loading.gaussian_heatmap import gaussian_heatmap
 from semilung.data.manifest.nodules import UNMEASURED_MM
-from semilung.strategies.centre_detection.centre_maps import STRIDE
+from semilung.strategies.core.centre_maps import STRIDE
 
 
 class CentreTargets(NamedTuple):

@@ -47,7 +47,7 @@ class Needs:
         fields: Further fields of the samples (`mask`, `anatomy`, `bag_label`).
         heads: Further outputs of the student: channels by name, or channels and stride (`Head`).
         teacher: Whether the strategy uses the EMA teacher.
-        tasks: Tasks whose outputs it trains or reads; all of them must be active.
+        tasks: Tasks whose outputs it can train or read; at least one of them must be active.
 
     Raises:
         ValueError: An unknown stream, view or field.

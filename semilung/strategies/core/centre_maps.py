@@ -1,15 +1,16 @@
-"""The head of centre detection, and how its channels are read."""
+"""The head of detection, and how its channels are read."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
 
 from semilung.models import Head
 
-HEAD = "centres"
+CENTRES = "centres"
 STRIDE = 2
 """Voxels of the image for each voxel of the maps: at 1 mm, a nodule of 4 mm is two voxels wide."""
 
@@ -37,3 +38,8 @@ class CentreMaps(NamedTuple):
 def centre_maps(output: Tensor) -> CentreMaps:
     """Return the maps of the head's output `(B, 5, ...)`."""
     return CentreMaps(output[:, :1] + _PRIOR, output[:, 1:4], output[:, 4:5] + math.log(_COMMON_MM))
+
+
+def centre_probability(outputs: Mapping[str, Tensor]) -> Tensor:
+    """Return the heatmap `(B, 1, ...)` in [0, 1] among a network's outputs."""
+    return centre_maps(outputs[CENTRES]).logits.sigmoid()
