@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from semilung.evaluation.froc import FP_PER_SCAN
+from semilung.evaluation.froc import FP_PER_SCAN, FrocCurve
+from semilung.evaluation.mark_matching import MatchedMarks
 
 Values = NDArray[np.float64]
 
@@ -98,6 +100,29 @@ def froc_shares(
         detected = np.concatenate([[0.0], (scores[index] >= thresholds).astype(float)])
         shares[index] = np.interp(rates, points, detected).mean()
     return shares
+
+
+def froc_of(scans: pd.Series[str], lesions: pd.DataFrame, findings: pd.DataFrame) -> FrocCurve:
+    """Return the FROC curve of an evaluation.
+
+    Args:
+        scans: Names of all cases, each once.
+        lesions: `case`, `probability`: one row a nodule, NaN where it was missed.
+        findings: `case`, `probability`, `false`: one row a finding.
+    """
+    index = pd.Index(scans)
+    hits = lesions[lesions["probability"].notna()]
+    false = findings[findings["false"].astype(bool)]
+    numbers = [index.get_indexer(pd.Index(table["case"])) for table in (hits, false)]
+    return FrocCurve(
+        MatchedMarks(
+            scan=np.concatenate(numbers),
+            probability=np.concatenate([hits["probability"], false["probability"]]).astype(float),
+            hit=np.repeat([True, False], [len(hits), len(false)]),
+            nodules=np.bincount(index.get_indexer(pd.Index(lesions["case"])), minlength=len(index)),
+            counts={},
+        )
+    )
 
 
 def threshold_at_sensitivity(scores: Values, sensitivity: float) -> float:

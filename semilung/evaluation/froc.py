@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,7 +139,7 @@ def luna16_froc(
     marks, nodules, others = (_numbered(table, scans) for table in (marks, nodules, others))
     if max_marks_per_scan is not None:
         marks = most_probable(marks, max_marks_per_scan)
-    curve = _Curve(match_marks(marks, nodules, others, len(scans)))
+    curve = FrocCurve(match_marks(marks, nodules, others, len(scans)))
     sensitivity = curve.sensitivity(np.ones(len(scans), np.intp))
     low, high = _intervals(curve, len(scans), samples=bootstrap, seed=seed)
     return Froc(
@@ -160,7 +160,7 @@ def _numbered(table: pd.DataFrame, scans: pd.Index[str]) -> pd.DataFrame:
     return table[table["scan"] >= 0].reset_index(drop=True)
 
 
-class _Curve:
+class FrocCurve:
     """A FROC curve whose scans may count several times, as in bootstrap samples."""
 
     def __init__(self, marks: MatchedMarks) -> None:
@@ -171,11 +171,18 @@ class _Curve:
         self._nodules = marks.nodules
         self.counts = marks.counts
 
-    def sensitivity(self, weights: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the sensitivity at `FP_PER_SCAN`, with each scan counted so many times."""
+    def sensitivity(
+        self, weights: NDArray[np.intp], rates: Sequence[float] | NDArray[np.float64] = FP_PER_SCAN
+    ) -> NDArray[np.float64]:
+        """Return the sensitivity at rates of false positives.
+
+        Args:
+            weights: `(scans,)`, how often each scan counts.
+            rates: False positives per scan.
+        """
         nodules = int(weights @ self._nodules)
         if nodules == 0:
-            return np.full(len(FP_PER_SCAN), np.nan)
+            return np.full(np.shape(rates), np.nan)
         weight = weights[self._scan]
         hits, marks = (
             np.concatenate([[0], np.cumsum(values)])[self._ends]
@@ -184,11 +191,11 @@ class _Curve:
         false = marks - hits
         # the challenge's order of operations: its rounding decides where a step meets a rate
         rate = false / max(false[-1], 1) * false[-1] / len(weights)
-        return np.asarray(np.interp(FP_PER_SCAN, rate, hits / nodules))
+        return np.asarray(np.interp(rates, rate, hits / nodules))
 
 
 def _intervals(
-    curve: _Curve, scans: int, *, samples: int, seed: int
+    curve: FrocCurve, scans: int, *, samples: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return bounds of the sensitivities and, as last value, of their mean."""
     generator = np.random.default_rng(seed)

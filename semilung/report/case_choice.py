@@ -99,7 +99,7 @@ def healthy_scans(group: Group, metric: Metric, arms: list[str]) -> list[Row]:
 
 def _ranked(group: Group, metric: Metric, arm: str) -> pd.Series[float]:
     """Return means over seeds by case, ascending, ties in the order of names."""
-    if any(metric.column not in run.cases for run in group.contenders[arm]):
+    if any(metric.column not in run.rows(metric) for run in group.contenders[arm]):
         return pd.Series(dtype=float)
     single = Group(group.label, {arm: group.contenders[arm]})
     means = seed_means(long_table(single, metric), metric)
@@ -121,13 +121,12 @@ def _run_of(group: Group, arm: str, case: str) -> Run:
 
 def _closest_run(group: Group, arm: str, case: str, metric: Metric, value: float) -> Run:
     runs = [run for run in group.contenders[arm] if case in set(run.cases["case"])]
-    values = [float(run.cases.set_index("case")[metric.column][case]) for run in runs]
+    values = [run.value(metric, case) for run in runs]
     return min(zip(runs, values, strict=True), key=lambda pair: abs(pair[1] - value))[0]
 
 
 def _picture(run: Run, arm: str, case: str, metric: Metric) -> Picture:
-    cases = run.cases.set_index("case")
-    value = float(cases[metric.column][case])
+    cases, value = run.cases.set_index("case"), run.value(metric, case)
     text = valued(metric, value)
     if metric.healthy:
         text = false_positives(metric, value) if value else "no false positives"

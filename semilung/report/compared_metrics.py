@@ -16,26 +16,26 @@ def defined_metrics(study: Study) -> list[Metric]:
     return [
         metric
         for metric in study.metrics
-        if all(_is_defined(run.cases, metric) for run in study.runs)
+        if all(_is_defined(run.rows(metric), metric) for run in study.runs)
     ]
 
 
 def long_table(group: Group, metric: Metric, *, best: bool = False) -> pd.DataFrame:
-    """Return columns arm, seed, case and the metric, one row per run and evaluated case.
+    """Return columns arm, seed, case, instance of lesions, and the metric, one row for each.
 
     Args:
         group: Comparable runs.
         metric: Metric to select, with its cases.
         best: Use the best checkpoint; runs without an evaluation of it are omitted.
     """
+    unit = ["case", "instance"] if metric.population == "lesions" else ["case"]
     parts = []
     for name, runs in group.contenders.items():
         for run in runs:
-            cases = run.best if best else run.cases
-            if cases is not None:
-                rows = metric.members(cases)[["case", metric.column]]
-                parts.append(rows.assign(arm=name, seed=run.seed))
-    columns = ["arm", "seed", "case", metric.column]
+            rows = run.rows(metric, best=best)
+            if metric.column in rows:
+                parts.append(rows[[*unit, metric.column]].assign(arm=name, seed=run.seed))
+    columns = ["arm", "seed", *unit, metric.column]
     return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 
 
@@ -78,6 +78,5 @@ def _compared(group: Group, metric: Metric, confounders: dict[str, list[str]]) -
     return table.assign(p_holm=holm(table["p"]))
 
 
-def _is_defined(cases: pd.DataFrame, metric: Metric) -> bool:
-    values = metric.members(cases)
-    return metric.column in values and bool(values[metric.column].notna().any())
+def _is_defined(rows: pd.DataFrame, metric: Metric) -> bool:
+    return metric.column in rows and bool(rows[metric.column].notna().any())

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.axes import Axes
 
-from semilung.evaluation import Metric
+from semilung.evaluation import Metric, Report
 from semilung.report.formatting import listed, title
 from semilung.report.label_placement import label_ends
 from semilung.report.plot_style import Style, new_figure, svg
 from semilung.report.plots import WIDTH, Plot, bars, set_limits, symlog
 from semilung.report.study import Group
+from semilung.tasks import CurveKind
 
 
 def learning(group: Group, styles: dict[str, Style]) -> Plot | None:
@@ -41,6 +42,38 @@ def learning(group: Group, styles: dict[str, Style]) -> Plot | None:
         "on labelled crops, which all arms have in common."
     )
     return Plot("learning", picture, alt, caption)
+
+
+def of_kind(group: Group, kind: CurveKind, styles: dict[str, Style]) -> Plot | None:
+    """Plot a curve of a task for each contender, with its band; None if no run has its rows."""
+    lines = {
+        name: kind.line([Report(run.cases, run.lesions, findings=run.findings) for run in runs])
+        for name, runs in group.contenders.items()
+        if all(len(run.findings.columns) and len(run.lesions.columns) for run in runs)
+    }
+    if not lines:
+        return None
+    with new_figure(WIDTH, 4.0) as figure:
+        axes = figure.subplots()
+        for name, line in lines.items():
+            style = styles[name]
+            axes.fill_between(
+                line.x, line.low, line.high, color=style.colour, alpha=0.13, linewidth=0
+            )
+            axes.plot(
+                line.x, line.y, color=style.colour, linestyle=style.dashes, linewidth=1.8,
+                marker=style.marker, markersize=5, markevery=10, label=name,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xticks(kind.x_ticks, [f"{tick:g}" for tick in kind.x_ticks])
+        axes.minorticks_off()
+        axes.set_xlim(kind.x_ticks[0], kind.x_ticks[-1])
+        axes.set_ylim(-0.03, 1.03)
+        axes.set(xlabel=kind.x_label, ylabel=kind.y_label)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False, handletextpad=0.3)
+        picture = svg(figure)
+    alt = f"{kind.title} of {listed(lines)}, with 95 % bands."
+    return Plot(kind.name, picture, alt, kind.caption)
 
 
 def _panels(group: Group) -> Iterator[tuple[str, float | None, str]]:

@@ -36,6 +36,7 @@ class _Section(NamedTuple):
 
     label: str
     plots: dict[str, Plot]
+    curves: list[Plot]
     best: str
     median: list[case_choice.Row]
     ranked: list[case_choice.Row]
@@ -174,6 +175,7 @@ def _section(
 ) -> _Section:
     rows = {m: table[table["setting"] == group.label] for m, table in comparisons.items()}
     main, score, alarms = rows[metric], study.score, study.false_positives
+    kinds = [task.curve for task in study.tasks.values() if task.curve is not None]
     section_plots = [
         plots.forest(group, metric, main, styles, baseline),
         plots.strips(group, metric, styles),
@@ -186,6 +188,7 @@ def _section(
     return _Section(
         group.label,
         {plot.name: plot for plot in section_plots if plot is not None},
+        [plot for kind in kinds if (plot := curves.of_kind(group, kind, styles)) is not None],
         quoted(best),
         case_choice.median_cases(group, [score, *([alarms] if alarms else [])], best),
         case_choice.ranked_cases(group, score, arms),

@@ -24,6 +24,7 @@ from semilung.report.run_files import (
     is_file,
     read_cases,
     read_costs,
+    read_findings,
     read_lesions,
     read_mapping,
     read_table,
@@ -201,7 +202,12 @@ def _read_run(folder: Path, split: str) -> Run:
     lesions = read_lesions(last / "lesions.csv", folder, tasks)
     curves = read_table(run.metrics, folder, CURVES)
     curves = pd.DataFrame(_EMPTY_CURVES, index=[]) if curves is None else curves
-    best = read_cases(run.evaluation(split, "best") / "cases.csv", folder, tasks)
+    findings = read_findings(last / "findings.csv", folder)
+    best_folder = run.evaluation(split, "best")
+    best = read_cases(best_folder / "cases.csv", folder, tasks)
+    best_lesions = read_lesions(best_folder / "lesions.csv", folder, tasks)
+    if best is None and _last_is_best(curves, first_score(tasks)):
+        best, best_lesions = cases, lesions
     audits = read_mapping(run.audits, folder, {})
     for name, audit in audits.items():
         require_shape(run.audits, {name: audit}, {name: dict})
@@ -215,7 +221,9 @@ def _read_run(folder: Path, split: str) -> Run:
         config=config,
         cases=cases,
         lesions=pd.DataFrame() if lesions is None else lesions,
-        best=cases if best is None and _last_is_best(curves, first_score(tasks)) else best,
+        findings=pd.DataFrame() if findings is None else findings,
+        best_lesions=pd.DataFrame() if best_lesions is None else best_lesions,
+        best=best,
         curves=curves,
         cost=read_costs(run.cost, folder),
         audits=audits,

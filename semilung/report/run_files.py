@@ -31,6 +31,7 @@ RESULTS = {"seed": (-1e15, 1e15), **COSTS}
 REQUIRED = {
     "cases.csv": ("case", "cohort"),
     "lesions.csv": ("case", "instance"),
+    "findings.csv": ("case", "probability", "false"),
     "metrics.csv": ("step", "name", "value"),
     "results.csv": ("run", "arm", "seed", "split"),
 }
@@ -144,6 +145,11 @@ def read_lesions(path: Path, root: Path, tasks: Mapping[str, Task]) -> pd.DataFr
     metrics = metrics_of(tasks.values())
     ranges = {m.column: m.bounds for m in metrics if m.population == "lesions"}
     return read_table(path, root, {**ranges, **LESIONS}, _required(path, tasks))
+
+
+def read_findings(path: Path, root: Path) -> pd.DataFrame | None:
+    """Return the `findings.csv` of an evaluation; `false` is 1 for false positives, else 0."""
+    return read_table(path, root, {"probability": SHARE, "false": SHARE})
 
 
 def _required(path: Path, tasks: Mapping[str, Task]) -> list[str]:

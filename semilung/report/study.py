@@ -30,7 +30,9 @@ class Run:
         config: Nested settings.
         cases: One row per evaluated case, of the last checkpoint.
         lesions: One row per reference lesion of these cases.
+        findings: One row per finding on these cases; empty if the tasks have none.
         best: As `cases`, of the checkpoint with the best validation; None if not evaluated.
+        best_lesions: As `lesions`, of that checkpoint.
         curves: `step`, `name`, `value` as logged in training.
         cost: `seconds`, `peak_memory_mib` and other known costs.
         audits: Audit to its `status`, `summary`, `advice` and values.
@@ -58,6 +60,25 @@ class Run:
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     external: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     tasks: Mapping[str, Task] = field(default_factory=build_tasks)
+    findings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    best_lesions: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def rows(self, metric: Metric, *, best: bool = False) -> pd.DataFrame:
+        """Return the rows that a metric's mean is over, of `cases` or `lesions`.
+
+        Args:
+            metric: The metric.
+            best: Of the best checkpoint; without rows if it was not evaluated.
+        """
+        if metric.population == "lesions":
+            return self.best_lesions if best else self.lesions
+        cases = self.best if best else self.cases
+        return pd.DataFrame() if cases is None else metric.members(cases)
+
+    def value(self, metric: Metric, case: str) -> float:
+        """Return a metric of a case, the mean over its lesions if it is one of lesions."""
+        rows = self.rows(metric)
+        return float(rows[rows["case"] == case][metric.column].mean())
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -112,7 +133,11 @@ class Study:
 
     def with_cases(self, cases: Callable[[Run], pd.DataFrame]) -> Study:
         """Return the study on other evaluated cases, without the best checkpoint."""
-        runs = [replace(run, cases=cases(run), best=None) for run in self.runs]
+        none = pd.DataFrame()
+        runs = [
+            replace(run, cases=cases(run), best=None, lesions=none, findings=none)
+            for run in self.runs
+        ]
         return replace(self, runs=runs)
 
     @property

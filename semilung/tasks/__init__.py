@@ -14,7 +14,17 @@ from semilung.tasks.active_tasks import (
     metrics_of,
 )
 from semilung.tasks.evaluation_loop import evaluate_cases
-from semilung.tasks.task import Baseline, CasePrediction, Evaluated, Output, Task, register, tasks
+from semilung.tasks.task import (
+    Baseline,
+    CasePrediction,
+    CurveKind,
+    CurveLine,
+    Evaluated,
+    Output,
+    Task,
+    register,
+    tasks,
+)
 
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)
@@ -23,6 +33,8 @@ __all__ = [
     "DEFAULT",
     "Baseline",
     "CasePrediction",
+    "CurveKind",
+    "CurveLine",
     "Evaluated",
     "Output",
     "Task",

@@ -15,10 +15,12 @@ from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.evaluation.case_evaluation import Report
 from semilung.evaluation.case_picture import case_picture
 from semilung.evaluation.detection import (
+    froc_of,
     froc_shares,
     match_findings,
     threshold_at_sensitivity,
 )
+from semilung.evaluation.froc import FP_PER_SCAN
 from semilung.evaluation.metrics import DETECTION, HEALTHY_FINDINGS
 from semilung.evaluation.overlay import overlay_planes
 from semilung.inference import Predictor
@@ -26,13 +28,54 @@ from semilung.inference.centre_findings import Centres, centre_values, find_cent
 from semilung.inference.findings import centre_table
 from semilung.inference.predictor import ScanMaps
 from semilung.strategies.core.centre_maps import CENTRES
-from semilung.tasks.task import CasePrediction, Evaluated, Output, Task, register
+from semilung.tasks.task import (
+    CasePrediction,
+    CurveKind,
+    CurveLine,
+    Evaluated,
+    Output,
+    Task,
+    register,
+)
 
 SENSITIVITY = 0.8
 """Operating point at which false positives of healthy scans are counted."""
 
+BAND_SAMPLES = 200
+
 DRAWN = 0.5
 """Least probability of a finding in a picture."""
+
+
+def _froc_line(evaluations: Sequence[Report]) -> CurveLine:
+    """Return the mean FROC curve of the seeds of an arm, with a band over scans and seeds."""
+    rates = np.geomspace(FP_PER_SCAN[0], FP_PER_SCAN[-1], 61)
+    curves = [
+        froc_of(report.cases["case"], report.lesions, report.findings) for report in evaluations
+    ]
+    generator, scans = np.random.default_rng(0), len(evaluations[0].cases)
+    once = np.ones(scans, np.intp)
+    mean = np.mean([curve.sensitivity(once, rates) for curve in curves], axis=0)
+    samples = []
+    for _ in range(BAND_SAMPLES):
+        weights = np.bincount(generator.integers(scans, size=scans), minlength=scans)
+        chosen = generator.integers(len(curves), size=len(curves))
+        samples.append(np.mean([curves[i].sensitivity(weights, rates) for i in chosen], axis=0))
+    low, high = np.nanpercentile(samples, [2.5, 97.5], axis=0)
+    return CurveLine(rates, mean, low, high)
+
+
+FROC = CurveKind(
+    name="froc",
+    title="FROC",
+    x_label="false positives per scan, logarithmic",
+    y_label="sensitivity",
+    x_ticks=FP_PER_SCAN,
+    caption="Free-response ROC by the rules of LUNA16: a finding is on a nodule if it lies within "
+    "its radius. The CPM is the mean sensitivity at the seven marked rates. Bands are 95 % "
+    "intervals (bootstrap over scans and seeds).",
+    line=_froc_line,
+)
 
 
 @register("detection")
@@ -55,6 +98,7 @@ class Detection(Task):
                       "diameter_error_mm", "froc_share", "detected_at_1")  # fmt: skip
     finding_columns = ("x_mm", "y_mm", "z_mm", "diameter_mm", "probability", "nodule", "false")
     files = ("findings.csv",)
+    curve = FROC
 
     def __init__(self, *, min_probability: float = 0.01, max_findings: int = 100) -> None:
         if not 0 < min_probability < 1 or max_findings < 1:
@@ -109,12 +153,11 @@ class Detection(Task):
         )
         names = np.full(len(centres.probability), "", object)
         lesions = []
-        for nodule, hit, centre, mm in zip(
-            case.nodules, matched.hit, centres_mm, diameters_mm, strict=True
-        ):
+        reference = zip(case.nodules, matched.hit, centres_mm, diameters_mm, strict=True)
+        for number, (nodule, hit, centre, mm) in enumerate(reference, start=1):
             if nodule.ignored:
                 continue
-            row: dict[str, Any] = {"instance": _instance(nodule.name), "diameter_mm": mm}
+            row: dict[str, Any] = {"instance": _instance(nodule.name, number), "diameter_mm": mm}
             row |= dict.fromkeys(("probability", "centre_error_mm", "diameter_error_mm"), np.nan)
             if hit >= 0:
                 names[hit] = nodule.name
@@ -190,9 +233,9 @@ class Detection(Task):
         )
 
 
-def _instance(name: str) -> int | str:
-    """Return a nodule's number in the mask where it is named by one, as lesions of masks are."""
-    return int(name) if name.isdecimal() else name
+def _instance(name: str, number: int) -> int:
+    """Return a nodule's name where it is a number, as that of an instance of a mask."""
+    return int(name) if name.isdecimal() else number
 
 
 def _reference(predicted: CasePrediction) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

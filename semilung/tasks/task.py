@@ -81,6 +81,38 @@ class Baseline(NamedTuple):
     scores: Callable[[Sequence[Case], Sequence[Case]], list[float] | None]
 
 
+class CurveLine(NamedTuple):
+    """A curve with its 95 % band, each `(N,)`."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveKind:
+    """A curve that a report draws for each arm.
+
+    Attributes:
+        name: Of its plot.
+        title: In alternative text.
+        x_label: Of the logarithmic axis.
+        y_label: Of the axis from 0 to 1.
+        x_ticks: Marked values.
+        caption: Below the plot.
+        line: The curve of an arm, from the evaluations of its seeds.
+    """
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    x_ticks: tuple[float, ...]
+    caption: str
+    line: Callable[[Sequence[Report]], CurveLine]
+
+
 class Task:
     """Base class of tasks; subclasses take keyword-only options.
 
@@ -99,6 +131,7 @@ class Task:
         files: What `outputs` returns: a kind of volume (`nodules`), or a table (`findings.csv`).
         optional_files: Those that `predict` writes on request (`--probability`).
         baseline: What a prediction without the image scores.
+        curve: Curve that reports draw, from its rows of `findings.csv`.
     """
 
     base: ClassVar[str]
@@ -113,6 +146,7 @@ class Task:
     finding_columns: ClassVar[tuple[str, ...]] = ()
     required_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     baseline: ClassVar[Baseline | None] = None
+    curve: ClassVar[CurveKind | None] = None
 
     @property
     def score(self) -> Metric:
