@@ -133,9 +133,9 @@ def _context(
         "study": study,
         "version": __version__,
         "metric": metric,
-        "cases": len(members(study.runs[0].cases, "positive"))
-        if metric.healthy
-        else int(main["n_cases"].max()),
+        "cases": int(main["n_cases"].max())
+        if metric.population == "positive"
+        else len(members(study.runs[0].cases, "positive")),
         "score": study.score,
         "healthy": 0 if healthy is None else int(healthy["n_cases"].max()),
         "lead": sentences.lead(main, metric),

@@ -117,6 +117,8 @@ def headline(
 def _population(metric: Metric, count: int, split: str) -> str:
     if metric.population == "positive":
         return f"{counted(count, f'{split} case')} with nodules"
+    if metric.population == "lesions":
+        return f"{counted(count, 'nodule')} in {split} scans"
     return counted(count, f"{'healthy ' if metric.healthy else ''}{split} scan")
 
 
