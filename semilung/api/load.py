@@ -17,6 +17,7 @@ from semilung.api.paths import PathLike, listed
 from semilung.api.prediction import Prediction
 from semilung.data import Volume
 from semilung.inference import Predictor
+from semilung.inference.output_files import MASK, TABLE
 from semilung.runs import (
     TrainConfig,
     common_preparation,
@@ -83,18 +84,21 @@ class LoadedRun:
             )
         else:
             maps = predictor.scan_maps(path, series=series, progress=progress)
+        # findings of a task of their own replace the components of the mask
+        tasks = sorted(self.tasks.values(), key=lambda task: MASK not in task.files)
         return Prediction(
             maps.name,
             maps.scan,
             {
                 kind: output
-                for task in self.tasks.values()
+                for task in tasks
                 for kind, output in task.outputs(predictor, maps).items()
             },
             scan=path,
             series=series,
             run=" + ".join(self.names),
             threshold=predictor.inference.threshold,
+            centres=any(TABLE in task.files and MASK not in task.files for task in tasks),
         )
 
     @cached_property

@@ -144,7 +144,7 @@ def _outputs(run: LoadedRun, *, probability: bool, pseudo_labels: bool) -> list[
     Raises:
         UserError: Pseudo-labels of a run that predicts no probability.
     """
-    kinds = [kind for task in run.tasks.values() for kind in task.files]
+    kinds = list(dict.fromkeys(kind for task in run.tasks.values() for kind in task.files))
     further = [kind for task in run.tasks.values() for kind in task.optional_files]
     kinds += further if probability else []
     if pseudo_labels and "probability" not in further:

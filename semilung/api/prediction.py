@@ -13,7 +13,7 @@ import pandas as pd
 
 from semilung.api.prediction_files import require_format, write_files
 from semilung.data import Volume
-from semilung.inference.findings import component_labels
+from semilung.inference.findings import component_findings, component_labels
 from semilung.inference.output_files import FORMATS, MASK, TABLE, output_names, written_kinds
 from semilung.tasks import Output
 from semilung.types import UserError
@@ -36,6 +36,7 @@ class Prediction:
         series: Number of the series in that folder; None where it holds only one CT volume.
         run: Name of the run; empty if unknown.
         threshold: Probability above which a voxel is foreground.
+        centres: Whether the findings are predicted centres, and not components of the mask.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Prediction:
     series: str | None = None
     run: str = ""
     threshold: float | None = None
+    centres: bool = False
 
     @property
     def mask(self) -> Volume:
@@ -73,6 +75,13 @@ class Prediction:
     def labels(self) -> Volume:
         """`(X, Y, Z)` int32, k in the voxels of the finding of label k; errors as `mask`."""
         return Volume(component_labels(self.mask, self.probability)[0], self.mask.affine)
+
+    @property
+    def segments(self) -> pd.DataFrame:
+        """Components of the mask, one row each, as `labels` numbers them; errors as `mask`."""
+        if not self.centres:
+            return self.findings
+        return component_findings(self.mask, self.probability, self.name)
 
     def _output(self, kind: str, type_: type[T]) -> T:
         content = self.outputs.get(kind)

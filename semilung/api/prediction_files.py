@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pandas as pd
 from semilung.csv_tables import write_csv
 from semilung.data import write_volume
 from semilung.data.io.dicom.series import open_series
+from semilung.data.io.dicom.series_path import folder_and_series
 from semilung.evaluation.overlay import png_bytes
 from semilung.files import write_bytes
 from semilung.inference.output_files import DICOM, FORMATS, JSON, MASK, PAGE, output
@@ -42,7 +44,7 @@ def require_format(format_: str, scans: Sequence[Path | None]) -> None:
     require_choice("format", format_, FORMATS)
     if format_ != DICOM:
         return
-    others = [scan for scan in scans if scan is None or not scan.is_dir()]
+    others = [scan for scan in scans if scan is None or not folder_and_series(scan)[0].is_dir()]
     if others:
         raise UserError(
             f"{others[0] or 'the array'}: a DICOM SEG (--format {DICOM}) refers to the slices of a "
@@ -98,18 +100,19 @@ def _write(path: Path, content: Output, scan: Path | None) -> None:
 
 def _write_json(path: Path, prediction: Prediction, mask: Path) -> None:
     labelled = mask.suffix == f".{DICOM}"
-    exists = MASK in prediction.outputs and not (labelled and prediction.findings.empty)
+    exists = MASK in prediction.outputs and not (labelled and prediction.segments.empty)
     write_findings_json(
         path,
         _result(prediction, labelled=False),
         mask=mask.name if exists else None,
-        labelled=labelled,
+        labelled=labelled and not prediction.centres,
     )
 
 
 def _write_page(path: Path, prediction: Prediction) -> None:
     """Write the page, and its pictures as files of a folder of their own."""
-    result = _result(prediction, labelled=MASK in prediction.outputs)
+    labelled = MASK in prediction.outputs and not prediction.centres
+    result = _result(prediction, labelled=labelled)
     pictures = [png_bytes(picture) for picture in finding_pictures(result)]
     folder = path.with_name(f"{path.stem}_pictures")
     for stale in folder.glob("finding_*.png"):
@@ -120,8 +123,9 @@ def _write_page(path: Path, prediction: Prediction) -> None:
 
 
 def _write_seg(path: Path, prediction: Prediction) -> bool:
-    """Write the DICOM SEG if there is a finding: a SEG holds one segment at least."""
-    if prediction.findings.empty:
+    """Write the DICOM SEG if there is a component: a SEG holds one segment at least."""
+    segments = prediction.segments
+    if segments.empty:
         with suppress(OSError):
             path.unlink(missing_ok=True)  # an earlier one, which is replaced
         warnings.warn(
@@ -132,7 +136,8 @@ def _write_seg(path: Path, prediction: Prediction) -> bool:
         return False
     assert prediction.scan is not None, "checked by require_format"
     slices = open_series(prediction.scan, prediction.series).files
-    write_dicom_seg(path, _result(prediction, labelled=True), slices)
+    result = replace(_result(prediction, labelled=True), findings=segments)
+    write_dicom_seg(path, result, slices)
     return True
 
 

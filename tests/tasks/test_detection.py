@@ -137,3 +137,19 @@ def test_detection_head_is_predicted_at_its_stride():
     config = InferenceConfig()
     predictor = Predictor([net], config, DataConfig(), {CENTRES: centre_values})
     assert predictor.maps(np.zeros((9, 8, 7), np.int16))[CENTRES].shape == (5, 5, 4, 4)
+
+
+@pytest.mark.parametrize("format_", ["nii.gz", "mha"])
+def test_predict_of_both_tasks_writes_mask_and_detected_findings(run, phantom, tmp_path, format_):
+    scan = read_manifest(phantom)[0].image
+    words = ("--out", tmp_path, "--page", "--format", format_)
+    assert command("predict", scan, "--run", run, *words) == 0
+    name = scan.name.removesuffix(".nii.gz")
+    prediction = load(run).predict(scan)
+    table = pd.read_csv(tmp_path / f"{name}_findings.csv")
+    assert prediction.centres
+    assert table["coordX"].tolist() == prediction.findings["coordX"].tolist()
+    assert (tmp_path / f"{name}_nodules.{format_}").exists()
+    assert (tmp_path / f"{name}.html").exists()
+    labels = np.unique(prediction.labels.data)
+    assert set(prediction.segments["label"]) == set(labels[labels > 0])
