@@ -27,6 +27,7 @@ COVERED_BY = {
     "api/prepare": "cli/test_data",
     "api/report": "api/test_predict_files",
     "api/run_evaluation": "api/test_python_interface",
+    "api/scan_request": "api/test_predict_files",
     "api/train": "api/test_python_interface",
     "arm_names": "test_screen",
     "cli/ablate": "ablation/test_sweep",

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from semilung.api.cluster_prediction import predict_on_cluster
 from semilung.api.load import LoadedRun, load
 from semilung.api.paths import PathLike, listed
-from semilung.api.prediction import Prediction
-from semilung.api.prediction_files import require_format, write_files
+from semilung.api.prediction_files import require_format
+from semilung.api.scan_request import ScanRequest, failure_line
 from semilung.data.io.volume import require_volume_path
-from semilung.exhaustion import explain_memory_errors
 from semilung.files import DiskFullError
 from semilung.inference.output_files import FORMATS, output_names, written_kinds
 from semilung.inference.pseudo_labels import (
     PSEUDO,
-    confident_labels,
     require_pseudo_labels,
     write_pseudo_manifest,
 )
@@ -37,8 +36,10 @@ def predict(
     page: bool = False,
     confident: float | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     series: str | None = None,
     progress: bool = False,
+    scheduler: str | None = None,
 ) -> list[Path]:
     """Write mask and findings of every scan into a folder, in the scan's own geometry.
 
@@ -60,8 +61,11 @@ def predict(
         confident: Write `<scan>_pseudo.nii.gz` too, the mask with voxels below this confidence set
             to 255, and a `manifest.csv` by which another run can train on them. In [0.5, 1].
         overwrite: Replace masks that exist.
+        resume: Leave out scans whose files exist, so that the same call goes on where it stopped.
         series: Which series of each DICOM folder, by its number; None where there is one.
         progress: Show scans and windows on standard error.
+        scheduler: `local` for a Dask cluster of this machine, or the address of a Dask scheduler;
+            the runs are folders then.
 
     Returns:
         The files written, without the pictures.
@@ -82,34 +86,62 @@ def predict(
     run.predictor(threshold)  # refuses a threshold out of range
     outputs = _outputs(run, probability=probability, pseudo_labels=confident is not None)
     kinds = written_kinds(outputs, format, page=page)
-    names = output_names(scans, out, kinds, overwrite=overwrite, format_=format)
+    replaces = overwrite or resume
+    names = output_names(scans, out, kinds, overwrite=replaces, format_=format)
     if confident is not None:
-        require_pseudo_labels(out, confident, overwrite=overwrite)
-    done: dict[str, Path] = {}
-    written: list[Path] = []
-    failures: list[str] = []
-    with ScanProgress(len(names), shown=progress) as bar:
-        for scan, name in names.items():
-            bar.begin(name)
-            try:
-                with explain_memory_errors(
-                    "a smaller inference.memory_gib, or windows of inference.window=[48,48,48]"
-                ):
-                    prediction = run.predict(
-                        scan, threshold=threshold, series=series, progress=bar.windows
-                    )
-                    written += _write(prediction, out, name, kinds, format, confident)
-            except Exception as error:  # an error of one scan is none of the others'
-                failures.append(_reason(scan, error))
-                if isinstance(error, DiskFullError):
-                    break
-            else:
-                done[name] = scan
+        require_pseudo_labels(out, confident, overwrite=replaces)
+    request = ScanRequest(out, tuple(kinds), format, threshold, confident, series, overwrite)
+    todo = {n: scan for scan, n in names.items() if not (resume and request.is_written(n))}
+    if scheduler is None:
+        failures, untried = _predict_here(run, todo, request, progress=progress)
+    else:
+        failures, untried = predict_on_cluster(
+            _folders(runs), todo, request, checkpoint=checkpoint, settings=settings,
+            scheduler=scheduler, progress=progress,
+        ), set[str]()  # fmt: skip
+    done = {n: scan for scan, n in names.items() if n not in failures and n not in untried}
+    written = [path for name in done if name in todo for path in request.written(name)]
     if done:
         written += _write_lists(out, done, pseudo_labels=confident is not None, page=page)
     if failures:
-        raise _summary(failures, tried=len(done) + len(failures), scans=len(names), out=out)
+        raise _summary(list(failures.values()), untried, scans=len(names), out=out)
     return written
+
+
+def _predict_here(
+    run: LoadedRun, scans: Mapping[str, Path], request: ScanRequest, *, progress: bool
+) -> tuple[dict[str, str], set[str]]:
+    """Predict scans one after another; return reasons of failures, and scans that were not tried.
+
+    A full disk ends the work.
+    """
+    failures: dict[str, str] = {}
+    untried = set(scans)
+    with ScanProgress(len(scans), shown=progress) as bar:
+        for name, scan in scans.items():
+            untried.remove(name)
+            bar.begin(name)
+            try:
+                request.fulfil(run, scan, name, bar.windows)
+            except Exception as error:  # an error of one scan is none of the others'
+                failures[name] = failure_line(scan, error)
+                if isinstance(error, DiskFullError):
+                    break
+    return failures, untried
+
+
+def _folders(runs: LoadedRun | PathLike | Sequence[PathLike]) -> list[Path]:
+    """Return the folders of runs, which the workers of a cluster load.
+
+    Raises:
+        UserError: The runs are loaded already.
+    """
+    if isinstance(runs, LoadedRun):
+        raise UserError(
+            "the workers of a cluster load the runs by themselves; give the runs' folders, and "
+            "not what load returned"
+        )
+    return listed(runs, "runs")
 
 
 def _require_series(series: str | None, *, pseudo_labels: bool) -> None:
@@ -155,32 +187,13 @@ def _outputs(run: LoadedRun, *, probability: bool, pseudo_labels: bool) -> list[
     return [*kinds, PSEUDO] if pseudo_labels else kinds
 
 
-def _write(
-    prediction: Prediction,
-    out: Path,
-    name: str,
-    kinds: Sequence[str],
-    format_: str,
-    confident: float | None,
-) -> list[Path]:
-    outputs = dict(prediction.outputs)
-    if confident is not None:
-        outputs[PSEUDO] = confident_labels(prediction.mask, prediction.probability, confident)
-    return write_files(prediction, outputs, out, name, kinds, format_)
-
-
-def _summary(failures: Sequence[str], *, tried: int, scans: int, out: Path) -> UserError:
+def _summary(
+    failures: Sequence[str], untried: Collection[str], *, scans: int, out: Path
+) -> UserError:
     """Return an error with the scans that failed, a line each, and what became of the others."""
     lines = [f"{len(failures)} of {scans} scans could not be segmented:", *failures]
-    if tried < scans:
-        lines.append(f"{scans - tried} were not tried")
-    if tried > len(failures):
+    if untried:
+        lines.append(f"{len(untried)} were not tried")
+    if len(failures) + len(untried) < scans:
         lines.append(f"The others are in {out}")
     return UserError("\n".join(lines))
-
-
-def _reason(scan: Path, error: Exception) -> str:
-    """Return why a scan failed, in one line that names it."""
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    line = " ".join(text.split())
-    return line if str(scan) in line else f"{scan}: {line}"

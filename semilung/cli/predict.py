@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from semilung.cli.messages import say
+from semilung.cli.scheduler import add_scheduler
 from semilung.types import UserError
 
 CONFIDENT = 0.9
@@ -35,7 +36,11 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
                         f"voxel, 0.5 to 1; default {CONFIDENT}")  # fmt: skip
     parser.add_argument("--series", metavar="NUMBER", help="which series of a DICOM folder that "
                         "holds several; without it they are listed")  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace what exists")
+    existing.add_argument("--resume", action="store_true",
+                          help="go on where the same command stopped")  # fmt: skip
+    add_scheduler(parser)
     parser.set_defaults(run=_predict)
 
 
@@ -59,8 +64,10 @@ def _predict(arguments: argparse.Namespace) -> None:
         page=arguments.page,
         confident=confident,
         overwrite=arguments.overwrite,
+        resume=arguments.resume,
         series=arguments.series,
         progress=True,
+        scheduler=arguments.scheduler,
     )
     for path in written:
         say(str(path))
