@@ -13,10 +13,7 @@ from torch import Tensor
 
 from semilung.data.io.grid import Affine
 from semilung.inference.outputs import at_stride
-from semilung.strategies.core.centre_maps import STRIDE, centre_maps
-
-DIAMETERS_MM = (1.0, 200.0)
-"""Range of predicted diameters; others are clipped to it."""
+from semilung.strategies.core.centre_maps import DIAMETERS_MM, STRIDE, centre_maps
 
 
 class Centres(NamedTuple):

@@ -16,6 +16,9 @@ from semilung.losses import (
     probabilities,
     pseudo_label_loss,
 )
+from semilung.strategies.centre_detection import centre_focal_loss
+from semilung.strategies.centre_detection.pseudo_centres import PseudoCentres
+from semilung.strategies.core.centre_maps import CENTRES, centre_maps
 from semilung.strategies.core.learner import Step
 from semilung.strategies.core.ramps import Ramp
 from semilung.strategies.core.strategy import Needs, Strategy, Term, metric, register
@@ -48,8 +51,12 @@ class PseudoLabel(Strategy):
     labelled masks. Labelled crops are sampled around nodules and unlabelled ones are not, so a has
     to be small.
 
+    Where detection is a task, the labeller's confident peaks of the centre heatmap are the centres
+    of a focal loss on the strong view; unsure peaks teach nothing within the predicted ball, and
+    the rest is background (`PseudoCentres`). Thresholds of centres are not adaptive.
+
     Args:
-        weight: w, the final weight of the term, at least 0.
+        weight: w, the final weight of each task's term, at least 0.
         rampup: T in [0, 1], share of the training over which the weight grows.
         labeller: Net that labels the weak view: the `teacher` (moving average), or the `student`.
         threshold: τ* of background, and of foreground by default, in [0, 1].
@@ -60,6 +67,8 @@ class PseudoLabel(Strategy):
         average: Whether to divide the sum by the number of `confident` voxels, as above, or of
             `all` voxels (FixMatch).
         alarm_below: a, 0 or more; 0 never warns.
+        centre_threshold: Least probability of a peak that is a centre, at most 1.
+        centre_floor: Least probability of an unsure peak, above 0, at most `centre_threshold`.
 
     Raises:
         ValueError: An option out of its range.
@@ -84,6 +93,8 @@ class PseudoLabel(Strategy):
         decay: float = 0.99,
         average: Literal["confident", "all"] = "confident",
         alarm_below: float = 0.005,
+        centre_threshold: float = 0.7,
+        centre_floor: float = 0.3,
     ) -> None:
         super().__init__()
         if labeller not in get_args(Labeller):
@@ -101,8 +112,9 @@ class PseudoLabel(Strategy):
         self.needs = Needs(
             views={"unlabelled": ("strong", "weak")},
             optional={"labelled": ()},  # only its masks, for the alarm
-            fields=("mask",),
             teacher=labeller == "teacher",
+            tasks=("segmentation", "detection"),
+            task_fields={"segmentation": ("mask",), "detection": ("spacing_mm",)},
         )
         self.ramp = Ramp(weight, rampup)
         self.labeller = labeller
@@ -112,17 +124,28 @@ class PseudoLabel(Strategy):
         self.decay = decay
         self.average = average
         self.alarm = CollapseAlarm(below=alarm_below)
+        self.pseudo_centres = PseudoCentres(centre_threshold, centre_floor)
         self.register_buffer("confidence", torch.tensor(0.5))
         self.register_buffer("class_probs", torch.full((2,), 0.5))
         self._statistics: tuple[Tensor, Tensor] | None = None
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """Return `pseudo_label` of the unlabelled stream, and metrics: shares and thresholds."""
-        target = self._label(step)
+        """Return `pseudo_label` and `pseudo_centres` of the unlabelled stream, and metrics.
+
+        Metrics are shares and thresholds of voxels, and the number of centres in a crop.
+        """
+        labels, student = self._label(step), step.out("unlabelled", "strong")
+        terms: dict[str, Term] = {}
+        if "logits" in student:
+            terms |= self._voxels(step, student["logits"], probabilities(labels["logits"]))
+        if CENTRES in student:
+            terms |= self._centres(step, student[CENTRES], labels)
+        return terms
+
+    def _voxels(self, step: Step, student: Tensor, target: Tensor) -> dict[str, Term]:
         thresholds = self.thresholds()
         per_class = _of_classes(thresholds, max(target.shape[1], 2))
         confident = confident_mask(target, per_class)
-        student = step.out("unlabelled", "strong")["logits"]
         loss = pseudo_label_loss(student, target, threshold=per_class, average=self.average)
         shares = torch.stack([confident, confident & (hard_labels(target) > 0)])
         confident_share, foreground = shares.float().flatten(1).mean(1)
@@ -139,6 +162,15 @@ class PseudoLabel(Strategy):
             terms["threshold_background"] = metric(thresholds[0])
             terms["threshold_foreground"] = metric(thresholds[1])
         return terms
+
+    def _centres(self, step: Step, student: Tensor, labels: dict[str, Tensor]) -> dict[str, Term]:
+        targets = self.pseudo_centres.targets(labels, step.batch("unlabelled"))
+        loss = centre_focal_loss(centre_maps(student), targets)
+        return {
+            "pseudo_centres": Term(loss, self.ramp(step.progress)),
+            "centres_per_crop": metric(targets.centre.sum() / len(student)),
+            "unsure_share": metric((targets.weight == 0).float().mean()),
+        }
 
     def thresholds(self) -> Tensor:
         """Return the thresholds `(2,)` of background and foreground at this step."""
@@ -157,11 +189,11 @@ class PseudoLabel(Strategy):
             self._statistics = None
         self.alarm.after_step(watch=progress >= self.ramp.length)
 
-    def _label(self, step: Step) -> Tensor:
-        """Return the labeller's probabilities on the weak view, without gradient."""
+    def _label(self, step: Step) -> dict[str, Tensor]:
+        """Return the labeller's outputs on the weak view, without gradient."""
         if self.labeller == "teacher":
-            return probabilities(step.teacher_out("unlabelled")["logits"])
-        return probabilities(step.out("unlabelled")["logits"].detach())
+            return step.teacher_out("unlabelled")
+        return {name: output.detach() for name, output in step.out("unlabelled").items()}
 
 
 class CollapseAlarm(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import cast
 
@@ -19,20 +19,25 @@ from semilung.testing.problem import (
     SIZE,
     Factory,
     Kind,
+    bases_of,
     named,
     tasks_of,
     tiny_batch,
     tiny_learner,
+    within,
 )
 from semilung.types import Batch
 
 
-def check_strategy(strategy: str | Sequence[str] | Factory) -> None:
+def check_strategy(
+    strategy: str | Sequence[str] | Factory, *, tasks: Sequence[str] | None = None
+) -> None:
     """Run every check on a strategy or a mixture.
 
     Args:
         strategy: A registered name, several names for a mixture, or a function without arguments
             that returns one strategy, or several by name.
+        tasks: The active tasks; None for each alone, and all, that the strategies declare.
 
     Raises:
         AssertionError: A check fails; the message names the violated requirement.
@@ -41,8 +46,22 @@ def check_strategy(strategy: str | Sequence[str] | Factory) -> None:
         >>> check_strategy("mean_teacher")
     """
     make = _factory(strategy)
-    for check in CHECKS:
-        check(make)
+    for active in task_choices(make) if tasks is None else [tuple(tasks)]:
+        for check in CHECKS:
+            check(within(make, active))
+
+
+def task_choices(make: Factory) -> list[tuple[str, ...]]:
+    """Return the choices of tasks to check strategies with: each alone, and all.
+
+    Those alone are the tasks that all strategies of a mixture declare.
+    """
+    declared = [strategy.needs.tasks for strategy in named(make).values()]
+    union = tuple(dict.fromkeys(task for tasks in declared for task in tasks))
+    alone: list[tuple[str, ...]] = [
+        (task,) for task in union if all(task in tasks for tasks in declared)
+    ]
+    return alone if alone == [union] else [*alone, union]
 
 
 def check_finite(make: Factory) -> None:
@@ -239,7 +258,7 @@ def check_parameters_in_graph(make: Factory) -> None:
     """
     kinds: Sequence[Kind] = ("normal", "empty", "all_healthy", "ignored")
     for kind, progress in product(kinds, (0.0, 1.0)):
-        learner = tiny_learner(lambda: {**_bases(named(make)), **named(make)})
+        learner = tiny_learner(lambda: {**bases_of(tasks_of(named(make))), **named(make)})
         parameters = {n: p for n, p in learner.named_parameters() if p.requires_grad}
         total = _sum(learner(_batch(learner, kind=kind), progress))
         gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
@@ -296,12 +315,6 @@ def _factory(strategy: str | Sequence[str] | Factory) -> Factory:
         return strategy
     names = [strategy] if isinstance(strategy, str) else list(strategy)
     return lambda: {name: build_strategy(name) for name in names}
-
-
-def _bases(strategies: Mapping[str, Strategy]) -> dict[str, Strategy]:
-    """Return the base strategies of the tasks that strategies declare."""
-    bases = [task.base for task in tasks_of(strategies).values()]
-    return {base: build_strategy(base) for base in bases}
 
 
 def _batch(learner: Learner, *, kind: Kind = "normal", batch_size: int = 2, seed: int = 0) -> Batch:

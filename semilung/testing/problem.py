@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,9 @@ from semilung.data.io.grid import Shape
 from semilung.data.loading.crop_nodules import pad_nodules
 from semilung.inference.predictor import MASK_HEAD
 from semilung.models import Head, Segmenter, build_model
-from semilung.strategies import Learner, Strategy, heads_of
+from semilung.models.heads import StridedHead
+from semilung.strategies import Learner, Strategy, build_strategy, heads_of
+from semilung.strategies.core.centre_maps import CENTRES, centre_maps
 from semilung.tasks import DEFAULT, Task, build_tasks, heads_of_tasks
 from semilung.types import IGNORE, Batch, Role
 
@@ -45,7 +47,7 @@ LUNG, BONE, SOFT_TISSUE = (ANATOMY[name] for name in ("lung", "bone", "soft_tiss
 def tiny_student(
     seed: int = 0, heads: Mapping[str, int | Head] | None = None, *, logits: bool = True
 ) -> Segmenter:
-    """Build a small reversible net with confident logits, so that thresholds are exceeded."""
+    """Build a small reversible net with confident outputs, so that thresholds are exceeded."""
     torch.manual_seed(seed)
     model = build_model(
         "reversible_unet", {"widths": (4, 8), "depth": 1}, heads=heads, logits=logits
@@ -53,7 +55,22 @@ def tiny_student(
     for parameter in model.parameters():
         if parameter.ndim > 1:
             parameter.data.mul_(2)
+    if heads and CENTRES in heads:
+        _spread_centres(model)
     return model
+
+
+@torch.no_grad()
+def _spread_centres(model: Segmenter) -> None:
+    """Scale the centre heatmap so that its peaks lie on both sides of usual thresholds."""
+    image = _image(torch.zeros(1, 1, *(SIZE,) * 3), torch.Generator().manual_seed(0))
+    logits = centre_maps(model(image)[CENTRES]).logits
+    gain = 1.5 / logits.std()
+    last = cast(StridedHead, model.heads[CENTRES]).last
+    prior = logits.mean() - model(image)[CENTRES][:, 0].mean()
+    assert last.bias is not None
+    last.weight[0] *= gain
+    last.bias[0] = gain * (last.bias[0] - logits.mean() + prior) - prior - 1.5
 
 
 def tiny_learner(
@@ -70,7 +87,8 @@ def tiny_learner(
         perturbed: Whether to perturb the weights of the teacher, if there is one.
     """
     strategies = named(make)
-    heads, tasks = heads_of(strategies), tasks_of(strategies)
+    tasks = tasks_of(strategies)
+    heads = heads_of({**bases_of(tasks), **strategies})
     student = partial(tiny_student, heads=heads, logits=MASK_HEAD in heads_of_tasks(tasks.values()))
     learner = Learner(
         student(seed), strategies, teacher_decay=DECAY, make_student=partial(student, seed + 50)
@@ -94,6 +112,23 @@ def tasks_of(strategies: Strategies) -> dict[str, Task]:
     """Return the tasks that strategies declare, the default ones if they declare none."""
     names = [name for strategy in strategies.values() for name in strategy.needs.tasks]
     return build_tasks(dict.fromkeys(names) or DEFAULT)
+
+
+def bases_of(tasks: Mapping[str, Task]) -> dict[str, Strategy]:
+    """Return the base strategies of tasks, by name."""
+    return {task.base: build_strategy(task.base) for task in tasks.values()}
+
+
+def within(make: Factory, tasks: Container[str]) -> Factory:
+    """Return a factory whose strategies declare no other tasks than these."""
+
+    def narrowed() -> Strategies:
+        strategies = named(make)
+        for strategy in strategies.values():
+            strategy.needs = strategy.needs.among(tasks)
+        return strategies
+
+    return narrowed
 
 
 def tiny_batch(
@@ -122,7 +157,7 @@ class Declared(dict[str, Any]):
         self, stream: str, samples: Mapping[str, Any], strategies: tuple[Strategy, ...]
     ) -> None:
         self.stream = stream
-        needs = [strategy.needs for strategy in strategies]
+        needs = [strategy.needs.among() for strategy in strategies]
         views = {v for n in needs for v in (*n.views.get(stream, ()), *n.optional.get(stream, ()))}
         fields = {f for n in needs for f in n.fields} - _UNKNOWN.get(stream, set())
         masks = {"bag_mask"} if "bag" in views else set()

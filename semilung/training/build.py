@@ -53,6 +53,7 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
         teacher_decay=config.teacher_decay,
         predictor=cast(Predictor, config.predictor),
         make_student=make_student,
+        tasks=tasks,
     )
 
 

@@ -1,17 +1,18 @@
 """Pseudo-labelling: confident and ignored voxels, adaptive thresholds, and the collapse alarm."""
 
 import io
+import math
 import warnings
 
 import pytest
 import torch
-from pixel_nets import logit, pixel_learner
+from pixel_nets import CentreNet, logit, peaks, pixel_learner
 from torch import nn
 
 from semilung.losses import hard_labels, pseudo_label_loss
 from semilung.strategies import Learner, build_strategy
 from semilung.strategies.pseudo_label import CollapseAlarm, PseudoLabel
-from semilung.testing import check_strategy
+from semilung.testing import check_strategy, tiny_student
 from semilung.types import UserError
 
 QUIET = {"alarm_below": 0.0}
@@ -215,19 +216,77 @@ def test_several_foreground_classes_share_a_threshold():
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "tasks"),
     [
-        {"labeller": "student", **QUIET},
-        {"adaptive": True, "floor": 0.0, "foreground_threshold": 0.6, "average": "all"},
+        ({"labeller": "student", **QUIET}, ("segmentation", "detection")),
+        (
+            {"adaptive": True, "floor": 0.0, "foreground_threshold": 0.6, "average": "all"},
+            ("segmentation",),
+        ),
     ],
 )
-def test_variants_conform(options):
-    check_strategy(lambda: PseudoLabel(**options))
+def test_variants_conform(options, tasks):
+    check_strategy(lambda: PseudoLabel(**options), tasks=tasks)
+
+
+def scans(weak, strong):
+    """A step of one unlabelled crop for a `CentreNet`, in which no mask is."""
+    return {"unlabelled": {"weak": weak, "strong": strong, "spacing_mm": torch.ones(1, 3)}}
+
+
+@pytest.mark.parametrize("labeller", ["student", "teacher"])
+def test_pseudo_label_centres_of_confident_peaks_by_hand(labeller):
+    weak = peaks((2, 2, 2, 0.9), (8, 8, 8, 0.5))
+    strong = peaks((2, 2, 2, 0.5), (8, 8, 8, 0.5), (12, 2, 2, 0.5), background=1e-6)
+    strategy = PseudoLabel(labeller=labeller, weight=0.5, rampup=0)
+    learner = Learner(CentreNet(), {"s": strategy})
+    terms = learner(scans(weak, strong), 1.0)
+    # 1/4 ln 2 each: the centre, and the false peak; the unsure one teaches nothing
+    assert terms["s/pseudo_centres"].value.item() == pytest.approx(math.log(2) / 2, rel=1e-3)
+    assert terms["s/pseudo_centres"].weight == 0.5
+    assert terms["s/centres_per_crop"] == (1.0, 0.0)
+    # a ball of 8 mm around a voxel's centre holds 33 voxels of 2 mm, of 512
+    assert terms["s/unsure_share"].value.item() == pytest.approx(33 / 512)
+    assert "s/pseudo_label" not in terms
+    terms["s/pseudo_centres"].value.backward()
+    slope = learner.student.outputs[-1].grad[0, 0]
+    assert slope[1, 1, 1] < 0 < slope[6, 1, 1]
+    assert slope[4, 4, 4] == 0
+    if labeller == "student":
+        assert learner.student.outputs[0].grad is None
+
+
+def test_pseudo_label_thresholds_of_centres_are_options():
+    weak = peaks((2, 2, 2, 0.9), (8, 8, 8, 0.5))
+    strategy = PseudoLabel(centre_threshold=0.5, centre_floor=0.4)
+    terms = Learner(CentreNet(), {"s": strategy})(scans(weak, weak), 1.0)
+    assert terms["s/centres_per_crop"].value == 2
+    assert terms["s/unsure_share"].value == 0
+
+
+def test_pseudo_label_reads_masks_where_segmentation_is_a_task():
+    fields = {
+        tasks: Learner(tiny_student(), {"s": PseudoLabel()}, tasks=tasks).fields()
+        for tasks in (("segmentation",), ("detection",), ("segmentation", "detection"))
+    }
+    assert list(fields.values()) == [("mask",), ("spacing_mm",), ("mask", "spacing_mm")]
+
+
+def test_pseudo_label_alarm_is_silent_without_masks():
+    strategy = PseudoLabel(rampup=0)
+    learner = Learner(CentreNet(), {"s": strategy})
+    learner({**scans(peaks(), peaks()), "labelled": {}}, 1.0)
+    learner.after_step(1.0)
+    assert strategy.alarm.steps == 0
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"labeller": "oracle"}, {"threshold": 1.5}, {"foreground_threshold": -1.0}, {"decay": 1.0}],
+    [
+        *({"labeller": "oracle"}, {"threshold": 1.5}, {"foreground_threshold": -1.0}),
+        *({"decay": 1.0}, {"centre_threshold": 0.2}, {"centre_threshold": 1.1}),
+        {"centre_floor": 0.0},
+    ],
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(UserError, match="pseudo_label"):

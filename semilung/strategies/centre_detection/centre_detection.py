@@ -53,12 +53,12 @@ class CentreDetection(Strategy):
         offset = masked_l1_loss(maps.offset, targets.offset, targets.centre)
         diameter = masked_l1_loss(maps.log_diameter, targets.log_diameter, targets.measured)
         terms = {
-            "labelled": Term(_focal(maps, targets)),
+            "labelled": Term(centre_focal_loss(maps, targets)),
             "offset": Term(offset, self.offset_weight),
             "diameter": Term(diameter, self.diameter_weight),
         }
         if step.has("healthy"):
-            healthy = _focal(*self._stream(step, "healthy"))
+            healthy = centre_focal_loss(*self._stream(step, "healthy"))
             terms["healthy"] = Term(healthy, self.healthy_ramp(step.progress))
         return terms
 
@@ -69,5 +69,6 @@ class CentreDetection(Strategy):
         return centre_maps(step.out(stream)[CENTRES]), targets
 
 
-def _focal(maps: CentreMaps, targets: CentreTargets) -> Tensor:
+def centre_focal_loss(maps: CentreMaps, targets: CentreTargets) -> Tensor:
+    """Return the focal loss of a centre heatmap, a mean over samples."""
     return heatmap_focal_loss(maps.logits, targets.heatmap, weight=targets.weight)

@@ -16,6 +16,9 @@ STRIDE = 2
 
 SIZE = Head(channels=5, stride=STRIDE)
 
+DIAMETERS_MM = (1.0, 200.0)
+"""Range of predicted diameters; others are clipped to it."""
+
 _PRIOR = math.log(0.01 / 0.99)
 _COMMON_MM = 8.0
 """Diameter that an output of 0 stands for, about the median of LUNA16's nodules."""

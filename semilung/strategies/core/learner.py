@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -83,6 +83,7 @@ class Learner(nn.Module):
         predictor: Net for prediction: `student`, `teacher` (created if no strategy needs one), or
             `auto`: the teacher if a strategy needs one.
         make_student: Creates a net like the student, for strategies that train two.
+        tasks: The active tasks; None for all that the strategies declare.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Learner(nn.Module):
         teacher_decay: float = 0.99,
         predictor: Predictor = "auto",
         make_student: Callable[[], nn.Module] | None = None,
+        tasks: Container[str] | None = None,
     ) -> None:
         super().__init__()
         for name, strategy in strategies.items():
@@ -101,9 +103,10 @@ class Learner(nn.Module):
         self.student = student
         self.strategies = nn.ModuleDict(dict(strategies))
         self.heads = heads_of(strategies)
+        self.needs = {name: strategy.needs.among(tasks) for name, strategy in strategies.items()}
         for strategy in strategies.values():
             strategy.attach(make_student or _no_second_student)
-        needs_teacher = any(strategy.needs.teacher for strategy in strategies.values())
+        needs_teacher = any(needs.teacher for needs in self.needs.values())
         self.teacher = (
             EMATeacher(student, decay=teacher_decay)
             if needs_teacher or predictor == "teacher"
@@ -168,8 +171,8 @@ class Learner(nn.Module):
             UserError: A strategy needs a stream without cases.
         """
         required: dict[str, set[str]] = {}
-        for name, strategy in self._each():
-            for stream, views in strategy.needs.views.items():
+        for name, needs in self.needs.items():
+            for stream, views in needs.views.items():
                 if not available.get(stream):
                     msg = (
                         f"strategy {name!r} learns from {stream} cases and there are none. Set "
@@ -179,14 +182,14 @@ class Learner(nn.Module):
                     )
                     raise UserError(msg)
                 required.setdefault(stream, set()).update(views)
-            for stream, views in strategy.needs.optional.items():
+            for stream, views in needs.optional.items():
                 if available.get(stream):
                     required.setdefault(stream, set()).update(views)
         return {stream: tuple(sorted(views)) for stream, views in sorted(required.items())}
 
     def fields(self) -> tuple[str, ...]:
         """Return the further sample fields that the strategies read."""
-        return tuple(sorted({f for _, strategy in self._each() for f in strategy.needs.fields}))
+        return tuple(sorted({field for needs in self.needs.values() for field in needs.fields}))
 
     def require_anatomy(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
         """Raise UserError unless strategies that read anatomy have a case with anatomy labels.
@@ -194,10 +197,10 @@ class Learner(nn.Module):
         Raises:
             UserError: A strategy reads anatomy, and no case of its streams has it.
         """
-        for name, strategy in self._each():
-            names = [*strategy.needs.views, *strategy.needs.optional]
+        for name, needs in self.needs.items():
+            names = [*needs.views, *needs.optional]
             cases = [case for stream in names for case in streams.get(stream, ())]
-            if "anatomy" in strategy.needs.fields and not any("anatomy" in c.files for c in cases):
+            if "anatomy" in needs.fields and not any("anatomy" in c.files for c in cases):
                 msg = (
                     f"strategy {name!r} reads anatomy labels, and none of its "
                     f"{' and '.join(names)} cases has them. Name them in the manifest's column "

@@ -6,8 +6,8 @@ the outputs of the nets, not to optimizer, loader, logger, config, devices or fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ class Needs:
         heads: Further outputs of the student: channels by name, or channels and stride (`Head`).
         teacher: Whether the strategy uses the EMA teacher.
         tasks: Tasks whose outputs it can train or read; at least one of them must be active.
+        task_fields: Fields that it reads only where a task of `tasks` is active.
 
     Raises:
         ValueError: An unknown stream, view or field.
@@ -59,13 +60,29 @@ class Needs:
     heads: Mapping[str, int | Head] = field(default_factory=dict)
     teacher: bool = False
     tasks: tuple[str, ...] = ("segmentation",)
+    task_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for streams in (self.views, self.optional):
             _require("stream", tuple(streams), ROLES)
             for views in streams.values():
                 _require("view", views, VIEWS)
-        _require("field", self.fields, FIELDS)
+        for fields in (self.fields, *self.task_fields.values()):
+            _require("field", fields, FIELDS)
+        _require("task", tuple(self.task_fields), self.tasks)
+
+    def among(self, tasks: Container[str] | None = None) -> Needs:
+        """Return the needs in a training of some tasks, with their fields; None: all of its own.
+
+        Example:
+            >>> needs = Needs(views={}, task_fields={"segmentation": ("mask",)})
+            >>> needs.among().fields, needs.among(["detection"]).fields
+            (('mask',), ())
+        """
+        active = tuple(task for task in self.tasks if tasks is None or task in tasks)
+        fields = [f for task in active for f in self.task_fields.get(task, ())]
+        unique = tuple(dict.fromkeys([*self.fields, *fields]))
+        return replace(self, fields=unique, tasks=active, task_fields={})
 
 
 def _require(kind: str, names: object, choices: tuple[str, ...]) -> None:
