@@ -1,14 +1,17 @@
 """Cross pseudo supervision: two students, their initial weights and gradients."""
 
 import copy
+import math
 from functools import partial
 
 import pytest
 import torch
-from pixel_nets import PixelNet
+from pixel_nets import CentreNet, PixelNet, peaks
 
 from semilung.losses import probabilities, pseudo_label_loss
 from semilung.strategies import Learner
+from semilung.strategies.centre_detection import CentreDetection
+from semilung.strategies.core.centre_maps import CENTRES, SIZE
 from semilung.strategies.cross_pseudo import CrossPseudo
 from semilung.strategies.supervised import Supervised
 from semilung.testing import check_strategy, tiny_batch, tiny_learner, tiny_student
@@ -111,4 +114,54 @@ def test_the_first_predicts_and_both_are_trained_and_saved():
 
 
 def test_without_labelled_crossing_it_conforms():
-    check_strategy(lambda: CrossPseudo(labelled=False))
+    check_strategy(lambda: CrossPseudo(labelled=False), tasks=("segmentation",))
+
+
+def centre_pair(strategy):
+    """A learner of two nets, of which one sees the even voxels of an image, the other the odd."""
+    return Learner(CentreNet(), {"s": strategy}, make_student=lambda: CentreNet(odd=True))
+
+
+def test_cross_pseudo_centres_of_each_are_the_labels_of_the_other_by_hand():
+    strategy = CrossPseudo(labelled=False, weight=0.5, rampup=0)
+    learner = centre_pair(strategy)
+    image = peaks((2, 2, 2, 0.9), (3, 3, 3, 0.1), (12, 12, 12, 0.1), (13, 13, 13, 0.9))
+    batch = {"weak": image, "spacing_mm": torch.ones(1, 3)}
+    known = {**batch, "nodules": torch.full((1, 1, 5), float("nan"))}
+    terms = learner({"unlabelled": batch, "labelled": known}, 1.0)
+    assert set(terms) == {
+        *("s/centre_unlabelled", "s/second_centre_labelled"),
+        *("s/second_centre_offset", "s/second_centre_diameter"),
+    }
+    assert terms["s/centre_unlabelled"].weight == 0.5
+    terms["s/centre_unlabelled"].value.backward()
+    one, two = learner.student.outputs[-1].grad[0, 0], strategy.second.outputs[0].grad[0, 0]
+    # each has a centre where the other has a peak, and is background at its own
+    assert one[6, 6, 6] < 0 < one[1, 1, 1]
+    assert two[1, 1, 1] < 0 < two[6, 6, 6]
+    # at p = 0.1: d/dz -(1 - p)^2 ln p = 2 p (1 - p)^2 ln p - (1 - p)^3
+    by_hand = 2 * 0.1 * 0.9**2 * math.log(0.1) - 0.9**3
+    assert one[6, 6, 6].item() == pytest.approx(by_hand, rel=1e-4)
+    assert two[1, 1, 1].item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_cross_pseudo_second_learns_the_base_of_detection_as_the_first_does():
+    cross = CrossPseudo(centre_base={"offset_weight": 0.5, "healthy_weight": 0.3})
+    student = tiny_student(heads={CENTRES: SIZE}, logits=False)
+    base = CentreDetection(offset_weight=0.5, healthy_weight=0.3)
+    strategies = {"centre_detection": base, "cross_pseudo": cross}
+    learner = Learner(student, strategies, make_student=partial(copy.deepcopy, student))
+    terms = learner(tiny_batch(base, cross), 1.0)
+    for name in ("labelled", "offset", "diameter", "healthy"):
+        assert terms[f"centre_detection/{name}"] == terms[f"cross_pseudo/second_centre_{name}"]
+
+
+def test_cross_pseudo_reads_the_fields_of_the_active_tasks():
+    def fields(*tasks):
+        return Learner(
+            tiny_student(), {"s": CrossPseudo()}, tasks=tasks, make_student=tiny_student
+        ).fields()
+
+    assert fields("segmentation") == ("mask",)
+    assert fields("detection") == ("nodules", "spacing_mm")
+    assert fields("segmentation", "detection") == ("mask", "nodules", "spacing_mm")
