@@ -13,7 +13,7 @@ from semilung.strategies.mil.bag_cohorts import require_both_labels, warn_of_pre
 from semilung.strategies.mil.instances import describe_bags, top_voxels
 from semilung.strategies.mil.multiple_instance import MIL
 from semilung.testing import check_strategy, tiny_batch, tiny_learner, tiny_student
-from semilung.testing.problem import TinyCase
+from semilung.testing.problem import TinyCase, within
 from semilung.types import UserError
 
 POOLINGS = ("top_k", "log_sum_exp", "noisy_or", "attention")
@@ -28,9 +28,9 @@ def total(terms):
     return sum(term.weight * term.value for term in terms.values())
 
 
-def learner_of(**options):
+def learner_of(*tasks, **options):
     torch.manual_seed(5)
-    return tiny_learner(lambda: MIL(**options))
+    return tiny_learner(within(lambda: MIL(**options), tasks or ["segmentation"]))
 
 
 def gradients(learner, batch):
@@ -43,7 +43,7 @@ def gradients(learner, batch):
 
 @pytest.mark.parametrize("pooling", ["noisy_or", "attention"])
 def test_other_poolings_conform_in_chunks(pooling):
-    check_strategy(lambda: MIL(pooling=pooling, chunk=2))
+    check_strategy(lambda: MIL(pooling=pooling, chunk=2), tasks=("segmentation",))
 
 
 @pytest.mark.parametrize(

@@ -12,20 +12,23 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from semilung.losses.activation import wide
+from semilung.strategies.core.centre_maps import CENTRES, centre_maps
 
 
 class Instances(NamedTuple):
     """Instances of B bags, padded to the N of the largest bag.
 
     Attributes:
-        embeddings: `(B, N, D)`.
-        scores: `(B, N)` logits of the voxel head.
         mask: `(B, N)` bool, true for real instances; padding is zero.
+        embeddings: `(B, N, D)`.
+        voxels: `(B, N)` logits of the voxel head, where segmentation is a task.
+        peaks: `(B, N)` logits of the loudest peak of centres, where detection is a task.
     """
 
-    embeddings: Tensor
-    scores: Tensor
     mask: Tensor
+    embeddings: Tensor
+    voxels: Tensor | None = None
+    peaks: Tensor | None = None
 
 
 def describe_bags(
@@ -42,7 +45,7 @@ def describe_bags(
     values and gradients equal those of a single run.
 
     Args:
-        student: Maps images to named outputs with `logits` and `embedding`.
+        student: Maps images to named outputs with `embedding`, and those of the tasks.
         bags: Crops `(b, N, 1, X, Y, Z)` and mask of real crops `(b, N)` of each stream.
         chunk: Number of crops in a forward pass.
         voxel_share: See `top_voxels`.
@@ -52,27 +55,44 @@ def describe_bags(
         maximum of the head `embedding`.
     """
 
-    def describe(crops: Tensor) -> tuple[Tensor, Tensor]:
+    def describe(crops: Tensor) -> dict[str, Tensor]:
         out = student(crops)
         maps = out["embedding"].flatten(2)
         maps = maps.to(wide(maps))
-        embeddings = torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
-        return embeddings, top_voxels(out["logits"], voxel_share)
+        values = {"embeddings": torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)}
+        if "logits" in out:
+            values["voxels"] = top_voxels(out["logits"], voxel_share)
+        if CENTRES in out:
+            values["peaks"] = loudest_peak(out[CENTRES])
+        return values
 
     crops = torch.cat([bag[real] for bag, real in bags])
     count = len(crops)
     if not count:  # one padding crop, dropped below, yields the length of an embedding
         crops = bags[0][0][:1, 0]
     if len(crops) <= chunk:
-        embeddings, scores = describe(crops)
+        values = describe(crops)
     else:
         parts = [
             checkpoint(describe, part, use_reentrant=False) for part in torch.split(crops, chunk)
         ]
-        embeddings, scores = (torch.cat(each) for each in zip(*parts, strict=True))
+        values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     largest = max(real.shape[1] for _, real in bags)
     mask = torch.cat([F.pad(real, (0, largest - real.shape[1])) for _, real in bags])
-    return Instances(_at(mask, embeddings[:count]), _at(mask, scores[:count]), mask)
+    return Instances(mask, **{name: _at(mask, each[:count]) for name, each in values.items()})
+
+
+def loudest_peak(output: Tensor) -> Tensor:
+    """Return the largest logit of each crop's centre heatmap.
+
+    Args:
+        output: Of the head of detection, `(n, 5, X', Y', Z')`.
+
+    Returns:
+        `(n,)` logits.
+    """
+    logits = centre_maps(output).logits.flatten(1)
+    return logits.to(wide(logits)).amax(dim=1)
 
 
 def top_voxels(logits: Tensor, share: float) -> Tensor:

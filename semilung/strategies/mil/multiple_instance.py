@@ -37,6 +37,15 @@ class MIL(Strategy):
     the first term and S = Σ a s for the second, where a is detached, since it could otherwise
     lower the loss by ignoring the false positive.
 
+    Where detection is a task, a third term bounds the loudest peak of the centre heatmap,
+
+    $$ L_c = u(t) \, \mathrm{BCE}\big(1 - (1 - l) \prod_n (1 - c_n), y\big) $$
+
+    c_n is the largest probability of a centre in crop n, and the product that of the k loudest
+    crops: a leaky noisy-or, whatever the pooling of the others. A scan is positive if any of its
+    peaks is a nodule, so a certain one leaves the others alone, which a mean would raise; in a
+    negative scan all k are lowered at a step, of which the maximum would lower one.
+
     y is 0 for healthy scans, and `bag_label` of the manifest for weak and labelled ones. L is a
     mean over the bags of all streams. Crops run through the student `chunk` at a time, see
     `describe_bags`. `base_rate` is the loss of the constant prediction of the share of positive
@@ -45,12 +54,13 @@ class MIL(Strategy):
     Args:
         weight: w, the final weight of the bag term.
         voxel_weight: v, the final weight of the voxel term; 0 switches it off.
-        rampup: Share of the training over which both weights grow.
+        centre_weight: u, the final weight of the term of centres; 0 switches it off.
+        rampup: Share of the training over which the weights grow.
         pooling: S.
-        k: Number of instances that `top_k` and `noisy_or` use. Crops tile a scan, so a nodule is in
-            few of them.
+        k: Number of instances that `top_k`, `noisy_or` and the centres use. Crops tile a scan, so a
+            nodule is in few of them.
         temperature: Of `log_sum_exp`, in logits, above 0.
-        leak: Of `noisy_or`, in [0, 1).
+        leak: l of `noisy_or` and the centres, in [0, 1).
         width: Channels of the head `embedding`; an embedding is twice as long.
         voxel_share: Share of a crop's voxels in the mean s_n, in (0, 1].
         chunk: Number of crops in a forward pass of the student.
@@ -69,6 +79,7 @@ class MIL(Strategy):
         *,
         weight: float = 0.5,
         voxel_weight: float = 0.1,
+        centre_weight: float = 0.1,
         rampup: float = 0.4,
         pooling: BagPooling = "top_k",
         k: int = 2,
@@ -85,8 +96,10 @@ class MIL(Strategy):
             optional=dict.fromkeys(STREAMS, ("bag",)),
             fields=("bag_label",),
             heads={"embedding": width},
+            tasks=("segmentation", "detection"),
         )
         self.ramp, self.voxel_ramp = Ramp(weight, rampup), Ramp(voxel_weight, rampup)
+        self.centre_ramp = Ramp(centre_weight, rampup)
         self.pooling = pooling
         self.k = k
         self.temperature = temperature
@@ -105,20 +118,29 @@ class MIL(Strategy):
         warn_of_predictive_cohorts(bags)
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """Return `bag` and `voxels`, and metrics `base_rate`, `p_positive` and `p_negative`."""
+        """Return `bag`, `voxels` and `centre_bag`, and metrics.
+
+        Those are `base_rate`, `p_positive` and `p_negative`.
+        """
         batches = [step.batch(stream) for stream in STREAMS if step.has(stream)]
-        instances = describe_bags(
+        bags = describe_bags(
             step.student,
             [(batch["bag"], batch["bag_mask"]) for batch in batches],
             chunk=self.chunk,
             voxel_share=self.voxel_share,
         )
         label = torch.cat([b["bag_label"][: len(b["bag"])] for b in batches])
-        bag, voxels = self._pool(instances)
-        terms = {"bag": Term(_loss(bag, label, instances.mask), self.ramp(step.progress))}
-        if self.voxel_ramp.weight:
-            weight = self.voxel_ramp(step.progress)
-            terms["voxels"] = Term(_loss(voxels, label, instances.mask), weight)
+        bag, attention = self._pool(bags)
+        terms = {"bag": Term(_loss(bag, label, bags.mask), self.ramp(step.progress))}
+        if bags.voxels is not None and self.voxel_ramp.weight:
+            voxels = self._pool_scores(bags.voxels, bags.mask, attention)
+            terms["voxels"] = Term(_loss(voxels, label, bags.mask), self.voxel_ramp(step.progress))
+        if bags.peaks is not None and self.centre_ramp.weight:
+            peaks = pool_instances(
+                bags.peaks, pooling="noisy_or", k=self.k, leak=self.leak, mask=bags.mask
+            )
+            value = _loss(peaks, label, bags.mask)
+            terms["centre_bag"] = Term(value, self.centre_ramp(step.progress))
         return terms | self._metrics(bag, label)
 
     def after_step(self, progress: float) -> None:
@@ -126,24 +148,25 @@ class MIL(Strategy):
         self.counts += self._latest.to(self.counts.device)
         self._latest = torch.zeros_like(self._latest)
 
-    def _pool(self, bags: Instances) -> tuple[Tensor, Tensor]:
-        """Return bag logits from the embeddings and from the voxels, `(B,)` each."""
+    def _pool(self, bags: Instances) -> tuple[Tensor, Tensor | None]:
+        """Return bag logits from the embeddings `(B,)`, and the attention `(B, N)`, if any."""
         if self.attention is not None:
-            embedding, weights = self.attention(bags.embeddings, bags.mask)
-            return self.scorer(embedding)[:, 0], (weights.detach() * bags.scores).sum(dim=1)
-        scores = self.scorer(bags.embeddings)[..., 0]
-        bag, voxels = (
-            pool_instances(
-                instances,
-                pooling=cast(Pooled, self.pooling),
-                k=self.k,
-                temperature=self.temperature,
-                leak=self.leak,
-                mask=bags.mask,
-            )
-            for instances in (scores, bags.scores)
+            embedding, attention = self.attention(bags.embeddings, bags.mask)
+            return self.scorer(embedding)[:, 0], attention.detach()
+        return self._pool_scores(self.scorer(bags.embeddings)[..., 0], bags.mask, None), None
+
+    def _pool_scores(self, scores: Tensor, mask: Tensor, attention: Tensor | None) -> Tensor:
+        """Return bag logits `(B,)` from scores of instances."""
+        if attention is not None:
+            return (attention * scores).sum(dim=1)
+        return pool_instances(
+            scores,
+            pooling=cast(Pooled, self.pooling),
+            k=self.k,
+            temperature=self.temperature,
+            leak=self.leak,
+            mask=mask,
         )
-        return bag, voxels
 
     def _metrics(self, bag: Tensor, label: Tensor) -> dict[str, Term]:
         """Return the loss of the base rate, and mean probabilities of both kinds of bags."""
