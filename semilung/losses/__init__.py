@@ -22,6 +22,7 @@ from semilung.losses.masked_l1 import masked_l1_loss
 from semilung.losses.non_adjacency import non_adjacency_loss
 from semilung.losses.pooling import pool_instances
 from semilung.losses.pseudo_label import confident_mask, pseudo_label_loss
+from semilung.losses.soft_focal import soft_focal_loss
 from semilung.losses.thresholds import adaptive_threshold, confidence_statistics
 
 __all__ = [
@@ -47,5 +48,6 @@ __all__ = [
     "probabilities",
     "pseudo_label_loss",
     "soft_adjacency",
+    "soft_focal_loss",
     "voxel_entropy",
 ]
