@@ -149,7 +149,7 @@ COVERED_BY = {
     "runs/run_folder": "test_hostile_runs",
     "runs/train_config": "test_hostile_runs",
     "signals": "training/test_stopping",
-    "strategies.core.centre_maps": "inference/test_centre_findings",
+    "strategies/core/centre_maps": "inference/test_centre_findings",
     "strategies/anomaly/foreign_patch_head": "strategies/test_anomaly",
     "strategies/anomaly/foreign_patches": "strategies/test_anomaly",
     "strategies/centre_detection/centre_detection": "tasks/test_detection",

@@ -57,7 +57,7 @@ class CrossPseudo(Strategy):
         base: Mapping[str, Any] | None = None,
         centre_base: Mapping[str, Any] | None = None,
         centre_threshold: float = 0.7,
-        centre_floor: float = 0.3,
+        centre_floor: float = 0.1,
     ) -> None:
         super().__init__()
         self.base = Supervised(**(base or {}))

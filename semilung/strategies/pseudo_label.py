@@ -94,7 +94,7 @@ class PseudoLabel(Strategy):
         average: Literal["confident", "all"] = "confident",
         alarm_below: float = 0.005,
         centre_threshold: float = 0.7,
-        centre_floor: float = 0.3,
+        centre_floor: float = 0.1,
     ) -> None:
         super().__init__()
         if labeller not in get_args(Labeller):

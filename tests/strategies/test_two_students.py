@@ -125,7 +125,7 @@ def centre_pair(strategy):
 def test_cross_pseudo_centres_of_each_are_the_labels_of_the_other_by_hand():
     strategy = CrossPseudo(labelled=False, weight=0.5, rampup=0)
     learner = centre_pair(strategy)
-    image = peaks((2, 2, 2, 0.9), (3, 3, 3, 0.1), (12, 12, 12, 0.1), (13, 13, 13, 0.9))
+    image = peaks((2, 2, 2, 0.9), (3, 3, 3, 0.05), (12, 12, 12, 0.05), (13, 13, 13, 0.9))
     batch = {"weak": image, "spacing_mm": torch.ones(1, 3)}
     known = {**batch, "nodules": torch.full((1, 1, 5), float("nan"))}
     terms = learner({"unlabelled": batch, "labelled": known}, 1.0)
@@ -139,8 +139,8 @@ def test_cross_pseudo_centres_of_each_are_the_labels_of_the_other_by_hand():
     # each has a centre where the other has a peak, and is background at its own
     assert one[6, 6, 6] < 0 < one[1, 1, 1]
     assert two[1, 1, 1] < 0 < two[6, 6, 6]
-    # at p = 0.1: d/dz -(1 - p)^2 ln p = 2 p (1 - p)^2 ln p - (1 - p)^3
-    by_hand = 2 * 0.1 * 0.9**2 * math.log(0.1) - 0.9**3
+    # at p = 0.05: d/dz -(1 - p)^2 ln p = 2 p (1 - p)^2 ln p - (1 - p)^3
+    by_hand = 2 * 0.05 * 0.95**2 * math.log(0.05) - 0.95**3
     assert one[6, 6, 6].item() == pytest.approx(by_hand, rel=1e-4)
     assert two[1, 1, 1].item() == pytest.approx(by_hand, rel=1e-4)
 

@@ -30,7 +30,8 @@ class PseudoCentres:
     floor <= p < threshold, the ball of the predicted diameter has weight 0. The rest is background.
 
     The focal loss makes nets less certain than they are right: at its minimum (exponent 2), p is
-    0.7 where 91 % of the voxels alike are centres, and 0.3 where 9 % are.
+    0.7 where 91 % of the voxels alike are centres. Early nets see nodules at p below 0.3, and the
+    floor has to be lower still, so that these do not become background.
 
     Args:
         threshold: Least p of a centre, at most 1.
