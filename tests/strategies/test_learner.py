@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semilung.strategies import Learner, build_strategy, list_strategies
+from semilung.strategies import Learner, Needs, build_strategy, list_strategies
 from semilung.strategies.core.ramps import sigmoid_rampup
 from semilung.strategies.mean_teacher import MeanTeacher
 from semilung.strategies.supervised import Supervised
@@ -58,6 +58,21 @@ def test_views_ask_for_what_is_read_and_no_more():
     available = {"labelled": 3, "unlabelled": 2, "healthy": 0, "weak": 5}
     views = learner().views(available)
     assert views == {"labelled": ("weak",), "unlabelled": ("strong", "weak")}
+
+
+def test_needs_of_a_task_are_read_where_it_is_active():
+    needs = Needs(
+        views={},
+        fields=("anatomy",),
+        tasks=("segmentation", "detection"),
+        task_fields={"segmentation": ("mask", "anatomy"), "detection": ("nodules",)},
+    )
+    assert needs.among(["segmentation"]).fields == ("anatomy", "mask")
+    assert needs.among(["detection", "other"]).tasks == ("detection",)
+    assert needs.among().fields == ("anatomy", "mask", "nodules")
+    for task_fields in ({"detecton": ("nodules",)}, {"detection": ("nodule",)}):
+        with pytest.raises(ValueError, match="must be a tuple of"):
+            Needs(views={}, tasks=("detection",), task_fields=task_fields)
 
 
 def test_views_without_cases_of_a_stream_raise():

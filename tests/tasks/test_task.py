@@ -227,6 +227,16 @@ def test_build_learner_adds_the_bases_of_the_tasks_alone(names, bases):
     assert head == ("segmentation" in names)
 
 
+@pytest.mark.parametrize("name", ["pseudo_label", "cross_pseudo", "mil", "mean_teacher"])
+def test_build_learner_of_detection_alone_reads_no_mask(name):
+    model = {"name": "reversible_unet", "widths": [4, 8], "depth": 1}
+    for names in (["detection"], ["segmentation"], ["segmentation", "detection"]):
+        config = TrainConfig(tasks=dict.fromkeys(names), strategies={name: {}}, model=model)
+        fields = build_learner(config).fields()
+        assert ("mask" in fields) == ("segmentation" in names)
+        assert ("nodules" in fields) == ("detection" in names)
+
+
 def test_last_checkpoint_is_the_best_if_its_score_is_by_its_direction(run):
     evaluate(run("tasks=mean_hu"), split="val")
     curves = pd.read_csv(run("tasks=mean_hu") / "metrics.csv").set_index("name")
