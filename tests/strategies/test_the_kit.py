@@ -92,7 +92,8 @@ class WeakForStrong(MeanTeacher):
 
     def terms(self, step):
         student = probabilities(step.out("unlabelled", "weak")["logits"])
-        return {"consistency": Term(consistency_loss(student, self._teach(step)))}
+        teacher = probabilities(self._teach(step)["logits"])
+        return {"consistency": Term(consistency_loss(student, teacher))}
 
 
 class NeverReadsTheTeacher(MeanTeacher):
@@ -235,6 +236,22 @@ class JoinsLate(OneStream):
 def test_the_kit_catches(strategy, message):
     with pytest.raises(AssertionError, match=message):
         check_strategy(strategy)
+
+
+class DetachedCentres(MeanTeacher):
+    """A mistake in the terms of one of its tasks alone."""
+
+    def terms(self, step):
+        return {
+            name: Term(term.value.detach() if name == "centre_consistency" else term.value)
+            for name, term in super().terms(step).items()
+        }
+
+
+def test_the_kit_catches_a_mistake_in_one_task():
+    check_strategy(DetachedCentres, tasks=("segmentation",))
+    with pytest.raises(AssertionError, match="no gradient at all"):
+        check_strategy(DetachedCentres)
 
 
 @pytest.mark.parametrize(
