@@ -8,6 +8,7 @@ import pytest
 import torch
 from pixel_nets import CentreNet, PixelNet, peaks
 
+from semilung.config.compose import Composer
 from semilung.losses import probabilities, pseudo_label_loss
 from semilung.strategies import Learner
 from semilung.strategies.centre_detection import CentreDetection
@@ -154,6 +155,17 @@ def test_cross_pseudo_second_learns_the_base_of_detection_as_the_first_does():
     terms = learner(tiny_batch(base, cross), 1.0)
     for name in ("labelled", "offset", "diameter", "healthy"):
         assert terms[f"centre_detection/{name}"] == terms[f"cross_pseudo/second_centre_{name}"]
+
+
+@pytest.mark.parametrize("tasks", ["segmentation", "detection", "[segmentation,detection]"])
+def test_cross_pseudo_config_has_the_base_options_of_the_active_tasks(tasks):
+    words = [f"tasks={tasks}", "strategy=cross_pseudo", "data.manifest=x.csv"]
+    strategies = Composer().command(words).strategies
+    options = strategies["cross_pseudo"]
+    assert options["base"] == strategies.get("supervised")
+    assert options["centre_base"] == strategies.get("centre_detection")
+    assert (options["base"] is None) == ("segmentation" not in tasks)
+    assert (options["centre_base"] is None) == ("detection" not in tasks)
 
 
 def test_cross_pseudo_reads_the_fields_of_the_active_tasks():
