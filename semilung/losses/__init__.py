@@ -8,6 +8,8 @@ that the loss over two processes equals the loss over one.
 from semilung.losses.activation import hard_labels, probabilities
 from semilung.losses.adjacency import soft_adjacency
 from semilung.losses.bag import bag_loss
+from semilung.losses.box_emptiness import box_emptiness_loss
+from semilung.losses.box_tightness import box_tightness_loss
 from semilung.losses.consistency import consistency_loss
 from semilung.losses.contacts import count_adjacency
 from semilung.losses.cross_pseudo import cross_pseudo_loss
@@ -20,8 +22,10 @@ from semilung.losses.heatmap_focal import heatmap_focal_loss
 from semilung.losses.hinge import hinge_discriminator_loss, hinge_generator_loss
 from semilung.losses.masked_l1 import masked_l1_loss
 from semilung.losses.non_adjacency import non_adjacency_loss
+from semilung.losses.pairwise_affinity import pairwise_affinity_loss
 from semilung.losses.pooling import pool_instances
 from semilung.losses.pseudo_label import confident_mask, pseudo_label_loss
+from semilung.losses.size_barrier import size_barrier_loss
 from semilung.losses.soft_focal import soft_focal_loss
 from semilung.losses.thresholds import adaptive_threshold, confidence_statistics
 
@@ -29,6 +33,8 @@ __all__ = [
     "GatedAttention",
     "adaptive_threshold",
     "bag_loss",
+    "box_emptiness_loss",
+    "box_tightness_loss",
     "confidence_statistics",
     "confident_mask",
     "consistency_loss",
@@ -44,9 +50,11 @@ __all__ = [
     "hinge_generator_loss",
     "masked_l1_loss",
     "non_adjacency_loss",
+    "pairwise_affinity_loss",
     "pool_instances",
     "probabilities",
     "pseudo_label_loss",
+    "size_barrier_loss",
     "soft_adjacency",
     "soft_focal_loss",
     "voxel_entropy",

@@ -69,6 +69,28 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target[:, 0].long(), reduction="none")
 
 
+def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of foreground and background, finite for all finite logits.
+
+    Args:
+        logits: `(B, C, *spatial)`; one foreground logit, or several classes with background first,
+            the others of which are foreground together.
+
+    Returns:
+        Two `(B, *spatial)`, at most 0, in float32 or wider.
+
+    Example:
+        >>> foreground, background = log_probabilities(torch.tensor([[[0.0]], [[-200.0]]]))
+        >>> foreground.flatten().tolist()[1], background.flatten().tolist()[1]
+        (-200.0, 0.0)
+    """
+    logits = logits.to(wide(logits))
+    if logits.shape[1] == 1:
+        return F.logsigmoid(logits[:, 0]), F.logsigmoid(-logits[:, 0])
+    log_p = logits.log_softmax(dim=1)
+    return log_p[:, 1:].logsumexp(dim=1), log_p[:, 0]
+
+
 def voxel_mask(mask: Tensor | None, like: Tensor) -> Tensor | None:
     """Return the mask without its channel, `(B, *spatial)`, or None.
 

@@ -30,6 +30,9 @@ losses = [L.pseudo_label_loss(x, p, threshold=0), L.cross_pseudo_loss(x, x), L.e
 losses += [L.non_adjacency_loss(p, forbidden), L.bag_loss(x[:, 0, 0], torch.ones(1))]
 losses += [L.hinge_discriminator_loss(x, x), L.hinge_generator_loss(x), bag.sum()]
 losses += [L.heatmap_focal_loss(x, p)]
+box = torch.ones(1, 1, 4)
+losses += [L.box_tightness_loss(x, box), L.box_emptiness_loss(x, box), L.size_barrier_loss(x, box)]
+losses += [L.pairwise_affinity_loss(x, x.detach())]
 torch.stack(losses).sum().backward()
 L.count_adjacency(torch.zeros(3, 3, dtype=torch.long), 2)"""
     _, modules = imported(code.strip() + "\nimport sys")
