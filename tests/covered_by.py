@@ -117,7 +117,6 @@ COVERED_BY = {
     "losses/dice_ce": "losses/test_losses",
     "losses/healthy": "losses/test_losses",
     "losses/non_adjacency": "losses/test_adjacency",
-    "losses/pairwise_affinity": "losses/test_box_losses",
     "losses/pooling": "losses/test_bag",
     "losses/size_barrier": "losses/test_box_losses",
     "models/monai_nets": "models/test_build",

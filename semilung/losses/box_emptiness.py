@@ -45,8 +45,8 @@ def box_emptiness_loss(
 
     Example:
         >>> box = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]])
-        >>> float(box_emptiness_loss(torch.tensor([[[[9.0, -99.0, -99.0]]]]), box))
-        0.0
+        >>> round(float(box_emptiness_loss(torch.tensor([[[[9.0, 9.0, 0.0]]]]), box)), 4)
+        0.6931
     """
     require_boxes(boxes, logits)
     if margin < 1:
@@ -54,9 +54,9 @@ def box_emptiness_loss(
     if not 0 < hardest <= 1:
         raise ValueError(f"hardest must lie in (0, 1], got {hardest}")
     outside = nearest_ellipsoid(boxes, logits, scale=margin) == 0
-    known = voxel_mask(mask, logits)
-    if known is not None:
-        outside = outside & known
+    valid = voxel_mask(mask, logits)
+    if valid is not None:
+        outside = outside & valid
     _, log_background = log_probabilities(torch.where(outside[:, None], logits, 0.0))
     if hardest == 1:
         return masked_mean(-log_background, outside).mean()

@@ -23,7 +23,7 @@ def box_tightness_loss(
     *,
     core: float = 0.5,
     depth: float = 0.0,
-    width: int = 1,
+    line_width: int = 1,
     mask: Tensor | None = None,
 ) -> Tensor:
     r"""Multiple-instance loss of the lines that cross the nodule of a box, a mean over samples.
@@ -33,8 +33,8 @@ def box_tightness_loss(
        k_g = |g| \max(1, \mathrm{round}(\delta \ell)) $$
 
     The instances are lines of voxels through a box along each axis; |g| lines next to each other,
-    a square of `width` voxels, are one bag g, and at least k of its voxels are nodule. With
-    width 1 and δ = 0 it is the maximum along each line (Hsu et al.). A width above 1 lets lines
+    a square of `line_width` voxels, are one bag g, and at least k of its voxels are nodule. With
+    line_width 1 and δ = 0 it is the maximum along each line (Hsu et al.). A larger one lets lines
     stand in for one another, where the box is uncertain (Kervadec et al.: the probabilities of w
     lines sum to at least w).
 
@@ -55,7 +55,7 @@ def box_tightness_loss(
         core: Largest distance of a line from the centre's, in half edges, in (0, 1]; 1 are all
             lines through the ellipse that the box projects to.
         depth: δ in [0, 1), least share of a line's voxels that are nodule; 0 is one voxel.
-        width: Edge in voxels of the square of lines that is one bag, at least 1.
+        line_width: Edge in voxels of the square of lines that is one bag, at least 1.
         mask: `(B, 1, *spatial)` bool; lines through voxels that are False do not count.
 
     Returns:
@@ -79,20 +79,20 @@ def box_tightness_loss(
         raise ValueError(f"core must be in (0, 1], got {core}")
     if not 0 <= depth < 1:
         raise ValueError(f"depth must be in [0, 1), got {depth}")
-    if width < 1:
-        raise ValueError(f"width must be at least 1, got {width}")
-    known = voxel_mask(mask, logits)
-    if known is not None:
-        logits = torch.where(known[:, None], logits, 0.0)
+    if line_width < 1:
+        raise ValueError(f"line_width must be at least 1, got {line_width}")
+    valid = voxel_mask(mask, logits)
+    if valid is not None:
+        logits = torch.where(valid[:, None], logits, 0.0)
     log_p, _ = log_probabilities(logits)
     samples = []
     for number, rows in enumerate(boxes.tolist()):
-        known_here = None if known is None else known[number]
+        valid_here = None if valid is None else valid[number]
         values = [
             torch.cat(bags).mean()
             for row in rows
             if not any(map(math.isnan, row))
-            and (bags := list(_bags(log_p[number], known_here, row, core, depth, width)))
+            and (bags := list(_bags(log_p[number], valid_here, row, core, depth, line_width)))
         ]
         # an empty sum is a zero with a graph
         samples.append(torch.stack(values).mean() if values else log_p[number].flatten()[:0].sum())
@@ -101,11 +101,11 @@ def box_tightness_loss(
 
 def _bags(
     log_p: Tensor,
-    known: Tensor | None,
+    valid: Tensor | None,
     box: Sequence[float],
     core: float,
     depth: float,
-    width: int,
+    line_width: int,
 ) -> Iterator[Tensor]:
     """Yield the losses of the bags along each axis, `(bags,)` each, of one box in one sample."""
     axes = log_p.ndim
@@ -122,12 +122,14 @@ def _bags(
         crosses = [math.hypot(*(o / r for o, r in zip(p, radii, strict=True))) for p in offsets]
         chosen = [i for i, distance in enumerate(crosses) if distance <= 1]
         lines = log_p[cut].movedim(axis, -1).flatten(0, -2)
-        if known is not None:
-            visible = known[cut].movedim(axis, -1).flatten(0, -2).all(dim=1).tolist()
+        if valid is not None:
+            visible = valid[cut].movedim(axis, -1).flatten(0, -2).all(dim=1).tolist()
             chosen = [i for i in chosen if visible[i]]
         if chosen and lines.shape[1]:
             first = [spans[j].start for j in others]
-            tiles = [[(x - f) // width for x, f in zip(p, first, strict=True)] for p in positions]
+            tiles = [
+                [(x - f) // line_width for x, f in zip(p, first, strict=True)] for p in positions
+            ]
             ordered = sorted(chosen, key=lambda i, tiles=tiles: tiles[i])  # type: ignore[misc]
             counts = [len(list(g)) for _, g in groupby(ordered, key=tiles.__getitem__)]
             yield _multiple_instance(lines[ordered], counts, depth)

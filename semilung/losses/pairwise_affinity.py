@@ -66,9 +66,9 @@ def pairwise_affinity_loss(
         raise ValueError(f"threshold must lie in (0, 1], got {threshold}")
     if dilation < 1:
         raise ValueError(f"dilation must be at least 1, got {dilation}")
-    known, near = voxel_mask(mask, logits), voxel_mask(region, logits)
-    if known is not None:
-        logits = torch.where(known[:, None], logits, 0.0)
+    valid, near = voxel_mask(mask, logits), voxel_mask(region, logits)
+    if valid is not None:
+        logits = torch.where(valid[:, None], logits, 0.0)
     foreground, background = log_probabilities(logits)
     image = image.to(wide(image))
     farthest = -theta * math.log(threshold)
@@ -81,8 +81,8 @@ def pairwise_affinity_loss(
         pairs = difference <= farthest
         if near is not None:
             pairs = pairs & (near[one] | near[other])
-        if known is not None:
-            pairs = pairs & known[one] & known[other]
+        if valid is not None:
+            pairs = pairs & valid[one] & valid[other]
         total = total - torch.where(pairs, same, 0.0).flatten(1).sum(dim=1)
         count = count + pairs.flatten(1).sum(dim=1)
     return (total / count.clamp(min=1)).mean()

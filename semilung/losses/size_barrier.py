@@ -79,10 +79,10 @@ def size_barrier_loss(
     axes = logits.ndim - 2
     label = nearest_ellipsoid(boxes, logits, scale=margin).flatten(1)
     counted = centre_inside(boxes, logits) & ~boxes.isnan().any(dim=-1)
-    known = voxel_mask(mask, logits)
-    if known is not None:
-        logits = torch.where(known[:, None], logits, 0.0)
-        ignored = _sums((~known.flatten(1)).float(), label, boxes.shape[1])
+    valid = voxel_mask(mask, logits)
+    if valid is not None:
+        logits = torch.where(valid[:, None], logits, 0.0)
+        ignored = _sums((~valid.flatten(1)).float(), label, boxes.shape[1])
         counted = counted & (ignored == 0)
     log_p, _ = log_probabilities(logits)
     sizes = _sums(log_p.exp().flatten(1), label, boxes.shape[1])

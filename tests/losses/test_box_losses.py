@@ -141,7 +141,9 @@ def test_box_tightness_width_lets_lines_stand_in_for_one_another():
     probs = torch.tensor([[0.9, 0.8, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1]], dtype=torch.float64)
     rows = boxes((0.5, 1.5, 1.0, 2.0))
     logits = torch.logit(probs)[None, None]
-    one, two = (box_tightness_loss(logits, rows, core=1.0, width=width).item() for width in (1, 2))
+    one, two = (
+        box_tightness_loss(logits, rows, core=1.0, line_width=width).item() for width in (1, 2)
+    )
     lines, columns = (0.9, 0.1), (0.9, 0.8, 0.1, 0.1)
     assert one == pytest.approx(-sum(map(math.log, lines + columns)) / 6)
     assert two == pytest.approx(-sum(map(math.log, (0.85, 0.85, 0.1))) / 3)
@@ -262,55 +264,6 @@ def test_size_barrier_of_a_cut_nodule_is_that_of_its_visible_part():
     assert size(-ball(), outside) == 0
 
 
-# Affinity
-
-
-def test_pairwise_affinity_golden():
-    image = torch.tensor([0.5, 0.5, 0.9]).view(1, 1, 1, 3)
-    # one pair is similar: 0.8 * 0.6 + 0.2 * 0.4
-    loss = pairwise_affinity_loss(line(0.8, 0.6, 0.1), image)
-    assert loss.item() == pytest.approx(-math.log(0.56))
-
-
-def test_pairwise_affinity_threshold_is_a_difference_of_intensity():
-    logits = line(0.8, 0.6)
-    for step, is_pair in ((0.071, True), (0.073, False)):  # 0.06 ln(1 / 0.3) = 0.0722
-        image = torch.tensor([0.5, 0.5 + step]).view(1, 1, 1, 2)
-        assert (pairwise_affinity_loss(logits, image) > 0).item() == is_pair
-
-
-def test_pairwise_affinity_pairs_every_neighbour_once():
-    logits, image = torch.zeros(1, 1, 3, 3, 3), torch.zeros(1, 1, 3, 3, 3)
-    region = torch.zeros(1, 1, 3, 3, 3, dtype=torch.bool)
-    region[0, 0, 1, 1, 1] = True
-    logits[0, 0, 1, 1, 1] = CONFIDENT
-    loss = pairwise_affinity_loss(logits, image, region=region)
-    assert loss.item() == pytest.approx(LN2, rel=1e-4)
-    pull = gradient(pairwise_affinity_loss, logits, image, region=region)
-    others = pull.flatten()[[*range(13), *range(14, 27)]]
-    torch.testing.assert_close(others, others[0].expand(26))
-    assert others[0].item() == pytest.approx(-0.5 / 26, rel=1e-4)  # towards their neighbour
-
-
-def test_pairwise_affinity_dilation_pairs_farther_neighbours():
-    image = torch.tensor([0.5, 0.9, 0.5]).view(1, 1, 1, 3)
-    logits = line(0.8, 0.1, 0.6)
-    assert pairwise_affinity_loss(logits, image).item() == 0
-    loss = pairwise_affinity_loss(logits, image, dilation=2)
-    assert loss.item() == pytest.approx(-math.log(0.56))
-    assert pairwise_affinity_loss(logits, image, dilation=3).item() == 0
-
-
-def test_pairwise_affinity_fills_a_bright_object_and_not_its_surroundings():
-    image = (ball() > 0).double()
-    small, background = ball(4), -CONFIDENT
-    leak = torch.maximum(ball(), ball(7)).double()
-    assert pairwise_affinity_loss(ball(), image).item() < 1e-4
-    assert pairwise_affinity_loss(small, image).item() > 0.1
-    assert pairwise_affinity_loss(leak, image).item() > 0.1
-    assert pairwise_affinity_loss(torch.full_like(small, background), image).item() < 1e-4
-
-
 # What all of them share
 
 ROWS = boxes((1.5, 1.0, 2.0, 1.4, 1.3, 1.2), (math.nan,) * 6, batch=2)
@@ -340,13 +293,6 @@ def test_box_losses_are_means_over_samples(name):
     single = [loss(logits[i : i + 1]).item() for i in range(2)]
     assert loss(logits).item() == pytest.approx(sum(single) / 2)
     assert single[0] != single[1]
-
-
-def test_pairwise_affinity_is_a_mean_over_samples_of_their_own_pairs():
-    logits, image = random_logits(1), 0.05 * random_logits(1, 7)
-    image[1] *= 3  # fewer pairs
-    single = [pairwise_affinity_loss(logits[i : i + 1], image[i : i + 1]) for i in range(2)]
-    assert pairwise_affinity_loss(logits, image).item() == pytest.approx(sum(single).item() / 2)
 
 
 @each_loss
@@ -420,7 +366,7 @@ def test_box_losses_errors_say_what_does_not_match():
         (box_tightness_loss, "core", 1.1),
         (box_tightness_loss, "depth", 1),
         (box_tightness_loss, "depth", -0.1),
-        (box_tightness_loss, "width", 0),
+        (box_tightness_loss, "line_width", 0),
         (box_emptiness_loss, "margin", 0.9),
         (box_emptiness_loss, "hardest", 0),
         (size_barrier_loss, "tolerance", 0),
