@@ -12,6 +12,10 @@ Split: TypeAlias = Literal["train", "val", "test"]
 ROLES: tuple[Role, ...] = get_args(Role)
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+STREAMS: tuple[str, ...] = (*ROLES, "located")
+"""Streams of training batches: one a role, and `located`: labelled cases that have centres and
+diameters of their nodules and no mask, where `data.batch.located` draws them apart."""
+
 EVALUATED_ROLES: tuple[Role, ...] = ("labelled", "healthy")
 """Roles with a reference standard for every voxel, on which predictions are evaluated."""
 
@@ -23,7 +27,7 @@ StreamBatch: TypeAlias = dict[str, Any]
 `(B, 1, X, Y, Z)` uint8 (labelled: 0, 1, 255; healthy: all 0); `case`, a list of B names."""
 
 Batch: TypeAlias = dict[str, StreamBatch]
-"""A step's data: stream name (`labelled`, `unlabelled`, `healthy`, `weak`) to its batch."""
+"""A step's data: stream name (of `STREAMS`) to its batch."""
 
 
 class UserError(Exception):

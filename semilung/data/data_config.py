@@ -9,9 +9,9 @@ from pathlib import Path
 
 from semilung.bounds import require_bounds
 from semilung.files import absolute_path
-from semilung.types import ROLES, UserError
+from semilung.types import STREAMS, UserError
 
-RESTS = ("unlabelled", "weak", "drop")
+RESTS = ("unlabelled", "weak", "nodules", "drop")
 
 PREPARING = ("cache", "spacing_mm", "clip_hu", "crop_to_lungs", "lung_margin_mm")
 """Settings that preparation reads."""
@@ -24,7 +24,8 @@ class DataConfig:
     Attributes:
         manifest: Path of the manifest CSV.
         labelled: Label budget: training cases whose masks are kept, by seed; None keeps all.
-        rest: What labelled training cases beyond the budget become: unlabelled, weak or drop.
+        rest: What labelled training cases beyond the budget become: unlabelled, weak, nodules (they
+            stay labelled, by the centres and diameters of nodules.csv alone) or drop.
         healthy: Healthy training cases to keep by seed; None keeps all.
         folds: Number of folds of a cross-validation within train; None keeps the manifest's splits.
         fold: Fold that is the validation set, from 0.
@@ -40,7 +41,9 @@ class DataConfig:
         window_hu: Range of HU that becomes [0, 1] in batches.
         crop: Size of a training crop in voxels, (x, y, z).
         batch: Crops a step and process from each stream; 0 switches a stream off. The unlabelled
-            stream draws from weak scans too, whose voxels are unlabelled.
+            stream draws from weak scans too, whose voxels are unlabelled. Above 0, located draws
+            the labelled cases without a mask, and the labelled stream those with one; at 0 the
+            labelled stream draws both.
         bags: Scans of each stream and step that are sampled as a bag of crops; only where a
             strategy reads the view `bag`.
         bag_size: Largest number of crops in a bag. A step of `mil` trains on as many more crops for
@@ -73,7 +76,13 @@ class DataConfig:
     window_hu: tuple[float, float] = (-1000.0, 400.0)
     crop: tuple[int, int, int] = (40, 40, 40)
     batch: dict[str, int] = field(
-        default_factory=lambda: {"labelled": 4, "unlabelled": 4, "healthy": 2, "weak": 0}
+        default_factory=lambda: {
+            "labelled": 4,
+            "unlabelled": 4,
+            "healthy": 2,
+            "weak": 0,
+            "located": 0,
+        }
     )
     bags: int = 1
     bag_size: int = 8
@@ -91,8 +100,8 @@ class DataConfig:
         clip, window = _range(self.clip_hu, "clip_hu"), _range(self.window_hu, "window_hu")
         self.clip_hu, self.window_hu = (min(clip[0], window[0]), max(clip[1], window[1])), window
         self._check_splits()
-        unknown = [stream for stream in self.batch if stream not in ROLES]
-        _require(not unknown, "batch", unknown, f"name streams: {', '.join(ROLES)}")
+        unknown = [stream for stream in self.batch if stream not in STREAMS]
+        _require(not unknown, "batch", unknown, f"name streams: {', '.join(STREAMS)}")
 
     def _check_splits(self) -> None:
         _require(self.rest in RESTS, "rest", self.rest, f"be one of {', '.join(RESTS)}")

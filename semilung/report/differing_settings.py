@@ -113,4 +113,5 @@ def _name_settings(study: Study, run: Run, reference: Run) -> set[str]:
 
 def _is_unread_stream(key: str, value: Any, other: Any) -> bool:
     """Return whether one arm has no stream of this kind because its strategy reads none."""
-    return key in ("data.batch.unlabelled", "data.batch.weak") and 0 in (value, other)
+    streams = ("unlabelled", "weak", "located")
+    return key in {f"data.batch.{stream}" for stream in streams} and 0 in (value, other)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semilung.data import Case, PreparedCase
+from semilung.data import Case, Nodule, PreparedCase
 from semilung.data.anatomy import ANATOMY
 from semilung.data.cache.prepare import mask_instances
 from semilung.data.cache.store import StoredVolume
@@ -38,7 +38,11 @@ DECAY = 0.9
 WALL = 11
 """Index along the first axis where lung ends and chest wall starts."""
 
-_UNKNOWN = {"unlabelled": {"mask", "nodules", "bag_label"}, "weak": {"mask", "nodules"}}
+_UNKNOWN = {
+    "unlabelled": {"mask", "nodules", "bag_label"},
+    "weak": {"mask", "nodules"},
+    "located": {"mask"},
+}
 """Fields that a stream never has."""
 
 LUNG, BONE, SOFT_TISSUE = (ANATOMY[name] for name in ("lung", "bone", "soft_tissue"))
@@ -225,11 +229,12 @@ def _cases(strategies: Strategies) -> dict[str, list[PreparedCase]]:
             name,
             patient=name,
             image=Path(name),
-            role=cast(Role, stream),
+            role="labelled" if stream == "located" else cast(Role, stream),
             mask=Path(name) if stream == "labelled" else None,
             anatomy=Path(name),
             bag_label=0 if stream == "healthy" else 1,
             cohort=f"c{i % 2}",
+            nodules=(Nodule("1", (5.5, 5.5, 5.5), 5.0),) if stream == "located" else (),
         )
         return TinyCase(row, {field: Path(field) for field in row.volumes()})
 

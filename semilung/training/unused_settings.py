@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from semilung.data import AugmentConfig, DataConfig
 from semilung.runs.train_config import TrainConfig
-from semilung.types import ROLES
+from semilung.types import STREAMS
 
 
 def unused_settings(
@@ -38,11 +38,11 @@ def _streams(
 ) -> Iterator[str]:
     """Shares of a step above the default (a recipe lowers those of other arms), and amounts."""
     defaults = DataConfig().batch
-    for role in ROLES:
-        size = data.batch.get(role, 0)
-        if size > defaults.get(role, 0) and role not in views:
-            reason = "no strategy reads" if sizes.get(role) else "there are no training cases for"
-            yield f"data.batch.{role}={size}, as {reason} the {role} stream"
+    for stream in STREAMS:
+        size = data.batch.get(stream, 0)
+        if size > defaults.get(stream, 0) and stream not in views:
+            reason = "no strategy reads" if sizes.get(stream) else "there are no training cases for"
+            yield f"data.batch.{stream}={size}, as {reason} the {stream} stream"
     if data.healthy is not None and "healthy" not in views:
         yield f"data.healthy={data.healthy}, as the healthy stream is not read"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -14,9 +14,6 @@ from semilung.data.data_config import DataConfig
 from semilung.data.manifest.cases import Case, no_collection, read_manifest
 from semilung.data.manifest.splits import apply_label_budget, assign_splits, keep_healthy
 from semilung.types import ROLES, Split, UserError
-
-UNLABELLED_ROLES = ("unlabelled", "weak")
-"""Roles of the unlabelled stream; a weak scan's label says nothing about its voxels."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,8 @@ class Cohort:
         Raises:
             UserError: There are none; the message counts the training cases of each role.
         """
-        roles = UNLABELLED_ROLES if stream == "unlabelled" else (stream,)
-        cases = [c for c in self.cases if c.split == "train" and c.role in roles]
+        batch = self.config.batch
+        cases = [c for c in self.cases if c.split == "train" and stream in streams_of(c, batch)]
         if not cases:
             counts = ", ".join(f"{self._train_roles[role]} {role}" for role in ROLES)
             raise UserError(
@@ -50,7 +47,7 @@ class Cohort:
     @property
     def available(self) -> dict[str, int]:
         """Number of training cases of each stream that is not empty or switched off."""
-        sizes = stream_sizes(self.cases)
+        sizes = stream_sizes(self.cases, self.config.batch)
         return {stream: n for stream, n in sizes.items() if n and self.config.batch.get(stream)}
 
     @cached_property
@@ -84,10 +81,34 @@ class Cohort:
         return Counter(case.role for case in self.cases if case.split == "train")
 
 
-def stream_sizes(cases: Sequence[Case]) -> dict[str, int]:
-    """Count the training cases of each stream, including those switched off."""
-    sizes: dict[str, int] = Counter(case.role for case in cases if case.split == "train")
-    return {**sizes, "unlabelled": sum(sizes.get(role, 0) for role in UNLABELLED_ROLES)}
+def streams_of(case: Case, batch: Mapping[str, int] | None = None) -> tuple[str, ...]:
+    """Return the streams that draw a training case.
+
+    A weak scan is unlabelled too: its label says nothing about its voxels. A labelled one without a
+    mask is of the stream `located` if that is switched on, and else of `labelled`.
+
+    Args:
+        case: The case, after the budget.
+        batch: Crops a step of each stream; None for any, so that all possible streams are returned.
+    """
+    if case.role == "weak":
+        return ("weak", "unlabelled")
+    if case.role == "labelled" and case.mask is None:
+        if batch is None:
+            return ("labelled", "located")
+        return ("located",) if batch.get("located") else ("labelled",)
+    return (case.role,)
+
+
+def stream_sizes(cases: Sequence[Case], batch: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Count the training cases of each stream, including those switched off.
+
+    Args:
+        cases: After the budget.
+        batch: As in `streams_of`.
+    """
+    train = (case for case in cases if case.split == "train")
+    return Counter(stream for case in train for stream in streams_of(case, batch))
 
 
 def open_cohort(config: DataConfig, *, seed: int) -> Cohort:

@@ -24,6 +24,9 @@ from semilung.data.loading.sampling import bag_rng, draw, random_nodule, random_
 from semilung.data.manifest.fields import FIELDS
 from semilung.types import IGNORE, Batch, StreamBatch, UserError
 
+NODULE_STREAMS = ("labelled", "located")
+"""Streams whose nodules are known, so that crops can be drawn around them."""
+
 ViewsOf: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
 """Views of all streams, or by stream name."""
 
@@ -101,7 +104,7 @@ class StepDataset(Dataset["Batch | UserError"]):
     def _sample(self, stream: str, index: int, item: PreparedCase) -> dict[str, torch.Tensor]:
         """Draw one crop: window, geometry, views and labels."""
         rng, size = sample_rng(self.seed, stream, index), self.config.crop
-        share = self.config.foreground if stream == "labelled" else 0.0
+        share = self.config.foreground if stream in NODULE_STREAMS else 0.0
         nodule = random_nodule(rng, item.foreground, share)
         diameter_mm = None if nodule is None else float(item.diameters_mm[nodule])
         geometry = random_geometry(
@@ -131,7 +134,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         if "mask" in sample:
             mask = sample["mask"]
             sample["mask"] = torch.where(mask == IGNORE, IGNORE, mask > 0).to(torch.uint8)
-        if "nodules" in self.fields and stream in ("labelled", "healthy"):
+        if "nodules" in self.fields and stream in ("labelled", "located", "healthy"):
             sample["nodules"] = torch.from_numpy(crop_nodules(item, low, geometry))
         if "spacing_mm" in self.fields:
             sample["spacing_mm"] = torch.tensor(item.spacing_mm)
@@ -143,7 +146,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         bags = []
         for index, item in numbered:
             rng = bag_rng(self.seed, stream, index)
-            foreground = item.foreground if stream == "labelled" else item.foreground[:0]
+            foreground = item.foreground if stream in NODULE_STREAMS else item.foreground[:0]
             windows = bag_windows(rng, item.shape, size, limit=limit, foreground=foreground)
             crops = []
             for x, y, z in windows.tolist():
@@ -195,7 +198,7 @@ def build_loader(
         `mask`: `(B, 1, X, Y, Z)` uint8, 0, 1 or 255; labelled and healthy streams only.
         `anatomy`: `(B, 1, X, Y, Z)` uint8, if any case of the stream has it; 255 for the others.
         `instances`: `(B, 1, X, Y, Z)` uint8, the mask with one label for each nodule.
-        `nodules`: `(B, N, 5)` float32, see `crop_nodules`; labelled and healthy streams only.
+        `nodules`: `(B, N, 5)` float32, see `crop_nodules`; not of unlabelled and weak streams.
         `spacing_mm`: `(B, 3)` float32, the size of a voxel.
         `bag`: `(b, N, 1, X, Y, Z)` weak views, the crops of the first b = `config.bags` scans, and
             `bag_mask`: `(b, N)` bool, False for padding.

@@ -69,18 +69,19 @@ def apply_label_budget(
     """Keep the masks of `labelled` training cases by seed; the others become `rest`.
 
     Budgets are nested: with one seed, the cases of budget 4 are among those of budget 8. Cases of
-    validation and test keep their masks. A case that becomes unlabelled loses mask and scan-level
-    label, one that becomes weak loses the mask.
+    validation and test keep their masks. A case that becomes unlabelled loses mask, nodules and
+    scan-level label, one that becomes weak loses mask and nodules. With `nodules` it stays labelled
+    and loses the mask alone: its file is never opened, and what is known are centres and diameters.
 
     Args:
         cases: Cases with splits.
         labelled: The budget; None keeps all.
-        rest: `unlabelled`, `weak` or `drop`.
+        rest: `unlabelled`, `weak`, `nodules` or `drop`.
         seed: Seed of the selection.
 
     Raises:
         UserError: There are fewer labelled training cases than the budget, or a case without a
-            scan-level label would become weak.
+            scan-level label would become weak, or one without nodules be labelled by them.
     """
     if labelled is None:
         return list(cases)
@@ -144,14 +145,27 @@ def _surplus(cases: Sequence[Case], role: Role, count: int, seed: int, purpose: 
 def _demote(case: Case, rest: str) -> Case:
     if rest == "unlabelled":
         return replace(case, role="unlabelled", mask=None, nodules=(), bag_label=None)
+    if rest == "nodules":
+        return _without_mask(case)
     if rest != "weak":
-        raise UserError(f"data.rest={rest!r} is unknown; there are unlabelled, weak and drop")
+        raise UserError(
+            f"data.rest={rest!r} is unknown; there are unlabelled, weak, nodules and drop"
+        )
     if case.bag_label is None:
         raise UserError(
             f"data.rest=weak, but case {case.case!r} has no scan-level label; fill its bag_label "
             f"in the manifest, or choose data.rest=unlabelled"
         )
     return replace(case, role="weak", mask=None, nodules=())
+
+
+def _without_mask(case: Case) -> Case:
+    if all(nodule.ignored for nodule in case.nodules):
+        raise UserError(
+            f"data.rest=nodules, but nodules.csv lists no nodule of case {case.case!r}; add its "
+            f"centre and diameter, or choose data.rest=unlabelled"
+        )
+    return replace(case, mask=None)
 
 
 def _strata(cases: Iterable[Case]) -> dict[Role, list[str]]:

@@ -15,6 +15,19 @@ from semilung.types import Batch, StreamBatch, UserError
 
 Predictor = Literal["auto", "student", "teacher"]
 
+ROLE_REMEDY = "Set the role '{}' in the manifest"
+REMEDIES = {
+    "unlabelled": (
+        f"{ROLE_REMEDY.format('unlabelled')} (or set data.labelled below the number of labelled "
+        f"cases)"
+    ),
+    "located": (
+        "They are labelled cases with nodules in nodules.csv and without a mask: add such (or set "
+        "data.labelled below the number of labelled cases, with data.rest=nodules)"
+    ),
+}
+"""How a user gets cases of a stream that is empty."""
+
 
 class Step:
     """Input of a strategy at one step: batch, progress, and the outputs of the nets.
@@ -174,13 +187,11 @@ class Learner(nn.Module):
         for name, needs in self.needs.items():
             for stream, views in needs.views.items():
                 if not available.get(stream):
-                    msg = (
-                        f"strategy {name!r} learns from {stream} cases and there are none. Set "
-                        f"the role {stream!r} in the manifest (or, for unlabelled cases, set "
-                        f"data.labelled below the number of labelled cases), and a share "
+                    raise UserError(
+                        f"strategy {name!r} learns from {stream} cases and there are none. "
+                        f"{REMEDIES.get(stream, ROLE_REMEDY.format(stream))}, and a share "
                         f"data.batch.{stream} above 0"
                     )
-                    raise UserError(msg)
                 required.setdefault(stream, set()).update(views)
             for stream, views in needs.optional.items():
                 if available.get(stream):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from semilung.data import PreparedCase
 from semilung.models.heads import Head
 from semilung.registry import Registry
-from semilung.types import ROLES
+from semilung.types import STREAMS
 
 if TYPE_CHECKING:
     from semilung.strategies.core.learner import Step
@@ -64,7 +64,7 @@ class Needs:
 
     def __post_init__(self) -> None:
         for streams in (self.views, self.optional):
-            _require("stream", tuple(streams), ROLES)
+            _require("stream", tuple(streams), STREAMS)
             for views in streams.values():
                 _require("view", views, VIEWS)
         for fields in (self.fields, *self.task_fields.values()):

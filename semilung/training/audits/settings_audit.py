@@ -43,7 +43,9 @@ def audit_settings(
     teacher: bool,
 ) -> Audit:
     """Which settings that differ from the defaults have no effect in this run."""
-    unused = list(unused_settings(config, views, stream_sizes(cases), teacher=teacher))
+    unused = list(
+        unused_settings(config, views, stream_sizes(cases, config.data.batch), teacher=teacher)
+    )
     if not unused:
         return Audit("ok", "Every setting that differs from its default has an effect")
     summary = f"Settings without effect: {'; '.join(unused)}"
