@@ -160,7 +160,7 @@ class Balls(NamedTuple):
     @classmethod
     def of(cls, findings: Tensor, spacing_mm: Tensor) -> Balls:
         """Return the balls of a batch's `nodules`, `(B, N, 5)`, and `spacing_mm`, `(B, 3)`."""
-        centre, diameter_mm, counted = findings.split([3, 1, 1], dim=-1)
+        centre, diameter_mm, counted = torch.split(findings, [3, 1, 1], dim=-1)
         half = diameter_mm.nan_to_num(nan=UNMEASURED_MM) / 2 / spacing_mm[:, None]
         rows = torch.cat([centre, half], dim=-1)
         nodules = torch.where(counted == 1, rows, torch.nan)
