@@ -112,7 +112,6 @@ COVERED_BY = {
     "losses/activation": "losses/test_pseudo_label",
     "losses/box_emptiness": "losses/test_box_losses",
     "losses/box_tightness": "losses/test_box_losses",
-    "losses/boxes": "losses/test_box_losses",
     "losses/consistency": "losses/test_losses",
     "losses/dice_ce": "losses/test_losses",
     "losses/healthy": "losses/test_losses",

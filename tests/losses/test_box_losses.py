@@ -337,6 +337,15 @@ def test_box_losses_of_extreme_logits_are_finite(loss, dtype, value):
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("loss", [tightness, size])
+def test_box_losses_of_a_sample_are_means_over_its_boxes(loss):
+    one, two = (5.0, 5.0, 5.0, 3.0, 3.0, 3.0), (15.0, 15.0, 15.0, 2.0, 2.0, 2.0)
+    single = [loss(ball(3, (6.0, 5.0, 5.0)), boxes(row)) for row in (one, two)]
+    assert single[0] != single[1]
+    both = loss(ball(3, (6.0, 5.0, 5.0)), boxes(one, two, (math.nan,) * 6))
+    assert both == pytest.approx(sum(single) / 2)
+
+
 def test_size_barrier_leaves_out_nodules_of_ignored_voxels():
     mask = torch.ones((1, 1, *SIZE), dtype=torch.bool)
     mask[0, 0, 10, 10, 16] = False  # within 1.5 radii
