@@ -105,7 +105,7 @@ def test_box_losses_of_a_shifted_prediction_are_of_all():
 
 def test_box_losses_push_centre_up_and_outside_down():
     flat = torch.zeros((1, 1, *SIZE), dtype=torch.float64)
-    centre, corner, rim = (0, 0, 10, 10, 10), (0, 0, 0, 0, 0), (0, 0, 10, 10, 15)
+    centre, corner, rim = ((0, 0, *voxel) for voxel in ((10, 10, 10), (0, 0, 0), (10, 10, 15)))
     pull = gradient(box_tightness_loss, ball(2), BALL, depth=0.5)
     assert pull[centre] <= 0 == pull[corner]
     assert pull.sum() < 0
@@ -168,8 +168,7 @@ def test_box_tightness_of_a_cut_nodule_uses_what_is_seen():
     # the centre is outside: no line along x counts, the others do
     rows = boxes((-2.0, 10.0, 10.0, 5.0, 5.0, 5.0))
     assert tightness(ball(centre=(-2.0, 10.0, 10.0)), rows) < 1e-4
-    # nothing of the bundle is in the crop
-    rows = boxes((-4.9, 10.0, 10.0, 5.0, 5.0, 5.0))
+    rows = boxes((-4.9, 10.0, 10.0, 5.0, 5.0, 5.0))  # nothing of the bundle is in the crop
     assert tightness(-ball(), rows) == 0
 
 
@@ -207,6 +206,13 @@ def test_box_emptiness_hardest_is_a_share_of_the_voxels_outside():
         by_hand.append(sum(hardest) / len(hardest))
     loss = emptiness(logits, rows, margin=1, hardest=0.3)
     assert loss == pytest.approx(sum(by_hand) / 2)
+
+
+@pytest.mark.parametrize("hardest", [1.0, 0.9])
+def test_box_emptiness_is_a_mean_over_samples_of_their_own_voxels(hardest):
+    rows = torch.cat([boxes((0, 0, 0.5, 0.5)), boxes((math.nan,) * 4)])
+    loss = emptiness(line(0.5, 0.9).repeat(2, 1, 1, 1), rows, margin=1, hardest=hardest)
+    assert loss == pytest.approx((math.log(10) + (LN2 + math.log(10)) / 2) / 2)
 
 
 def test_box_emptiness_without_boxes_is_everywhere():
