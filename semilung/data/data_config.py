@@ -42,8 +42,8 @@ class DataConfig:
         crop: Size of a training crop in voxels, (x, y, z).
         batch: Crops a step and process from each stream; 0 switches a stream off. The unlabelled
             stream draws from weak scans too, whose voxels are unlabelled. Above 0, located draws
-            the labelled cases without a mask, and the labelled stream those with one; at 0 the
-            labelled stream draws both.
+            the labelled cases without a mask, which are unlabelled too, and the labelled stream
+            those with one; at 0 the labelled stream draws both.
         bags: Scans of each stream and step that are sampled as a bag of crops; only where a
             strategy reads the view `bag`.
         bag_size: Largest number of crops in a bag. A step of `mil` trains on as many more crops for

@@ -85,7 +85,8 @@ def streams_of(case: Case, batch: Mapping[str, int] | None = None) -> tuple[str,
     """Return the streams that draw a training case.
 
     A weak scan is unlabelled too: its label says nothing about its voxels. A labelled one without a
-    mask is of the stream `located` if that is switched on, and else of `labelled`.
+    mask is of the streams `located` and `unlabelled` if the first is switched on, and else of
+    `labelled`.
 
     Args:
         case: The case, after the budget.
@@ -96,7 +97,7 @@ def streams_of(case: Case, batch: Mapping[str, int] | None = None) -> tuple[str,
     if case.role == "labelled" and case.mask is None:
         if batch is None:
             return ("labelled", "located")
-        return ("located",) if batch.get("located") else ("labelled",)
+        return ("located", "unlabelled") if batch.get("located") else ("labelled",)
     return (case.role,)
 
 

@@ -21,6 +21,10 @@ REMEDIES = {
         f"{ROLE_REMEDY.format('unlabelled')} (or set data.labelled below the number of labelled "
         f"cases)"
     ),
+    "labelled": (
+        f"{ROLE_REMEDY.format('labelled')} and name masks (with data.batch.located above 0, cases "
+        f"without a mask are not of this stream)"
+    ),
     "located": (
         "They are labelled cases with nodules in nodules.csv and without a mask: add such (or set "
         "data.labelled below the number of labelled cases, with data.rest=nodules)"

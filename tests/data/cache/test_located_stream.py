@@ -109,13 +109,21 @@ def test_located_stream_that_is_off_leaves_its_cases_in_the_labelled_one(config)
         cohort.train("located")
 
 
+def test_located_cases_are_unlabelled_too(config):
+    hide(config)
+    cohort = open_cohort(replace(config, batch={**BATCH, "unlabelled": 1}), seed=0)
+    located = {item.name for item in cohort.train("located")}
+    assert {item.name for item in cohort.train("unlabelled")} == located
+    assert cohort.available["unlabelled"] == 3
+
+
 def test_streams_of_each_kind_of_case(tmp_path):
     def case(role, mask=None):
         return Case(role, role, tmp_path, role, mask, split="train")
 
     assert streams_of(case("weak")) == ("weak", "unlabelled")
     assert streams_of(case("labelled", tmp_path), {"located": 1}) == ("labelled",)
-    assert streams_of(case("labelled"), {"located": 1}) == ("located",)
+    assert streams_of(case("labelled"), {"located": 1}) == ("located", "unlabelled")
     assert streams_of(case("labelled"), {"labelled": 1}) == ("labelled",)
     cases = [case("labelled"), case("weak"), case("healthy")]
     sizes = {"labelled": 1, "located": 1, "weak": 1, "unlabelled": 1, "healthy": 1}
