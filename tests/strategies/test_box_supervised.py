@@ -226,7 +226,7 @@ def test_box_supervised_learns_outlines_from_centres_and_diameters_alone():
     def score():
         return mean_dice(net(images)["logits"] > 0, masks)
 
-    before, steps = score(), 80
+    before, steps = score(), 110
     for step in range(steps):
         weak, _, nodules = ellipsoids(3, seed=step)
         batch = {"weak": weak, "nodules": nodules, "spacing_mm": torch.ones(3, 3)}
@@ -239,6 +239,6 @@ def test_box_supervised_learns_outlines_from_centres_and_diameters_alone():
     described = torch.stack(
         [ball(p[0, :3].tolist(), float(p[0, 3]), size=16)[None] for p in points]
     )
-    after, of_balls = score(), mean_dice(described, masks)  # 0.80 and 0.74
+    after, of_balls = score(), mean_dice(described, masks)  # 0.84 and 0.74
     assert before < 0.3
-    assert after > of_balls > 0.6
+    assert after > of_balls + 0.03
