@@ -9,7 +9,7 @@ the last checkpoint on the 16 validation cubes (test cubes stay closed), and pri
 each arm and its difference from all masks, paired by cube. Trainings that are done are not repeated
 and interrupted ones continue, so several processes may work on seeds of their own
 (`seeds=0`, `seeds=1`, ...) and one of all seeds reports. Further words are settings of every arm;
-the arm `boxes` alone takes those that begin with `strategies.box_supervised.`.
+those of `strategies.box_supervised.` are for the arm of centres and diameters alone.
 """
 
 from __future__ import annotations
