@@ -31,9 +31,7 @@ def test_predict_on_a_local_cluster_writes_what_one_process_writes(trained, scan
     write_volume(broken, np.zeros((8, 8, 8), np.float32), np.eye(4))  # no HU of a chest
     predict(trained, scans, tmp_path / "here", probability=True)
     with pytest.raises(UserError, match=r"1 of 4 scans.*\n.*broken.*\nThe others are in"):
-        predict(
-            trained, [*scans, broken], tmp_path / "there", probability=True, scheduler="local"
-        )
+        predict(trained, [*scans, broken], tmp_path / "there", probability=True, scheduler="local")
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
 

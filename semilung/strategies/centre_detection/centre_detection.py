@@ -17,7 +17,8 @@ class CentreDetection(Strategy):
     """Centre detection (CenterNet): focal loss of centre heatmaps, no centre on healthy crops.
 
     Learns from centres and diameters alone, those of `nodules.csv` or of the masks' nodules.
-    Ignored findings teach nothing. The healthy term exists if the data has a healthy stream.
+    Ignored findings teach nothing. The healthy term exists if the data has a healthy stream, and so
+    does a second heatmap term, of located scans (`data.batch.located`).
 
     Args:
         offset_weight: Weight of the sub-voxel offset's absolute error, in voxels of the maps.
@@ -39,7 +40,7 @@ class CentreDetection(Strategy):
         super().__init__()
         self.needs = Needs(
             views={"labelled": ("weak",)},
-            optional={"healthy": ("weak",)},
+            optional={"healthy": ("weak",), "located": ("weak",)},
             fields=("nodules", "spacing_mm"),
             heads={CENTRES: SIZE},
             tasks=("detection",),
@@ -48,7 +49,7 @@ class CentreDetection(Strategy):
         self.healthy_ramp = Ramp(healthy_weight, healthy_rampup)
 
     def terms(self, step: Step) -> dict[str, Term]:
-        """Return `labelled`, `offset`, `diameter`, and `healthy` if the data has that stream."""
+        """Return `labelled`, `offset`, `diameter`; `located` and `healthy` of such streams."""
         maps, targets = self._stream(step, "labelled")
         offset = masked_l1_loss(maps.offset, targets.offset, targets.centre)
         diameter = masked_l1_loss(maps.log_diameter, targets.log_diameter, targets.measured)
@@ -57,6 +58,8 @@ class CentreDetection(Strategy):
             "offset": Term(offset, self.offset_weight),
             "diameter": Term(diameter, self.diameter_weight),
         }
+        if step.has("located"):
+            terms["located"] = Term(centre_focal_loss(*self._stream(step, "located")))
         if step.has("healthy"):
             healthy = centre_focal_loss(*self._stream(step, "healthy"))
             terms["healthy"] = Term(healthy, self.healthy_ramp(step.progress))
