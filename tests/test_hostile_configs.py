@@ -130,11 +130,12 @@ def test_config_file_that_sets_where_runs_are_kept_is_refused(
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
 def test_run_folder_that_sets_hydra_is_refused(folder, capsys, command):
-    run = folder / "run"
+    run, scan = folder / "run", folder / "scan.nii"
     run.mkdir()
+    scan.touch()
     for key in ("hydra: {callbacks: {x: {_target_: os.system}}}", "model: {name: {_target_: x}}"):
         (run / "config.yaml").write_text(key)
-        more = ["scan.nii", "--out", "out", "--run"] if command == "predict" else []
+        more = [scan, "--out", "out", "--run"] if command == "predict" else []
         assert "a config names no code" in refused(capsys, command, *more, run)
 
 

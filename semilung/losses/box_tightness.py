@@ -28,7 +28,7 @@ def box_tightness_loss(
 ) -> Tensor:
     r"""Multiple-instance loss of the lines that cross the nodule of a box, a mean over samples.
 
-    $$ L = \frac{1}{B} \sum_b \operatorname*{mean}_{n} \operatorname*{mean}_{g \in G_n}
+    $$ L = \frac{1}{B} \sum_b \operatorname{mean}_{n} \operatorname{mean}_{g \in G_n}
        -\log \frac{1}{k_g} \sum_{x \in \mathrm{top}_{k_g}(g)} p(x), \qquad
        k_g = |g| \max(1, \mathrm{round}(\delta \ell)) $$
 

@@ -27,7 +27,7 @@ def size_barrier_loss(
 ) -> Tensor:
     r"""Log-barriers on the soft size of each nodule, a mean over samples.
 
-    $$ L = \frac{1}{B} \sum_b \operatorname*{mean}_n \left[
+    $$ L = \frac{1}{B} \sum_b \operatorname{mean}_n \left[
        \psi_t\Big((1 - \tau)^D - \frac{S_n}{V_n}\Big)
        + \psi_t\Big(\frac{S_n}{V_n} - (1 + \tau)^D\Big) \right], \qquad
        S_n = \sum_{x \in E_n} p(x) $$
@@ -37,8 +37,10 @@ def size_barrier_loss(
     without the voxels nearer to another one. Sizes within an error τ of the
     diameter are allowed. The barrier of a constraint z ≤ 0 has a gradient where it is violated too:
 
-    $$ \psi_t(z) = \begin{cases} -\frac{1}{t} \log(-z) & z \le -1 / t^2 \\
-       t z - \frac{1}{t} \log \frac{1}{t^2} + \frac{1}{t} & \text{otherwise} \end{cases} $$
+    $$ \psi_t(z) = -\frac{1}{t} \log(-z) $$
+
+    for $z \leq -1 / t^2$, and its tangent beyond,
+    $\psi_t(z) = t z - \frac{1}{t} \log \frac{1}{t^2} + \frac{1}{t}$.
 
     With t the barrier approaches the constraint: 0 where it holds, t z where it does not.
 

@@ -59,7 +59,8 @@ def load_predictor(
     Raises:
         UserError: No such checkpoint, or one that does not fit its own config.
     """
-    return built(read_net(run, checkpoint, net=net), source=run)
+    source = run if is_export(Path(run)) else checkpoint_path(run, checkpoint)
+    return built(read_net(run, checkpoint, net=net), source=source)
 
 
 def read_net(run: str | Path, checkpoint: str = "last", *, net: str | None = None) -> SavedNet:

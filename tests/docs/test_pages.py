@@ -172,7 +172,9 @@ def check_setting(code):
         options = composer().compose(words)[group]
         assert (key.split(".")[2] in options[name]) if group == "strategies" else name in options
     else:
-        names = {setting.name for setting in settings()} | {"data.batch.healthy", "data.batch.weak"}
+        names = {setting.name for setting in settings()} | {
+            f"data.batch.{s}" for s in ("healthy", "weak", "located")
+        }
         assert key in names or any(other.startswith(f"{key}.") for other in names)
 
 

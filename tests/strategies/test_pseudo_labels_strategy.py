@@ -284,7 +284,7 @@ def test_pseudo_label_alarm_is_silent_without_masks():
     "options",
     [
         *({"labeller": "oracle"}, {"threshold": 1.5}, {"foreground_threshold": -1.0}),
-        *({"decay": 1.0}, {"centre_threshold": 0.2}, {"centre_threshold": 1.1}),
+        *({"decay": 1.0}, {"centre_threshold": 0.05}, {"centre_threshold": 1.1}),
         {"centre_floor": 0.0},
     ],
 )

@@ -75,7 +75,7 @@ def test_the_students_start_apart():
 
 def test_students_with_equal_weights_are_caught(monkeypatch):
     def twin(self, make_student):
-        self.second = tiny_student()
+        self.second = tiny_student(heads={CENTRES: SIZE})
 
     monkeypatch.setattr(CrossPseudo, "attach", twin)
     with pytest.raises(AssertionError, match="twins"):
