@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from semilung.data.importers.dicom.annotation import NODULES, annotated_cases
+from semilung.data.importers.dicom.annotation import NODULES, Annotation, annotated_cases
 from semilung.data.importers.dicom.rtstruct_file import read_rtstruct
 from semilung.data.importers.dicom.seg_file import read_seg
 from semilung.data.importers.importer import importers
@@ -13,8 +14,33 @@ from semilung.data.io.segments import as_patterns
 from semilung.data.manifest.cases import Case
 
 
+class _MaskImporter:
+    """What both have in common: options, and a case for each CT series with an object."""
+
+    modality: ClassVar[str]
+    read: ClassVar[staticmethod[[Path], Annotation]]
+
+    def __init__(
+        self, *, segments: str | Sequence[str] = NODULES, copy: bool = False, key: str = ""
+    ) -> None:
+        self._patterns, self._copy = as_patterns(segments), copy
+        self._key = Path(key) if key else None
+
+    def cases(self, source: Path, out: Path) -> Sequence[Case]:
+        """Return a case for each CT series with a mask; errors as `annotated_cases`."""
+        return annotated_cases(
+            source,
+            out,
+            modality=self.modality,
+            read=self.read,
+            patterns=self._patterns,
+            key=self._key,
+            copy=self._copy,
+        )
+
+
 @importers.register("dicom_seg")
-class DicomSeg:
+class DicomSeg(_MaskImporter):
     """DICOM SEG objects in a tree, each with the CT series that it refers to.
 
     Each chosen segment is a label of the mask, on the grid of the CT. A voxel of several segments
@@ -32,27 +58,11 @@ class DicomSeg:
         ValueError: `segments` are no names.
     """
 
-    def __init__(
-        self, *, segments: str | Sequence[str] = NODULES, copy: bool = False, key: str = ""
-    ) -> None:
-        self._patterns, self._copy = as_patterns(segments), copy
-        self._key = Path(key) if key else None
-
-    def cases(self, source: Path, out: Path) -> Sequence[Case]:
-        """Return a case for each CT series with a SEG; errors as `annotated_cases`."""
-        return annotated_cases(
-            source,
-            out,
-            modality="SEG",
-            read=read_seg,
-            patterns=self._patterns,
-            key=self._key,
-            copy=self._copy,
-        )
+    modality, read = "SEG", staticmethod(read_seg)
 
 
 @importers.register("rtstruct")
-class RtStruct:
+class RtStruct(_MaskImporter):
     """DICOM RTSTRUCT objects in a tree, each with the CT series that it refers to.
 
     Each chosen region (ROI) is a label of the mask, on the grid of the CT: pixels whose centre is
@@ -72,20 +82,4 @@ class RtStruct:
         ValueError: `segments` are no names.
     """
 
-    def __init__(
-        self, *, segments: str | Sequence[str] = NODULES, copy: bool = False, key: str = ""
-    ) -> None:
-        self._patterns, self._copy = as_patterns(segments), copy
-        self._key = Path(key) if key else None
-
-    def cases(self, source: Path, out: Path) -> Sequence[Case]:
-        """Return a case for each CT series with contours; errors as `annotated_cases`."""
-        return annotated_cases(
-            source,
-            out,
-            modality="RTSTRUCT",
-            read=read_rtstruct,
-            patterns=self._patterns,
-            key=self._key,
-            copy=self._copy,
-        )
+    modality, read = "RTSTRUCT", staticmethod(read_rtstruct)
