@@ -40,6 +40,7 @@ for kind in ("tasks", "strategies"):
     assert done.stdout.count("\nmean_hu") == 2
 
 
+@pytest.mark.slow
 def test_registered_name_of_another_package_is_refused_with_its_name(installed, tmp_path):
     site = shutil.copytree(installed["PYTHONPATH"], tmp_path / "site")
     module = next(site.rglob("sure.py"))

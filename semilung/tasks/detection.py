@@ -14,13 +14,13 @@ from semilung.data.io.grid import ball_voxels
 from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.evaluation.case_evaluation import Report
 from semilung.evaluation.case_picture import case_picture
-from semilung.evaluation.detection import (
+from semilung.evaluation.froc import FP_PER_SCAN
+from semilung.evaluation.froc_shares import (
     froc_of,
     froc_shares,
     match_findings,
     threshold_at_sensitivity,
 )
-from semilung.evaluation.froc import FP_PER_SCAN
 from semilung.evaluation.metrics import DETECTION, HEALTHY_FINDINGS
 from semilung.evaluation.overlay import overlay_planes
 from semilung.inference import Predictor

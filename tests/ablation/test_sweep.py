@@ -187,6 +187,7 @@ def test_equal_compute_gives_a_slower_arm_fewer_steps(words, monkeypatch):
     ablate([*asked, *words])
 
 
+@pytest.mark.slow
 def test_equal_compute_holds_each_setting_against_its_own_supervised_run(words, monkeypatch):
     def seconds(config):
         return (2 if "mean_teacher" in config.strategies else 1) * (
@@ -225,6 +226,7 @@ def test_a_manifest_that_moved_a_case_is_refused(words, phantom, tmp_path):
     assert len(list(folder.glob("runs/*"))) == 1
 
 
+@pytest.mark.slow
 def test_fewer_values_of_an_axis_are_the_same_ablation(words):
     asked = ["strategy=supervised", "baselines=false", *words]
     folder = ablate([*asked, "optim.lr=0.001,0.002"])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from commands import run, train
 from tiny_settings import TINY
@@ -51,11 +52,22 @@ GROUPS = [
 ]
 
 
-# The tiny phantom has two scans to learn its prior from, and few labels.
+# The tiny phantom has two scans to learn a prior from, and few labels; some need a stream or task.
 OWN = {
     "strategy=non_adjacency": ["strategies.non_adjacency.min_cases=1"],
+    "strategy=box_supervised": ["data.batch.located=1"],
+    "strategy=focal_mix": ["tasks=detection"],
     "experiment=demo": ["data.labelled=1"],
 }
+
+
+def with_located_case(phantom):
+    """A manifest of the phantom in which one more training case is labelled by its nodules alone."""
+    table = pd.read_csv(phantom)
+    case = table.index[(table["role"] == "labelled") & (table["split"] == "val")][0]
+    table.loc[case, ["mask", "split"]] = ["", "train"]
+    table.to_csv(phantom.with_name("located.csv"), index=False)
+    return phantom.with_name("located.csv")
 
 
 @pytest.mark.parametrize("choice", GROUPS)
@@ -66,6 +78,7 @@ def test_every_config_trains_a_step(phantom, tmp_path, choice):
     tiny = [override for override in TINY if not override.startswith(replaced)]
     tiny += ["model.depth=[0,1]"] if experiment else []
     limits = ["trainer.max_steps=1", "trainer.validate_every=0", "trainer.precision=32-true"]
-    where = [f"data.manifest={phantom}", f"runs_dir={tmp_path}", "run_name=run"]
+    manifest = with_located_case(phantom) if choice == "strategy=box_supervised" else phantom
+    where = [f"data.manifest={manifest}", f"runs_dir={tmp_path}", "run_name=run"]
     assert run("train", *where, choice, *tiny, *limits, *OWN.get(choice, [])) == 0
     assert (tmp_path / "run/last.pt").exists()

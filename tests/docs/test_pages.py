@@ -271,6 +271,15 @@ def test_every_strategy_format_and_loss_has_its_page():
     assert [name for name in losses if f"`{name}`" not in text] == []
 
 
+def test_lists_begin_after_a_blank_line():
+    """Without one, the site draws the list as part of the paragraph above it."""
+    run_in = re.compile(
+        r"(?:^|\n\n)(?!- |\d+\. |[ #|`<])[^\n]+(?:\n(?!- |\d+\. )[^\n]+)*\n(?:- |\d+\. )"
+    )
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    assert [page.name for page in pages if run_in.search(page.read_text())] == []
+
+
 def test_pictures_are_small():
     sizes = {path.name: path.stat().st_size for path in (ROOT / "docs/images").iterdir()}
     assert {name: size for name, size in sizes.items() if size > 250_000} == {}

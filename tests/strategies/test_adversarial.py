@@ -158,5 +158,6 @@ def test_options_out_of_range_are_refused(options):
         build_strategy("adversarial", options)
 
 
+@pytest.mark.slow
 def test_mixtures_conform():
     check_strategy(["supervised", "pseudo_label", "copy_paste", "cross_pseudo", "adversarial"])

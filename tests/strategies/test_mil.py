@@ -41,6 +41,7 @@ def gradients(learner, batch):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["noisy_or", "attention"])
 def test_other_poolings_conform_in_chunks(pooling):
     check_strategy(lambda: MIL(pooling=pooling, chunk=2), tasks=("segmentation",))

@@ -228,7 +228,7 @@ def test_resume_refuses_a_manifest_that_has_changed(tiny, tmp_path, phantom):
         train(config, tmp_path / "run", resume=True)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_vanished_cache_file_is_one_clear_error(tiny, tmp_path, monkeypatch, workers):
     config = tiny(workers=workers)
     config.data.cache = str(tmp_path / "cache")
@@ -277,6 +277,7 @@ def test_a_gradient_of_a_strategys_own_that_is_not_finite_reaches_no_weight(
     assert not (tmp_path / "run/last.pt").exists()
 
 
+@pytest.mark.slow
 def test_half_precision_skips_overflows_but_not_for_ever(tiny, tmp_path, monkeypatch):
     seen = []
 

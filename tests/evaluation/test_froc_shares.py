@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semilung.evaluation import luna16_froc
-from semilung.evaluation.detection import (
+from semilung.evaluation.froc_shares import (
     froc_points,
     froc_shares,
     match_findings,
