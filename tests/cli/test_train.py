@@ -62,7 +62,7 @@ OWN = {
 
 
 def with_located_case(phantom):
-    """A manifest of the phantom in which one more training case is labelled by its nodules alone."""
+    """A manifest in which one more training case is labelled by its nodules alone."""
     table = pd.read_csv(phantom)
     case = table.index[(table["role"] == "labelled") & (table["split"] == "val")][0]
     table.loc[case, ["mask", "split"]] = ["", "train"]
