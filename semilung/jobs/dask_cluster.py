@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from socket import create_connection
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -86,6 +87,7 @@ def _finished(
 def _client(scheduler: str, workers: int) -> Iterator[Any]:
     try:
         from distributed import Client, LocalCluster
+        from distributed.comm import get_address_host_port
     except ImportError as error:
         raise UserError(
             f"a Dask scheduler (--scheduler {scheduler}) needs the package distributed: "
@@ -103,17 +105,25 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
                     silence_logs=logging.CRITICAL,
                 )
             )
-        try:
-            client = Client(address, timeout=CONNECT_S, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"no Dask scheduler answers at {scheduler!r} within {CONNECT_S} s. Start one "
-                f"(`dask scheduler`, then `dask worker ADDRESS --nthreads 1`) and give the address "
-                f"that it prints, such as tcp://node7:8786, or 'local'"
-            ) from error
-        stack.enter_context(client)
+        with _answering(scheduler):
+            if scheduler != "local":  # a client would try for long where nothing listens
+                create_connection(get_address_host_port(scheduler), timeout=CONNECT_S).close()
+            client = stack.enter_context(Client(address, timeout=CONNECT_S, set_as_default=False))
         if not client.nthreads():
             warnings.warn(
                 f"the Dask scheduler {scheduler} has no worker yet: waiting for one", stacklevel=2
             )
         yield client
+
+
+@contextmanager
+def _answering(scheduler: str) -> Iterator[None]:
+    """Turn the errors of a connection into a UserError."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"no Dask scheduler answers at {scheduler!r} ({error}). Start one (`dask scheduler`, "
+            f"then `dask worker ADDRESS --nthreads 1`) and give the address that it prints, such "
+            f"as tcp://node7:8786, or 'local'"
+        ) from error

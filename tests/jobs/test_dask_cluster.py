@@ -88,10 +88,10 @@ def test_run_on_dask_full_disk_stops_the_work(cluster, tmp_path):
     assert len(numbers(tmp_path / "begun")) < 400
 
 
-def test_run_on_dask_unknown_address_says_what_to_do(monkeypatch):
-    monkeypatch.setattr("semilung.jobs.dask_cluster.CONNECT_S", 0.2)
-    with pytest.raises(UserError, match="dask scheduler"):
-        run_jobs(len, [("a", [])], title="", progress=False, scheduler="tcp://127.0.0.1:9")
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tcp://nowhere.invalid:8786"])
+def test_run_on_dask_address_without_scheduler_is_refused_at_once(address):
+    with pytest.raises(UserError, match=f"no Dask scheduler answers at '{address}'.*local"):
+        run_jobs(len, [("a", [])], title="", progress=False, scheduler=address)
 
 
 def test_run_on_dask_without_the_extra_names_it(monkeypatch):
