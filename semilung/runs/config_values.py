@@ -92,8 +92,8 @@ def parse_settings(words: Sequence[str], prefix: str) -> dict[str, Any]:
         UserError: A word without `=`, or a value that is not valid YAML.
 
     Example:
-        >>> parse_settings(["data.spacing_mm=[2, 2, 2]"], "data.")
-        {'spacing_mm': [2, 2, 2]}
+        >>> parse_settings(["data.spacing_mm=[2, 2, 2]", "segments=*nodule*"], "data.")
+        {'spacing_mm': [2, 2, 2], 'segments': '*nodule*'}
     """
     values: dict[str, Any] = {}
     for word in words:
@@ -102,7 +102,9 @@ def parse_settings(words: Sequence[str], prefix: str) -> dict[str, Any]:
             msg = f"{word!r} is no setting; write key=value, as in spacing_mm=[2,2,2]"
             raise UserError(msg)
         try:
-            values[key.removeprefix(prefix)] = parse_value(value)
+            # a name with `*` for anything, which YAML would take for an alias
+            is_pattern = value.startswith("*")
+            values[key.removeprefix(prefix)] = value if is_pattern else parse_value(value)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             msg = f"{word!r} has no value that YAML can read: {' '.join(str(error).split())}"
             raise UserError(msg) from error
