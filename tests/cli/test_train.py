@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from commands import run, train
+from located_case import with_located_case
 from tiny_settings import TINY
 
 
@@ -59,15 +59,6 @@ OWN = {
     "strategy=focal_mix": ["tasks=detection"],
     "experiment=demo": ["data.labelled=1"],
 }
-
-
-def with_located_case(phantom):
-    """A manifest in which one more training case is labelled by its nodules alone."""
-    table = pd.read_csv(phantom)
-    case = table.index[(table["role"] == "labelled") & (table["split"] == "val")][0]
-    table.loc[case, ["mask", "split"]] = ["", "train"]
-    table.to_csv(phantom.with_name("located.csv"), index=False)
-    return phantom.with_name("located.csv")
 
 
 @pytest.mark.parametrize("choice", GROUPS)

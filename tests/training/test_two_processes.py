@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from located_case import with_located_case
 from process_work import (
     digests_after_steps,
     fails_in_one,
@@ -94,13 +95,16 @@ def test_processes_hold_the_same_bits_after_their_steps(results):
 
 
 @pytest.mark.slow
-def test_processes_of_every_strategy_hold_the_same_bits(tiny, tmp_path):
+def test_processes_of_every_strategy_hold_the_same_bits(tiny, phantom, tmp_path):
     options = {
         "non_adjacency": {"min_cases": 1},
         "pseudo_label": {"adaptive": True},
         "nodule_insertion": {"spacing_mm": [4, 4, 4]},
     }
     configs = {name: two(tiny, {name: options.get(name, {})}) for name in list_strategies()}
+    located = configs["box_supervised"].data
+    located.manifest = str(with_located_case(phantom))
+    located.batch = {**located.batch, "located": 1}
     check_equal(in_processes(2, digests_after_steps, configs, tmp_path))
 
 
