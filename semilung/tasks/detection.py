@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from semilung.data import Case
+from semilung.data.cache.prepared_case import PreparedNodule
 from semilung.data.io.grid import ball_voxels
 from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.evaluation.case_evaluation import Report
@@ -51,7 +53,8 @@ def _froc_line(evaluations: Sequence[Report]) -> CurveLine:
     """Return the mean FROC curve of the seeds of an arm, with a band over scans and seeds."""
     rates = np.geomspace(FP_PER_SCAN[0], FP_PER_SCAN[-1], 61)
     curves = [
-        froc_of(report.cases["case"], report.lesions, report.findings) for report in evaluations
+        froc_of(report.cases["case"], _detected_or_missed(report.lesions), report.findings)
+        for report in evaluations
     ]
     generator, scans = np.random.default_rng(0), len(evaluations[0].cases)
     once = np.ones(scans, np.intp)
@@ -94,7 +97,7 @@ class Detection(Task):
     heads: ClassVar = {CENTRES: centre_values}
     metrics = DETECTION
     false_positives = HEALTHY_FINDINGS
-    lesion_columns = ("instance", "diameter_mm", "probability", "centre_error_mm",
+    lesion_columns = ("instance", "nodule", "diameter_mm", "probability", "centre_error_mm",
                       "diameter_error_mm", "froc_share", "detected_at_1")  # fmt: skip
     finding_columns = ("x_mm", "y_mm", "z_mm", "diameter_mm", "probability", "nodule", "false")
     files = ("findings.csv",)
@@ -144,20 +147,21 @@ class Detection(Task):
 
     def evaluate(self, predicted: CasePrediction) -> Evaluated:
         """Return the number of findings, the nodules with the finding on each, and the findings."""
-        case = predicted.case
-        centres = self._centres(predicted)
-        centres_mm, diameters_mm = _reference(predicted)
-        ignored = np.array([nodule.ignored for nodule in case.nodules], bool)
+        nodules, centres = predicted.case.nodules, self._centres(predicted)
+        centres_mm, diameters_mm = _reference(nodules, predicted.case.affine)
+        ignored = np.array([nodule.ignored for nodule in nodules], bool)
         matched = match_findings(
             centres.points_mm, centres.probability, centres_mm, diameters_mm, ignored
         )
         names = np.full(len(centres.probability), "", object)
         lesions = []
-        reference = zip(case.nodules, matched.hit, centres_mm, diameters_mm, strict=True)
-        for number, (nodule, hit, centre, mm) in enumerate(reference, start=1):
+        instances = _instances([nodule.name for nodule in nodules])
+        for instance, nodule, hit, centre, mm in zip(
+            instances, nodules, matched.hit, centres_mm, diameters_mm, strict=True
+        ):
             if nodule.ignored:
                 continue
-            row: dict[str, Any] = {"instance": _instance(nodule.name, number), "diameter_mm": mm}
+            row: dict[str, Any] = {"instance": instance, "nodule": nodule.name, "diameter_mm": mm}
             row |= dict.fromkeys(("probability", "centre_error_mm", "diameter_error_mm"), np.nan)
             if hit >= 0:
                 names[hit] = nodule.name
@@ -178,19 +182,21 @@ class Detection(Task):
     def complete(self, report: Report) -> Report:
         """Add the nodules' shares of the CPM, and the false positives at the operating point."""
         lesions, findings, cases = report.lesions, report.findings, report.cases
-        scores = lesions["probability"].to_numpy(float)
+        nodules = _detected_or_missed(lesions)
+        scores = nodules["probability"].to_numpy(float)
         false = findings[findings["false"].astype(bool)]
         probabilities = false["probability"].to_numpy(float)
         threshold = threshold_at_sensitivity(scores, SENSITIVITY)
         counts = false[false["probability"] >= threshold].groupby("case").size()
         at_point = cases["case"].map(counts).fillna(0.0)
+        shares = nodules.assign(
+            froc_share=froc_shares(scores, probabilities, len(cases)),
+            detected_at_1=froc_shares(scores, probabilities, len(cases), [1.0]),
+        )[["froc_share", "detected_at_1"]]
         return replace(
             report,
             cases=cases.assign(fp_at_80=np.nan if np.isnan(threshold) else at_point),
-            lesions=lesions.assign(
-                froc_share=froc_shares(scores, probabilities, len(cases)),
-                detected_at_1=froc_shares(scores, probabilities, len(cases), [1.0]),
-            ),
+            lesions=lesions.assign(**shares.reindex(lesions.index)),
         )
 
     def picture(
@@ -200,7 +206,7 @@ class Detection(Task):
         case, window_hu = predicted.case, predicted.predictor.data.window_hu
         centres = self._centres(predicted)
         shown = centres.probability >= DRAWN
-        reference = _balls(predicted, *_reference(predicted))
+        reference = _balls(predicted, *_reference(case.nodules, case.affine))
         prediction = _balls(predicted, centres.points_mm[shown], centres.diameter_mm[shown])
         image = case.read("image")
         if not captioned:
@@ -233,14 +239,22 @@ class Detection(Task):
         )
 
 
-def _instance(name: str, number: int) -> int:
-    """Return a nodule's name where it is a number, as that of an instance of a mask."""
-    return int(name) if name.isdecimal() else number
+def _instances(names: Sequence[str]) -> Sequence[int]:
+    """Return the nodules' names where all are distinct numbers, as those of a mask's instances."""
+    numbers = [int(name) for name in names if name.isdecimal()]
+    distinct = len(set(numbers)) == len(names)
+    return numbers if distinct else range(1, len(names) + 1)
 
 
-def _reference(predicted: CasePrediction) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _detected_or_missed(lesions: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table that are of nodules, and not of another task's lesions alone."""
+    return lesions[lesions["nodule"].notna()]
+
+
+def _reference(
+    nodules: Sequence[PreparedNodule], affine: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return centres (RAS+ mm) and diameters of nodules and ignored findings."""
-    nodules, affine = predicted.case.nodules, predicted.case.affine
     voxels = np.array([nodule.voxel for nodule in nodules], np.float64).reshape(-1, 3)
     diameters_mm = np.array([nodule.diameter_mm or UNMEASURED_MM for nodule in nodules])
     return voxels @ affine[:3, :3].T + affine[:3, 3], diameters_mm.astype(np.float64)

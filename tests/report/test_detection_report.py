@@ -43,7 +43,7 @@ def test_report_of_detection_has_the_froc_curve(sweep):
 
 def evaluation(scores, false):
     """Two scans with a nodule each, and false positives in the second."""
-    lesions = pd.DataFrame({"case": ["a", "b"], "probability": scores})
+    lesions = pd.DataFrame({"case": ["a", "b"], "nodule": "1", "probability": scores})
     findings = pd.DataFrame({"case": ["b"] * len(false), "probability": false, "false": True})
     return Report(pd.DataFrame({"case": ["a", "b"]}), lesions, findings=findings)
 

@@ -19,7 +19,7 @@ from semilung.inference.centre_findings import centre_values
 from semilung.models import build_model
 from semilung.strategies.core.centre_maps import CENTRES, SIZE
 from semilung.tasks import CasePrediction, build_tasks, evaluate_cases
-from semilung.tasks.detection import Detection
+from semilung.tasks.detection import FROC, Detection, _instances
 from semilung.testing.problem import TinyCase
 from semilung.types import UserError
 
@@ -153,3 +153,23 @@ def test_predict_of_both_tasks_writes_mask_and_detected_findings(run, phantom, t
     assert (tmp_path / f"{name}.html").exists()
     labels = np.unique(prediction.labels.data)
     assert set(prediction.segments["label"]) == set(labels[labels > 0])
+
+
+@pytest.mark.parametrize(
+    ("names", "instances"), [(["2", "x"], [1, 2]), (["1", "01"], [1, 2]), (["7", "3"], [7, 3])]
+)
+def test_instances_of_nodules_are_distinct(names, instances):
+    assert list(_instances(names)) == instances
+
+
+def test_detection_counts_no_lesion_of_another_task_as_missed():
+    peaks = {"a": [((5, 5, 5), 0.9, 5.0)], "h": []}
+    report = evaluate_cases(
+        Known(peaks), [tiny("a", "labelled"), tiny("h", "healthy")], {"detection": Detection()}
+    )
+    other = pd.DataFrame([{"case": "a", "instance": 9, "diameter_mm": 4.0}])
+    lesions = pd.concat([other, report.lesions], ignore_index=True)
+    completed = Detection().complete(replace(report, lesions=lesions))
+    assert completed.lesions["froc_share"].tolist() == pytest.approx([np.nan, 1.0], nan_ok=True)
+    assert completed.cases["fp_at_80"].tolist() == [0, 0]
+    assert FROC.line([completed]).y[-1] == 1
