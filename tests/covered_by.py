@@ -101,6 +101,7 @@ COVERED_BY = {
     "evaluation/summary_table": "evaluation/test_case_evaluation",
     "exhaustion": "test_files",
     "export/bundle_config": "export/test_monai_bundle",
+    "html_templates": "report/test_page",
     "inference/inference_config": "test_bounds",
     "inference/net_ensemble": "inference/test_sliding_window",
     "inference/output_files": "api/test_predict_files",

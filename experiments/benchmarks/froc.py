@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from semilung.evaluation import luna16_froc
-from semilung.evaluation.finding_tables import COORDINATES
+from semilung.inference.findings import COORDINATES
 
 CHEST_MM = (350.0, 250.0, 300.0)
 

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from semilung.data import Volume
 from semilung.data.io.grid import voxel_of
 from semilung.data.io.same_grid import ras_grid
+from semilung.evaluation.overlay import LUNG_WINDOW_HU
+from semilung.inference.findings import COORDINATES
 from semilung.types import UserError
 
 if TYPE_CHECKING:
     from ipyniivue import NiiVue
 
     from semilung.api.prediction import Prediction
-
-LUNG_WINDOW_HU = (-1350.0, 150.0)
-"""Level -600 and width 1500 HU."""
 
 HEIGHT_PIXELS = 480
 
@@ -98,7 +97,7 @@ def finding_points(findings: pd.DataFrame) -> dict[str, Any]:
         >>> points["nodes"]
         [{'name': '0.75', 'x': 6.0, 'y': -8.0, 'z': 9.0, 'colorValue': 0.75, 'sizeValue': 2.0}]
     """
-    rows = findings[["coordX", "coordY", "coordZ", "probability", "diameter_mm"]]
+    rows = findings[[*COORDINATES, "probability", "diameter_mm"]]
     nodes = [
         {
             "name": f"{probability:.2f}",
@@ -123,7 +122,7 @@ def finding_points(findings: pd.DataFrame) -> dict[str, Any]:
 
 def _place(findings: pd.DataFrame, scan: Volume) -> list[float]:
     """Place of the most probable finding, as shares of the scan's edges in RAS+."""
-    x_mm, y_mm, z_mm = findings[["coordX", "coordY", "coordZ"]].to_numpy(float)[0].tolist()
+    x_mm, y_mm, z_mm = findings[list(COORDINATES)].to_numpy(float)[0].tolist()
     grid = ras_grid(scan)
     voxel = voxel_of(grid.affine, (-x_mm, -y_mm, z_mm))
     shares = np.clip((voxel + 0.5) / grid.shape, 0, 1)

@@ -8,13 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semilung.inference.findings import LUNA16_COLUMNS
+from semilung.inference.findings import COORDINATES, LUNA16_COLUMNS
 from semilung.types import UserError
 
 DETECTION_COLUMNS = LUNA16_COLUMNS
-
-COORDINATES = LUNA16_COLUMNS[1:4]
-"""Centre in mm; detections and annotations must be in the same frame, LPS+ in LUNA16."""
 
 ANNOTATION_COLUMNS = (LUNA16_COLUMNS[0], *COORDINATES, "diameter_mm")
 

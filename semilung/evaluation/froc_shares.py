@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semilung.evaluation.froc import FP_PER_SCAN, FrocCurve
-from semilung.evaluation.mark_matching import MatchedMarks
+from semilung.evaluation.mark_matching import MatchedMarks, lie_on
 
 Values = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ def match_findings(
     probability: Values,
     centres_mm: Values,
     diameters_mm: Values,
-    ignored: Values,
+    ignored: NDArray[np.bool_],
 ) -> Matched:
     """Match findings and nodules: one is on the other if the distance is less than the radius.
 
@@ -50,14 +50,13 @@ def match_findings(
     Returns:
         The matches; `hit` is -1 for ignored findings.
     """
-    difference = points_mm[:, None] - centres_mm[None]
-    on = (difference**2).sum(axis=2) < (diameters_mm / 2) ** 2
+    on = lie_on(points_mm, centres_mm, diameters_mm / 2)
     hit = np.full(len(centres_mm), -1, np.intp)
     for index in np.flatnonzero(np.logical_not(ignored)):
         candidates = np.flatnonzero(on[:, index])
         if len(candidates):
             hit[index] = candidates[np.argmax(probability[candidates])]
-    return Matched(hit, ~on.any(axis=1))
+    return Matched(hit, np.logical_not(on.any(axis=1)))
 
 
 def froc_points(scores: Values, false: Values, scans: int) -> tuple[Values, Values]:

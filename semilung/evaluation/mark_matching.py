@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semilung.evaluation.finding_tables import COORDINATES
+from semilung.inference.findings import COORDINATES
 
 UNMEASURED_DIAMETER_MM = 10.0
 """Stands for a negative diameter, as most excluded findings of LUNA16 have."""
@@ -108,8 +108,21 @@ def _marks_on_findings(
     pairs: list[tuple[Any, Any]] = [(np.zeros(0, np.intp), np.zeros(0, np.intp))]
     for scan in marks_of.keys() & findings_of.keys():
         mark, finding = marks_of[scan], findings_of[scan]
-        squared = ((points[mark, None] - centres[finding]) ** 2).sum(axis=-1)
-        rows, columns = np.nonzero(squared < radius[finding] ** 2)
+        rows, columns = np.nonzero(lie_on(points[mark], centres[finding], radius[finding]))
         pairs.append((mark[rows], finding[columns]))
     first, second = (np.concatenate(positions) for positions in zip(*pairs, strict=True))
     return first, second
+
+
+def lie_on(
+    points: NDArray[np.float64], centres: NDArray[np.float64], radius: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return whether each point `(M, 3)` lies on each finding `(N, 3)`, nearer than its radius.
+
+    Example:
+        >>> lie_on(np.eye(3)[:2] * 2, np.zeros((1, 3)), np.array([2.0])).ravel().tolist()
+        [False, False]
+    """
+    squared = ((points[:, None] - centres) ** 2).sum(axis=-1)
+    near: NDArray[np.bool_] = squared < radius**2
+    return near

@@ -17,6 +17,9 @@ from semilung.data.loading.intensity import scale_hu
 from semilung.files import write_bytes
 from semilung.types import IGNORE
 
+LUNG_WINDOW_HU = (-1350.0, 150.0)
+"""Level -600 and width 1500 HU, the usual lung window."""
+
 REFERENCE_RGB = (86, 180, 233)
 PREDICTION_RGB = (230, 159, 0)
 """Sky blue and orange of the palette of Okabe and Ito (2008), safe for colour-blind readers."""

@@ -19,6 +19,9 @@ Values: TypeAlias = NDArray[np.floating]
 LUNA16_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability")
 """First columns of findings; LUNA16's evaluation reads a table with them."""
 
+COORDINATES = LUNA16_COLUMNS[1:4]
+"""Centre in mm, LPS+; tables that are compared must be in the same frame."""
+
 FINDING_COLUMNS = (*LUNA16_COLUMNS, "diameter_mm", "volume_mm3", "label")
 
 
@@ -99,7 +102,7 @@ def _table(
     """Return findings, most probable first as they are given; coordinates are `(3, N)`."""
     values = {
         "seriesuid": [name] * len(probability),
-        **dict(zip(LUNA16_COLUMNS[1:4], lps_mm.round(3), strict=True)),
+        **dict(zip(COORDINATES, lps_mm.round(3), strict=True)),
         "probability": probability.round(4),
         "diameter_mm": diameter_mm.round(2),
         "volume_mm3": volume_mm3.round(2),

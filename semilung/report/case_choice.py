@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from semilung.evaluation import Metric
 from semilung.files import is_inside
+from semilung.html_templates import data_uri
 from semilung.report.compared_metrics import long_table, seed_means
 from semilung.report.formatting import false_positives, quoted, valued
 from semilung.report.study import Group, Run
@@ -154,4 +154,4 @@ def _source(run: Run, case: str) -> tuple[str, str]:
         return "", "the overlay cannot be read"
     if not content.startswith(_PNG):
         return "", "the overlay is not a PNG file"
-    return "data:image/png;base64," + base64.b64encode(content).decode(), ""
+    return data_uri("png", content), ""

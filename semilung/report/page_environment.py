@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
+from jinja2 import Environment
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from semilung.html_templates import data_uri, template_environment
 
 
 def page_environment() -> Environment:
     """Return the environment: names are escaped, and plots become data URIs by `svg_uri`."""
-    environment = Environment(
-        loader=PackageLoader("semilung.report", "page_files"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment("semilung.report")
     environment.filters["svg_uri"] = _svg_uri
     return environment
 
 
 def _svg_uri(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    return data_uri("svg+xml", svg.encode())

@@ -15,7 +15,6 @@ from semilung.data.cache.prepared_case import PreparedNodule
 from semilung.data.io.grid import ball_voxels
 from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.evaluation.case_evaluation import Report
-from semilung.evaluation.case_picture import case_picture
 from semilung.evaluation.froc import FP_PER_SCAN
 from semilung.evaluation.froc_shares import (
     froc_of,
@@ -24,7 +23,6 @@ from semilung.evaluation.froc_shares import (
     threshold_at_sensitivity,
 )
 from semilung.evaluation.metrics import DETECTION, HEALTHY_FINDINGS
-from semilung.evaluation.overlay import overlay_planes
 from semilung.inference import Predictor
 from semilung.inference.centre_findings import Centres, centre_values, find_centres
 from semilung.inference.findings import centre_table
@@ -203,24 +201,11 @@ class Detection(Task):
         self, predicted: CasePrediction, *, captioned: bool = True
     ) -> NDArray[np.uint8] | None:
         """Return three planes with the balls of nodules and of probable findings."""
-        case, window_hu = predicted.case, predicted.predictor.data.window_hu
-        centres = self._centres(predicted)
+        case, centres = predicted.case, self._centres(predicted)
         shown = centres.probability >= DRAWN
         reference = _balls(predicted, *_reference(case.nodules, case.affine))
-        prediction = _balls(predicted, centres.points_mm[shown], centres.diameter_mm[shown])
-        image = case.read("image")
-        if not captioned:
-            return overlay_planes(
-                image, reference=reference, prediction=prediction, window_hu=window_hu
-            )
-        return case_picture(
-            image,
-            reference=reference,
-            prediction=prediction,
-            spacing_mm=case.spacing_mm,
-            window_hu=window_hu,
-            title=case.name,
-        )
+        balls = _balls(predicted, centres.points_mm[shown], centres.diameter_mm[shown])
+        return predicted.overlay(reference, balls, captioned=captioned)
 
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return the table of findings."""

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from semilung.evaluation.ball_baseline import ball_scores
 from semilung.evaluation.calibration import calibration
 from semilung.evaluation.case_evaluation import compare, read_reference
-from semilung.evaluation.case_picture import case_picture
 from semilung.evaluation.false_positive_metrics import false_positives
 from semilung.evaluation.metrics import HEALTHY_FP_MM3, SEGMENTATION
-from semilung.evaluation.overlay import overlay_planes
 from semilung.evaluation.segmentation import Lesion, dice, lesions
 from semilung.inference import Predictor
 from semilung.inference.findings import component_findings
@@ -68,18 +66,8 @@ class Segmentation(Task):
 
     def picture(self, predicted: CasePrediction, *, captioned: bool = True) -> NDArray[np.uint8]:
         """Return three planes with the outlines of reference and prediction."""
-        case, window_hu = predicted.case, predicted.predictor.data.window_hu
-        image, reference, mask = case.read("image"), read_reference(case), predicted.mask
-        if not captioned:
-            return overlay_planes(image, reference=reference, prediction=mask, window_hu=window_hu)
-        return case_picture(
-            image,
-            reference=reference,
-            prediction=mask,
-            spacing_mm=case.spacing_mm,
-            window_hu=window_hu,
-            title=case.name,
-        )
+        reference = read_reference(predicted.case)
+        return predicted.overlay(reference, predicted.mask, captioned=captioned)
 
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return mask and probability on the scan's own grid."""

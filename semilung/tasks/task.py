@@ -20,7 +20,9 @@ from torch import Tensor
 
 from semilung.data import Case, PreparedCase, Volume
 from semilung.evaluation.case_evaluation import Report
+from semilung.evaluation.case_picture import case_picture
 from semilung.evaluation.metrics import Metric
+from semilung.evaluation.overlay import overlay_planes
 from semilung.inference import Predictor
 from semilung.inference.outputs import Activation
 from semilung.inference.predictor import ScanMaps, foreground
@@ -48,6 +50,28 @@ class CasePrediction:
     def mask(self) -> NDArray[np.uint8]:
         """The mask `(X, Y, Z)`, 0 or 1, of the foreground probability, cut once for all uses."""
         return self.predictor.decode(foreground(self.maps), self.case.spacing_mm)
+
+    def overlay(
+        self, reference: NDArray[np.uint8], mask: NDArray[np.uint8], *, captioned: bool
+    ) -> NDArray[np.uint8]:
+        """Return three planes `(H, W, 3)` with the outlines of a reference and a prediction.
+
+        Args:
+            reference: `(X, Y, Z)`.
+            mask: `(X, Y, Z)`, predicted.
+            captioned: With a caption and a close-up; without, it takes less memory.
+        """
+        image, window_hu = self.case.read("image"), self.predictor.data.window_hu
+        if not captioned:
+            return overlay_planes(image, reference=reference, prediction=mask, window_hu=window_hu)
+        return case_picture(
+            image,
+            reference=reference,
+            prediction=mask,
+            spacing_mm=self.case.spacing_mm,
+            window_hu=window_hu,
+            title=self.case.name,
+        )
 
 
 class Evaluated(NamedTuple):

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from semilung.data import Volume, scale_hu, to_ras
 from semilung.data.io.grid import ball_voxels, voxel_of
 from semilung.data.io.opened_volume import LPS_TO_RAS
-from semilung.evaluation.overlay import PREDICTION_RGB, REFERENCE_RGB
+from semilung.evaluation.overlay import LUNG_WINDOW_HU, PREDICTION_RGB, REFERENCE_RGB
 from semilung.evaluation.panels import KeyEntry, draw_panels, panel_row
 from semilung.writers.scan_result import ScanResult
-
-LUNG_WINDOW_HU = (-1350.0, 150.0)
 
 EDGE_MM = 60.0
 """Least edge of a picture: twice 30 mm, the largest diameter of a nodule by definition."""

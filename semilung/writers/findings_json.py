@@ -10,6 +10,7 @@ import pandas as pd
 
 from semilung import __version__
 from semilung.files import write_text
+from semilung.inference.findings import COORDINATES
 from semilung.writers.scan_result import NOT_A_DEVICE, ScanResult
 
 SCHEMA, VERSION = "semilung.findings", 1
@@ -23,7 +24,6 @@ _UNITS = {
     "diameter_mm": "mm, of the ball of equal volume",
     "volume_mm3": "mm3",
 }
-_CENTRE = ["coordX", "coordY", "coordZ"]
 
 
 def write_findings_json(
@@ -64,8 +64,8 @@ def findings_record(result: ScanResult, *, mask: str | None, labelled: bool) -> 
 def _finding(row: dict[Any, Any]) -> dict[str, Any]:
     """Return a row, its label and centre first; values that are not available are null."""
     plain = {str(key): _plain(value) for key, value in row.items()}
-    others = {key: plain[key] for key in plain if key not in ("seriesuid", "label", *_CENTRE)}
-    return {"label": plain["label"], "centre_mm": [plain[key] for key in _CENTRE], **others}
+    others = {key: plain[key] for key in plain if key not in ("seriesuid", "label", *COORDINATES)}
+    return {"label": plain["label"], "centre_mm": [plain[key] for key in COORDINATES], **others}
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from semilung.data import Volume, to_ras
 from semilung.data.content.lungs import find_lungs
 from semilung.data.io.opened_volume import LPS_TO_RAS
+from semilung.inference.findings import COORDINATES
 
 OUTSIDE_MM = 10.0
 """Distance from the lungs, beyond a finding's radius, from which on it is outside of them."""
@@ -49,7 +50,7 @@ def finding_positions(findings: pd.DataFrame, volume: Volume) -> list[str]:
     if lungs is None or findings.empty:
         return [""] * len(findings)
     tree = cKDTree(lungs.points_mm)
-    centres_mm = findings[["coordX", "coordY", "coordZ"]].to_numpy(np.float64)
+    centres_mm = findings[list(COORDINATES)].to_numpy(np.float64)
     distances_mm, _ = tree.query(centres_mm)
     outside = distances_mm > findings["diameter_mm"].to_numpy() / 2 + OUTSIDE_MM
     return [

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from semilung import __version__
 from semilung.arm_names import printable
+from semilung.evaluation.overlay import LUNG_WINDOW_HU
 from semilung.files import read_json, write_text
+from semilung.html_templates import data_uri, template_environment
 from semilung.types import UserError
-from semilung.writers.finding_pictures import EDGE_MM, LUNG_WINDOW_HU
+from semilung.writers.finding_pictures import EDGE_MM
 from semilung.writers.findings_json import SCHEMA, findings_record
 from semilung.writers.lung_position import finding_positions
 from semilung.writers.scan_result import NOT_A_DEVICE, ScanResult
@@ -58,7 +59,7 @@ def write_scan_page(
             rows=rows,
             placed=any(positions),
             count=len(result.findings),
-            pictures=[_uri(picture) for picture in pictures],
+            pictures=[data_uri("png", picture) for picture in pictures],
             shape=_TIMES.join(map(str, result.volume.shape)),
             spacing=_TIMES.join(f"{mm:.3g}" for mm in result.volume.spacing_mm),
             window=LUNG_WINDOW_HU,
@@ -109,15 +110,5 @@ def _scans(folder: Path) -> Iterable[dict[str, Any]]:
         }
 
 
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
 def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("semilung.writers", "page_files"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return template_environment("semilung.writers")

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from semilung.api.prediction import Prediction
-from semilung.api.view import LUNG_WINDOW_HU, nifti_bytes
+from semilung.api.view import nifti_bytes
 from semilung.data import Volume
+from semilung.evaluation.overlay import LUNG_WINDOW_HU
 from semilung.inference.findings import component_findings
 from semilung.types import UserError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import warnings
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from semilung.data.manifest.check_manifest import (
     complete_check,
 )
 from semilung.files import write_text
+from semilung.html_templates import data_uri
 from semilung.report.cohort import cohort_plots as plots
 from semilung.report.cohort import cohort_tables as tables
 from semilung.report.cohort.cohort_findings import SYMBOLS, list_findings, shown_auc, verdict
@@ -212,7 +212,7 @@ def _thumbnail(survey: ScanSurvey, outliers: Sequence[Outlier] = ()) -> Thumbnai
         facts.append(f"{len(survey.nodules)} nodule{'s' * (len(survey.nodules) > 1)}")
     source = ""
     if survey.picture:
-        source = "data:image/jpeg;base64," + base64.b64encode(survey.picture).decode()
+        source = data_uri("jpeg", survey.picture)
     alt = f"Axial and coronal plane of {case.case}" if source else "The scan cannot be read."
     reasons = [tables.anonymous(outlier.reason) for outlier in outliers]
     return Thumbnail(case.case, source, alt, " · ".join(facts), reasons=reasons)

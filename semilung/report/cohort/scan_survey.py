@@ -22,8 +22,9 @@ from semilung.data.io.volume import Volume, to_ras
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.check_manifest import CaseVolumes, CheckedCase
 from semilung.data.manifest.nodules import UNMEASURED_MM
+from semilung.evaluation.overlay import LUNG_WINDOW_HU
 from semilung.report.cohort.lung_crops import crop_features
-from semilung.report.cohort.thumbnails import LUNG_WINDOW_HU, contrast_window, drawable, thumbnail
+from semilung.report.cohort.thumbnails import contrast_window, drawable, thumbnail
 from semilung.types import IGNORE
 
 HU_EDGES = np.arange(-1100, 501, 20)

@@ -16,9 +16,6 @@ from semilung.evaluation.overlay import outlined_plane
 PANEL_PIXELS = 176
 GAP_PIXELS = 4
 
-LUNG_WINDOW_HU = (-1350.0, 150.0)
-"""Level -600 and width 1500 HU, the usual lung window."""
-
 
 def thumbnail(
     hu: NDArray[Any],

@@ -14,7 +14,6 @@ from semilung.data.io.dicom.series import files_of_series, open_slices
 from semilung.data.io.dicom.series_choice import SeriesFiles, by_series
 from semilung.data.io.dicom.series_path import series_path
 from semilung.data.io.dicom.slice_file import (
-    DicomFile,
     is_slice,
     looks_like_dicom,
     read_file,
@@ -98,15 +97,6 @@ class DicomTree:
     def volumes(self) -> list[TreeSeries]:
         """CT volumes that can be used."""
         return [one for one in self.series if one.opened is not None and not one.problem]
-
-    def objects(self, modality: str) -> list[DicomFile]:
-        """Files of another modality, such as SEG."""
-        return [
-            file
-            for one in self.series
-            for file in one.files.files
-            if file.header.get("Modality") == modality
-        ]
 
 
 def dicom_tree(source: Path) -> DicomTree:
