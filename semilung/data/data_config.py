@@ -50,6 +50,8 @@ class DataConfig:
             each stream; 8 fits a CPU or a GPU of 8 GB. A bag of all tiles of a scan, where memory
             and time allow, has a more certain label.
         foreground: Share of labelled crops that hold a nodule voxel by construction.
+        hard_negatives: Share of healthy crops that hold a voxel in which the present net sees a
+            nodule; these voxels are searched at intervals (trainer.mine_every). At 0 no search.
         overhang: Largest part of a crop beyond the volume, as a share of its size. At 0.5 every
             voxel is equally likely to be a crop's centre, so nodules appear at every offset even
             in volumes hardly larger than a crop; 0 keeps crops inside.
@@ -87,6 +89,7 @@ class DataConfig:
     bags: int = 1
     bag_size: int = 8
     foreground: float = 0.5
+    hard_negatives: float = 0.0
     overhang: float = 0.5
     workers: int = 1
 

@@ -63,6 +63,7 @@ class TrainerConfig:
         log_every: Steps between two logged points.
         validate_every: Steps between two validations; 0 validates at the end alone.
         checkpoint_every: Steps between two checkpoints.
+        mine_every: Steps between two searches for hard negatives (data.hard_negatives).
         accelerator: `cpu` or `cuda`; `auto` is `cuda` where there is one.
         devices: Number of processes on all machines together, one a device. Each draws batches of
             its own, so a step's batch is `data.batch` times as many.
@@ -78,6 +79,7 @@ class TrainerConfig:
     log_every: int = 20
     validate_every: int = 200
     checkpoint_every: int = 100
+    mine_every: int = 500
     accelerator: str = "auto"
     devices: int = 1
     precision: str = "32-true"

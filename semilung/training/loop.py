@@ -2,7 +2,7 @@
 
     cohort, learner, optimizer, loader
     audits of the data
-    for step, batch in loader:
+    for step, batch in loader:                        every mine_every: hard negatives, new loader
         terms  = learner(batch, progress)             strategies give named, weighted terms
         loss   = sum of weight * value
         backward, clip, optimizer step at the scheduled rate
@@ -34,6 +34,7 @@ from typing import NoReturn
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from semilung.data import build_loader
 from semilung.exhaustion import explain_memory_errors
@@ -44,6 +45,7 @@ from semilung.signals import StopRequest
 from semilung.strategies import Term
 from semilung.training.audits import audit_end, audit_start, gradients, is_moment
 from semilung.training.cost import CostMeter
+from semilung.training.hard_negatives import mine
 from semilung.training.loader_errors import explain_loader_errors
 from semilung.training.metric_log import MetricsLog
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
@@ -168,29 +170,56 @@ def _time_steps(config: TrainConfig) -> list[float]:
 
 def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
     """Yield the batches of the steps left, the seconds waited for each, and the time before it."""
+    trainer, mined = training.config.trainer, training.mines
+    while training.step < trainer.max_steps:
+        end = trainer.max_steps
+        if mined:
+            end = min(end, (training.step // trainer.mine_every + 1) * trainer.mine_every)
+            if training.step and training.step % trainer.mine_every == 0:
+                _mine(training)
+        batches = iter(_loader(training, end))
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                break
+            with training.team.agreeing():
+                if isinstance(batch, UserError):
+                    raise batch
+            yield training.fabric.to_device(batch), time.perf_counter() - began, began
+
+
+def _loader(training: Training, end: int) -> DataLoader[Batch | UserError]:
+    """Return the loader of the steps up to `end`."""
     config, fabric = training.config, training.fabric
-    loader = build_loader(
+    return build_loader(
         training.streams,
         config.data,
         config.augment,
         seed=config.seed,
         start_step=training.step,
-        max_steps=config.trainer.max_steps,
+        max_steps=end,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         views=training.views,
         fields=training.learner.fields(),
+        hard_negatives=training.hard_negatives,
     )
-    batches = iter(loader)
-    while True:
-        began = time.perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            return
-        with training.team.agreeing():
-            if isinstance(batch, UserError):
-                raise batch
-        yield fabric.to_device(batch), time.perf_counter() - began, began
+
+
+def _mine(training: Training) -> None:
+    """Search hard negatives in healthy scans that are due."""
+    config = training.config
+    voxels, highest = mine(
+        training.learner.predictor,
+        training.streams["healthy"],
+        config,
+        training.tasks,
+        training.team,
+        search=training.step // config.trainer.mine_every - 1,
+    )
+    training.hard_negatives.update(voxels)
+    training.means.add({"hard_negatives/probability": highest})
 
 
 def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
@@ -303,6 +332,7 @@ def _save(training: Training, path: Path) -> None:
         "learner": learner.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "precision": training.fabric.strategy.precision.state_dict(),
+        "hard_negatives": training.hard_negatives,
         "means": [{name: list(pair) for name, pair in each.items()} for each in means],
     }
     training.team.first_does(save_checkpoint, path, state)

@@ -54,12 +54,18 @@ class Training:
     best: float = -math.inf
     metrics: dict[str, float] = field(default_factory=dict)
     means: Means = field(default_factory=Means)
+    hard_negatives: dict[str, list[list[int]]] = field(default_factory=dict)
     lock: ExitStack = field(default_factory=ExitStack)
 
     @property
     def first_task(self) -> Task:
         """The task whose score selects the best checkpoint."""
         return next(iter(self.tasks.values()))
+
+    @property
+    def mines(self) -> bool:
+        """Whether hard negatives are searched in healthy scans."""
+        return self.config.data.hard_negatives > 0 and bool(self.streams.get("healthy"))
 
     @property
     def logits(self) -> bool:
@@ -137,6 +143,10 @@ def _restore(training: Training, state: dict[str, Any]) -> None:
         training.fabric.strategy.precision.load_state_dict(state["precision"])
         training.step, training.best = int(state["step"]), float(state["best"])
         training.means = _restored_means(state.get("means", []), training.team.rank)
+        training.hard_negatives = {
+            name: [[int(x), int(y), int(z)] for x, y, z in voxels]
+            for name, voxels in state.get("hard_negatives", {}).items()
+        }
         if training.step < 0:
             raise ValueError(f"step {training.step}")
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:

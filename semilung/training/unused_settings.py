@@ -45,6 +45,8 @@ def _streams(
             yield f"data.batch.{stream}={size}, as {reason} the {stream} stream"
     if data.healthy is not None and "healthy" not in views:
         yield f"data.healthy={data.healthy}, as the healthy stream is not read"
+    if data.hard_negatives and "healthy" not in views:
+        yield f"data.hard_negatives={data.hard_negatives:g}, as the healthy stream is not read"
 
 
 def _data(data: DataConfig, *, bags: bool) -> Iterator[str]:

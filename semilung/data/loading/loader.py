@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from semilung.data.loading.crop_geometry import Geometry, random_geometry
 from semilung.data.loading.crop_nodules import crop_nodules, pad_nodules
 from semilung.data.loading.intensity import scale_hu
 from semilung.data.loading.packed_cases import PackedCases
-from semilung.data.loading.sampling import bag_rng, draw, random_nodule, random_window, sample_rng
+from semilung.data.loading.sampling import bag_rng, draw, random_target, random_window, sample_rng
 from semilung.data.manifest.fields import FIELDS
 from semilung.types import IGNORE, Batch, StreamBatch, UserError
 
@@ -29,6 +30,11 @@ NODULE_STREAMS = ("labelled", "located")
 
 ViewsOf: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
 """Views of all streams, or by stream name."""
+
+HardNegatives: TypeAlias = Mapping[str, Sequence[Sequence[int]]]
+"""Voxels (x, y, z) of healthy cases, by case name, in which a net sees nodules."""
+
+NOWHERE: NDArray[np.int16] = np.zeros((0, 3), np.int16)
 
 
 class StepDataset(Dataset["Batch | UserError"]):
@@ -46,6 +52,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         world_size: Number of processes.
         views: Any of `weak`, `strong`, `bag`, for all streams or by stream.
         fields: Any of `mask`, `anatomy`, `instances`, `nodules`, `spacing_mm`, `bag_label`.
+        hard_negatives: Voxels of healthy cases that `config.hard_negatives` of their crops hold.
 
     Raises:
         UserError: A stream has no cases, or its batch size is 0.
@@ -62,12 +69,14 @@ class StepDataset(Dataset["Batch | UserError"]):
         world_size: int = 1,
         views: ViewsOf = ("weak", "strong"),
         fields: Sequence[str] = ("mask",),
+        hard_negatives: HardNegatives = MappingProxyType({}),
     ) -> None:
         self.config, self.augment = config, augment
         self.seed, self.rank, self.world_size = seed, rank, world_size
         by_stream = views if isinstance(views, Mapping) else dict.fromkeys(streams, views)
         self.views = {stream: tuple(by_stream[stream]) for stream in streams}
         self.fields = tuple(fields)
+        self._hard = {case: np.array(v, np.int16) for case, v in hard_negatives.items()}
         self._make = Views(augment, window_hu=config.window_hu, size=config.crop)
         for stream, cases in streams.items():
             _require_stream(stream, cases, config)
@@ -104,9 +113,10 @@ class StepDataset(Dataset["Batch | UserError"]):
     def _sample(self, stream: str, index: int, item: PreparedCase) -> dict[str, torch.Tensor]:
         """Draw one crop: window, geometry, views and labels."""
         rng, size = sample_rng(self.seed, stream, index), self.config.crop
-        share = self.config.foreground if stream in NODULE_STREAMS else 0.0
-        nodule = random_nodule(rng, item.foreground, share)
-        diameter_mm = None if nodule is None else float(item.diameters_mm[nodule])
+        voxels, share = self._targets(stream, item)
+        target = random_target(rng, voxels, share)
+        of_nodule = target is not None and stream in NODULE_STREAMS
+        diameter_mm = float(item.diameters_mm[target]) if of_nodule else None
         geometry = random_geometry(
             rng, self.augment, size, item.spacing_mm, diameter_mm=diameter_mm
         )
@@ -115,7 +125,7 @@ class StepDataset(Dataset["Batch | UserError"]):
             item.shape,
             size,
             overhang=self.config.overhang,
-            voxel=None if nodule is None else item.foreground[nodule],
+            voxel=None if target is None else voxels[target],
             zoom=geometry.zoom,
         )
         seeds = dict(zip(("weak", "strong"), rng.integers(2**31, size=2).tolist(), strict=True))
@@ -140,13 +150,21 @@ class StepDataset(Dataset["Batch | UserError"]):
             sample["spacing_mm"] = torch.tensor(item.spacing_mm)
         return sample
 
+    def _targets(self, stream: str, item: PreparedCase) -> tuple[NDArray[np.int16], float]:
+        """Return the voxels that crops of a case are drawn around, and the share of such crops."""
+        if stream in NODULE_STREAMS:
+            return item.foreground, self.config.foreground
+        if stream == "healthy":
+            return self._hard.get(item.name, NOWHERE), self.config.hard_negatives
+        return NOWHERE, 0.0
+
     def _bags(self, numbered: Sequence[tuple[int, PreparedCase]], stream: str) -> StreamBatch:
         """Draw bags of weak views, padded to the largest: `bag` and `bag_mask`."""
         size, limit = self.config.crop, self.config.bag_size
         bags = []
         for index, item in numbered:
             rng = bag_rng(self.seed, stream, index)
-            foreground = item.foreground if stream in NODULE_STREAMS else item.foreground[:0]
+            foreground = item.foreground if stream in NODULE_STREAMS else NOWHERE
             windows = bag_windows(rng, item.shape, size, limit=limit, foreground=foreground)
             crops = []
             for x, y, z in windows.tolist():
@@ -187,6 +205,7 @@ def build_loader(
     world_size: int = 1,
     views: ViewsOf = ("weak", "strong"),
     fields: Sequence[str] = ("mask",),
+    hard_negatives: HardNegatives = MappingProxyType({}),
 ) -> DataLoader[Batch | UserError]:
     """Load the batches of steps `start_step` to `max_steps - 1`, in order, prefetched by workers.
 
@@ -214,6 +233,7 @@ def build_loader(
         world_size=world_size,
         views=views,
         fields=fields,
+        hard_negatives=hard_negatives,
     )
     return DataLoader(
         dataset,

@@ -40,12 +40,12 @@ def bag_rng(seed: int, stream: str, index: int) -> np.random.Generator:
     return np.random.default_rng([_BAG, seed, zlib.crc32(stream.encode()), index])
 
 
-def random_nodule(
-    rng: np.random.Generator, foreground: NDArray[np.int16], probability: float
+def random_target(
+    rng: np.random.Generator, voxels: NDArray[np.int16], probability: float
 ) -> int | None:
-    """Draw the nodule voxel, of `(M, 3)`, that a window must hold; None for an arbitrary window."""
-    if rng.random() < probability and len(foreground):
-        return int(rng.integers(len(foreground)))
+    """Draw the voxel, of `(M, 3)`, that a window must hold; None for an arbitrary window."""
+    if rng.random() < probability and len(voxels):
+        return int(rng.integers(len(voxels)))
     return None
 
 

@@ -108,6 +108,25 @@ def one_ball(folder, data_config, *, radius):
     return config, {"labelled": open_cohort(config, seed=0).train("labelled")}
 
 
+def test_step_dataset_healthy_crops_hold_hard_negatives(tmp_path, data_config):
+    config, streams = one_ball(tmp_path, data_config, radius=2)  # bright where it is
+    streams = {"healthy": streams["labelled"]}
+    quiet = AugmentConfig(weak_shift_hu=0, weak_noise_hu=0, weak_contrast=0, affine_probability=0)
+    hard = {"a": [[60, 60, 60]], "another": [[0, 0, 0]]}
+
+    def share(probability, voxels):
+        sampling = replace(config, hard_negatives=probability)
+        steps = StepDataset(streams, sampling, quiet, seed=0, hard_negatives=voxels)
+        return np.mean(
+            [bool((x > 0.5).any()) for t in range(40) for x in steps[t]["healthy"]["weak"]]
+        )
+
+    assert share(1.0, hard) == 1.0
+    assert share(0.5, hard) == pytest.approx(0.5, abs=0.2)
+    assert share(1.0, {}) == share(0.0, hard) < 0.2
+    assert share(1.0, {"another": hard["a"]}) == share(0.0, {})
+
+
 @pytest.mark.parametrize("size_mm", [6.0, 16.0])
 def test_build_loader_nodule_has_the_requested_diameter(tmp_path, data_config, size_mm):
     config, streams = one_ball(tmp_path, data_config, radius=5)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semilung.data.loading.intensity import scale_hu
-from semilung.data.loading.sampling import draw, random_nodule, random_window, sample_rng
+from semilung.data.loading.sampling import draw, random_target, random_window, sample_rng
 
 SIZES = st.tuples(*[st.integers(1, 60)] * 3)
 
@@ -77,12 +77,12 @@ def test_random_window_zoomed_holds_a_nodule_at_every_offset(zoom):
     assert offsets.max() >= 8
 
 
-def test_random_nodule_is_drawn_with_the_given_probability():
+def test_random_target_is_drawn_with_the_given_probability():
     foreground = np.zeros((5, 3), np.int16)
-    aims = [random_nodule(np.random.default_rng(i), foreground, 0.8) for i in range(1000)]
+    aims = [random_target(np.random.default_rng(i), foreground, 0.8) for i in range(1000)]
     assert aims.count(None) == pytest.approx(200, abs=40)
     assert set(aims) == {None, 0, 1, 2, 3, 4}
-    assert random_nodule(np.random.default_rng(0), foreground[:0], 1.0) is None
+    assert random_target(np.random.default_rng(0), foreground[:0], 1.0) is None
 
 
 def test_random_window_small_volume_is_at_every_offset():
