@@ -81,6 +81,7 @@ BENCHMARKS = {
     "input": Benchmark("input.py --repeats 3 --steps 4", "Crops from whole scans"),
     "inference": Benchmark("inference.py", "Whole scans by sliding window"),
     "strategies": Benchmark("strategies.py", "What strategies cost"),
+    "tasks": Benchmark("tasks.py", "What detection costs"),
     "cohort": Benchmark("cohort.py", "A cohort of 100,000 cases"),
     "workers": Benchmark("workers.py", "Scans an hour against workers"),
     "froc": Benchmark("froc.py", "FROC of 888 scans"),

@@ -74,8 +74,9 @@ def _data_check(arguments: argparse.Namespace) -> None:
         for issue in issues:
             place = f"row {issue.row}  {issue.case}  {issue.field}: " if issue.row else ""
             say(f"{title}  {place}{issue.message}")
+    width = max(20, *(len(name) + 2 for name, _ in examination.summary))
     for name, value in examination.summary:
-        say(f"{name:<20}{value}")
+        say(f"{name:<{width}}{value}")
     if errors:
         raise UserError(
             f"{arguments.manifest}: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}, "
