@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
@@ -26,7 +27,7 @@ from semilung.runs import (
 )
 from semilung.runs.load import CHECKPOINTS, prediction_config
 from semilung.suggestions import require_choice
-from semilung.tasks import Task, build_tasks, heads_of_tasks
+from semilung.tasks import Output, Task, build_tasks, heads_of_tasks
 from semilung.types import UserError
 
 
@@ -86,14 +87,17 @@ class LoadedRun:
             maps = predictor.scan_maps(path, series=series, progress=progress)
         # findings of a task of their own replace the components of the mask
         tasks = sorted(self.tasks.values(), key=lambda task: MASK not in task.files)
+        outputs: dict[str, Output] = {
+            kind: output for task in tasks for kind, output in task.outputs(predictor, maps).items()
+        }
+        if isinstance(findings := outputs.get(TABLE), pd.DataFrame):
+            for task in tasks:
+                findings = task.annotate(findings, maps)
+            outputs[TABLE] = findings
         return Prediction(
             maps.name,
             maps.scan,
-            {
-                kind: output
-                for task in tasks
-                for kind, output in task.outputs(predictor, maps).items()
-            },
+            outputs,
             scan=path,
             series=series,
             run=" + ".join(self.names),

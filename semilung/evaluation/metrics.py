@@ -265,3 +265,23 @@ DETECTION: tuple[Metric, ...] = (
     ),
 )  # fmt: skip
 """Rows of detection, in the order in which tables show them."""
+
+CHARACTERIZATION: tuple[Metric, ...] = (
+    Metric(
+        name="auc", column="auc_share", summary="auc", population="lesions", label="AUC",
+        short="AUC", validated=True, bounds=(-1e6, 1e6),
+        meaning="Probability that the first target's prediction ranks a positive nodule above a "
+        "negative one.",
+    ),
+    Metric(
+        name="size_auc", column="size_auc_share", summary="size_auc", population="lesions",
+        label="AUC of the diameter", bounds=(-1e6, 1e6), reported=False,
+        meaning="The same for a nodule's diameter alone.",
+    ),
+    Metric(
+        name="auc_gain", column="auc_gain", summary="auc_gain", population="lesions",
+        label="AUC above that of the diameter", short="AUC gain", bounds=(-1e6, 1e6),
+        meaning="Difference of the two, nodule by nodule.",
+    ),
+)  # fmt: skip
+"""Rows of characterization, in the order in which tables show them."""

@@ -22,6 +22,7 @@ from semilung.losses.heatmap_focal import heatmap_focal_loss
 from semilung.losses.hinge import hinge_discriminator_loss, hinge_generator_loss
 from semilung.losses.masked_l1 import masked_l1_loss
 from semilung.losses.non_adjacency import non_adjacency_loss
+from semilung.losses.ordinal import cumulative_logits, ordinal_loss, ordinal_probabilities
 from semilung.losses.pairwise_affinity import pairwise_affinity_loss
 from semilung.losses.pooling import pool_instances
 from semilung.losses.pseudo_label import confident_mask, pseudo_label_loss
@@ -40,6 +41,7 @@ __all__ = [
     "consistency_loss",
     "count_adjacency",
     "cross_pseudo_loss",
+    "cumulative_logits",
     "dice_ce_loss",
     "entropy_loss",
     "hard_labels",
@@ -50,6 +52,8 @@ __all__ = [
     "hinge_generator_loss",
     "masked_l1_loss",
     "non_adjacency_loss",
+    "ordinal_loss",
+    "ordinal_probabilities",
     "pairwise_affinity_loss",
     "pool_instances",
     "probabilities",

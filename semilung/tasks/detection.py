@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from semilung.data import Case
 from semilung.data.cache.prepared_case import PreparedNodule
+from semilung.data.content.nodule_instances import instance_numbers
 from semilung.data.io.grid import ball_voxels
 from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.evaluation.case_evaluation import Report
@@ -153,7 +154,7 @@ class Detection(Task):
         )
         names = np.full(len(centres.probability), "", object)
         lesions = []
-        instances = _instances([nodule.name for nodule in nodules])
+        instances = instance_numbers([nodule.name for nodule in nodules])
         for instance, nodule, hit, centre, mm in zip(
             instances, nodules, matched.hit, centres_mm, diameters_mm, strict=True
         ):
@@ -222,13 +223,6 @@ class Detection(Task):
             min_probability=self.min_probability,
             most=self.max_findings,
         )
-
-
-def _instances(names: Sequence[str]) -> Sequence[int]:
-    """Return the nodules' names where all are distinct numbers, as those of a mask's instances."""
-    numbers = [int(name) for name in names if name.isdecimal()]
-    distinct = len(set(numbers)) == len(names)
-    return numbers if distinct else range(1, len(names) + 1)
 
 
 def _detected_or_missed(lesions: pd.DataFrame) -> pd.DataFrame:

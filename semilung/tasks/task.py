@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan, nan
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -142,6 +143,7 @@ class Task:
 
     Attributes:
         base: Strategy with its supervised terms, part of every training of the task.
+        base_options: Options of it that follow from the task's.
         term: The term of it that others' gradients are compared with.
         heads: Outputs of the student that prediction reads, with their activations. Those besides
             `logits` are declared by the strategy that trains them (`Needs.heads`).
@@ -159,10 +161,11 @@ class Task:
     """
 
     base: ClassVar[str]
-    term: ClassVar[str]
+    term: str
     heads: ClassVar[Mapping[str, Activation]]
     metrics: ClassVar[tuple[Metric, ...]]
-    files: ClassVar[tuple[str, ...]]
+    files: ClassVar[tuple[str, ...]] = ()
+    base_options: Mapping[str, Any] = MappingProxyType({})
     optional_files: ClassVar[tuple[str, ...]] = ()
     false_positives: ClassVar[Metric | None] = None
     fields: ClassVar[tuple[str, ...]] = ("mask",)
@@ -227,7 +230,11 @@ class Task:
 
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return what is written of a scan, by the names in `files` and `optional_files`."""
-        raise NotImplementedError
+        return {}
+
+    def annotate(self, findings: pd.DataFrame, predicted: ScanMaps) -> pd.DataFrame:
+        """Return the findings of a scan, which other tasks made, with further columns."""
+        return findings
 
 
 def mean_of_defined(values: Iterable[float]) -> float:

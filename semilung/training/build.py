@@ -28,6 +28,8 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
     """
     tasks = build_tasks(config.tasks)
     named = {**{task.base: {} for task in tasks.values()}, **config.strategies}
+    for task in tasks.values():
+        named[task.base] = {**named[task.base], **task.base_options}
     torch.manual_seed(config.seed)  # a strategy may have weights of its own
     strategies = {name: build_strategy(name, options) for name, options in named.items()}
     require_tasks(strategies, tasks)

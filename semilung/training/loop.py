@@ -203,6 +203,7 @@ def _loader(training: Training, end: int) -> DataLoader[Batch | UserError]:
         world_size=fabric.world_size,
         views=training.views,
         fields=training.learner.fields(),
+        targets=training.learner.targets(),
         hard_negatives=training.hard_negatives,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -62,3 +64,15 @@ def instance_centres(instances: NDArray[np.uint8]) -> dict[int, tuple[float, flo
             x, y, z = (float(c) + cut.start for c, cut in zip(within, box, strict=True))
             centres[label] = (x, y, z)
     return centres
+
+
+def instance_numbers(names: Sequence[str]) -> Sequence[int]:
+    """Return the nodules' names where all are distinct numbers, as those of a mask's instances.
+
+    Example:
+        >>> list(instance_numbers(["2", "5"])), list(instance_numbers(["left", "2"]))
+        ([2, 5], [1, 2])
+    """
+    numbers = [int(name) for name in names if name.isdecimal()]
+    distinct = len(set(numbers)) == len(names)
+    return numbers if distinct else range(1, len(names) + 1)

@@ -23,6 +23,7 @@ from semilung.data.loading.intensity import scale_hu
 from semilung.data.loading.packed_cases import PackedCases
 from semilung.data.loading.sampling import bag_rng, draw, random_target, random_window, sample_rng
 from semilung.data.manifest.fields import FIELDS
+from semilung.data.manifest.targets import Target
 from semilung.types import IGNORE, Batch, StreamBatch, UserError
 
 NODULE_STREAMS = ("labelled", "located")
@@ -52,6 +53,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         world_size: Number of processes.
         views: Any of `weak`, `strong`, `bag`, for all streams or by stream.
         fields: Any of `mask`, `anatomy`, `instances`, `nodules`, `spacing_mm`, `bag_label`.
+        targets: Columns of `nodules.csv` whose values come with the field `nodules`.
         hard_negatives: Voxels of healthy cases that `config.hard_negatives` of their crops hold.
 
     Raises:
@@ -69,13 +71,14 @@ class StepDataset(Dataset["Batch | UserError"]):
         world_size: int = 1,
         views: ViewsOf = ("weak", "strong"),
         fields: Sequence[str] = ("mask",),
+        targets: Sequence[Target] = (),
         hard_negatives: HardNegatives = MappingProxyType({}),
     ) -> None:
         self.config, self.augment = config, augment
         self.seed, self.rank, self.world_size = seed, rank, world_size
         by_stream = views if isinstance(views, Mapping) else dict.fromkeys(streams, views)
         self.views = {stream: tuple(by_stream[stream]) for stream in streams}
-        self.fields = tuple(fields)
+        self.fields, self.targets = tuple(fields), tuple(targets)
         self._hard = {case: np.array(v, np.int16) for case, v in hard_negatives.items()}
         self._make = Views(augment, window_hu=config.window_hu, size=config.crop)
         for stream, cases in streams.items():
@@ -98,7 +101,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         samples = [self._sample(stream, first + j, item) for j, item in enumerate(chosen)]
         batch: StreamBatch = {
             key: pad_nodules([s[key] for s in samples])
-            if key == "nodules"
+            if key in ("nodules", "targets")
             else torch.stack([s[key] for s in samples])
             for key in samples[0]
         }
@@ -145,7 +148,10 @@ class StepDataset(Dataset["Batch | UserError"]):
             mask = sample["mask"]
             sample["mask"] = torch.where(mask == IGNORE, IGNORE, mask > 0).to(torch.uint8)
         if "nodules" in self.fields and stream in ("labelled", "located", "healthy"):
-            sample["nodules"] = torch.from_numpy(crop_nodules(item, low, geometry))
+            nodules, numbers = crop_nodules(item, low, geometry, self.targets)
+            sample["nodules"] = torch.from_numpy(nodules)
+            if self.targets:
+                sample["targets"] = torch.from_numpy(numbers)
         if "spacing_mm" in self.fields:
             sample["spacing_mm"] = torch.tensor(item.spacing_mm)
         return sample
@@ -205,6 +211,7 @@ def build_loader(
     world_size: int = 1,
     views: ViewsOf = ("weak", "strong"),
     fields: Sequence[str] = ("mask",),
+    targets: Sequence[Target] = (),
     hard_negatives: HardNegatives = MappingProxyType({}),
 ) -> DataLoader[Batch | UserError]:
     """Load the batches of steps `start_step` to `max_steps - 1`, in order, prefetched by workers.
@@ -218,6 +225,7 @@ def build_loader(
         `anatomy`: `(B, 1, X, Y, Z)` uint8, if any case of the stream has it; 255 for the others.
         `instances`: `(B, 1, X, Y, Z)` uint8, the mask with one label for each nodule.
         `nodules`: `(B, N, 5)` float32, see `crop_nodules`; not of unlabelled and weak streams.
+        `targets`: `(B, N, T)` float32, the numbers of targets (`Target.number`) next to `nodules`.
         `spacing_mm`: `(B, 3)` float32, the size of a voxel.
         `bag`: `(b, N, 1, X, Y, Z)` weak views, the crops of the first b = `config.bags` scans, and
             `bag_mask`: `(b, N)` bool, False for padding.
@@ -233,6 +241,7 @@ def build_loader(
         world_size=world_size,
         views=views,
         fields=fields,
+        targets=targets,
         hard_negatives=hard_negatives,
     )
     return DataLoader(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from semilung.data import PreparedCase
+from semilung.data.manifest.targets import Target
 from semilung.models.heads import Head
 from semilung.strategies.core.strategy import Needs, Strategy, Term
 from semilung.strategies.core.teacher import EMATeacher
@@ -205,6 +206,10 @@ class Learner(nn.Module):
     def fields(self) -> tuple[str, ...]:
         """Return the further sample fields that the strategies read."""
         return tuple(sorted({field for needs in self.needs.values() for field in needs.fields}))
+
+    def targets(self) -> tuple[Target, ...]:
+        """Return the targets of nodules that the strategies read."""
+        return tuple(target for needs in self.needs.values() for target in needs.targets)
 
     def require_anatomy(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
         """Raise UserError unless strategies that read anatomy have a case with anatomy labels.

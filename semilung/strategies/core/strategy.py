@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor, nn
 
 from semilung.data import PreparedCase
+from semilung.data.manifest.targets import Target
 from semilung.models.heads import Head
 from semilung.registry import Registry
 from semilung.types import STREAMS
@@ -49,6 +50,7 @@ class Needs:
         teacher: Whether the strategy uses the EMA teacher.
         tasks: Tasks whose outputs it can train or read; at least one of them must be active.
         task_fields: Fields that it reads only where a task of `tasks` is active.
+        targets: Columns of `nodules.csv` whose values it reads, as the field `targets`.
 
     Raises:
         ValueError: An unknown stream, view or field.
@@ -61,6 +63,7 @@ class Needs:
     teacher: bool = False
     tasks: tuple[str, ...] = ("segmentation",)
     task_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
 
     def __post_init__(self) -> None:
         for streams in (self.views, self.optional):

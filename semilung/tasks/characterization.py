@@ -1,0 +1,170 @@
+"""Characterization: what a nodule is, such as its malignancy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isnan
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from semilung.data import Case
+from semilung.data.content.nodule_instances import instance_numbers
+from semilung.data.io.grid import voxel_of
+from semilung.data.io.opened_volume import LPS_TO_RAS
+from semilung.data.manifest.targets import Target, targets_of
+from semilung.evaluation.case_evaluation import Report
+from semilung.evaluation.metrics import CHARACTERIZATION
+from semilung.evaluation.ranking import auc_shares
+from semilung.inference.findings import COORDINATES
+from semilung.inference.outputs import at_stride
+from semilung.inference.predictor import ScanMaps
+from semilung.losses import ordinal_probabilities
+from semilung.strategies.core.nodule_pooling import DESCRIPTIONS, STRIDE, pool_nodule
+from semilung.strategies.nodule_targets import nodule_share
+from semilung.tasks.task import CasePrediction, Evaluated, Task, register
+
+
+@at_stride(STRIDE)
+def evidence(output: Tensor) -> Tensor:
+    """Return the head's output, float32: evidence is averaged before it becomes a probability."""
+    return output.float()
+
+
+@register("characterization")
+class Characterization(Task):
+    """Characterization: targets of each nodule, from evidence in it and around it.
+
+    In an evaluation the nodules are those of the reference; `predict` describes what the other
+    tasks of the run find.
+
+    Args:
+        targets: Column of `nodules.csv` to its `kind` (binary, ordinal, classes, regression) and
+            `values`, see `Target.of`. The first one's AUC is the score; it is binary or ordinal, in
+            which case the classes above the middle are positive, and a middle one is left out.
+
+    Raises:
+        ValueError: No target, or an invalid one.
+    """
+
+    base = "nodule_targets"
+    heads: ClassVar = {DESCRIPTIONS: evidence}
+    metrics = CHARACTERIZATION
+
+    def __init__(self, *, targets: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.targets = targets_of(targets)
+        first = self.targets[0]
+        if first.kind not in ("binary", "ordinal"):
+            raise ValueError(f"the first target must be binary or ordinal, {first.name} is neither")
+        self.term, self.base_options = first.name, {"targets": targets}
+        names = [target.name for target in self.targets]
+        predicted = [f"{name}_predicted" for name in names]
+        self.lesion_columns = ("instance", "nodule", "diameter_mm", *names, *predicted,
+                               "auc_share", "size_auc_share", "auc_gain")  # fmt: skip
+
+    def evaluates(self, case: Case) -> bool:
+        """Return whether any nodule of a case has a value of a target."""
+        return case.role == "labelled" and any(
+            not isnan(target.number(nodule.targets.get(target.name)))
+            for nodule in case.nodules
+            for target in self.targets
+        )
+
+    def validate(self, predicted: CasePrediction) -> dict[str, Any]:
+        """Return the rows of nodules, from which `pool` makes the metrics."""
+        return {"lesions": self.evaluate(predicted).lesions}
+
+    def pool(self, validated: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the AUC of the first target."""
+        lesions = pd.DataFrame([row for case in validated for row in case["lesions"]])
+        if lesions.empty:
+            return {}
+        return {self.score.name: float(self._shares(lesions)["auc_share"].mean())}
+
+    def evaluate(self, predicted: CasePrediction) -> Evaluated:
+        """Return reference and prediction of each target for each nodule of the reference."""
+        case = predicted.case
+        share = None
+        if "mask" in case.files:
+            mask = torch.from_numpy(case.read("mask").astype(np.float32))
+            share = nodule_share(mask[None, None])[0]
+        rows = []
+        nodules = [nodule for nodule in case.nodules if not nodule.ignored]
+        instances = instance_numbers([nodule.name for nodule in nodules])
+        for instance, nodule in zip(instances, nodules, strict=True):
+            if nodule.diameter_mm is None:
+                continue
+            outputs = pool_nodule(
+                predicted.maps[DESCRIPTIONS], nodule.voxel, nodule.diameter_mm, case.spacing_mm,
+                mask=share,
+            )  # fmt: skip
+            rows.append(
+                {
+                    "instance": instance,
+                    "nodule": nodule.name,
+                    "diameter_mm": nodule.diameter_mm,
+                    **{t.name: t.number(nodule.targets.get(t.name)) for t in self.targets},
+                    **{f"{n}_predicted": value for n, value in self._predicted(outputs).items()},
+                }
+            )
+        return Evaluated({}, rows)
+
+    def complete(self, report: Report) -> Report:
+        """Add each nodule's shares of the AUC."""
+        return replace(report, lesions=report.lesions.assign(**self._shares(report.lesions)))
+
+    def annotate(self, findings: pd.DataFrame, predicted: ScanMaps) -> pd.DataFrame:
+        """Return the findings of other tasks with a column for each target."""
+        spacing_mm = np.linalg.norm(predicted.affine[:3, :3], axis=0).tolist()
+        rows = []
+        for x, y, z, diameter_mm in findings[[*COORDINATES, "diameter_mm"]].to_numpy(float):
+            point = (LPS_TO_RAS @ [x, y, z, 1])[:3]
+            voxel = voxel_of(predicted.affine, point).tolist()
+            outputs = pool_nodule(predicted.maps[DESCRIPTIONS], voxel, diameter_mm, spacing_mm)
+            rows.append(self._predicted(outputs))
+        names = [target.name for target in self.targets]
+        return findings.join(pd.DataFrame(rows, index=findings.index, columns=names).round(4))
+
+    def _predicted(self, outputs: Tensor) -> dict[str, float]:
+        channels = [target.channels for target in self.targets]
+        parts = zip(self.targets, outputs.split(channels), strict=True)
+        return {target.name: predicted_value(target, part) for target, part in parts}
+
+    def _shares(self, lesions: pd.DataFrame) -> pd.DataFrame:
+        """Return the shares of the AUC of prediction and diameter, and their differences."""
+        target = self.targets[0]
+        middle = (len(target.values) - 1) / 2
+        known = lesions[lesions[target.name].notna() & (lesions[target.name] != middle)]
+        positive = known[target.name].to_numpy(float) > middle
+        shares = pd.DataFrame(
+            {
+                "auc_share": auc_shares(
+                    known[f"{target.name}_predicted"].to_numpy(float), positive
+                ),
+                "size_auc_share": auc_shares(known["diameter_mm"].to_numpy(float), positive),
+            },
+            index=known.index,
+        )
+        shares["auc_gain"] = shares["auc_share"] - shares["size_auc_share"]
+        return shares.reindex(lesions.index)
+
+
+def predicted_value(target: Target, outputs: Tensor) -> float:
+    """Return the value that a target's outputs `(C,)` stand for.
+
+    It is the probability of the positive class (binary), the expected rank from 0 (ordinal), the
+    index of the most probable class (classes), or the number in the column's unit (regression).
+    """
+    if target.kind == "binary":
+        return float(outputs[0].sigmoid())
+    if target.kind == "ordinal":
+        ranks = torch.arange(len(target.values))
+        return float(ordinal_probabilities(outputs[None])[0] @ ranks.float())
+    if target.kind == "classes":
+        return float(outputs.argmax())
+    low, high = target.scale
+    return low + float(outputs[0]) * (high - low)
