@@ -145,7 +145,7 @@ class Detection(Task):
 
     def evaluate(self, predicted: CasePrediction) -> Evaluated:
         """Return the number of findings, the nodules with the finding on each, and the findings."""
-        nodules, centres = predicted.case.nodules, self._centres(predicted)
+        nodules, centres = predicted.case.nodules, predicted.once(self._centres)
         centres_mm, diameters_mm = _reference(nodules, predicted.case.affine)
         ignored = np.array([nodule.ignored for nodule in nodules], bool)
         matched = match_findings(
@@ -201,7 +201,7 @@ class Detection(Task):
         self, predicted: CasePrediction, *, captioned: bool = True
     ) -> NDArray[np.uint8] | None:
         """Return three planes with the balls of nodules and of probable findings."""
-        case, centres = predicted.case, self._centres(predicted)
+        case, centres = predicted.case, predicted.once(self._centres)
         shown = centres.probability >= DRAWN
         reference = _balls(predicted, *_reference(case.nodules, case.affine))
         balls = _balls(predicted, centres.points_mm[shown], centres.diameter_mm[shown])

@@ -8,10 +8,10 @@ and report ask the active tasks; a case is predicted once for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, nan
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,8 @@ from semilung.inference import Predictor
 from semilung.inference.outputs import Activation
 from semilung.inference.predictor import ScanMaps, foreground
 from semilung.registry import Registry
+
+Value = TypeVar("Value")
 
 Output: TypeAlias = Volume | pd.DataFrame
 """A volume on a scan's own grid, or a table."""
@@ -45,6 +47,13 @@ class CasePrediction:
     case: PreparedCase
     maps: Mapping[str, Tensor]
     predictor: Predictor
+    _values: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, function: Callable[[CasePrediction], Value]) -> Value:
+        """Return a task's function of this prediction, computed at its first use alone."""
+        if function not in self._values:
+            self._values[function] = function(self)
+        return cast("Value", self._values[function])
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:

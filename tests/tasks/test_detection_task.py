@@ -15,7 +15,7 @@ from semilung.api.train import train
 from semilung.data import Case, DataConfig, read_manifest
 from semilung.evaluation import luna16_froc
 from semilung.inference import InferenceConfig, Predictor
-from semilung.inference.centre_findings import centre_values
+from semilung.inference.centre_findings import centre_values, find_centres
 from semilung.models import build_model
 from semilung.strategies.core.centre_maps import CENTRES, SIZE
 from semilung.tasks import CasePrediction, build_tasks, evaluate_cases
@@ -111,6 +111,24 @@ def test_detection_columns_that_need_all_cases():
                  for c in cases]  # fmt: skip
     pooled = Detection().pool(validated)
     assert pooled == {"cpm": pytest.approx(5.5 / 7), "healthy_findings": 1.0}
+
+
+def test_detection_searches_the_findings_of_a_case_once(monkeypatch, tmp_path):
+    searched = []
+
+    def search(values, affine, **options):
+        searched.append(values.shape)
+        return find_centres(values, affine, **options)
+
+    monkeypatch.setattr("semilung.tasks.detection.find_centres", search)
+    known = Known({"a": [((5, 5, 5), 0.9, 5.0)]})
+    case, tasks = tiny("a", "labelled"), {"detection": Detection()}
+    evaluate_cases(known, [case], tasks, pictures=tmp_path)
+    assert len(searched) == 1
+    predicted = CasePrediction(case, known.case_maps(case), known)
+    strict = Detection(min_probability=0.95)  # tasks of other options do not share
+    assert len(tasks["detection"].evaluate(predicted).findings) == 1
+    assert len(strict.evaluate(predicted).findings) == 0
 
 
 def test_detection_without_a_nodule_is_undefined():
