@@ -15,6 +15,11 @@ from semilung.data.cache.prepared_case import PreparedNodule
 from semilung.data.io.grid import ball_voxels
 from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.evaluation.case_evaluation import Report
+from semilung.evaluation.detection_points import (
+    false_positive_counts,
+    nodule_rows,
+    operating_points,
+)
 from semilung.evaluation.froc import FP_PER_SCAN
 from semilung.evaluation.froc_shares import (
     froc_of,
@@ -41,6 +46,9 @@ from semilung.tasks.task import (
 SENSITIVITY = 0.8
 """Operating point at which false positives of healthy scans are counted."""
 
+SHARES = {"froc_share": FP_PER_SCAN, "detected_at_1": (1.0,), "detected_at_4": (4.0,)}
+"""Columns of nodules, and the false positives per scan at which each is detected or not."""
+
 BAND_SAMPLES = 200
 
 DRAWN = 0.5
@@ -51,7 +59,7 @@ def _froc_line(evaluations: Sequence[Report]) -> CurveLine:
     """Return the mean FROC curve of the seeds of an arm, with a band over scans and seeds."""
     rates = np.geomspace(FP_PER_SCAN[0], FP_PER_SCAN[-1], 61)
     curves = [
-        froc_of(report.cases["case"], _detected_or_missed(report.lesions), report.findings)
+        froc_of(report.cases["case"], nodule_rows(report.lesions), report.findings)
         for report in evaluations
     ]
     generator, scans = np.random.default_rng(0), len(evaluations[0].cases)
@@ -76,6 +84,7 @@ FROC = CurveKind(
     "its radius. The CPM is the mean sensitivity at the seven marked rates. Bands are 95 % "
     "intervals (bootstrap over scans and seeds).",
     line=_froc_line,
+    points=operating_points,
 )
 
 
@@ -96,7 +105,7 @@ class Detection(Task):
     metrics = DETECTION
     false_positives = HEALTHY_FINDINGS
     lesion_columns = ("instance", "nodule", "diameter_mm", "probability", "centre_error_mm",
-                      "diameter_error_mm", "froc_share", "detected_at_1")  # fmt: skip
+                      "diameter_error_mm", *SHARES)  # fmt: skip
     finding_columns = ("x_mm", "y_mm", "z_mm", "diameter_mm", "probability", "nodule", "false")
     files = ("findings.csv",)
     curve = FROC
@@ -154,12 +163,13 @@ class Detection(Task):
         names = np.full(len(centres.probability), "", object)
         lesions = []
         instances = _instances([nodule.name for nodule in nodules])
-        for instance, nodule, hit, centre, mm in zip(
-            instances, nodules, matched.hit, centres_mm, diameters_mm, strict=True
+        for instance, nodule, hit, centre in zip(
+            instances, nodules, matched.hit, centres_mm, strict=True
         ):
             if nodule.ignored:
                 continue
-            row: dict[str, Any] = {"instance": instance, "nodule": nodule.name, "diameter_mm": mm}
+            row: dict[str, Any] = {"instance": instance, "nodule": nodule.name}
+            row["diameter_mm"] = nodule.diameter_mm or np.nan  # in no bin where not measured
             row |= dict.fromkeys(("probability", "centre_error_mm", "diameter_error_mm"), np.nan)
             if hit >= 0:
                 names[hit] = nodule.name
@@ -180,20 +190,17 @@ class Detection(Task):
     def complete(self, report: Report) -> Report:
         """Add the nodules' shares of the CPM, and the false positives at the operating point."""
         lesions, findings, cases = report.lesions, report.findings, report.cases
-        nodules = _detected_or_missed(lesions)
+        nodules = nodule_rows(lesions)
         scores = nodules["probability"].to_numpy(float)
-        false = findings[findings["false"].astype(bool)]
-        probabilities = false["probability"].to_numpy(float)
+        false = findings.loc[findings["false"].astype(bool), "probability"].to_numpy(float)
         threshold = threshold_at_sensitivity(scores, SENSITIVITY)
-        counts = false[false["probability"] >= threshold].groupby("case").size()
-        at_point = cases["case"].map(counts).fillna(0.0)
-        shares = nodules.assign(
-            froc_share=froc_shares(scores, probabilities, len(cases)),
-            detected_at_1=froc_shares(scores, probabilities, len(cases), [1.0]),
-        )[["froc_share", "detected_at_1"]]
+        shares = pd.DataFrame(
+            {name: froc_shares(scores, false, len(cases), at) for name, at in SHARES.items()},
+            index=nodules.index,
+        )
         return replace(
             report,
-            cases=cases.assign(fp_at_80=np.nan if np.isnan(threshold) else at_point),
+            cases=cases.assign(fp_at_80=false_positive_counts(cases, findings, threshold)),
             lesions=lesions.assign(**shares.reindex(lesions.index)),
         )
 
@@ -229,11 +236,6 @@ def _instances(names: Sequence[str]) -> Sequence[int]:
     numbers = [int(name) for name in names if name.isdecimal()]
     distinct = len(set(numbers)) == len(names)
     return numbers if distinct else range(1, len(names) + 1)
-
-
-def _detected_or_missed(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a table that are of nodules, and not of another task's lesions alone."""
-    return lesions[lesions["nodule"].notna()]
 
 
 def _reference(

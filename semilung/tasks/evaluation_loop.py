@@ -95,7 +95,8 @@ def _joined(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     rows: dict[Any, dict[str, Any]] = {}
     for part in evaluated:
         for lesion in part.lesions:
-            rows.setdefault(lesion["instance"], {}).update(lesion)
+            row = rows.setdefault(lesion["instance"], {})
+            row |= {k: v for k, v in lesion.items() if k not in row or not pd.isna(v)}
     return list(rows.values())
 
 

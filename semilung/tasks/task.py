@@ -135,6 +135,7 @@ class CurveKind:
         x_ticks: Marked values.
         caption: Below the plot.
         line: The curve of an arm, from the evaluations of its seeds.
+        points: Operating points of an evaluation, as `operating_points` of detection gives them.
     """
 
     name: str
@@ -144,6 +145,7 @@ class CurveKind:
     x_ticks: tuple[float, ...]
     caption: str
     line: Callable[[Sequence[Report]], CurveLine]
+    points: Callable[[Report], pd.DataFrame]
 
 
 class Task:

@@ -13,7 +13,7 @@ from tiny_settings import TINY
 from semilung.api.load import load
 from semilung.api.train import train
 from semilung.data import Case, DataConfig, read_manifest
-from semilung.evaluation import luna16_froc
+from semilung.evaluation import by_size, luna16_froc, summarise, wilson
 from semilung.inference import InferenceConfig, Predictor
 from semilung.inference.centre_findings import centre_values, find_centres
 from semilung.models import build_model
@@ -105,6 +105,11 @@ def test_detection_columns_that_need_all_cases():
     # thresholds .9, .4, .35, .3: rates 0, 1/3, 2/3, 2/3; the second nodule is hit from 2/3 on
     assert report.lesions["froc_share"].tolist() == pytest.approx([1.0, 4 / 7])
     assert report.lesions["detected_at_1"].tolist() == [1.0, 1.0]
+    assert report.lesions["detected_at_4"].tolist() == [1.0, 1.0]
+    summary = summarise(report).set_index(["metric", "group"])
+    for rate in (1, 4):
+        row = summary.loc[(f"detected_at_{rate}", "lesions < 6 mm"), ["mean", "low", "high", "n"]]
+        assert row.tolist() == list(wilson([1, 1]))
     assert report.cases["fp_at_80"].tolist() == [1, 0, 1]
     assert report.lesions["diameter_error_mm"].tolist() == pytest.approx([0.04, 4.04], abs=0.01)
     validated = [Detection().validate(CasePrediction(c, Known(peaks).case_maps(c), Known(peaks)))
@@ -143,6 +148,38 @@ def test_detection_evaluates_scans_whose_nodules_are_points_alone():
     case = tiny("a", "labelled").case
     assert Detection().evaluates(replace(case, mask=None))
     assert not Detection().evaluates(replace(case, role="unlabelled", mask=None))
+
+
+def test_detection_sensitivity_at_each_rate_by_hand():
+    # three false positives per scan at .5, before the nodule of .2 is hit
+    peaks = {
+        "a": [
+            ((5, 5, 5), 0.2, 5.0),
+            *((at, 0.5, 5.0) for at in [(1, 1, 13), (1, 13, 1), (13, 1, 1)]),
+        ]
+    }
+    lesions = evaluate_cases(
+        Known(peaks), [tiny("a", "labelled")], {"detection": Detection()}
+    ).lesions
+    assert lesions["detected_at_1"].tolist() == [0]
+    assert lesions["detected_at_4"].tolist() == [1]
+
+
+class Unmeasured(TinyCase):
+    """The kit's case, its nodule a point without a diameter."""
+
+    @property
+    def nodules(self):
+        return [nodule._replace(diameter_mm=None) for nodule in super().nodules]
+
+
+def test_detection_nodule_without_diameter_counts_in_no_size_bin():
+    case = tiny("a", "labelled")
+    case = Unmeasured(case.case, case.files)
+    peaks = {"a": [((5, 5, 5), 0.9, 5.0)]}
+    lesions = evaluate_cases(Known(peaks), [case], {"detection": Detection()}).lesions
+    assert lesions["probability"].tolist() == pytest.approx([0.9])
+    assert [len(rows) for rows in by_size(lesions).values()] == [1, 0, 0, 0, 0]
 
 
 def test_detection_options_out_of_range_are_errors_of_the_user():
