@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semilung.data import Case
+from semilung.data import Case, PreparedCase
 from semilung.data.cache.prepared_case import PreparedNodule
-from semilung.data.io.grid import ball_voxels
+from semilung.data.io.grid import ball_voxels, voxel_of
 from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.evaluation.case_evaluation import Report
 from semilung.evaluation.detection_points import (
@@ -20,6 +20,7 @@ from semilung.evaluation.detection_points import (
     nodule_rows,
     operating_points,
 )
+from semilung.evaluation.finding_picture import finding_picture, worst_false_positives
 from semilung.evaluation.froc import FP_PER_SCAN
 from semilung.evaluation.froc_shares import (
     froc_of,
@@ -35,6 +36,7 @@ from semilung.inference.predictor import ScanMaps
 from semilung.strategies.core.centre_maps import CENTRES
 from semilung.tasks.task import (
     CasePrediction,
+    CloseUp,
     CurveKind,
     CurveLine,
     Evaluated,
@@ -210,9 +212,30 @@ class Detection(Task):
         """Return three planes with the balls of nodules and of probable findings."""
         case, centres = predicted.case, predicted.once(self._centres)
         shown = centres.probability >= DRAWN
-        reference = _balls(predicted, *_reference(case.nodules, case.affine))
-        balls = _balls(predicted, centres.points_mm[shown], centres.diameter_mm[shown])
+        reference = _balls(case, *_reference(case.nodules, case.affine))
+        balls = _balls(case, centres.points_mm[shown], centres.diameter_mm[shown])
         return predicted.overlay(reference, balls, captioned=captioned)
+
+    def close_ups(
+        self, report: Report, cases: Mapping[str, PreparedCase], window_hu: tuple[float, float]
+    ) -> Iterator[CloseUp]:
+        """Yield the worst false positives, those of healthy scans first."""
+        worst = worst_false_positives(report.cases, report.findings)
+        for index, row in zip(worst.index, worst.to_dict("records"), strict=True):
+            case = cases[row["case"]]
+            centre_mm = np.array([[row["x_mm"], row["y_mm"], row["z_mm"]]])
+            voxel = np.rint(voxel_of(case.affine, centre_mm[0].tolist()))
+            picture = finding_picture(
+                case.read("image"),
+                finding=_balls(case, centre_mm, np.array([row["diameter_mm"]])),
+                reference=_balls(case, *_reference(case.nodules, case.affine)),
+                at=np.clip(voxel, 0, np.array(case.shape) - 1).astype(int).tolist(),
+                spacing_mm=case.spacing_mm,
+                window_hu=window_hu,
+                title=case.name,
+                text=f"{row['diameter_mm']:.1f} mm, probability {row['probability']:.2f}",
+            )
+            yield CloseUp(index, picture)
 
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return the table of findings."""
@@ -248,9 +271,9 @@ def _reference(
 
 
 def _balls(
-    predicted: CasePrediction, centres_mm: NDArray[np.float64], diameters_mm: NDArray[np.float64]
+    case: PreparedCase, centres_mm: NDArray[np.float64], diameters_mm: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    case = predicted.case
+    """Return a mask `(X, Y, Z)` of balls."""
     mask = np.zeros(case.shape, np.uint8)
     for centre_mm, diameter_mm in zip(centres_mm, diameters_mm, strict=True):
         box, ball = ball_voxels(case.shape, case.affine, centre_mm.tolist(), diameter_mm / 2)

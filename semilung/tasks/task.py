@@ -7,7 +7,7 @@ and report ask the active tasks; a case is predicted once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, nan
@@ -97,6 +97,13 @@ class Evaluated(NamedTuple):
     lesions: Sequence[Mapping[str, Any]] = ()
     shown: bool = False
     findings: Sequence[Mapping[str, Any]] = ()
+
+
+class CloseUp(NamedTuple):
+    """A picture `(H, W, 3)` of the finding in a row of `findings.csv`, by the row's index."""
+
+    row: int
+    picture: NDArray[np.uint8]
 
 
 class Baseline(NamedTuple):
@@ -235,6 +242,18 @@ class Task:
                 validations need it.
         """
         return None
+
+    def close_ups(
+        self, report: Report, cases: Mapping[str, PreparedCase], window_hu: tuple[float, float]
+    ) -> Iterator[CloseUp]:
+        """Yield pictures of single findings of a whole evaluation; none by default.
+
+        Args:
+            report: The evaluation, completed.
+            cases: Its cases by name, to read their scans.
+            window_hu: HU drawn as black and as white.
+        """
+        yield from ()
 
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return what is written of a scan, by the names in `files` and `optional_files`."""

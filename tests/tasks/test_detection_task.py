@@ -165,6 +165,18 @@ def test_detection_sensitivity_at_each_rate_by_hand():
     assert lesions["detected_at_4"].tolist() == [1]
 
 
+def test_detection_evaluation_draws_its_worst_false_positives(tmp_path):
+    peaks = {
+        "a": [((5, 5, 5), 0.9, 5.0), ((13, 13, 13), 0.8, 5.0)],
+        "h": [((9, 9, 9), 0.7, 5.0), ((1, 1, 1), 0.2, 5.0)],
+    }
+    cases = [tiny("a", "labelled"), tiny("h", "healthy")]
+    report = evaluate_cases(Known(peaks), cases, {"detection": Detection()}, pictures=tmp_path)
+    assert report.findings["picture"].tolist() == ["", "3.png", "1.png", "2.png"]
+    assert {path.name for path in (tmp_path / "findings").iterdir()} == {"1.png", "2.png", "3.png"}
+    assert "picture" not in evaluate_cases(Known(peaks), cases, {"detection": Detection()}).findings
+
+
 class Unmeasured(TinyCase):
     """The kit's case, its nodule a point without a diameter."""
 
