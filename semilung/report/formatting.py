@@ -117,6 +117,18 @@ def quoted(arm: str) -> str:
     return f"“{arm}”" if re.search(r"[\s,;=]", arm) else arm
 
 
+def unit_of_mean(metric: Metric) -> str:
+    """Return what the mean of a metric runs over, in the singular.
+
+    Example:
+        >>> from semilung.evaluation.metrics import DETECTION, SEGMENTATION
+        >>> unit_of_mean(DETECTION[0]), unit_of_mean(SEGMENTATION[0])
+        ('nodule', 'case')
+    """
+    units = {"lesions": "nodule", "healthy": "healthy scan", "positive": "case"}
+    return units.get(metric.population, "scan")
+
+
 def counted(count: int, noun: str) -> str:
     """Return a count and its noun, in the plural unless it is 1.
 

@@ -108,6 +108,10 @@ class Detection(Task):
     false_positives = HEALTHY_FINDINGS
     lesion_columns = ("instance", "nodule", "diameter_mm", "probability", "centre_error_mm",
                       "diameter_error_mm", *SHARES)  # fmt: skip
+    required_columns: ClassVar = {
+        "cases.csv": ("role",),
+        "lesions.csv": ("nodule", "diameter_mm", "probability"),
+    }
     finding_columns = ("x_mm", "y_mm", "z_mm", "diameter_mm", "probability", "nodule", "false")
     files = ("findings.csv",)
     curve = FROC
