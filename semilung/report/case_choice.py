@@ -89,11 +89,13 @@ def ranked_cases(group: Group, metric: Metric, arms: list[str]) -> list[Row]:
 def healthy_scans(group: Group, metric: Metric, arms: list[str]) -> list[Row]:
     """Return the healthy scans with most false positives in the last of `arms`, and a silent one.
 
-    All are shown in each of `arms`. The silent scan is the first that has an overlay.
+    All are shown in each of `arms`, but for scans without an overlay in any, as of findings that
+    are too improbable to be drawn. The silent scan is the first that has an overlay.
     """
     ranked = _ranked(group, metric, arms[-1])
     worst = [str(case) for case in ranked[ranked > 0].index[::-1][:SHOWN_FALSE_POSITIVES]]
     rows = [_row(f"Healthy scan: {case}", group, arms, case, metric) for case in worst]
+    rows = [row for row in rows if any(picture.source for picture in row.pictures)]
     for case in map(str, ranked[ranked == 0].index):
         if _overlay(_run_of(group, arms[-1], case), case)[0]:
             title = f"Healthy scan without false positives in {quoted(arms[-1])}: {case}"
@@ -171,7 +173,7 @@ def _picture(run: Run, arm: str, case: str, metric: Metric) -> Picture:
     cases, value = run.cases.set_index("case"), run.value(metric, case)
     text = valued(metric, value)
     if metric.healthy:
-        text = false_positives(metric, value) if value else "no false positives"
+        text = false_positives(metric, value)
     source, reason = _overlay(run, case)
     volumes = cases.reindex(columns=["reference_volume_mm3", "predicted_volume_mm3"]).loc[case]
     if not source and volumes.eq(0).all():

@@ -58,7 +58,17 @@ def amount(metric: Metric, value: float) -> str:
 
 
 def false_positives(metric: Metric, value: float) -> str:
-    """Return an amount of false positives: `5.0 mm³ of false positives`, `2.00 false positives`."""
+    """Return an amount of false positives: `5.0 mm³ of false positives`, `2.00 false positives`.
+
+    Example:
+        >>> from semilung.evaluation.metrics import HEALTHY_FINDINGS
+        >>> [false_positives(HEALTHY_FINDINGS, value) for value in (0.0, math.nan)]
+        ['no false positives', 'false positives undefined']
+    """
+    if math.isnan(value):
+        return "false positives undefined"
+    if value == 0:
+        return "no false positives"
     return f"{amount(metric, value)}{' of' if 'mm3' in metric.unit else ''} false positives"
 
 

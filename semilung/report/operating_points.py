@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from semilung.evaluation import Report
-from semilung.report.formatting import NONE, counted, number
+from semilung.report.formatting import NONE, number
 from semilung.report.metric_tables import Table
 from semilung.report.study import Group, Study
 from semilung.tasks import CurveKind
@@ -47,7 +47,7 @@ def _table(name: str, data: pd.DataFrame) -> Table:
     totals = data.groupby([*keys, "seed", "target"])[["n_positive", "n_healthy"]].sum().max()
     return Table(
         name,
-        "False positives at chosen sensitivities",
+        "Thresholds by sensitivity, with the false positives at each",
         [
             *keys,
             "sensitivity of at least",
@@ -71,7 +71,7 @@ def _cells(runs: pd.DataFrame) -> list[str]:
     """Return threshold, sensitivity and false positives: means over runs that all reach it."""
     lacking = int(runs["threshold"].isna().sum())
     if lacking:
-        several = f" in {lacking} of {counted(len(runs), 'run')}" if len(runs) > 1 else ""
-        return [f"not reached{several}", NONE, NONE, NONE]
+        some = f" in {lacking} of {len(runs)} runs" if lacking < len(runs) else ""
+        return [f"not reached{some}", NONE, NONE, NONE]
     columns = {"threshold": 3, "sensitivity": 3, "fp_positive": 2, "fp_healthy": 2}
     return [number(float(runs[column].mean()), digits) for column, digits in columns.items()]

@@ -213,7 +213,8 @@ def healthy_statements(study: Study, comparisons: Mapping[Metric, pd.DataFrame])
     if healthy is None:
         count = max(len(members(run.cases, "healthy")) for run in study.runs)
         undefined = (
-            f"{metric.label} are undefined in at least one run on {counted(count, 'healthy scan')}."
+            f"On {counted(count, 'healthy scan')}, {metric.label[0].lower()}{metric.label[1:]} are "
+            f"undefined in at least one run."
         )
         return [undefined if count else NO_HEALTHY_SCAN] * len(study.groups)
     statements = []
