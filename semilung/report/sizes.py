@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from semilung.evaluation import Metric, size_bins
 from semilung.report.compared_metrics import records
@@ -33,32 +34,38 @@ def sizes_tables(study: Study) -> list[Table]:
 
 def sizes_plot(table: Table, styles: dict[str, Style]) -> Plot:
     """Plot a table of `sizes_tables` of one setting, with intervals, a panel for each metric."""
-    noun = str(table.data["noun"].iloc[0])
     labels, bins, names = (list(dict.fromkeys(table.data[c])) for c in ("metric", "size", "arm"))
     with new_figure(WIDTH, 0.5 + 2.8 * len(labels)) as figure:
         panels = figure.subplots(len(labels), 1, squeeze=False)[:, 0]
-        step = min(0.14, 0.8 / len(names))
         for label, axes in zip(labels, panels, strict=True):
-            rows = table.data[table.data["metric"] == label]
-            for i, name in enumerate(names):
-                points, style = rows[rows["arm"] == name], styles[name]
-                at = [bins.index(b) + step * (i - (len(names) - 1) / 2) for b in points["size"]]
-                axes.errorbar(
-                    at, points["sensitivity"], bars(points, "sensitivity"), color=style.colour,
-                    marker=style.marker, linestyle="none", elinewidth=1.2, markersize=6.5,
-                    label=name if axes is panels[0] else None,
-                )  # fmt: skip
-            counts = _counts(rows)
-            ticks = [f"{size(b)}\n{counted(counts.get(b, 0), noun)}" for b in bins]
-            axes.set_xticks(range(len(bins)), ticks)
-            axes.set_xlim(-0.5, len(bins) - 0.5)
-            axes.set_ylim(-0.03, 1.03)
-            axes.grid(visible=False, axis="x")
+            _draw_panel(axes, table.data[table.data["metric"] == label], bins, styles)
             axes.set_ylabel(label[0].lower() + label[1:].replace(" at ", "\nat "))
-        figure.legend(loc="outside upper left", ncols=3, frameon=False, handletextpad=0.3)
+        handles = panels[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper left", ncols=3, frameon=False, handletextpad=0.3)
         picture = svg(figure)
     alt = f"{listed(labels)} by diameter: {listed(map(size, bins))}, for {listed(names)}."
     return Plot(table.name, picture, alt, f"{table.note} Error bars are 95 % intervals.")
+
+
+def _draw_panel(
+    axes: Axes, rows: pd.DataFrame, bins: Sequence[str], styles: dict[str, Style]
+) -> None:
+    """Draw sensitivity and interval of each arm by bin."""
+    names = list(dict.fromkeys(rows["arm"]))
+    step = min(0.14, 0.8 / len(names))
+    for i, name in enumerate(names):
+        points, style = rows[rows["arm"] == name], styles[name]
+        at = [bins.index(b) + step * (i - (len(names) - 1) / 2) for b in points["size"]]
+        axes.errorbar(
+            at, points["sensitivity"], bars(points, "sensitivity"), color=style.colour,
+            marker=style.marker, linestyle="none", elinewidth=1.2, markersize=6.5, label=name,
+        )  # fmt: skip
+    counts, noun = _counts(rows), str(rows["noun"].iloc[0])
+    ticks = [f"{size(b)}\n{counted(counts.get(b, 0), noun)}" for b in bins]
+    axes.set_xticks(range(len(bins)), ticks)
+    axes.set_xlim(-0.5, len(bins) - 0.5)
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(visible=False, axis="x")
 
 
 def _bins(group: Group, metric: Metric) -> Iterator[pd.DataFrame]:
