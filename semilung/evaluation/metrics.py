@@ -205,8 +205,8 @@ SEGMENTATION: tuple[Metric, ...] = (
         name="sensitivity", column="detected", summary="sensitivity", population="lesions",
         label="Sensitivity", unit="share of lesions", short="sensitivity", reported=False,
         by_size=True, interval=wilson,
-        meaning="Share of lesions detected: the predicted components that touch it reach an "
-        f"intersection over union of {DETECTION_IOU:g} with it.",
+        meaning="Share of lesions detected: those that reach an intersection over union of "
+        f"{DETECTION_IOU:g} with the predicted components that touch them.",
     ),
     Metric(
         name="lesion_dice", column="dice", summary="lesion_dice", population="lesions",

@@ -51,7 +51,7 @@ def _table(name: str, data: pd.DataFrame) -> Table:
         [
             *keys,
             "sensitivity of at least",
-            "threshold (probability)",
+            "threshold",
             "sensitivity reached",
             f"false positives per scan with nodules (n={totals['n_positive']})",
             f"false positives per healthy scan (n={totals['n_healthy']})",
@@ -60,7 +60,7 @@ def _table(name: str, data: pd.DataFrame) -> Table:
         data,
         text_columns=len(keys),
         note=(
-            "A threshold is the largest at which so many of the evaluated nodules are detected. "
+            "A threshold is the largest probability that so many of the evaluated nodules reach. "
             "Values are means over runs; where a run does not reach a sensitivity at any "
             "threshold, there are none."
         ),

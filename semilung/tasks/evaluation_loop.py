@@ -113,12 +113,15 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[str]]) 
 
 
 def _joined(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """Return the lesions of a case, the columns of all tasks in one row."""
+    """Return the lesions of a case, the columns of all tasks in one row.
+
+    A common column, such as the diameter, is that of the first task that knows it.
+    """
     rows: dict[Any, dict[str, Any]] = {}
     for part in evaluated:
         for lesion in part.lesions:
             row = rows.setdefault(lesion["instance"], {})
-            row |= {k: v for k, v in lesion.items() if k not in row or not pd.isna(v)}
+            row |= {key: value for key, value in lesion.items() if pd.isna(row.get(key))}
     return list(rows.values())
 
 

@@ -18,8 +18,9 @@ from semilung.inference import InferenceConfig, Predictor
 from semilung.inference.centre_findings import centre_values, find_centres
 from semilung.models import build_model
 from semilung.strategies.core.centre_maps import CENTRES, SIZE
-from semilung.tasks import CasePrediction, build_tasks, evaluate_cases
+from semilung.tasks import CasePrediction, Evaluated, build_tasks, evaluate_cases
 from semilung.tasks.detection import FROC, Detection, _instances
+from semilung.tasks.evaluation_loop import _joined
 from semilung.testing.problem import TinyCase
 from semilung.types import UserError
 
@@ -168,6 +169,17 @@ def test_detection_sensitivity_at_each_rate_by_hand():
     ).lesions
     assert lesions["detected_at_1"].tolist() == [0]
     assert lesions["detected_at_4"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "diameter"), [(np.nan, 7.0, 7.0), (5.0, 7.0, 5.0), (5.0, np.nan, 5.0)]
+)
+def test_lesion_of_two_tasks_has_the_diameter_of_the_first_that_knows_it(first, second, diameter):
+    rows = [
+        {"instance": 1, "diameter_mm": mm, name: 0} for mm, name in ((first, "a"), (second, "b"))
+    ]
+    joined = _joined([Evaluated({}, [row]) for row in rows])
+    assert joined == [{"instance": 1, "diameter_mm": diameter, "a": 0, "b": 0}]
 
 
 def test_detection_evaluation_draws_its_worst_false_positives(tmp_path):
