@@ -13,10 +13,11 @@ from semilung.tasks.active_tasks import (
     is_evaluated,
     metrics_of,
 )
-from semilung.tasks.evaluation_loop import evaluate_cases
+from semilung.tasks.evaluation_loop import CLOSE_UPS, evaluate_cases
 from semilung.tasks.task import (
     Baseline,
     CasePrediction,
+    CloseUp,
     CurveKind,
     CurveLine,
     Evaluated,
@@ -30,9 +31,11 @@ for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)
 
 __all__ = [
+    "CLOSE_UPS",
     "DEFAULT",
     "Baseline",
     "CasePrediction",
+    "CloseUp",
     "CurveKind",
     "CurveLine",
     "Evaluated",

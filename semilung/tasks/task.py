@@ -7,11 +7,11 @@ and report ask the active tasks; a case is predicted once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, nan
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,8 @@ from semilung.inference import Predictor
 from semilung.inference.outputs import Activation
 from semilung.inference.predictor import ScanMaps, foreground
 from semilung.registry import Registry
+
+Value = TypeVar("Value")
 
 Output: TypeAlias = Volume | pd.DataFrame
 """A volume on a scan's own grid, or a table."""
@@ -45,6 +47,13 @@ class CasePrediction:
     case: PreparedCase
     maps: Mapping[str, Tensor]
     predictor: Predictor
+    _values: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, function: Callable[[CasePrediction], Value]) -> Value:
+        """Return a task's function of this prediction, computed at its first use alone."""
+        if function not in self._values:
+            self._values[function] = function(self)
+        return cast("Value", self._values[function])
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
@@ -90,6 +99,13 @@ class Evaluated(NamedTuple):
     findings: Sequence[Mapping[str, Any]] = ()
 
 
+class CloseUp(NamedTuple):
+    """A picture `(H, W, 3)` of the finding in a row of `findings.csv`, by the row's index."""
+
+    row: int
+    picture: NDArray[np.uint8]
+
+
 class Baseline(NamedTuple):
     """A prediction that does not use the image.
 
@@ -126,6 +142,7 @@ class CurveKind:
         x_ticks: Marked values.
         caption: Below the plot.
         line: The curve of an arm, from the evaluations of its seeds.
+        points: Operating points of an evaluation, as `operating_points` of detection gives them.
     """
 
     name: str
@@ -135,6 +152,7 @@ class CurveKind:
     x_ticks: tuple[float, ...]
     caption: str
     line: Callable[[Sequence[Report]], CurveLine]
+    points: Callable[[Report], pd.DataFrame]
 
 
 class Task:
@@ -224,6 +242,18 @@ class Task:
                 validations need it.
         """
         return None
+
+    def close_ups(
+        self, report: Report, cases: Mapping[str, PreparedCase], window_hu: tuple[float, float]
+    ) -> Iterator[CloseUp]:
+        """Yield pictures of single findings of a whole evaluation; none by default.
+
+        Args:
+            report: The evaluation, completed.
+            cases: Its cases by name, to read their scans.
+            window_hu: HU drawn as black and as white.
+        """
+        yield from ()
 
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return what is written of a scan, by the names in `files` and `optional_files`."""
