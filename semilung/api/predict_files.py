@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from semilung.api.load import LoadedRun
-from semilung.api.paths import PathLike, listed
+from semilung.api.paths import PathLike
 from semilung.api.prediction_files import require_format
 from semilung.api.run_source import Runs, loaded
-from semilung.api.scan_files import write_scan_files
+from semilung.api.scan_files import readable_scans, write_scan_files
 from semilung.api.scan_request import ScanRequest
-from semilung.data.io.volume import require_volume_path
 from semilung.inference.output_files import FORMATS, output_names, written_kinds
 from semilung.inference.pseudo_labels import (
     PSEUDO,
@@ -82,10 +81,8 @@ def predict(
             that could not be predicted.
     """
     _require_series(series, pseudo_labels=confident is not None)
-    scans, out = listed(scans, "scans"), Path(out)
+    scans, out = readable_scans(scans), Path(out)
     require_choice("frame", frame, tuple(FRAMES))
-    for scan in scans:
-        require_volume_path(scan)
     require_format(format, scans)
     run, source = loaded(runs, checkpoint, settings)
     run.predictor(threshold)  # refuses a threshold out of range

@@ -7,11 +7,25 @@ from pathlib import Path
 
 from semilung.api.cluster_prediction import predict_on_cluster
 from semilung.api.load import LoadedRun
+from semilung.api.paths import PathLike, listed
 from semilung.api.run_source import RunSource, require_source
 from semilung.api.scan_request import ScanRequest, failure_line
+from semilung.data.io.volume import require_volume_path
 from semilung.files import DiskFullError
 from semilung.inference.scan_progress import ScanProgress
 from semilung.types import UserError
+
+
+def readable_scans(scans: PathLike | Sequence[PathLike]) -> list[Path]:
+    """Return scans as a list.
+
+    Raises:
+        UserError: There is none, or one does not exist or is of no readable format.
+    """
+    paths = listed(scans, "scans")
+    for path in paths:
+        require_volume_path(path)
+    return paths
 
 
 def write_scan_files(

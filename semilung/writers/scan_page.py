@@ -13,11 +13,12 @@ from jinja2 import Environment
 from semilung import __version__
 from semilung.arm_names import printable
 from semilung.evaluation.overlay import LUNG_WINDOW_HU
-from semilung.files import read_json, write_text
+from semilung.files import write_text
 from semilung.html_templates import data_uri, template_environment
-from semilung.types import UserError
+from semilung.inference.output_files import PAGE, output
 from semilung.writers.finding_pictures import EDGE_MM
-from semilung.writers.findings_json import SCHEMA, findings_record
+from semilung.writers.findings_folder import scan_records
+from semilung.writers.findings_json import findings_record
 from semilung.writers.lung_position import finding_positions
 from semilung.writers.scan_result import NOT_A_DEVICE, ScanResult
 
@@ -26,7 +27,6 @@ INDEX = "index.html"
 MAX_ROWS = 200
 """Most findings in the table of a page, the first of them."""
 
-_JSON = "_findings.json"
 _TIMES = " \N{MULTIPLICATION SIGN} "
 
 
@@ -80,7 +80,7 @@ def write_index(folder: Path) -> Path:
     Raises:
         UserError: The file cannot be written; an existing one is untouched.
     """
-    scans = sorted(_scans(folder), key=lambda scan: str(scan["name"]))
+    scans = list(_scans(folder))
     page = (
         _environment()
         .get_template("index.html.j2")
@@ -91,23 +91,26 @@ def write_index(folder: Path) -> Path:
 
 
 def _scans(folder: Path) -> Iterable[dict[str, Any]]:
-    """Yield name, page, count and largest diameter of each scan; damaged files are left out."""
-    for path in folder.glob(f"*{_JSON}"):
-        page = path.with_name(f"{path.name.removesuffix(_JSON)}.html")
+    """Yield the row of each scan that has a page; damaged files are left out."""
+    for name, record in scan_records(folder):
+        page = output(folder, name, PAGE)
         try:
-            record = read_json(path)
-            if record["schema"] != SCHEMA or not page.is_file():
-                continue
-            sizes_mm = [float(finding["diameter_mm"]) for finding in record["findings"]]
-        except (UserError, KeyError, TypeError, ValueError):
+            findings = record["findings"]
+            sizes_mm, probabilities = (
+                [float(finding[key]) for finding in findings]
+                for key in ("diameter_mm", "probability")
+            )
+        except (KeyError, TypeError, ValueError):
             continue
-        yield {
-            "name": printable(page.stem),
-            "href": quote(page.name),
-            "count": len(sizes_mm),
-            "largest_mm": max(sizes_mm, default=None),
-            "run": record.get("run"),
-        }
+        if page.is_file():
+            yield {
+                "name": printable(name),
+                "href": quote(page.name),
+                "count": len(findings),
+                "largest_mm": max(sizes_mm, default=None),
+                "probability": max(probabilities, default=None),
+                "run": record.get("run"),
+            }
 
 
 def _environment() -> Environment:
