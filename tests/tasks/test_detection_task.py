@@ -8,10 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from commands import run as command
-from tiny_settings import TINY
 
 from semilung.api.load import LoadedRun, load
-from semilung.api.train import train
 from semilung.data import Case, DataConfig, read_manifest
 from semilung.evaluation import luna16_froc
 from semilung.inference import InferenceConfig, Predictor
@@ -25,12 +23,9 @@ from semilung.types import UserError
 
 
 @pytest.fixture(scope="module")
-def run(phantom, tmp_path_factory):
+def run(trained_both):
     """A run of both tasks, detection first."""
-    words = [*TINY, f"data.manifest={phantom}", f"data.cache={phantom.parent / 'cache'}"]
-    folder = tmp_path_factory.mktemp("runs")
-    words += [f"runs_dir={folder}", "tasks=[detection,segmentation]", "trainer.max_steps=2"]
-    return train(words).run
+    return trained_both
 
 
 def test_detection_run_has_its_terms_metrics_and_score(run):

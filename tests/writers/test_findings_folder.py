@@ -43,7 +43,9 @@ def test_write_common_tables_lists_all_scans_of_the_folder_in_order(tmp_path):
     table = pd.read_csv(findings, dtype=str)
     assert table["seriesuid"].tolist() == ["'=cmd", "b", "b"]  # as in the scan's tables table
     assert table["label"].tolist() == ["1", "1", "2"]
-    tables = [(tmp_path / f"{name}_findings.csv").read_text().split("\n", 1) for name in ("=cmd", "b")]
+    tables = [
+        (tmp_path / f"{name}_findings.csv").read_text().split("\n", 1) for name in ("=cmd", "b")
+    ]
     assert findings.read_text() == tables[0][0] + "\n" + tables[0][1] + tables[1][1]
     assert scans.read_text() == "seriesuid,findings\n007,0\n'=cmd,1\nb,2\n"
 
