@@ -51,7 +51,7 @@ def write_scan_page(
         {**finding, "position": position, "slice": slice_, "volume": _volume(finding["volume_mm3"])}
         for finding, position, slice_ in zip(record["findings"], positions, slices, strict=False)
     ]
-    drawn = shown.head(len(pictures)).to_dict("records")
+    with_picture = shown.head(len(pictures)).to_dict("records")
     page = (
         _environment()
         .get_template("scan.html.j2")
@@ -62,7 +62,9 @@ def write_scan_page(
             placed=any(positions),
             count=len(result.findings),
             pictures=[data_uri("png", picture) for picture in pictures],
-            thumbnails=[data_uri("png", png_bytes(finding_thumbnail(result, r))) for r in drawn],
+            thumbnails=[
+                data_uri("png", png_bytes(finding_thumbnail(result, r))) for r in with_picture
+            ],
             frame=result.frame.upper(),
             centres=result.centres,
             slices=result.volume.shape[axial_axis(result.volume)],
