@@ -8,10 +8,11 @@ and report ask the active tasks; a case is predicted once for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, nan
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from semilung.inference import Predictor
 from semilung.inference.outputs import Activation
 from semilung.inference.predictor import ScanMaps, foreground
 from semilung.registry import Registry
+from semilung.types import UserError
 
 Value = TypeVar("Value")
 
@@ -174,6 +176,7 @@ class Task:
         optional_files: Those that `predict` writes on request (`--probability`).
         baseline: What a prediction without the image scores.
         curve: Curve that reports draw, from its rows of `findings.csv`.
+        min_probability: Least probability of a finding in the table that `outputs` returns.
     """
 
     base: ClassVar[str]
@@ -189,6 +192,7 @@ class Task:
     required_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     baseline: ClassVar[Baseline | None] = None
     curve: ClassVar[CurveKind | None] = None
+    min_probability: float = 0.0
 
     @property
     def score(self) -> Metric:
@@ -199,6 +203,21 @@ class Task:
     def reference_term(self) -> str:
         """The term that others' gradients are compared with, as `strategy/term`."""
         return f"{self.base}/{self.term}"
+
+    def at_min_probability(self, probability: float) -> Self:
+        """Return the task with another least probability of a finding, in (0, 1).
+
+        Raises:
+            UserError: The probability is out of range.
+        """
+        if not 0 < probability < 1:
+            raise UserError(
+                f"min_probability (--min-probability) is the least probability of a finding, in "
+                f"(0, 1), got {probability:g}; leave it out for that of the run"
+            )
+        task = copy(self)
+        task.min_probability = probability
+        return task
 
     def evaluates(self, case: Case) -> bool:
         """Return whether the labels of a case are known."""

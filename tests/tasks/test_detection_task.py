@@ -8,10 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from commands import run as command
-from tiny_settings import TINY
 
-from semilung.api.load import load
-from semilung.api.train import train
+from semilung.api.load import LoadedRun, load
 from semilung.data import Case, DataConfig, read_manifest
 from semilung.evaluation import by_size, luna16_froc, summarise, wilson
 from semilung.inference import InferenceConfig, Predictor
@@ -26,12 +24,9 @@ from semilung.types import UserError
 
 
 @pytest.fixture(scope="module")
-def run(phantom, tmp_path_factory):
+def run(trained_both):
     """A run of both tasks, detection first."""
-    words = [*TINY, f"data.manifest={phantom}", f"data.cache={phantom.parent / 'cache'}"]
-    folder = tmp_path_factory.mktemp("runs")
-    words += [f"runs_dir={folder}", "tasks=[detection,segmentation]", "trainer.max_steps=2"]
-    return train(words).run
+    return trained_both
 
 
 def test_detection_run_has_its_terms_metrics_and_score(run):
@@ -257,3 +252,56 @@ def test_detection_counts_no_lesion_of_another_task_as_missed():
     assert completed.lesions["froc_share"].tolist() == pytest.approx([np.nan, 1.0], nan_ok=True)
     assert completed.cases["fp_at_80"].tolist() == [0, 0]
     assert FROC.line([completed]).y[-1] == 1
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_load_for_a_task_predicts_its_output_and_evaluates_no_other_head(run, phantom, task):
+    scan = read_manifest(phantom)[0].image
+    both, one = load(run), load(run, tasks=(task,))
+    whole, part = both.predict(scan), one.predict(scan)
+    assert list(one.tasks) == [task]
+    kinds = {"detection": {"findings.csv"}, "segmentation": {"nodules", "findings.csv"}}
+    assert set(part.outputs) - {"probability"} == kinds[task]
+    for kind in set(part.outputs) - {"findings.csv"}:
+        np.testing.assert_array_equal(part.outputs[kind].data, whole.outputs[kind].data)
+    if task == "detection":
+        pd.testing.assert_frame_equal(part.findings, whole.findings)
+    heads = {"detection": {CENTRES}, "segmentation": {"logits"}}
+    assert set(one.models[0](torch.zeros(1, 1, 8, 8, 8))) == heads[task]
+
+
+def test_load_for_a_task_that_the_run_was_not_trained_for_is_an_error(trained):
+    with pytest.raises(UserError, match="not trained for the task 'detection'; its tasks are seg"):
+        load(trained, tasks=["detection"])
+
+
+def test_predict_min_probability_replaces_that_of_the_run(run, phantom):
+    scan = read_manifest(phantom)[0].image
+    loaded = load(run, tasks=["detection"])
+    table = loaded.predict(scan, min_probability=1e-6).findings
+    least = float(table["probability"].median())
+    probable = loaded.predict(scan, min_probability=least)
+    assert 0 < len(probable.findings) < len(table)
+    assert probable.findings["probability"].min() >= least - 1e-4
+    assert probable.min_probability == least
+    assert loaded.predict(scan).min_probability == 0.01
+    with pytest.raises(UserError, match=r"--min-probability.* in \(0, 1\), got 2"):
+        loaded.tasks_at(2.0)
+
+
+def test_predict_min_probability_of_components_cuts_mask_labels_and_table_alike(tiny, phantom):
+    """The net's probability is noise, so that a scan has many components."""
+
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return {"logits": 4 * torch.sin(1000 * x)}
+
+    scan = read_manifest(phantom)[0].image
+    loaded = LoadedRun([Net()], tiny())
+    table = loaded.predict(scan, threshold=0.97).findings
+    least = float(table["probability"].median())
+    probable = loaded.predict(scan, threshold=0.97, min_probability=least)
+    pd.testing.assert_frame_equal(probable.findings, table[table["probability"] >= least])
+    assert 0 < len(probable.findings) < len(table)
+    assert probable.labels.data.max() == len(probable.findings)
+    assert set(np.unique(probable.mask.data)) == {0, 1}
