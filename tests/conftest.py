@@ -45,6 +45,17 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs / "tiny"
 
 
+@pytest.fixture(scope="session")
+def trained_both(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of detection and segmentation, of two steps; tests that change it copy it."""
+    from commands import train
+
+    runs = tmp_path_factory.mktemp("runs")
+    words = ("tasks=[detection,segmentation]", "trainer.max_steps=2", "run_name=both")
+    assert train(phantom, f"runs_dir={runs}", *words) == 0
+    return runs / "both"
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep prepared volumes of tests out of the user's cache."""

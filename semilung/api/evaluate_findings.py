@@ -13,12 +13,16 @@ from semilung.api.paths import PathLike
 from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.evaluation import Froc, luna16_froc
 from semilung.evaluation.finding_tables import ANNOTATION_COLUMNS, DETECTION_COLUMNS, finding_table
+from semilung.inference.findings import COORDINATES
 from semilung.types import UserError
 
 FINDINGS = TableKind("a table of findings", DETECTION_COLUMNS, "a mark")
 ANNOTATIONS = TableKind("a table of annotations", ANNOTATION_COLUMNS, "a nodule")
 EXCLUDED = TableKind("a table of excluded findings", ANNOTATION_COLUMNS, "a finding")
 SCANS = TableKind("a list of scans", ("seriesuid",), "a scan")
+
+FEW, MOST = 0.1, 0.5
+"""Sensitivities, as tables are and with x and y negated, of tables that seem mixed up in frame."""
 
 _DIGIT = re.compile(r"\d")
 
@@ -63,7 +67,27 @@ def evaluate_findings(
         names = _listed_scans(Path(scans))
         _require_common_scan(marks, findings, names, scans)
         _require_common_scan(nodules, annotations, names, scans)
-    return luna16_froc(marks, nodules, others, names, bootstrap=bootstrap, seed=seed)
+    froc = luna16_froc(marks, nodules, others, names, bootstrap=bootstrap, seed=seed)
+    if froc.counts["Sensitivity"] < FEW and _mirrored_sensitivity(marks, nodules, names) > MOST:
+        warnings.warn(
+            f"{findings} seems not to be in the frame of {annotations}: hardly any nodule is hit, "
+            f"and most would be with x and y of the marks negated, as between LPS+ (LUNA16, DICOM) "
+            f"and RAS+ (NIfTI); negate x and y of one table, or write it in the other frame "
+            f"(--frame of semilung detect)",
+            stacklevel=2,
+        )
+    return froc
+
+
+def _mirrored_sensitivity(
+    marks: pd.DataFrame, nodules: pd.DataFrame, names: Sequence[str]
+) -> float:
+    """Return the share of nodules that would be hit by the marks with x and y negated."""
+    x, y, _ = COORDINATES
+    mirrored = marks.assign(**{x: -marks[x], y: -marks[y]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # marks in other scans, of which the first call has warned
+        return luna16_froc(mirrored, nodules, None, names, bootstrap=0).counts["Sensitivity"]
 
 
 def _read(path: PathLike, kind: TableKind) -> pd.DataFrame:

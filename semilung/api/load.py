@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from semilung.api.prediction import Prediction
 from semilung.data import Volume
 from semilung.inference import Predictor
 from semilung.inference.output_files import MASK, TABLE
+from semilung.models import Segmenter
 from semilung.runs import (
     TrainConfig,
     common_preparation,
@@ -52,6 +53,7 @@ class LoadedRun:
         *,
         name: str = "scan",
         threshold: float | None = None,
+        min_probability: float | None = None,
         series: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Prediction:
@@ -63,6 +65,8 @@ class LoadedRun:
             affine: `(4, 4)`, voxel indices to RAS+ mm (nibabel's), of an array.
             name: Of an array, in the names of its files.
             threshold: Foreground above this probability, in [0, 1); the run's by default.
+            min_probability: Least probability of a finding, in (0, 1); the run's by default. Of a
+                mask's components, those whose highest probability is less are removed.
             series: Which series of a DICOM folder, by its number; None where there is one.
             progress: Called with the windows done and their total.
 
@@ -86,7 +90,8 @@ class LoadedRun:
         else:
             maps = predictor.scan_maps(path, series=series, progress=progress)
         # findings of a task of their own replace the components of the mask
-        tasks = sorted(self.tasks.values(), key=lambda task: MASK not in task.files)
+        active = self.tasks_at(min_probability)
+        tasks = sorted(active, key=lambda task: MASK not in task.files)
         outputs: dict[str, Output] = {
             kind: output for task in tasks for kind, output in task.outputs(predictor, maps).items()
         }
@@ -103,12 +108,43 @@ class LoadedRun:
             run=" + ".join(self.names),
             threshold=predictor.inference.threshold,
             centres=any(TABLE in task.files and MASK not in task.files for task in tasks),
+            min_probability=tasks[-1].min_probability,
         )
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
         """Return the tasks of the first run, by name."""
         return build_tasks(self.config.tasks)
+
+    def tasks_at(self, min_probability: float | None = None) -> list[Task]:
+        """Return the tasks, at the run's least probability of a finding or another one in (0, 1).
+
+        Raises:
+            UserError: The probability is out of range.
+        """
+        tasks = list(self.tasks.values())
+        if min_probability is None:
+            return tasks
+        return [task.at_min_probability(min_probability) for task in tasks]
+
+    def for_tasks(self, names: Sequence[str]) -> LoadedRun:
+        """Return the run for some of its tasks; heads of the others are not evaluated.
+
+        Raises:
+            UserError: The run was not trained for a task, or a net lacks its head.
+
+        Example:
+            >>> load("runs/both").for_tasks(["detection"]).predict("scan.nii.gz")  # doctest: +SKIP
+        """
+        if missing := [name for name in names if name not in self.tasks]:
+            raise UserError(
+                f"the run was not trained for the task {missing[0]!r}; its tasks are "
+                f"{', '.join(self.tasks)}"
+            )
+        heads = heads_of_tasks(self.tasks[name] for name in names)
+        models = [net.only(heads) if isinstance(net, Segmenter) else net for net in self.models]
+        options = {name: self.config.tasks[name] for name in names}
+        return LoadedRun(models, replace(self.config, tasks=options), self.names)
 
     def predictor(self, threshold: float | None = None) -> Predictor:
         """Return the object that predicts, at the run's threshold or at another one in [0, 1).
@@ -126,6 +162,7 @@ def load(
     *more: PathLike,
     checkpoint: str = "last",
     settings: Sequence[str] = (),
+    tasks: Sequence[str] | None = None,
 ) -> LoadedRun:
     """Load the nets of one or several runs, on the GPU where there is one.
 
@@ -135,10 +172,11 @@ def load(
         *more: Further runs, as `load("runs/a", "runs/b")`.
         checkpoint: `last` or `best`; an export holds one.
         settings: `inference.key=value` words in place of the first run's settings.
+        tasks: Those of the run's tasks that are predicted; all by default.
 
     Raises:
-        UserError: A folder is no run, its checkpoint cannot be read, a setting is unknown, or the
-            runs prepare scans differently.
+        UserError: A folder is no run, its checkpoint cannot be read, a setting is unknown, the
+            runs prepare scans differently, or were not trained for a task.
 
     Example:
         >>> load("runs/mean_teacher").predict("scan.nii.gz").write("masks")  # doctest: +SKIP
@@ -150,4 +188,5 @@ def load(
     configs[0] = with_settings(configs[0], settings)
     config = common_preparation(configs)
     models = [load_predictor(folder, checkpoint) for folder in folders]
-    return LoadedRun(models, config, [folder.resolve().name for folder in folders])
+    run = LoadedRun(models, config, [folder.resolve().name for folder in folders])
+    return run if tasks is None else run.for_tasks(tasks)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from semilung.api.cluster_prediction import predict_on_cluster
-from semilung.api.load import LoadedRun, load
-from semilung.api.paths import PathLike, listed
+from semilung.api.load import LoadedRun
+from semilung.api.paths import PathLike
 from semilung.api.prediction_files import require_format
-from semilung.api.scan_request import ScanRequest, failure_line
-from semilung.data.io.volume import require_volume_path
-from semilung.files import DiskFullError
+from semilung.api.run_source import Runs, loaded
+from semilung.api.scan_files import readable_scans, write_scan_files
+from semilung.api.scan_request import ScanRequest
 from semilung.inference.output_files import FORMATS, output_names, written_kinds
 from semilung.inference.pseudo_labels import (
     PSEUDO,
     require_pseudo_labels,
     write_pseudo_manifest,
 )
-from semilung.inference.scan_progress import ScanProgress
+from semilung.suggestions import require_choice
 from semilung.types import UserError
+from semilung.writers.frames import FRAMES, LPS
 from semilung.writers.scan_page import write_index
 
 
 def predict(
-    runs: LoadedRun | PathLike | Sequence[PathLike],
+    runs: Runs,
     scans: PathLike | Sequence[PathLike],
     out: PathLike,
     *,
@@ -35,6 +36,7 @@ def predict(
     probability: bool = False,
     page: bool = False,
     confident: float | None = None,
+    frame: str = LPS,
     overwrite: bool = False,
     resume: bool = False,
     series: str | None = None,
@@ -60,6 +62,7 @@ def predict(
             `<scan>_pictures/finding_01.png`, and `index.html`, which lists all pages in `out`.
         confident: Write `<scan>_pseudo.nii.gz` too, the mask with voxels below this confidence set
             to 255, and a `manifest.csv` by which another run can train on them. In [0.5, 1].
+        frame: `lps` or `ras`, of the coordinates of findings; LUNA16's tables are LPS+.
         overwrite: Replace masks that exist.
         resume: Leave out scans whose files exist, so that the same call goes on where it stopped.
         series: Which series of each DICOM folder, by its number; None where there is one.
@@ -75,14 +78,13 @@ def predict(
             format, a run that cannot be loaded, runs that prepare scans differently, two scans of
             one name, a name that is too long, an existing mask or manifest, a folder that cannot be
             written, a format that a scan cannot have, a confidence out of range. At the end: scans
-            that could not be segmented.
+            that could not be predicted.
     """
     _require_series(series, pseudo_labels=confident is not None)
-    scans, out = listed(scans, "scans"), Path(out)
-    for scan in scans:
-        require_volume_path(scan)
+    scans, out = readable_scans(scans), Path(out)
+    require_choice("frame", frame, tuple(FRAMES))
     require_format(format, scans)
-    run = _loaded(runs, checkpoint, settings)
+    run, source = loaded(runs, checkpoint, settings)
     run.predictor(threshold)  # refuses a threshold out of range
     outputs = _outputs(run, probability=probability, pseudo_labels=confident is not None)
     kinds = written_kinds(outputs, format, page=page)
@@ -90,58 +92,19 @@ def predict(
     names = output_names(scans, out, kinds, overwrite=replaces, format_=format)
     if confident is not None:
         require_pseudo_labels(out, confident, overwrite=replaces)
-    request = ScanRequest(out, tuple(kinds), format, threshold, confident, series, overwrite)
-    todo = {n: scan for scan, n in names.items() if not (resume and request.is_written(n))}
-    if scheduler is None:
-        failures, untried = _predict_here(run, todo, request, progress=progress)
-    else:
-        failures, untried = predict_on_cluster(
-            _folders(runs), todo, request, checkpoint=checkpoint, settings=settings,
-            scheduler=scheduler, progress=progress,
-        ), set[str]()  # fmt: skip
-    done = {n: scan for scan, n in names.items() if n not in failures and n not in untried}
-    written = [path for name in done if name in todo for path in request.written(name)]
-    if done:
-        written += _write_lists(out, done, pseudo_labels=confident is not None, page=page)
-    if failures:
-        raise _summary(list(failures.values()), untried, scans=len(names), out=out)
-    return written
-
-
-def _predict_here(
-    run: LoadedRun, scans: Mapping[str, Path], request: ScanRequest, *, progress: bool
-) -> tuple[dict[str, str], set[str]]:
-    """Predict scans one after another; return reasons of failures, and scans that were not tried.
-
-    A full disk ends the work.
-    """
-    failures: dict[str, str] = {}
-    untried = set(scans)
-    with ScanProgress(len(scans), shown=progress) as bar:
-        for name, scan in scans.items():
-            untried.remove(name)
-            bar.begin(name)
-            try:
-                request.fulfil(run, scan, name, bar.windows)
-            except Exception as error:  # an error of one scan is none of the others'
-                failures[name] = failure_line(scan, error)
-                if isinstance(error, DiskFullError):
-                    break
-    return failures, untried
-
-
-def _folders(runs: LoadedRun | PathLike | Sequence[PathLike]) -> list[Path]:
-    """Return the folders of runs, which the workers of a cluster load.
-
-    Raises:
-        UserError: The runs are loaded already.
-    """
-    if isinstance(runs, LoadedRun):
-        raise UserError(
-            "the workers of a cluster load the runs by themselves; give the runs' folders, and "
-            "not what load returned"
-        )
-    return listed(runs, "runs")
+    return write_scan_files(
+        run,
+        source,
+        names,
+        ScanRequest(
+            out, tuple(kinds), format, threshold=threshold, confident=confident, series=series,
+            overwrite=overwrite, frame=frame,
+        ),
+        write_lists=partial(_write_lists, out, pseudo_labels=confident is not None, page=page),
+        resume=resume,
+        progress=progress,
+        scheduler=scheduler,
+    )  # fmt: skip
 
 
 def _require_series(series: str | None, *, pseudo_labels: bool) -> None:
@@ -152,14 +115,6 @@ def _require_series(series: str | None, *, pseudo_labels: bool) -> None:
             "the manifest would name the folder alone: give the scan as FOLDER#SERIES instead, "
             "such as study#3"
         )
-
-
-def _loaded(
-    runs: LoadedRun | PathLike | Sequence[PathLike], checkpoint: str, settings: Sequence[str]
-) -> LoadedRun:
-    if isinstance(runs, LoadedRun):
-        return runs
-    return load(listed(runs, "runs"), checkpoint=checkpoint, settings=settings)
 
 
 def _write_lists(
@@ -185,15 +140,3 @@ def _outputs(run: LoadedRun, *, probability: bool, pseudo_labels: bool) -> list[
             "of this run predicts; leave the option out"
         )
     return [*kinds, PSEUDO] if pseudo_labels else kinds
-
-
-def _summary(
-    failures: Sequence[str], untried: Collection[str], *, scans: int, out: Path
-) -> UserError:
-    """Return an error with the scans that failed, a line each, and what became of the others."""
-    lines = [f"{len(failures)} of {scans} scans could not be segmented:", *failures]
-    if untried:
-        lines.append(f"{len(untried)} were not tried")
-    if len(failures) + len(untried) < scans:
-        lines.append(f"The others are in {out}")
-    return UserError("\n".join(lines))

@@ -15,8 +15,10 @@ from semilung.api.prediction_files import require_format, write_files
 from semilung.data import Volume
 from semilung.inference.findings import component_findings, component_labels
 from semilung.inference.output_files import FORMATS, MASK, TABLE, output_names, written_kinds
+from semilung.suggestions import require_choice
 from semilung.tasks import Output
 from semilung.types import UserError
+from semilung.writers.frames import FRAMES, LPS
 
 if TYPE_CHECKING:
     from ipyniivue import NiiVue
@@ -37,6 +39,7 @@ class Prediction:
         run: Name of the run; empty if unknown.
         threshold: Probability above which a voxel is foreground.
         centres: Whether the findings are predicted centres, and not components of the mask.
+        min_probability: Least probability of a finding; None if unknown.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Prediction:
     run: str = ""
     threshold: float | None = None
     centres: bool = False
+    min_probability: float | None = None
 
     @property
     def mask(self) -> Volume:
@@ -105,6 +109,7 @@ class Prediction:
         format: str = FORMATS[0],  # noqa: A002 - as the command's option
         probability: bool = True,
         page: bool = False,
+        frame: str = LPS,
         overwrite: bool = False,
     ) -> list[Path]:
         """Write the outputs, as `<scan>_nodules.nii.gz` and `<scan>_findings.csv` and `.json`.
@@ -115,6 +120,7 @@ class Prediction:
                 mask of a DICOM series (volumes other than the mask are NIfTI then).
             probability: Write the probability too.
             page: Write `<scan>.html` and `<scan>_pictures` too, which show the findings.
+            frame: `lps` or `ras`, of the coordinates of findings.
             overwrite: Replace outputs that exist.
 
         Returns:
@@ -125,8 +131,9 @@ class Prediction:
                 cannot be written in the format.
         """
         require_format(format, [self.scan])
+        require_choice("frame", frame, tuple(FRAMES))
         outputs = [k for k in self.outputs if probability or k != "probability"]
         kinds = written_kinds(outputs, format, page=page)
         folder, source = Path(folder), self.scan or Path(self.name)
         name = output_names([source], folder, kinds, overwrite=overwrite, format_=format)[source]
-        return write_files(self, self.outputs, folder, name, kinds, format)
+        return write_files(self, self.outputs, folder, name, kinds, format, frame=frame)

@@ -17,13 +17,14 @@ from semilung.data.io.dicom.series import open_series
 from semilung.data.io.dicom.series_path import folder_and_series
 from semilung.evaluation.overlay import png_bytes
 from semilung.files import write_bytes
-from semilung.inference.output_files import DICOM, FORMATS, JSON, MASK, PAGE, output
+from semilung.inference.output_files import DICOM, FORMATS, JSON, MASK, PAGE, TABLE, output
 from semilung.suggestions import require_choice
 from semilung.tasks import Output
 from semilung.types import UserError
 from semilung.writers.dicom_seg import require_highdicom, write_dicom_seg
 from semilung.writers.finding_pictures import finding_pictures
 from semilung.writers.findings_json import write_findings_json
+from semilung.writers.frames import LPS, in_frame
 from semilung.writers.scan_page import write_scan_page
 from semilung.writers.scan_result import ScanResult
 
@@ -61,6 +62,8 @@ def write_files(
     name: str,
     kinds: Sequence[str],
     format_: str,
+    *,
+    frame: str = LPS,
 ) -> list[Path]:
     """Write the files of a scan, that of the first kind last: if it exists, all of them do.
 
@@ -71,48 +74,51 @@ def write_files(
         name: Of the scan there.
         kinds: From `written_kinds`.
         format_: Of the volumes.
+        frame: Of the coordinates of findings, one of `FRAMES`.
 
     Returns:
         The files written, in the order of the kinds.
     """
     written = []
+    mask = output(out, name, MASK, format_) if MASK in kinds else None
     for kind in reversed(kinds):
         path = output(out, name, kind, format_)
         if kind == JSON:
-            _write_json(path, prediction, output(out, name, MASK, format_))
+            _write_json(path, prediction, mask, frame)
         elif kind == PAGE:
-            _write_page(path, prediction)
+            _write_page(path, prediction, frame)
         elif format_ == DICOM and kind == MASK:
             if not _write_seg(path, prediction):
                 continue
         else:
-            _write(path, outputs[kind], prediction.scan)
+            _write(path, outputs[kind], prediction.scan, frame if kind == TABLE else LPS)
         written.append(path)
     return written[::-1]
 
 
-def _write(path: Path, content: Output, scan: Path | None) -> None:
+def _write(path: Path, content: Output, scan: Path | None, frame: str) -> None:
     if isinstance(content, pd.DataFrame):
-        write_csv(path, content)
+        write_csv(path, in_frame(content, frame))
     else:
         write_volume(path, content.data, content.affine, like=scan)
 
 
-def _write_json(path: Path, prediction: Prediction, mask: Path) -> None:
-    labelled = mask.suffix == f".{DICOM}"
-    exists = MASK in prediction.outputs and not (labelled and prediction.segments.empty)
+def _write_json(path: Path, prediction: Prediction, mask: Path | None, frame: str) -> None:
+    labelled = mask is not None and mask.suffix == f".{DICOM}"
+    if labelled and prediction.segments.empty:
+        mask = None
     write_findings_json(
         path,
-        _result(prediction, labelled=False),
-        mask=mask.name if exists else None,
+        _result(prediction, labelled=False, frame=frame),
+        mask=None if mask is None else mask.name,
         labelled=labelled and not prediction.centres,
     )
 
 
-def _write_page(path: Path, prediction: Prediction) -> None:
+def _write_page(path: Path, prediction: Prediction, frame: str) -> None:
     """Write the page, and its pictures as files of a folder of their own."""
     labelled = MASK in prediction.outputs and not prediction.centres
-    result = _result(prediction, labelled=labelled)
+    result = _result(prediction, labelled=labelled, frame=frame)
     pictures = [png_bytes(picture) for picture in finding_pictures(result)]
     folder = path.with_name(f"{path.stem}_pictures")
     for stale in folder.glob("finding_*.png"):
@@ -141,12 +147,15 @@ def _write_seg(path: Path, prediction: Prediction) -> bool:
     return True
 
 
-def _result(prediction: Prediction, *, labelled: bool) -> ScanResult:
+def _result(prediction: Prediction, *, labelled: bool, frame: str = LPS) -> ScanResult:
     return ScanResult(
         prediction.name,
         prediction.volume,
         prediction.findings,
         prediction.labels if labelled else None,
         prediction.run,
-        prediction.threshold,
+        prediction.threshold if MASK in prediction.outputs else None,
+        prediction.centres,
+        prediction.min_probability,
+        frame,
     )

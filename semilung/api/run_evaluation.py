@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ from semilung.files import require_inside
 from semilung.inference import Predictor
 from semilung.inference.predictor import MASK_HEAD
 from semilung.runs import TrainConfig, common_preparation, load_predictor, split_cases
-from semilung.tasks import build_tasks, evaluate_cases, heads_of_tasks
+from semilung.tasks import CLOSE_UPS, build_tasks, evaluate_cases, heads_of_tasks
 from semilung.training.audits import audit_evaluation
 from semilung.types import UserError
 
@@ -45,7 +46,8 @@ def evaluate_runs(
         runs: Run folders; their probabilities are averaged.
         configs: Their configs, which must prepare scans alike.
         cases: Cases that a task of the first run can evaluate, which no run has trained on.
-        out: Folder of `cases.csv`, `lesions.csv`, `summary.csv`, `summary.md` and `overlays/`.
+        out: Folder of `cases.csv`, `lesions.csv`, `findings.csv` (tasks with findings),
+            `summary.csv`, `summary.md` and `overlays/`.
         what: Name of the cases: `val`, `test`, or a manifest's name.
         checkpoint: `last` or `best`.
         empty: Convention for empty masks that is shown next to ours.
@@ -65,19 +67,18 @@ def evaluate_runs(
     heads = heads_of_tasks(tasks.values())
     predictor = Predictor(models, config.inference, config.data, heads)
     root = runs[0] if out.absolute().parent == runs[0].absolute() else out
-    require_inside((out, out / "overlays"), root)
+    overlays = out / "overlays"
+    require_inside((out, overlays, overlays / CLOSE_UPS), root)
     if threshold == "val":
         val = split_cases(runs, configs, "val", manifest=manifest)
         threshold = _threshold_of_val(predictor, val, cases, out)
     if threshold is not None:
         predictor = predictor.at_threshold(threshold)
     prepared = prepare(cases, config.data)
-    for picture in (out / "overlays").glob("*.png"):  # of an earlier evaluation
+    for picture in chain(overlays.glob("*.png"), (overlays / CLOSE_UPS).glob("*.png")):  # former
         with suppress(OSError):
             picture.unlink()
-    report = evaluate_cases(
-        predictor, prepared, tasks, pictures=out / "overlays", progress=progress
-    )
+    report = evaluate_cases(predictor, prepared, tasks, pictures=overlays, progress=progress)
     write_report(report, out, empty=empty)
     for run, run_config in zip(runs, configs, strict=True):
         moved = manifest if run == runs[0] else None

@@ -9,9 +9,10 @@ from pathlib import Path
 from semilung.api.load import LoadedRun
 from semilung.api.prediction_files import write_files
 from semilung.exhaustion import explain_memory_errors
-from semilung.inference.output_files import output
+from semilung.inference.output_files import FORMATS, output
 from semilung.inference.pseudo_labels import PSEUDO, confident_labels
 from semilung.types import UserError
+from semilung.writers.frames import LPS
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,22 @@ class ScanRequest:
         kinds: From `written_kinds`; the first one is written last.
         format: Of the volumes.
         threshold: Foreground above this probability; None is the run's.
+        min_probability: Least probability of a finding; None is the run's.
         confident: Least confidence of a pseudo-label; None writes none.
         series: Which series of each DICOM folder; None where there is one.
         overwrite: Whether files that exist are replaced.
+        frame: Of the coordinates of findings, one of `FRAMES`.
     """
 
     out: Path
     kinds: tuple[str, ...]
-    format: str
-    threshold: float | None
-    confident: float | None
-    series: str | None
-    overwrite: bool
+    format: str = FORMATS[0]
+    threshold: float | None = None
+    min_probability: float | None = None
+    confident: float | None = None
+    series: str | None = None
+    overwrite: bool = False
+    frame: str = LPS
 
     def is_written(self, name: str) -> bool:
         """Return whether all files of a scan exist: the one that is written last does."""
@@ -67,14 +72,20 @@ class ScanRequest:
             "a smaller inference.memory_gib, or windows of inference.window=[48,48,48]"
         ):
             prediction = run.predict(
-                scan, threshold=self.threshold, series=self.series, progress=progress
+                scan,
+                threshold=self.threshold,
+                min_probability=self.min_probability,
+                series=self.series,
+                progress=progress,
             )
             outputs = dict(prediction.outputs)
             if self.confident is not None:
                 outputs[PSEUDO] = confident_labels(
                     prediction.mask, prediction.probability, self.confident
                 )
-            write_files(prediction, outputs, self.out, name, self.kinds, self.format)
+            write_files(
+                prediction, outputs, self.out, name, self.kinds, self.format, frame=self.frame
+            )
 
 
 def failure_line(scan: Path, error: Exception) -> str:

@@ -18,6 +18,7 @@ from semilung import __version__
 from semilung.arm_names import printable
 from semilung.cli.ablate import ablate_command
 from semilung.cli.data import add_data
+from semilung.cli.detect import add_detect
 from semilung.cli.evaluate import add_evaluate
 from semilung.cli.export import add_export
 from semilung.cli.list import add_list
@@ -40,6 +41,7 @@ _COMMANDS = (
     ("evaluate", "evaluate a run, or the findings of any detector (FROC)", add_evaluate),
     ("report", "one page on a sweep, or on one or more runs", add_report),
     ("predict", "write nodule masks of scans", add_predict),
+    ("detect", "write the nodules of scans as tables and pages", add_detect),
     ("export", "write a run's net for sharing, MONAI or ONNX", add_export),
     ("list", "names that a config may use", add_list),
 )

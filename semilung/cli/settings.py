@@ -12,6 +12,7 @@ _USE = re.compile(r"(inference|evaluation)\.\w+=.*", re.DOTALL)
 _SETTINGS = {
     ("evaluate",): _USE,
     ("predict",): _USE,
+    ("detect",): _USE,
     ("export",): _USE,
     ("data", "prepare"): re.compile(r"[\w.]+=.*", re.DOTALL),
     ("data", "import"): re.compile(r"[\w.]+=.*", re.DOTALL),

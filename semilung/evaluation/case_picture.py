@@ -65,7 +65,7 @@ def case_picture(
     rows = [panel_row(volumes, centre, spacing_mm)]
     extent_mm = np.multiply(image_hu.shape, spacing_mm)
     if outlined and (extent_mm > CLOSE_UP_MM * 1.25).any():
-        box, at = _box(image_hu.shape, centre, spacing_mm)
+        box, at = close_up_box(image_hu.shape, centre, spacing_mm)
         rows.append(panel_row([volume[box] for volume in volumes], at, spacing_mm))
     voxel_ml = abs(float(np.prod(spacing_mm))) / 1000
     volumes_ml = [np.count_nonzero(mask) * voxel_ml for mask in masks]
@@ -78,10 +78,10 @@ def case_picture(
     return draw_panels(rows, title=title, window_hu=window_hu, key=key)
 
 
-def _box(
+def close_up_box(
     shape: Sequence[int], centre: Sequence[int], spacing_mm: Sequence[float]
 ) -> tuple[tuple[slice, ...], list[int]]:
-    """Return the close-up as slices within the volume, and the centre relative to it."""
+    """Return the box of `CLOSE_UP_MM` around a voxel, within the volume, and the voxel in it."""
     edges = [
         min(n, max(1, round(CLOSE_UP_MM / mm))) for n, mm in zip(shape, spacing_mm, strict=True)
     ]

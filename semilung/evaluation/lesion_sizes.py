@@ -14,6 +14,8 @@ from semilung.types import UserError
 def by_size(lesions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return rows of `lesions.csv` by diameter: all, then those of each bin of `SIZE_BINS_MM`.
 
+    Lesions of unknown diameter (NaN) are in no bin.
+
     Example:
         >>> list(by_size(pd.DataFrame({"diameter_mm": [4.0, 12.0]})))
         ['all', '< 6 mm', '6-10 mm', '10-20 mm', '>= 20 mm']
@@ -26,7 +28,7 @@ def by_size(lesions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return groups
 
 
-def size_bins(lesions: pd.DataFrame) -> pd.DataFrame:
+def size_bins(lesions: pd.DataFrame, column: str = "detected") -> pd.DataFrame:
     """Return sensitivity, the share of lesions detected, overall and by diameter.
 
     Detection is averaged over seeds within a lesion first, so a lesion counts once in `n_lesions`
@@ -34,8 +36,10 @@ def size_bins(lesions: pd.DataFrame) -> pd.DataFrame:
     independent and seeds as fixed: it excludes the variation between trainings.
 
     Args:
-        lesions: Rows of `lesions.csv`: case, instance, diameter_mm, detected. Several seeds and
+        lesions: Rows of `lesions.csv`: case, instance, diameter_mm, `column`. Several seeds and
             arms are stacked, with the columns seed and arm.
+        column: Whether a lesion was detected, or a share in [0, 1]; NaN for lesions that do not
+            count, such as those that another task evaluates.
 
     Returns:
         One row per bin and arm: arm (if there is such a column), size (as in `by_size`), n_lesions,
@@ -55,7 +59,7 @@ def size_bins(lesions: pd.DataFrame) -> pd.DataFrame:
     for arm, arm_lesions in arms:
         n_seeds = arm_lesions["seed"].nunique() if "seed" in arm_lesions else 1
         for size, sized in by_size(arm_lesions).items():
-            detected = sized.groupby(["case", "instance"])["detected"]
+            detected = sized.groupby(["case", "instance"])[column]
             _require_every_seed(detected.size(), n_seeds)
             sensitivity = wilson(detected.mean())
             rows.append(

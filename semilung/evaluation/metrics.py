@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import pandas as pd
 
 from semilung.evaluation.intervals import Interval, bootstrap_mean, wilson
+from semilung.evaluation.segmentation import DETECTION_IOU
 
 Population: TypeAlias = Literal["positive", "lesions", "healthy", "all scans"]
 """What a metric is averaged over: scans with a nodule, nodules, scans without any, all scans. It
@@ -46,6 +47,7 @@ class Metric:
         note: Caution below tables that show it.
         validated: Whether each validation computes it.
         reported: Whether reports compare arms by it.
+        by_size: Whether reports show it by the diameter of lesions.
         interval: 95 % interval of its mean.
         empty: Convention for empty masks to its scores (`apply_empty_policy`).
     """
@@ -64,6 +66,7 @@ class Metric:
     note: str = ""
     validated: bool = False
     reported: bool = True
+    by_size: bool = False
     interval: Callable[[Iterable[float]], Interval] = bootstrap_mean
     empty: Mapping[str, EmptyScores] = field(default_factory=dict, compare=False)
 
@@ -201,7 +204,9 @@ SEGMENTATION: tuple[Metric, ...] = (
     Metric(
         name="sensitivity", column="detected", summary="sensitivity", population="lesions",
         label="Sensitivity", unit="share of lesions", short="sensitivity", reported=False,
-        interval=wilson, meaning="Share of lesions detected.",
+        by_size=True, interval=wilson,
+        meaning="Share of lesions detected: those that reach an intersection over union of "
+        f"{DETECTION_IOU:g} with the predicted components that touch them.",
     ),
     Metric(
         name="lesion_dice", column="dice", summary="lesion_dice", population="lesions",
@@ -247,10 +252,15 @@ DETECTION: tuple[Metric, ...] = (
         meaning="Competition performance metric of LUNA16: mean sensitivity at 1/8, 1/4, 1/2, 1, "
         "2, 4 and 8 false positives per scan.",
     ),
-    Metric(
-        name="sensitivity_at_1", column="detected_at_1", population="lesions",
-        label="Sensitivity at 1 false positive per scan", unit="share of nodules", reported=False,
-        short="sensitivity at 1 FP", meaning="Share of nodules detected at that rate.",
+    *(
+        Metric(
+            name=f"sensitivity_at_{rate}", column=f"detected_at_{rate}", population="lesions",
+            label=f"Sensitivity at {rate} false positive{'s' * (rate > 1)} per scan",
+            unit="share of nodules", short=f"sensitivity at {rate} FP", reported=False,
+            by_size=True, interval=wilson,
+            meaning="Share of nodules detected at that rate over all evaluated scans.",
+        )
+        for rate in (1, 4)
     ),
     HEALTHY_FINDINGS,
     Metric(

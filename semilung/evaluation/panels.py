@@ -38,7 +38,11 @@ class KeyEntry(NamedTuple):
 
 
 def panel_row(
-    volumes: Sequence[NDArray[Any]], at: Sequence[int], spacing_mm: Sequence[float]
+    volumes: Sequence[NDArray[Any]],
+    at: Sequence[int],
+    spacing_mm: Sequence[float],
+    *,
+    pixels: int = PANEL_PIXELS,
 ) -> PanelRow:
     """Draw axial, coronal and sagittal plane through a voxel, in isotropic pixels.
 
@@ -46,10 +50,11 @@ def panel_row(
         volumes: Grey values (uint8) and the two masks of `outlined_plane`, `(X, Y, Z)` in RAS.
         at: The voxel.
         spacing_mm: Voxel size along X, Y, Z.
+        pixels: Least length of the longest edge.
     """
     finest = min(spacing_mm)
     extent = max(np.multiply(volumes[0].shape, spacing_mm)) / finest
-    factor = max(1.0, PANEL_PIXELS / extent)
+    factor = max(1.0, pixels / extent)
     sizes = [
         max(1, round(n * factor * mm / finest))
         for n, mm in zip(volumes[0].shape, spacing_mm, strict=True)

@@ -130,7 +130,8 @@ def _cells(summary: pd.DataFrame) -> list[list[str]]:
 
 def _markdown(summary: pd.DataFrame) -> str:
     header, cells = [str(column) for column in summary.columns], _cells(summary)
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    # a rule needs a dash next to its colon
+    widths = [max(2, *map(len, column)) for column in zip(header, *cells, strict=True)]
     right = [name in _NUMBERS for name in header]
     rule = ["-" * (w - 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True)]
     lines = []

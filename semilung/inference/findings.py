@@ -51,6 +51,13 @@ def component_labels(
     return components, highest[order]
 
 
+def probable_components(mask: Volume, probability: Volume, least: float) -> Volume:
+    """Return a mask without the components whose highest probability is less than `least`."""
+    labels, highest = component_labels(mask, probability)
+    count = np.count_nonzero(highest >= least)
+    return Volume(((labels > 0) & (labels <= count)).astype(np.uint8), mask.affine)
+
+
 def component_findings(mask: Volume, probability: Volume, name: str) -> pd.DataFrame:
     """Return a finding for each component of a mask, most probable first.
 

@@ -95,7 +95,7 @@ def output_names(
     if PAGE in kinds and "index" in names.values():
         raise UserError(
             "a scan named index has the page index.html, which lists the pages of all scans; "
-            "rename it, or leave out --page"
+            "rename it, or write no page of it"
         )
     longest = _longest_name(out)
     for name in names.values():

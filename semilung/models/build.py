@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import replace
 from math import lcm
 from typing import Any
@@ -70,6 +71,28 @@ class Segmenter(nn.Module):
         self.heads = nn.ModuleDict(
             {name: _make_head(with_features, head) for name, head in sizes.items()}
         )
+
+    def only(self, names: Collection[str]) -> Segmenter:
+        """Return a model of some of the outputs, which shares the weights and computes no other.
+
+        Args:
+            names: Of heads; `logits` is the backbone's own.
+
+        Raises:
+            UserError: The model has no such output.
+        """
+        outputs = [*(["logits"] if self.logits else []), *self.heads]
+        if missing := [name for name in names if name not in outputs]:
+            raise UserError(
+                f"the model has no head {missing[0]!r}, it has {', '.join(outputs)}: choose one of "
+                "these, or a run that was trained with the head"
+            )
+        model = copy(self)
+        heads = {name: head for name, head in self.heads.items() if name in names}
+        model._modules = {**self._modules, "heads": nn.ModuleDict(heads)}  # copy shares the dict
+        model._sizes = {name: self._sizes[name] for name in heads}
+        model.logits = "logits" in names
+        return model
 
     @property
     def footprint(self) -> Footprint | None:

@@ -40,8 +40,9 @@ def long_table(group: Group, metric: Metric, *, best: bool = False) -> pd.DataFr
 
 
 def seed_means(cases: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """Return columns arm, case and the metric averaged over seeds."""
-    return cases.groupby(["arm", "case"], sort=False)[metric.column].mean().reset_index()
+    """Return columns arm, case, instance of lesions, and the metric averaged over seeds."""
+    keys = [key for key in ("arm", "case", "instance") if key in cases]
+    return cases.groupby(keys, sort=False)[metric.column].mean().reset_index()
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -58,7 +58,17 @@ def amount(metric: Metric, value: float) -> str:
 
 
 def false_positives(metric: Metric, value: float) -> str:
-    """Return an amount of false positives: `5.0 mm³ of false positives`, `2.00 false positives`."""
+    """Return an amount of false positives: `5.0 mm³ of false positives`, `2.00 false positives`.
+
+    Example:
+        >>> from semilung.evaluation.metrics import HEALTHY_FINDINGS
+        >>> [false_positives(HEALTHY_FINDINGS, value) for value in (0.0, math.nan)]
+        ['no false positives', 'false positives undefined']
+    """
+    if math.isnan(value):
+        return "false positives undefined"
+    if value == 0:
+        return "no false positives"
     return f"{amount(metric, value)}{' of' if 'mm3' in metric.unit else ''} false positives"
 
 
@@ -115,6 +125,18 @@ def quoted(arm: str) -> str:
         ('mean_teacher', '“supervised, no healthy”')
     """
     return f"“{arm}”" if re.search(r"[\s,;=]", arm) else arm
+
+
+def unit_of_mean(metric: Metric) -> str:
+    """Return what the mean of a metric runs over, in the singular.
+
+    Example:
+        >>> from semilung.evaluation.metrics import DETECTION, SEGMENTATION
+        >>> unit_of_mean(DETECTION[0]), unit_of_mean(SEGMENTATION[0])
+        ('nodule', 'case')
+    """
+    units = {"lesions": "nodule", "healthy": "healthy scan", "positive": "case"}
+    return units.get(metric.population, "scan")
 
 
 def counted(count: int, noun: str) -> str:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from semilung.csv_tables import write_csv
-from semilung.evaluation import Metric, size_bins
+from semilung.evaluation import Metric
 from semilung.files import write_text
 from semilung.report.compared_metrics import records
-from semilung.report.formatting import NONE, between, number, p_value, signed, size, title, unit
-from semilung.report.study import Group
+from semilung.report.formatting import (
+    NONE,
+    between,
+    number,
+    p_value,
+    signed,
+    title,
+    unit,
+    unit_of_mean,
+)
 from semilung.tasks import Baseline
 
 
@@ -68,6 +76,7 @@ def arms_table(
         baseline: What it is.
     """
     d, grouped = metric.digits, bool(comparison["setting"].any())
+    noun = unit_of_mean(metric)
     rows: list[list[str]] = []
     last = str(comparison["setting"].iloc[0])
     for row in records(comparison):
@@ -89,14 +98,15 @@ def arms_table(
         rows.append([row["setting"], *cells] if grouped else cells)
     rows += _baseline_row(baseline, baseline_means, last, grouped, d)
     header = [
-        "arm", "seeds", "cases", f"{title(metric)} (95 % interval)", "difference (95 % interval)",
-        "p", "p (Holm)", f"{metric.label}, best checkpoint",
+        "arm", "seeds", f"{noun}s", f"{title(metric)} (95 % interval)",
+        "difference (95 % interval)", "p", "p (Holm)", f"{metric.label}, best checkpoint",
     ]  # fmt: skip
+    tested = " on means of cases" if metric.population == "lesions" else ""
     note = (
-        "Last checkpoint, except for the last column. Values are averaged over seeds within each "
-        "case, and arms are compared on paired cases. Intervals: hierarchical bootstrap over seeds "
-        "and cases. p: two-sided Wilcoxon signed-rank test, with Holm's correction for the number "
-        "of arms compared with the reference."
+        f"Last checkpoint, except for the last column. Values are averaged over seeds within each "
+        f"{noun}, and arms are compared on paired {noun}s. Intervals: hierarchical bootstrap over "
+        f"seeds and cases. p: two-sided Wilcoxon signed-rank test{tested}, with Holm's correction "
+        f"for the number of arms compared with the reference."
     )
     if comparison["other_settings"].any():
         note += " No p-value is given for arms that differ from the reference in other settings."
@@ -173,42 +183,6 @@ def all_metrics_table(
         rows,
         data,
         note=" ".join(metric.note for metric in comparisons if metric.note),
-    )
-
-
-def sizes_table(groups: Sequence[Group]) -> Table | None:
-    """Return sensitivity by lesion diameter; None if no lesion was evaluated."""
-    parts = []
-    for group in groups:
-        lesions = [
-            run.lesions.assign(arm=name, seed=run.seed)
-            for name, runs in group.contenders.items()
-            for run in runs
-            if "detected" in run.lesions and len(run.lesions)
-        ]
-        if lesions:
-            parts.append(size_bins(pd.concat(lesions)).assign(setting=group.label))
-    if not parts:
-        return None
-    data = pd.concat(parts, ignore_index=True)
-    data = data[data["n_lesions"] > 0]
-    wide: dict[tuple[str, str], list[str]] = {}
-    for row in records(data):
-        text = f"{number(row['sensitivity'], 2)} ({between(row['low'], row['high'], 2)})"
-        wide.setdefault((row["setting"], row["arm"]), []).append(text)
-    counts = data.drop_duplicates("size").set_index("size")["n_lesions"]
-    grouped = data["setting"].any()
-    return Table(
-        "sizes",
-        "Sensitivity (share of lesions detected) by diameter, with 95 % intervals",
-        [
-            *(["setting"] if grouped else []),
-            "arm",
-            *(f"{size(str(s))} (n={n})" for s, n in counts.items()),
-        ],
-        [[*(key if grouped else key[1:]), *cells] for key, cells in wide.items()],
-        data,
-        text_columns=2 if grouped else 1,
     )
 
 

@@ -21,12 +21,14 @@ from semilung.report.caveats import list_caveats
 from semilung.report.comparability import require_comparable
 from semilung.report.compared_metrics import comparison_table, defined_metrics, records
 from semilung.report.external_sets import external_tables
-from semilung.report.formatting import quoted, without_folders
+from semilung.report.formatting import quoted, unit_of_mean, without_folders
 from semilung.report.metric_tables import Table
+from semilung.report.operating_points import points_tables
 from semilung.report.page_environment import page_environment
 from semilung.report.plot_style import Style, assign_styles
 from semilung.report.plots import Plot
 from semilung.report.read_runs import read_study
+from semilung.report.sizes import sizes_plot, sizes_tables
 from semilung.report.study import Group, Study, blank
 from semilung.types import UserError
 
@@ -41,6 +43,7 @@ class _Section(NamedTuple):
     median: list[case_choice.Row]
     ranked: list[case_choice.Row]
     healthy: list[case_choice.Row]
+    false_findings: list[case_choice.Row]
 
 
 def write_html(
@@ -115,13 +118,13 @@ def _context(
     named = {label: (baseline.name, mean) for label, mean in baselines.items()} if baseline else {}
     names = list(dict.fromkeys(name for group in groups for name in group.contenders))
     styles = assign_styles(names, groups[0].reference)
-    healthy = None if study.false_positives is None else comparisons.get(study.false_positives)
-    sizes = tables.sizes_table(groups)
+    sizes = sizes_tables(study)
     all_tables = [
         tables.arms_table(main, metric, baselines, baseline),
         tables.all_metrics_table(comparisons),
         tables.metrics_table(comparisons),
-        sizes,
+        *sizes,
+        *points_tables(study),
         run_tables.cost_table(study),
         run_tables.audits_table(study),
         run_tables.settings_table(groups),
@@ -136,8 +139,9 @@ def _context(
         "cases": int(main["n_cases"].max())
         if metric.population == "positive"
         else len(members(study.runs[0].cases, "positive")),
+        "unit": unit_of_mean(metric),
         "score": study.score,
-        "healthy": 0 if healthy is None else int(healthy["n_cases"].max()),
+        "healthy": max(len(members(run.cases, "healthy")) for run in study.runs),
         "lead": sentences.lead(main, metric),
         "headline": sentences.headline(study, main, metric, baselines, baseline),
         "false_positives": sentences.healthy_statements(study, comparisons),
@@ -193,6 +197,7 @@ def _section(
         case_choice.median_cases(group, [score, *([alarms] if alarms else [])], best),
         case_choice.ranked_cases(group, score, arms),
         case_choice.healthy_scans(group, alarms, arms) if alarms else [],
+        case_choice.false_findings(group, arms),
     )
 
 
@@ -200,13 +205,12 @@ def _overall_plots(
     study: Study,
     comparisons: dict[Metric, pd.DataFrame],
     styles: dict[str, Style],
-    sizes: Table | None,
+    sizes: Sequence[Table],
 ) -> list[Plot]:
     """Return plots over all settings: metrics against each swept count, sensitivity by size."""
     overall = [_against(axis, study, comparisons) for axis in study.axes if _is_count(axis, study)]
-    if sizes is not None and not sizes.data["setting"].any():
-        overall.append(plots.sizes(sizes.data, styles))
-    return overall
+    single = [table for table in sizes if not table.data["setting"].any()]
+    return [*overall, *(sizes_plot(table, styles) for table in single)]
 
 
 def _is_count(axis: str, study: Study) -> bool:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axis import Axis
 
-from semilung.evaluation import DETECTION_IOU, Metric
+from semilung.evaluation import Metric
 from semilung.report.compared_metrics import long_table, records, seed_means
-from semilung.report.formatting import amount, counted, listed, number, size, title
+from semilung.report.formatting import amount, counted, listed, number, title, unit_of_mean
 from semilung.report.label_placement import label_dots
 from semilung.report.plot_style import INK, MUTED, Style, new_figure, svg
 from semilung.report.study import Group
@@ -70,16 +70,17 @@ def forest(
         picture = svg(figure)
     means_text = "; ".join(f"{r['arm']} {number(r['mean'], metric.digits)}" for r in records(rows))
     caption = (
-        "Mean over cases with 95 % interval (hierarchical bootstrap over seeds and cases). Ticks "
-        "are means of single seeds."
+        f"Mean over {unit_of_mean(metric)}s with 95 % interval (hierarchical bootstrap over seeds "
+        f"and cases). Ticks are means of single seeds."
     )
     return Plot("forest", picture, f"{metric.label} of each arm: {means_text}.", caption)
 
 
 def strips(group: Group, metric: Metric, styles: dict[str, Style]) -> Plot:
-    """Strip plot: one dot per case and arm, with lines joining the dots of a case."""
+    """Strip plot: one dot per case (or nodule) and arm, with lines joining the dots of a case."""
     means = seed_means(long_table(group, metric), metric)
-    wide = means.pivot_table(index="case", columns="arm", values=metric.column)
+    units = [key for key in ("case", "instance") if key in means]
+    wide = means.pivot_table(index=units, columns="arm", values=metric.column)
     wide = wide.reindex(columns=list(group.contenders))
     with new_figure(WIDTH, 3.6) as figure:
         axes = figure.subplots()
@@ -106,12 +107,13 @@ def strips(group: Group, metric: Metric, styles: dict[str, Style]) -> Plot:
             axes.set_ylim(-0.03, 1.03)
         axes.set_ylabel(title(metric))
         picture = svg(figure)
-    alt = f"{metric.label} of {counted(len(wide), 'case')} in {listed(wide.columns)}, paired."
+    noun = unit_of_mean(metric)
+    alt = f"{metric.label} of {counted(len(wide), noun)} in {listed(wide.columns)}, paired."
     return Plot(
         "strips",
         picture,
         alt,
-        "Dots are cases (mean over seeds), lines join the same case, and bars are means.",
+        f"Dots are {noun}s (mean over seeds), lines join the same {noun}, and bars are means.",
     )
 
 
@@ -158,42 +160,10 @@ def trade_off(
     alt = f"{score.label} against false positives on healthy scans: {points}."
     better = "upper" if score.more_is_better else "lower"
     caption = (
-        f"Mean {score.label} on cases with nodules against false positives on healthy scans; the "
-        f"{better} left is better. Crosses are 95 % intervals."
+        f"Mean {score.label} over {unit_of_mean(score)}s against false positives on healthy scans; "
+        f"the {better} left is better. Crosses are 95 % intervals."
     )
     return Plot("trade-off", picture, alt, caption)
-
-
-def sizes(rows: pd.DataFrame, styles: dict[str, Style]) -> Plot:
-    """Sensitivity of each arm by lesion diameter, with intervals."""
-    rows = rows[rows["n_lesions"] > 0]
-    bins, names = (list(dict.fromkeys(rows[column])) for column in ("size", "arm"))
-    with new_figure(WIDTH, 3.3) as figure:
-        axes = figure.subplots()
-        step = min(0.14, 0.8 / len(names))
-        for i, name in enumerate(names):
-            points, style = rows[rows["arm"] == name], styles[name]
-            at = [bins.index(b) + step * (i - (len(names) - 1) / 2) for b in points["size"]]
-            axes.errorbar(
-                at, points["sensitivity"], bars(points, "sensitivity"), color=style.colour,
-                marker=style.marker, linestyle="none", elinewidth=1.2, markersize=6.5, label=name,
-            )  # fmt: skip
-        counts = rows.drop_duplicates("size").set_index("size")["n_lesions"]
-        ticks = [f"{size(b)}\n{counted(int(counts[b]), 'lesion')}" for b in bins]
-        axes.set_xticks(range(len(bins)), ticks)
-        axes.set_xlim(-0.5, len(bins) - 0.5)
-        axes.set_ylim(-0.03, 1.03)
-        axes.grid(visible=False, axis="x")
-        axes.set_ylabel("sensitivity")
-        figure.legend(loc="outside upper left", ncols=3, frameon=False, handletextpad=0.3)
-        picture = svg(figure)
-    alt = f"Sensitivity by diameter: {listed(map(size, bins))}, for {listed(names)}."
-    caption = (
-        f"Sensitivity is the share of lesions detected. A lesion is detected if the predicted "
-        f"components that touch it reach an intersection over union of {DETECTION_IOU:g} with it. "
-        f"Error bars are 95 % intervals."
-    )
-    return Plot("sizes", picture, alt, caption)
 
 
 def symlog(axis: Axis, set_scale: Callable[..., None]) -> None:

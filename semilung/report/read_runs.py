@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from semilung.arm_names import mixture_name
+from semilung.arm_names import BASELINE, NO_HEALTHY, mixture_name
 from semilung.evaluation import Metric
 from semilung.files import is_inside
 from semilung.nested import leaves
@@ -100,6 +100,7 @@ def _read_sweep(folder: Path, split: str | None) -> Study:
     columns = [str(column) for column in rows.columns]
     settings = columns[columns.index("seed") + 1 : columns.index("split")]
     axes = [column for column in settings if column not in FOLDS]
+    rows = _ordered(rows, axes)
     folders = [folder / "runs" / str(name) for name in rows["run"]]
     outside = [
         run_folder
@@ -140,6 +141,19 @@ def _read_sweep(folder: Path, split: str | None) -> Study:
         request=request,
         sweep=True,
     )
+
+
+def _ordered(rows: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """Return runs with the baselines first, and each arm's by swept numbers and seed.
+
+    `results.csv` is in the order of the folders' names, which are of no meaning.
+    """
+    rank = {NO_HEALTHY: 0, BASELINE: 1}
+    numbers = [axis for axis in axes if pd.api.types.is_numeric_dtype(rows[axis])]
+    keys = rows[[*numbers, "seed"]].add_prefix("by ")
+    keys.insert(0, "rank", rows["arm"].map(rank).fillna(2))
+    keys.insert(1, "arm", pd.factorize(rows["arm"])[0])
+    return rows.loc[keys.sort_values(list(keys.columns), kind="stable").index]
 
 
 def _read_runs(folders: Sequence[Path], split: str | None) -> Study:

@@ -21,6 +21,11 @@ from semilung.tasks import Task, metrics_of
 from semilung.types import UserError
 
 LESIONS = {"instance": AMOUNT, "diameter_mm": AMOUNT}
+COORDINATE = (-1e15, 1e15)
+FINDINGS = {
+    **dict.fromkeys(("x_mm", "y_mm", "z_mm"), COORDINATE),
+    **{"diameter_mm": AMOUNT, "probability": SHARE, "false": SHARE},
+}
 CURVES = {"step": AMOUNT, "value": (-np.inf, np.inf)}
 COSTS = dict.fromkeys(
     ("steps", "seconds", "peak_memory_mib", "peak_gpu_memory_mib", "threads"), AMOUNT
@@ -38,7 +43,7 @@ REQUIRED = {
 """Columns that a table must have, by file name, besides those of tasks."""
 
 _NAMES = ("case", "run", "arm", "name")
-_TEXT = (*_NAMES, "cohort", "role", "split", "message")
+_TEXT = (*_NAMES, "cohort", "role", "split", "message", "picture")
 _NO_NUMBER = ("nan", "na", "n/a", "null", "none")
 """Text of an absent number, besides an empty cell; lower case."""
 
@@ -149,7 +154,7 @@ def read_lesions(path: Path, root: Path, tasks: Mapping[str, Task]) -> pd.DataFr
 
 def read_findings(path: Path, root: Path) -> pd.DataFrame | None:
     """Return the `findings.csv` of an evaluation; `false` is 1 for false positives, else 0."""
-    return read_table(path, root, {"probability": SHARE, "false": SHARE})
+    return read_table(path, root, FINDINGS)
 
 
 def _required(path: Path, tasks: Mapping[str, Task]) -> list[str]:

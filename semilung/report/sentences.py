@@ -9,6 +9,7 @@ import pandas as pd
 
 from semilung.arm_names import NO_HEALTHY
 from semilung.evaluation import Metric, relative_reduction
+from semilung.evaluation.metrics import members
 from semilung.report.caveats import NO_HEALTHY_SCAN
 from semilung.report.compared_metrics import long_table, records
 from semilung.report.formatting import (
@@ -30,14 +31,18 @@ SIGNIFICANT = 0.05
 
 
 def best_arm(rows: Sequence[Mapping[str, Any]], metric: Metric) -> Mapping[str, Any]:
-    """Return the row with the best paired difference from the reference; of equals the first.
+    """Return the row with the best paired difference from the reference; of equals the reference.
 
     If every case is defined in every arm, it has the best mean. Otherwise (such as HD95 of empty
     predictions) means run over different cases, which would favour arms that miss the difficult
     ones.
     """
     sign = 1 if metric.more_is_better else -1
-    return max(rows, key=lambda row: sign * row["difference"] if row["n_pairs"] else 0.0)
+
+    def gain(row: Mapping[str, Any]) -> tuple[float, bool]:
+        return sign * row["difference"] if row["n_pairs"] else 0.0, not row["n_pairs"]
+
+    return max(rows, key=gain)
 
 
 def lead(comparison: pd.DataFrame, metric: Metric) -> str:
@@ -206,7 +211,12 @@ def healthy_statements(study: Study, comparisons: Mapping[Metric, pd.DataFrame])
         return [""] * len(study.groups)
     healthy, by_score = comparisons.get(metric), comparisons.get(score)
     if healthy is None:
-        return [NO_HEALTHY_SCAN] * len(study.groups)
+        count = max(len(members(run.cases, "healthy")) for run in study.runs)
+        undefined = (
+            f"On {counted(count, 'healthy scan')}, {metric.label[0].lower()}{metric.label[1:]} are "
+            f"undefined in at least one run."
+        )
+        return [undefined if count else NO_HEALTHY_SCAN] * len(study.groups)
     statements = []
     for group in study.groups:
         rows = healthy[healthy["setting"] == group.label]

@@ -161,6 +161,10 @@ class Study:
         metrics = (task.false_positives for task in self.tasks.values())
         return next((metric for metric in metrics if metric is not None), None)
 
+    def table_name(self, stem: str, task: str) -> str:
+        """Return the name of a task's table: the task is part of it if there are several."""
+        return f"{stem}-{task}" if len(self.tasks) > 1 else stem
+
     def silent(self, group: Group, metric: Metric) -> list[str]:
         """Return the contenders that predict empty masks alone, if a metric is one of masks."""
         owners = [task for task in self.tasks.values() if metric in task.metrics]

@@ -58,7 +58,7 @@ class ExportedConfig:
     packages: dict[str, str] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
     model: dict[str, Any] = field(default_factory=dict)
-    heads: dict[str, int] = field(default_factory=dict)
+    heads: dict[str, int | tuple[int, int]] = field(default_factory=dict)
     logits: bool = True
     tasks: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)

@@ -45,14 +45,14 @@ class SavedNet:
 
     Attributes:
         model: `name` and options.
-        heads: Number of channels of each head besides `logits`.
+        heads: Channels of each head besides `logits`, or channels and stride.
         logits: Whether the backbone's own output is there.
         weights: Name to tensor.
         provenance: Run, checkpoint, net within it (`student` or `teacher.net`) and steps.
     """
 
     model: Mapping[str, Any]
-    heads: Mapping[str, int]
+    heads: Mapping[str, int | tuple[int, int]]
     logits: bool
     weights: Mapping[str, Tensor]
     provenance: Provenance

@@ -92,7 +92,8 @@ def built(net: SavedNet, *, source: str | Path) -> nn.Module:
     """
     with checkpoint_errors(source):
         _require_filled(net.model, net.weights)
-        make = partial(build_student, net.model, net.heads, logits=net.logits)
+        heads = {name: Head.of(size) for name, size in net.heads.items()}
+        make = partial(build_student, net.model, heads, logits=net.logits)
         with torch.device("meta"):  # a model that its weights do not fill is never made
             _require_shapes(make(), net.weights)
         model = make()

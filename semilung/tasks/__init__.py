@@ -8,15 +8,17 @@ from semilung.tasks.active_tasks import (
     all_metrics,
     base_strategies,
     build_tasks,
+    finding_task,
     first_score,
     heads_of_tasks,
     is_evaluated,
     metrics_of,
 )
-from semilung.tasks.evaluation_loop import evaluate_cases
+from semilung.tasks.evaluation_loop import CLOSE_UPS, evaluate_cases
 from semilung.tasks.task import (
     Baseline,
     CasePrediction,
+    CloseUp,
     CurveKind,
     CurveLine,
     Evaluated,
@@ -30,9 +32,11 @@ for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)
 
 __all__ = [
+    "CLOSE_UPS",
     "DEFAULT",
     "Baseline",
     "CasePrediction",
+    "CloseUp",
     "CurveKind",
     "CurveLine",
     "Evaluated",
@@ -42,6 +46,7 @@ __all__ = [
     "base_strategies",
     "build_tasks",
     "evaluate_cases",
+    "finding_task",
     "first_score",
     "heads_of_tasks",
     "is_evaluated",

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from semilung.data import Case
 from semilung.evaluation.metrics import Metric
+from semilung.inference.output_files import MASK, TABLE
 from semilung.inference.outputs import Activation
 from semilung.tasks.task import Task, tasks
 from semilung.types import UserError
@@ -43,6 +44,27 @@ def all_metrics() -> tuple[Metric, ...]:
 def heads_of_tasks(active: Iterable[Task]) -> dict[str, Activation]:
     """Return the heads that tasks predict, with their activations."""
     return {head: activation for task in active for head, activation in task.heads.items()}
+
+
+def finding_task(active: Mapping[str, Task]) -> str:
+    """Return the name of the task whose table is a scan's findings.
+
+    A task of findings alone goes before one of which they are the components of a mask.
+
+    Raises:
+        UserError: No task predicts findings.
+
+    Example:
+        >>> finding_task(build_tasks({"segmentation": {}, "detection": {}}))
+        'detection'
+    """
+    predicting = [name for name, task in active.items() if TABLE in task.files]
+    if not predicting:
+        raise UserError(
+            f"the run predicts no findings, its tasks are {', '.join(active)}; give a run that was "
+            f"trained for detection or segmentation, as tasks=[segmentation,detection]"
+        )
+    return next((name for name in predicting if MASK not in active[name].files), predicting[0])
 
 
 def metrics_of(active: Iterable[Task | type[Task]]) -> tuple[Metric, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -10,12 +10,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semilung.data import Case
+from semilung.data import Case, PreparedCase
 from semilung.data.cache.prepared_case import PreparedNodule
 from semilung.data.content.nodule_instances import instance_numbers
-from semilung.data.io.grid import ball_voxels
+from semilung.data.io.grid import ball_voxels, voxel_of
 from semilung.data.manifest.nodules import UNMEASURED_MM
 from semilung.evaluation.case_evaluation import Report
+from semilung.evaluation.detection_points import (
+    false_positive_counts,
+    nodule_rows,
+    operating_points,
+)
+from semilung.evaluation.finding_picture import finding_picture, worst_false_positives
 from semilung.evaluation.froc import FP_PER_SCAN
 from semilung.evaluation.froc_shares import (
     froc_of,
@@ -31,6 +37,7 @@ from semilung.inference.predictor import ScanMaps
 from semilung.strategies.core.centre_maps import CENTRES
 from semilung.tasks.task import (
     CasePrediction,
+    CloseUp,
     CurveKind,
     CurveLine,
     Evaluated,
@@ -42,6 +49,9 @@ from semilung.tasks.task import (
 SENSITIVITY = 0.8
 """Operating point at which false positives of healthy scans are counted."""
 
+SHARES = {"froc_share": FP_PER_SCAN, "detected_at_1": (1.0,), "detected_at_4": (4.0,)}
+"""Columns of nodules, and the false positives per scan at which each is detected or not."""
+
 BAND_SAMPLES = 200
 
 DRAWN = 0.5
@@ -52,7 +62,7 @@ def _froc_line(evaluations: Sequence[Report]) -> CurveLine:
     """Return the mean FROC curve of the seeds of an arm, with a band over scans and seeds."""
     rates = np.geomspace(FP_PER_SCAN[0], FP_PER_SCAN[-1], 61)
     curves = [
-        froc_of(report.cases["case"], _detected_or_missed(report.lesions), report.findings)
+        froc_of(report.cases["case"], nodule_rows(report.lesions), report.findings)
         for report in evaluations
     ]
     generator, scans = np.random.default_rng(0), len(evaluations[0].cases)
@@ -77,6 +87,7 @@ FROC = CurveKind(
     "its radius. The CPM is the mean sensitivity at the seven marked rates. Bands are 95 % "
     "intervals (bootstrap over scans and seeds).",
     line=_froc_line,
+    points=operating_points,
 )
 
 
@@ -97,7 +108,11 @@ class Detection(Task):
     metrics = DETECTION
     false_positives = HEALTHY_FINDINGS
     lesion_columns = ("instance", "nodule", "diameter_mm", "probability", "centre_error_mm",
-                      "diameter_error_mm", "froc_share", "detected_at_1")  # fmt: skip
+                      "diameter_error_mm", *SHARES)  # fmt: skip
+    required_columns: ClassVar = {
+        "cases.csv": ("role",),
+        "lesions.csv": ("nodule", "diameter_mm", "probability"),
+    }
     finding_columns = ("x_mm", "y_mm", "z_mm", "diameter_mm", "probability", "nodule", "false")
     files = ("findings.csv",)
     curve = FROC
@@ -146,7 +161,7 @@ class Detection(Task):
 
     def evaluate(self, predicted: CasePrediction) -> Evaluated:
         """Return the number of findings, the nodules with the finding on each, and the findings."""
-        nodules, centres = predicted.case.nodules, self._centres(predicted)
+        nodules, centres = predicted.case.nodules, predicted.once(self._centres)
         centres_mm, diameters_mm = _reference(nodules, predicted.case.affine)
         ignored = np.array([nodule.ignored for nodule in nodules], bool)
         matched = match_findings(
@@ -155,12 +170,13 @@ class Detection(Task):
         names = np.full(len(centres.probability), "", object)
         lesions = []
         instances = instance_numbers([nodule.name for nodule in nodules])
-        for instance, nodule, hit, centre, mm in zip(
-            instances, nodules, matched.hit, centres_mm, diameters_mm, strict=True
+        for instance, nodule, hit, centre in zip(
+            instances, nodules, matched.hit, centres_mm, strict=True
         ):
             if nodule.ignored:
                 continue
-            row: dict[str, Any] = {"instance": instance, "nodule": nodule.name, "diameter_mm": mm}
+            row: dict[str, Any] = {"instance": instance, "nodule": nodule.name}
+            row["diameter_mm"] = nodule.diameter_mm or np.nan  # in no bin where not measured
             row |= dict.fromkeys(("probability", "centre_error_mm", "diameter_error_mm"), np.nan)
             if hit >= 0:
                 names[hit] = nodule.name
@@ -181,20 +197,17 @@ class Detection(Task):
     def complete(self, report: Report) -> Report:
         """Add the nodules' shares of the CPM, and the false positives at the operating point."""
         lesions, findings, cases = report.lesions, report.findings, report.cases
-        nodules = _detected_or_missed(lesions)
+        nodules = nodule_rows(lesions)
         scores = nodules["probability"].to_numpy(float)
-        false = findings[findings["false"].astype(bool)]
-        probabilities = false["probability"].to_numpy(float)
+        false = findings.loc[findings["false"].astype(bool), "probability"].to_numpy(float)
         threshold = threshold_at_sensitivity(scores, SENSITIVITY)
-        counts = false[false["probability"] >= threshold].groupby("case").size()
-        at_point = cases["case"].map(counts).fillna(0.0)
-        shares = nodules.assign(
-            froc_share=froc_shares(scores, probabilities, len(cases)),
-            detected_at_1=froc_shares(scores, probabilities, len(cases), [1.0]),
-        )[["froc_share", "detected_at_1"]]
+        shares = pd.DataFrame(
+            {name: froc_shares(scores, false, len(cases), at) for name, at in SHARES.items()},
+            index=nodules.index,
+        )
         return replace(
             report,
-            cases=cases.assign(fp_at_80=np.nan if np.isnan(threshold) else at_point),
+            cases=cases.assign(fp_at_80=false_positive_counts(cases, findings, threshold)),
             lesions=lesions.assign(**shares.reindex(lesions.index)),
         )
 
@@ -202,11 +215,32 @@ class Detection(Task):
         self, predicted: CasePrediction, *, captioned: bool = True
     ) -> NDArray[np.uint8] | None:
         """Return three planes with the balls of nodules and of probable findings."""
-        case, centres = predicted.case, self._centres(predicted)
+        case, centres = predicted.case, predicted.once(self._centres)
         shown = centres.probability >= DRAWN
-        reference = _balls(predicted, *_reference(case.nodules, case.affine))
-        balls = _balls(predicted, centres.points_mm[shown], centres.diameter_mm[shown])
+        reference = _balls(case, *_reference(case.nodules, case.affine))
+        balls = _balls(case, centres.points_mm[shown], centres.diameter_mm[shown])
         return predicted.overlay(reference, balls, captioned=captioned)
+
+    def close_ups(
+        self, report: Report, cases: Mapping[str, PreparedCase], window_hu: tuple[float, float]
+    ) -> Iterator[CloseUp]:
+        """Yield the worst false positives, those of healthy scans first."""
+        worst = worst_false_positives(report.cases, report.findings)
+        for index, row in zip(worst.index, worst.to_dict("records"), strict=True):
+            case = cases[row["case"]]
+            centre_mm = np.array([[row["x_mm"], row["y_mm"], row["z_mm"]]])
+            voxel = np.rint(voxel_of(case.affine, centre_mm[0].tolist()))
+            picture = finding_picture(
+                case.read("image"),
+                finding=_balls(case, centre_mm, np.array([row["diameter_mm"]])),
+                reference=_balls(case, *_reference(case.nodules, case.affine)),
+                at=np.clip(voxel, 0, np.array(case.shape) - 1).astype(int).tolist(),
+                spacing_mm=case.spacing_mm,
+                window_hu=window_hu,
+                title=case.name,
+                text=f"{row['diameter_mm']:.1f} mm, probability {row['probability']:.2f}",
+            )
+            yield CloseUp(index, picture)
 
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return the table of findings."""
@@ -225,11 +259,6 @@ class Detection(Task):
         )
 
 
-def _detected_or_missed(lesions: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a table that are of nodules, and not of another task's lesions alone."""
-    return lesions[lesions["nodule"].notna()]
-
-
 def _reference(
     nodules: Sequence[PreparedNodule], affine: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -240,9 +269,9 @@ def _reference(
 
 
 def _balls(
-    predicted: CasePrediction, centres_mm: NDArray[np.float64], diameters_mm: NDArray[np.float64]
+    case: PreparedCase, centres_mm: NDArray[np.float64], diameters_mm: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    case = predicted.case
+    """Return a mask `(X, Y, Z)` of balls."""
     mask = np.zeros(case.shape, np.uint8)
     for centre_mm, diameter_mm in zip(centres_mm, diameters_mm, strict=True):
         box, ball = ball_voxels(case.shape, case.affine, centre_mm.tolist(), diameter_mm / 2)

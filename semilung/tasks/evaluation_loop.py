@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from semilung.evaluation.overlay import write_png
 from semilung.inference import Predictor
 from semilung.inference.scan_progress import ScanProgress
 from semilung.tasks.active_tasks import is_evaluated, metrics_of
-from semilung.tasks.task import CasePrediction, Evaluated, Task
+from semilung.tasks.task import CasePrediction, CloseUp, Evaluated, Task
 from semilung.types import UserError
 
 SILENT_PICTURES = 3
 """Number of healthy scans with an overlay even if nothing is predicted, equal for every run."""
+
+CLOSE_UPS = "findings"
+"""Folder of close-ups among the overlays."""
 
 
 def evaluate_cases(
@@ -41,7 +45,8 @@ def evaluate_cases(
         cases: Distinct cases that a task can evaluate.
         tasks: Name to task.
         pictures: Folder for an overlay of each case with a lesion or a prediction, and of the
-            first `SILENT_PICTURES` scans without a lesion.
+            first `SILENT_PICTURES` scans without a lesion; and for a folder `CLOSE_UPS` of single
+            findings, which the column `picture` of `findings.csv` names.
         progress: Show scans and windows on standard error.
 
     Raises:
@@ -81,7 +86,24 @@ def evaluate_cases(
     )
     for task in tasks.values():
         report = task.complete(report)
-    return report
+    if pictures is None:
+        return report
+    by_name = {case.name: case for case in cases}
+    close_ups = [
+        task.close_ups(report, by_name, predictor.data.window_hu) for task in tasks.values()
+    ]
+    return _with_close_ups(report, chain.from_iterable(close_ups), pictures / CLOSE_UPS)
+
+
+def _with_close_ups(report: Report, close_ups: Iterable[CloseUp], folder: Path) -> Report:
+    """Write close-ups, and return the evaluation with their names in the column `picture`."""
+    if not len(report.findings.columns):
+        return report
+    names = pd.Series("", index=report.findings.index)
+    for number, (row, picture) in enumerate(close_ups, 1):
+        names[row] = f"{number}.png"
+        write_png(folder / names[row], picture)
+    return replace(report, findings=report.findings.assign(picture=names))
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[str]]) -> pd.DataFrame:
@@ -91,11 +113,15 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[str]]) 
 
 
 def _joined(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """Return the lesions of a case, the columns of all tasks in one row."""
+    """Return the lesions of a case, the columns of all tasks in one row.
+
+    A common column, such as the diameter, is that of the first task that knows it.
+    """
     rows: dict[Any, dict[str, Any]] = {}
     for part in evaluated:
         for lesion in part.lesions:
-            rows.setdefault(lesion["instance"], {}).update(lesion)
+            row = rows.setdefault(lesion["instance"], {})
+            row |= {key: value for key, value in lesion.items() if pd.isna(row.get(key))}
     return list(rows.values())
 
 

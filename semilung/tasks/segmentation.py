@@ -15,7 +15,7 @@ from semilung.evaluation.false_positive_metrics import false_positives
 from semilung.evaluation.metrics import HEALTHY_FP_MM3, SEGMENTATION
 from semilung.evaluation.segmentation import Lesion, dice, lesions
 from semilung.inference import Predictor
-from semilung.inference.findings import component_findings
+from semilung.inference.findings import component_findings, probable_components
 from semilung.inference.outputs import foreground_probability
 from semilung.inference.predictor import MASK_HEAD, ScanMaps, foreground
 from semilung.tasks.task import Baseline, CasePrediction, Evaluated, Output, Task, register
@@ -72,5 +72,7 @@ class Segmentation(Task):
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return mask and probability on the scan's own grid."""
         mask, probability = predictor.segment_scan(predicted)
+        if self.min_probability:
+            mask = probable_components(mask, probability, self.min_probability)
         findings = component_findings(mask, probability, predicted.name)
         return {"nodules": mask, "findings.csv": findings, "probability": probability}

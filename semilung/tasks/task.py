@@ -7,12 +7,13 @@ and report ask the active tasks; a case is predicted once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, nan
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,9 @@ from semilung.inference import Predictor
 from semilung.inference.outputs import Activation
 from semilung.inference.predictor import ScanMaps, foreground
 from semilung.registry import Registry
+from semilung.types import UserError
+
+Value = TypeVar("Value")
 
 Output: TypeAlias = Volume | pd.DataFrame
 """A volume on a scan's own grid, or a table."""
@@ -46,6 +50,13 @@ class CasePrediction:
     case: PreparedCase
     maps: Mapping[str, Tensor]
     predictor: Predictor
+    _values: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, function: Callable[[CasePrediction], Value]) -> Value:
+        """Return a task's function of this prediction, computed at its first use alone."""
+        if function not in self._values:
+            self._values[function] = function(self)
+        return cast("Value", self._values[function])
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
@@ -91,6 +102,13 @@ class Evaluated(NamedTuple):
     findings: Sequence[Mapping[str, Any]] = ()
 
 
+class CloseUp(NamedTuple):
+    """A picture `(H, W, 3)` of the finding in a row of `findings.csv`, by the row's index."""
+
+    row: int
+    picture: NDArray[np.uint8]
+
+
 class Baseline(NamedTuple):
     """A prediction that does not use the image.
 
@@ -127,6 +145,7 @@ class CurveKind:
         x_ticks: Marked values.
         caption: Below the plot.
         line: The curve of an arm, from the evaluations of its seeds.
+        points: Operating points of an evaluation, as `operating_points` of detection gives them.
     """
 
     name: str
@@ -136,6 +155,7 @@ class CurveKind:
     x_ticks: tuple[float, ...]
     caption: str
     line: Callable[[Sequence[Report]], CurveLine]
+    points: Callable[[Report], pd.DataFrame]
 
 
 class Task:
@@ -158,6 +178,7 @@ class Task:
         optional_files: Those that `predict` writes on request (`--probability`).
         baseline: What a prediction without the image scores.
         curve: Curve that reports draw, from its rows of `findings.csv`.
+        min_probability: Least probability of a finding in the table that `outputs` returns.
     """
 
     base: ClassVar[str]
@@ -174,6 +195,7 @@ class Task:
     required_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     baseline: ClassVar[Baseline | None] = None
     curve: ClassVar[CurveKind | None] = None
+    min_probability: float = 0.0
 
     @property
     def score(self) -> Metric:
@@ -184,6 +206,21 @@ class Task:
     def reference_term(self) -> str:
         """The term that others' gradients are compared with, as `strategy/term`."""
         return f"{self.base}/{self.term}"
+
+    def at_min_probability(self, probability: float) -> Self:
+        """Return the task with another least probability of a finding, in (0, 1).
+
+        Raises:
+            UserError: The probability is out of range.
+        """
+        if not 0 < probability < 1:
+            raise UserError(
+                f"min_probability (--min-probability) is the least probability of a finding, in "
+                f"(0, 1), got {probability:g}; leave it out for that of the run"
+            )
+        task = copy(self)
+        task.min_probability = probability
+        return task
 
     def evaluates(self, case: Case) -> bool:
         """Return whether the labels of a case are known."""
@@ -227,6 +264,18 @@ class Task:
                 validations need it.
         """
         return None
+
+    def close_ups(
+        self, report: Report, cases: Mapping[str, PreparedCase], window_hu: tuple[float, float]
+    ) -> Iterator[CloseUp]:
+        """Yield pictures of single findings of a whole evaluation; none by default.
+
+        Args:
+            report: The evaluation, completed.
+            cases: Its cases by name, to read their scans.
+            window_hu: HU drawn as black and as white.
+        """
+        yield from ()
 
     def outputs(self, predictor: Predictor, predicted: ScanMaps) -> dict[str, Output]:
         """Return what is written of a scan, by the names in `files` and `optional_files`."""

@@ -37,7 +37,7 @@ HardNegatives: TypeAlias = dict[str, list[list[int]]]
 """Voxels (x, y, z) of cases, by name."""
 
 
-def mine(
+def search_hard_negatives(
     net: nn.Module,
     cases: Sequence[PreparedCase],
     config: TrainConfig,

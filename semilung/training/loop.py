@@ -45,7 +45,7 @@ from semilung.signals import StopRequest
 from semilung.strategies import Term
 from semilung.training.audits import audit_end, audit_start, gradients, is_moment
 from semilung.training.cost import CostMeter
-from semilung.training.hard_negatives import mine
+from semilung.training.hard_negatives import search_hard_negatives
 from semilung.training.loader_errors import explain_loader_errors
 from semilung.training.metric_log import MetricsLog
 from semilung.training.optim import clip_gradients, learning_rate, set_learning_rate, unscale
@@ -170,13 +170,13 @@ def _time_steps(config: TrainConfig) -> list[float]:
 
 def _fed(training: Training) -> Iterator[tuple[Batch, float, float]]:
     """Yield the batches of the steps left, the seconds waited for each, and the time before it."""
-    trainer, mined = training.config.trainer, training.mines
+    trainer, searches = training.config.trainer, training.searches
     while training.step < trainer.max_steps:
         end = trainer.max_steps
-        if mined:
+        if searches:
             end = min(end, (training.step // trainer.mine_every + 1) * trainer.mine_every)
             if training.step and training.step % trainer.mine_every == 0:
-                _mine(training)
+                _search(training)
         batches = iter(_loader(training, end))
         while True:
             began = time.perf_counter()
@@ -208,10 +208,10 @@ def _loader(training: Training, end: int) -> DataLoader[Batch | UserError]:
     )
 
 
-def _mine(training: Training) -> None:
+def _search(training: Training) -> None:
     """Search hard negatives in healthy scans that are due."""
     config = training.config
-    voxels, highest = mine(
+    voxels, highest = search_hard_negatives(
         training.learner.predictor,
         training.streams["healthy"],
         config,

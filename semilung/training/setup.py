@@ -63,7 +63,7 @@ class Training:
         return next(iter(self.tasks.values()))
 
     @property
-    def mines(self) -> bool:
+    def searches(self) -> bool:
         """Whether hard negatives are searched in healthy scans."""
         return self.config.data.hard_negatives > 0 and bool(self.streams.get("healthy"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from semilung.data import Volume, scale_hu, to_ras
 from semilung.data.io.grid import ball_voxels, voxel_of
 from semilung.data.io.opened_volume import LPS_TO_RAS
-from semilung.evaluation.overlay import LUNG_WINDOW_HU, PREDICTION_RGB, REFERENCE_RGB
+from semilung.evaluation.overlay import (
+    LUNG_WINDOW_HU,
+    PREDICTION_RGB,
+    REFERENCE_RGB,
+    outlined_plane,
+)
 from semilung.evaluation.panels import KeyEntry, draw_panels, panel_row
 from semilung.writers.scan_result import ScanResult
 
@@ -20,6 +25,11 @@ EDGE_MM = 60.0
 
 MAX_PICTURES = 30
 """Most findings that are drawn, the first of the table."""
+
+THUMBNAIL_MM = 40.0
+"""Least edge of a thumbnail."""
+
+THUMBNAIL_PIXELS = 128
 
 _ROOM = 1.6  # edge of a picture, in diameters of a large finding
 
@@ -40,8 +50,45 @@ def finding_picture(result: ScanResult, row: dict[Any, Any]) -> NDArray[np.uint8
         result: The scan's findings.
         row: One of them.
     """
+    region = _region(result, row, max(EDGE_MM, _ROOM * row["diameter_mm"]))
+    planes = panel_row(region.volumes, region.at, region.spacing_mm)
+    size = f"{row['diameter_mm']:.1f} mm, probability {row['probability']:.2f}"
+    key = [KeyEntry(size, PREDICTION_RGB)]
+    if region.volumes[1].any():
+        key.append(KeyEntry("other findings", REFERENCE_RGB))
+    title = f"Finding {row['label']}"
+    return draw_panels([planes], title=title, window_hu=LUNG_WINDOW_HU, key=key)
+
+
+def finding_thumbnail(result: ScanResult, row: dict[Any, Any]) -> NDArray[np.uint8]:
+    """Draw the axial plane through a finding, small and without letters.
+
+    Args:
+        result: The scan's findings.
+        row: One of them.
+
+    Returns:
+        `(H, W, 3)`, with a longer edge of `THUMBNAIL_PIXELS`.
+    """
+    region = _region(result, row, max(THUMBNAIL_MM, _ROOM * row["diameter_mm"]))
+    extent_mm = np.multiply(region.volumes[0].shape, region.spacing_mm)
+    scale = THUMBNAIL_PIXELS / max(extent_mm[:2])
+    sizes = np.maximum(1, np.rint(extent_mm * scale).astype(int)).tolist()
+    return outlined_plane(
+        *region.volumes, axis=2, at=region.at[2], sizes=sizes, width=2, smooth=True
+    )
+
+
+class _Region(NamedTuple):
+    """What is around a finding: grey values, other findings and the finding `(X, Y, Z)` in RAS."""
+
+    volumes: tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]
+    at: list[int]
+    spacing_mm: tuple[float, float, float]
+
+
+def _region(result: ScanResult, row: dict[Any, Any], edge_mm: float) -> _Region:
     centre_mm = LPS_TO_RAS[:3, :3] @ [row["coordX"], row["coordY"], row["coordZ"]]
-    edge_mm = max(EDGE_MM, _ROOM * row["diameter_mm"])
     image = _part(result.volume, centre_mm, edge_mm, fill=LUNG_WINDOW_HU[0])
     if result.labels is None:
         finding = np.zeros(image.shape, bool)
@@ -54,13 +101,7 @@ def finding_picture(result: ScanResult, row: dict[Any, Any]) -> NDArray[np.uint8
         others = (labels != 0) & ~finding
     grey = np.asarray(scale_hu(image.data, LUNG_WINDOW_HU) * 255, np.uint8)
     at = np.clip(np.rint(voxel_of(image.affine, centre_mm)), 0, np.array(image.shape) - 1)
-    planes = panel_row([grey, others, finding], at.astype(int).tolist(), image.spacing_mm)
-    size = f"{row['diameter_mm']:.1f} mm, probability {row['probability']:.2f}"
-    key = [KeyEntry(size, PREDICTION_RGB)]
-    if others.any():
-        key.append(KeyEntry("other findings", REFERENCE_RGB))
-    title = f"Finding {row['label']}"
-    return draw_panels([planes], title=title, window_hu=LUNG_WINDOW_HU, key=key)
+    return _Region((grey, others, finding), at.astype(int).tolist(), image.spacing_mm)
 
 
 def _part(volume: Volume, centre_mm: NDArray[np.float64], edge_mm: float, *, fill: float) -> Volume:

@@ -11,18 +11,23 @@ import pandas as pd
 from semilung import __version__
 from semilung.files import write_text
 from semilung.inference.findings import COORDINATES
+from semilung.writers.frames import FRAME_COLUMN, FRAMES, in_frame
 from semilung.writers.scan_result import NOT_A_DEVICE, ScanResult
 
 SCHEMA, VERSION = "semilung.findings", 1
 """The first two fields of the file; the version grows when a field changes its meaning."""
-
-FRAME = "LPS+: patient coordinates in mm, as in DICOM and ITK; negate x and y for RAS+ (NIfTI)"
 
 _UNITS = {
     "centre_mm": "mm",
     "probability": "0 to 1, the highest of the finding's voxels",
     "diameter_mm": "mm, of the ball of equal volume",
     "volume_mm3": "mm3",
+}
+_UNITS_OF_CENTRES = {
+    "centre_mm": "mm",
+    "probability": "0 to 1, of a nodule at the centre",
+    "diameter_mm": "mm, predicted",
+    "volume_mm3": "mm3, of the ball of the diameter",
 }
 
 
@@ -46,6 +51,7 @@ def findings_record(result: ScanResult, *, mask: str | None, labelled: bool) -> 
         mask: Name of the file of their mask; None without one.
         labelled: Whether the mask holds a finding's label (a DICOM SEG, as segment number) or 1.
     """
+    findings = in_frame(result.findings, result.frame).drop(columns=FRAME_COLUMN, errors="ignore")
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -54,10 +60,12 @@ def findings_record(result: ScanResult, *, mask: str | None, labelled: bool) -> 
         "scan": result.name,
         "run": result.run or None,
         "threshold": result.threshold,
-        "coordinate_frame": FRAME,
-        "units": _UNITS,
+        "min_probability": result.min_probability,
+        "findings_are": "predicted centres" if result.centres else "components of the mask",
+        "coordinate_frame": FRAMES[result.frame],
+        "units": _UNITS_OF_CENTRES if result.centres else _UNITS,
         "mask": mask and {"file": mask, "values": "label" if labelled else "1 in every finding"},
-        "findings": [_finding(row) for row in result.findings.to_dict("records")],
+        "findings": [_finding(row) for row in findings.to_dict("records")],
     }
 
 

@@ -1,4 +1,4 @@
-"""Position of findings in the lungs: side, and upper, middle or lower third."""
+"""Position of findings: side, and upper, middle or lower third of a lung; and the axial slice."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from semilung.data import Volume, to_ras
 from semilung.data.content.lungs import find_lungs
+from semilung.data.io.grid import voxel_of
 from semilung.data.io.opened_volume import LPS_TO_RAS
 from semilung.inference.findings import COORDINATES
 
@@ -57,6 +58,29 @@ def finding_positions(findings: pd.DataFrame, volume: Volume) -> list[str]:
         "outside the lungs" if out else _position(centre_mm, lungs)
         for centre_mm, out in zip(centres_mm, outside, strict=True)
     ]
+
+
+def axial_slices(findings: pd.DataFrame, volume: Volume) -> list[int]:
+    """Return the axial slice of the scan's grid nearest to each centre, 1 at the feet.
+
+    Example:
+        >>> grid = np.diag([1.0, 1.0, -2.0, 1.0])  # the first slice is the uppermost
+        >>> findings = pd.DataFrame({"coordX": [0.0], "coordY": [0.0], "coordZ": [-2.0]})
+        >>> axial_slices(findings, Volume(np.zeros((4, 4, 10)), grid))
+        [9]
+    """
+    axis = axial_axis(volume)
+    centres_mm = findings[list(COORDINATES)].to_numpy(np.float64) @ LPS_TO_RAS[:3, :3].T
+    voxels = [voxel_of(volume.affine, centre_mm.tolist())[axis] for centre_mm in centres_mm]
+    last = volume.shape[axis] - 1
+    indices = np.clip(np.rint(voxels), 0, last).astype(int)
+    upwards = volume.affine[2, axis] > 0
+    return [int(index if upwards else last - index) + 1 for index in indices]
+
+
+def axial_axis(volume: Volume) -> int:
+    """Return the axis of the voxels, 0 to 2, that is nearest to the patient's height."""
+    return int(np.abs(volume.affine[2, :3] / volume.spacing_mm).argmax())
 
 
 def _position(centre_mm: NDArray[np.float64], lungs: _Lungs) -> str:

@@ -12,13 +12,14 @@ from jinja2 import Environment
 
 from semilung import __version__
 from semilung.arm_names import printable
-from semilung.evaluation.overlay import LUNG_WINDOW_HU
-from semilung.files import read_json, write_text
+from semilung.evaluation.overlay import LUNG_WINDOW_HU, png_bytes
+from semilung.files import write_text
 from semilung.html_templates import data_uri, template_environment
-from semilung.types import UserError
-from semilung.writers.finding_pictures import EDGE_MM
-from semilung.writers.findings_json import SCHEMA, findings_record
-from semilung.writers.lung_position import finding_positions
+from semilung.inference.output_files import PAGE, output
+from semilung.writers.finding_pictures import EDGE_MM, finding_thumbnail
+from semilung.writers.findings_folder import scan_records
+from semilung.writers.findings_json import findings_record
+from semilung.writers.lung_position import axial_axis, axial_slices, finding_positions
 from semilung.writers.scan_result import NOT_A_DEVICE, ScanResult
 
 INDEX = "index.html"
@@ -26,7 +27,6 @@ INDEX = "index.html"
 MAX_ROWS = 200
 """Most findings in the table of a page, the first of them."""
 
-_JSON = "_findings.json"
 _TIMES = " \N{MULTIPLICATION SIGN} "
 
 
@@ -46,10 +46,12 @@ def write_scan_page(
     shown = result.findings.head(MAX_ROWS)
     record = findings_record(result, mask=None, labelled=False)
     positions = finding_positions(shown, result.volume)
+    slices = axial_slices(shown, result.volume)
     rows = [
-        {**finding, "position": position}
-        for finding, position in zip(record["findings"], positions, strict=False)
+        {**finding, "position": position, "slice": slice_, "volume": _volume(finding["volume_mm3"])}
+        for finding, position, slice_ in zip(record["findings"], positions, slices, strict=False)
     ]
+    with_picture = shown.head(len(pictures)).to_dict("records")
     page = (
         _environment()
         .get_template("scan.html.j2")
@@ -60,6 +62,12 @@ def write_scan_page(
             placed=any(positions),
             count=len(result.findings),
             pictures=[data_uri("png", picture) for picture in pictures],
+            thumbnails=[
+                data_uri("png", png_bytes(finding_thumbnail(result, r))) for r in with_picture
+            ],
+            frame=result.frame.upper(),
+            centres=result.centres,
+            slices=result.volume.shape[axial_axis(result.volume)],
             shape=_TIMES.join(map(str, result.volume.shape)),
             spacing=_TIMES.join(f"{mm:.3g}" for mm in result.volume.spacing_mm),
             window=LUNG_WINDOW_HU,
@@ -72,6 +80,16 @@ def write_scan_page(
     write_text(path, page)
 
 
+def _volume(volume_mm3: float) -> str:
+    """Return a volume as it is spoken of: in ml from 1 ml on.
+
+    Example:
+        >>> _volume(268.1), _volume(14137.2)
+        ('268 mm³', '14.1 ml')
+    """
+    return f"{volume_mm3:.0f} mm³" if volume_mm3 < 1000 else f"{volume_mm3 / 1000:.1f} ml"
+
+
 def write_index(folder: Path) -> Path:
     """Write `index.html`: the scans of a folder that have a page, with the counts of findings.
 
@@ -80,7 +98,7 @@ def write_index(folder: Path) -> Path:
     Raises:
         UserError: The file cannot be written; an existing one is untouched.
     """
-    scans = sorted(_scans(folder), key=lambda scan: str(scan["name"]))
+    scans = list(_scans(folder))
     page = (
         _environment()
         .get_template("index.html.j2")
@@ -91,23 +109,26 @@ def write_index(folder: Path) -> Path:
 
 
 def _scans(folder: Path) -> Iterable[dict[str, Any]]:
-    """Yield name, page, count and largest diameter of each scan; damaged files are left out."""
-    for path in folder.glob(f"*{_JSON}"):
-        page = path.with_name(f"{path.name.removesuffix(_JSON)}.html")
+    """Yield the row of each scan that has a page; damaged files are left out."""
+    for name, record in scan_records(folder):
+        page = output(folder, name, PAGE)
         try:
-            record = read_json(path)
-            if record["schema"] != SCHEMA or not page.is_file():
-                continue
-            sizes_mm = [float(finding["diameter_mm"]) for finding in record["findings"]]
-        except (UserError, KeyError, TypeError, ValueError):
+            findings = record["findings"]
+            sizes_mm, probabilities = (
+                [float(finding[key]) for finding in findings]
+                for key in ("diameter_mm", "probability")
+            )
+        except (KeyError, TypeError, ValueError):
             continue
-        yield {
-            "name": printable(page.stem),
-            "href": quote(page.name),
-            "count": len(sizes_mm),
-            "largest_mm": max(sizes_mm, default=None),
-            "run": record.get("run"),
-        }
+        if page.is_file():
+            yield {
+                "name": printable(name),
+                "href": quote(page.name),
+                "count": len(findings),
+                "largest_mm": max(sizes_mm, default=None),
+                "probability": max(probabilities, default=None),
+                "run": record.get("run"),
+            }
 
 
 def _environment() -> Environment:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from semilung.data import Volume
+from semilung.writers.frames import LPS
 
 NOT_A_DEVICE = (
     "Made by research software, which is not a medical device: not for diagnosis or treatment."
@@ -25,7 +26,10 @@ class ScanResult:
         labels: `(X, Y, Z)` on the scan's grid, k in the voxels of the finding of label k, 0
             elsewhere; None where findings have no outline.
         run: Name of the run that predicted them; empty if unknown.
-        threshold: Probability above which a voxel is in a finding.
+        threshold: Probability above which a voxel is in a finding; None if unknown.
+        centres: Whether the findings are predicted centres, and not components of a mask.
+        min_probability: Least probability of a finding; None if unknown.
+        frame: Of the coordinates that are written, one of `FRAMES`.
     """
 
     name: str
@@ -34,3 +38,6 @@ class ScanResult:
     labels: Volume | None = None
     run: str = ""
     threshold: float | None = None
+    centres: bool = False
+    min_probability: float | None = None
+    frame: str = LPS

@@ -7,6 +7,7 @@ import pytest
 from semilung.api.cluster_prediction import _predict_scan
 from semilung.api.load import load
 from semilung.api.predict_files import predict
+from semilung.api.run_source import RunSource
 from semilung.api.scan_request import ScanRequest
 from semilung.data.io.volume import write_volume
 from semilung.types import UserError
@@ -42,8 +43,8 @@ def test_predict_on_a_cluster_takes_folders_of_runs_alone(trained, scans, tmp_pa
 
 
 def test_predict_scan_of_a_lost_worker_is_not_predicted_twice(trained, scans, tmp_path):
-    request = ScanRequest(tmp_path, ("nodules", "findings.csv"), "nii.gz", None, None, None, False)
-    options = {"runs": (trained,), "checkpoint": "last", "settings": (), "request": request}
+    request = ScanRequest(tmp_path, ("nodules", "findings.csv"))
+    options = {"source": RunSource((trained,)), "request": request}
     _predict_scan(("a", scans[0]), **options)
     before = times(tmp_path)
     assert set(before) == {"a_nodules.nii.gz", "a_findings.csv"}

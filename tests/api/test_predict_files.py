@@ -77,7 +77,7 @@ def test_scan_that_fails_at_any_step_stops_no_other(
     with pytest.raises(UserError) as caught:
         predict(probability=True)
     first, reason, last = str(caught.value).split("\n")
-    assert first == "1 of 3 scans could not be segmented:"
+    assert first == "1 of 3 scans could not be predicted:"
     assert str(scans[1]) in reason
     assert last == f"The others are in {tmp_path / 'out'}"
     done = [scan.name.split(".")[0] for scan in (scans[0], scans[2])]

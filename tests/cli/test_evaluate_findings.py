@@ -5,6 +5,8 @@ import pytest
 from commands import run
 from finding_rows import NODULE, findings, marks
 
+from semilung.api.evaluate_findings import evaluate_findings
+
 
 @pytest.fixture
 def tables(tmp_path, monkeypatch):
@@ -44,6 +46,26 @@ def test_evaluate_findings_without_scans_takes_those_of_the_tables_and_warns(tab
         assert run(*tables, "--out", "t.csv") == 0
     assert values("t.csv")["Average number of candidates per scan"] == 4 / 3
     assert "CPM" in capsys.readouterr().out
+
+
+def test_evaluate_findings_in_another_frame_than_the_nodules_warns(tables, recwarn):
+    places = [(-60, 20, 5), (35, -80, 90), (70, 15, -40), (-45, -30, 12)]
+    findings(*[("a", *place, 8) for place in places]).to_csv("a.csv", index=False)
+
+    def evaluated(sign, hits):
+        rows = [("a", sign * x, sign * y, z, 0.9) for x, y, z in places[:hits]]
+        marks(*rows, ("b", 9, 9, 9, 1), ("z", 0, 0, 0, 1)).to_csv("f.csv", index=False)
+        recwarn.clear()
+        froc = evaluate_findings("f.csv", "a.csv", scans="s.csv", bootstrap=0)
+        return froc.counts["True positives"], [str(warning.message) for warning in recwarn]
+
+    hits, (left_out, frame) = evaluated(-1, 3)
+    assert hits == 0
+    assert "left out" in left_out
+    assert "f.csv seems not to be in the frame of a.csv" in frame
+    for sign, number, true_positives in ((1, 3, 3), (-1, 2, 0), (1, 0, 0)):
+        hits, messages = evaluated(sign, number)
+        assert (hits, len(messages)) == (true_positives, 1)
 
 
 @pytest.mark.parametrize("text", ["seriesuid\na\nb\nc\nd\n", "x;seriesuid\n1;a\n2;b\n3;c\n4;d\n"])

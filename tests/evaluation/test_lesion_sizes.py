@@ -58,3 +58,11 @@ def test_by_size_assigns_every_lesion_to_one_bin():
     sizes = pd.DataFrame({"diameter_mm": [0.1, 6, 9.99, 10, 20, 100]})
     groups = by_size(sizes)
     assert [len(rows) for rows in groups.values()] == [6, 1, 2, 1, 2]
+
+
+def test_size_bins_of_another_column_leave_out_lesions_that_do_not_count():
+    rows = SEEDS[SEEDS["seed"] == 0].assign(detected_at_4=[0.25, np.nan, 1.0])
+    rows["diameter_mm"] = [5.0, 6.0, np.nan]  # the last was not measured
+    table = size_bins(rows, "detected_at_4").set_index("size")
+    assert table["n_lesions"].tolist() == [2, 1, 0, 0, 0]
+    assert table.loc["all", ["sensitivity", "low", "high"]].tolist() == list(wilson([0.25, 1])[:3])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from semilung.models import ReversibleUNet3d, Segmenter, build_model, models
+from semilung.models import Head, ReversibleUNet3d, Segmenter, build_model, models
 from semilung.types import UserError
 
 SMALL = {"widths": [4, 8], "depth": 1}
@@ -125,3 +125,21 @@ def test_registry_and_its_errors() -> None:
         build_model(options={"width": 4})
     with pytest.raises(UserError, match="even"):
         build_model(options={"widths": [3]})
+
+
+@pytest.mark.parametrize("names", [("centres",), ("logits",), ("logits", "embedding")])
+def test_segmenter_only_shares_the_weights_and_evaluates_no_other_head(names) -> None:
+    heads = {"embedding": 3, "centres": Head(5, 2)}
+    model, x = build_model(options=SMALL, heads=heads).eval(), torch.randn(1, 1, 9, 8, 7)
+    part, whole = model.only(names), model(x)
+    calls = []
+    others = {"logits": model.backbone.head, **model.heads}
+    for name, head in others.items():
+        head.register_forward_hook(lambda *_, name=name: calls.append(name))
+    outputs = part(x)
+    assert set(calls) == set(outputs) == set(names)
+    assert all(torch.equal(outputs[name], whole[name]) for name in names)
+    assert set(model(x)) == {"logits", "embedding", "centres"}
+    assert part.footprint.halo == model.footprint.halo - (0 if "centres" in names else 4)
+    with pytest.raises(UserError, match="no head 'texture', it has "):
+        part.only(["texture"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from commands import run as command
@@ -55,6 +56,16 @@ def test_export_predicts_bit_for_bit_as_its_run(trained, exported, scan):
     assert 0 < one.mask.data.mean() < 1
     assert one.mask.data.tobytes() == two.mask.data.tobytes()
     assert one.probability.data.tobytes() == two.probability.data.tobytes()
+
+
+def test_export_of_detection_finds_what_its_run_finds(trained_both, scan, tmp_path):
+    folder = export(trained_both, tmp_path / "exported")
+    one, two = (
+        semilung.load(source, tasks=["detection"]).predict(scan, min_probability=1e-4).findings
+        for source in (trained_both, folder)
+    )
+    assert len(one)
+    pd.testing.assert_frame_equal(one, two)
 
 
 def test_predict_command_with_an_export_writes_the_files_of_its_run(trained, scan, tmp_path):
@@ -131,6 +142,10 @@ def test_load_averages_an_export_with_a_run(trained, exported, scan):
         (lambda v: v["model"].update(depth=200), "do not fit the model"),
         (lambda v: v.update(heads={"more": 2}), "do not fit the model"),
         (lambda v: v.update(heads={"more": 10**9}), "do not fit the model"),
+        (lambda v: v.update(heads={"more": [2, 10**9]}), "do not fit the model"),
+        (lambda v: v.update(heads={"more": [2, 0]}), "at stride 0|do not fit the model"),
+        (lambda v: v.update(heads={"more": [2, -2]}), "at stride -2|do not fit the model"),
+        (lambda v: v.update(heads={"more": [2, 2, 2]}), "a mapping of names"),
         (lambda v: v.update(sha256="0" * 64), "is not what was exported"),
         (
             lambda v: v.update(packages={"yourlab": "1.0"}, model={"name": "yournet"}),

@@ -15,7 +15,7 @@ from semilung.inference.outputs import foreground_probability
 from semilung.runs.checkpoint import load_checkpoint
 from semilung.tasks import build_tasks
 from semilung.training import hard_negatives, loop, train
-from semilung.training.hard_negatives import VOXELS, mine, most_probable
+from semilung.training.hard_negatives import VOXELS, most_probable, search_hard_negatives
 from semilung.training.ranks import Team
 from semilung.types import UserError
 
@@ -54,14 +54,14 @@ class Bright(torch.nn.Module):
         return {"logits": 20 * x - 10}
 
 
-def test_mine_finds_the_bright_voxels_of_the_scans_that_are_due(tiny, monkeypatch):
+def test_search_finds_the_bright_voxels_of_the_scans_that_are_due(tiny, monkeypatch):
     monkeypatch.setattr(hard_negatives, "SCANS", 2)
     config = tiny()
     cases = open_cohort(config.data, seed=0).train("healthy")
     team, tasks = Team(Fabric(accelerator="cpu")), build_tasks()
     searched = Counter()
     for search in range(len(cases)):
-        voxels, highest = mine(Bright(), cases, config, tasks, team, search=search)
+        voxels, highest = search_hard_negatives(Bright(), cases, config, tasks, team, search=search)
         searched.update(voxels.keys())
         assert 0 < highest <= 1
     assert set(searched) == {case.name for case in cases}
@@ -90,7 +90,7 @@ def test_train_searches_at_intervals_and_draws_what_it_found(tiny, tmp_path, mon
 
 
 def test_train_without_hard_negatives_searches_nothing(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "mine", None)
+    monkeypatch.setattr(loop, "search_hard_negatives", None)
     train(tiny(mine_every=2), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run/last.pt")["hard_negatives"] == {}
 

@@ -7,7 +7,7 @@ from made_findings import ball, made_result
 from semilung.data import Volume
 from semilung.evaluation.overlay import PREDICTION_RGB, REFERENCE_RGB
 from semilung.writers import finding_pictures as module
-from semilung.writers.finding_pictures import finding_picture, finding_pictures
+from semilung.writers.finding_pictures import finding_picture, finding_pictures, finding_thumbnail
 from semilung.writers.scan_result import ScanResult
 
 SHAPE = (60, 60, 40)
@@ -96,3 +96,13 @@ def test_finding_pictures_are_limited_to_the_first_of_the_table(monkeypatch):
     result = scan(GRIDS["lps"], *(((10 + 20 * k, 30, 20), 2) for k in range(3)))
     assert len(result.findings) == 3
     assert len(list(finding_pictures(result))) == 2
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_finding_thumbnail_shows_the_outline_in_the_middle(name):
+    result = scan(GRIDS[name], ((30, 30, 20), 5))
+    picture = finding_thumbnail(result, first_row(result))
+    at = pixels(picture, PREDICTION_RGB)
+    assert max(picture.shape[:2]) == module.THUMBNAIL_PIXELS
+    assert np.abs((at.min(0) + at.max(0)) / 2 - np.array(picture.shape[:2]) / 2).max() < 8
+    assert np.ptp(at, axis=0).max() > 20

@@ -8,7 +8,8 @@ import pytest
 from made_findings import ball, made_result
 
 from semilung.data import Volume
-from semilung.writers.findings_json import FRAME, findings_record, write_findings_json
+from semilung.writers.findings_json import findings_record, write_findings_json
+from semilung.writers.frames import FRAMES
 from semilung.writers.scan_result import ScanResult
 
 SHAPE = (24, 22, 20)
@@ -26,7 +27,7 @@ def test_write_findings_json_holds_the_table_with_units_and_frame(result, tmp_pa
     record = json.loads((tmp_path / "a.json").read_text())
     assert (record["schema"], record["version"]) == ("semilung.findings", 1)
     assert (record["scan"], record["run"], record["threshold"]) == ("scan", "a_run", 0.25)
-    assert record["coordinate_frame"] == FRAME
+    assert record["coordinate_frame"] == FRAMES["lps"]
     assert record["mask"] == {"file": "scan_nodules.mha", "values": "1 in every finding"}
     assert set(record["units"]) < set(record["findings"][0])
     for finding, row in zip(record["findings"], result.findings.to_dict("records"), strict=True):

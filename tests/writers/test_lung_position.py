@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from semilung.data import Volume
-from semilung.writers.lung_position import finding_positions
+from semilung.writers.lung_position import axial_axis, axial_slices, finding_positions
 
 SHAPE, MM = (80, 60, 70), 4.0
 AFFINE = np.array([[MM, 0, 0, -160], [0, MM, 0, -120], [0, 0, MM, -100], [0, 0, 0, 1.0]])
@@ -65,3 +65,12 @@ def test_finding_positions_without_lungs_or_findings_are_empty():
     cube = Volume(np.full((20, 20, 20), -800, np.int16), np.eye(4))
     assert finding_positions(at((2, 2, 2), (3, 3, 3)), cube) == ["", ""]
     assert finding_positions(at((2, 2, 2)).head(0), chest()) == []
+
+
+@pytest.mark.parametrize("turn", [None, flipped, permuted])
+def test_axial_slices_are_counted_from_the_feet_along_any_axis(turn):
+    volume = chest(turn=turn)
+    assert axial_slices(at((22, 30, 52), (57, 30, 0), (2, 3, -5), (2, 3, 99)), volume) == [
+        53, 1, 1, 70
+    ]  # fmt: skip
+    assert volume.shape[axial_axis(volume)] == SHAPE[2]

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_write_scan_page_is_self_contained_and_lists_each_finding(tmp_path):
     pictures = [png_bytes(picture) for picture in finding_pictures(result)]
     text = page_of(result, tmp_path / "a.html", pictures)
     page = Tags(text)
-    assert page.tags.count("img") == 3
+    assert page.tags.count("img") == 6  # a thumbnail and a picture each
     assert all(re.match(r"data:image/png;base64,|#", address) for address in page.addresses)
     assert "script" not in page.tags
     assert not re.search(r"url\(|@import|https?:", text)
@@ -69,6 +70,33 @@ def test_write_scan_page_is_self_contained_and_lists_each_finding(tmp_path):
     for row in result.findings.to_dict("records"):
         assert f"{row['diameter_mm']:.1f} mm" in text
         assert f"{row['coordX']:.1f}, {row['coordY']:.1f}, {row['coordZ']:.1f}" in text
+
+
+def test_write_scan_page_links_lead_from_the_table_to_the_pictures_and_back(tmp_path):
+    text = page_of(scan(3), tmp_path / "a.html", [b"png", b"png"])
+    targets = [address for address in Tags(text).addresses if address.startswith("#")]
+    assert targets == [
+        "#finding-1", "#finding-2", "#row-1", "#finding-2", "#row-2", "#finding-1"
+    ]  # fmt: skip
+    assert {f"#{name}" for name in re.findall(r' id="([^"]+)"', text)} >= set(targets)
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        ({}, ["components of the mask", ">threshold<", "centre, LPS+ mm", "7.0, 8.4, 30.0"]),
+        (
+            {"centres": True, "labels": None, "min_probability": 0.2, "frame": "ras"},
+            ["predicted centres", ">least probability<", "centre, RAS+ mm", "-7.0, -8.4, 30.0"],
+        ),
+    ],
+)
+def test_write_scan_page_says_what_the_findings_are_and_in_which_frame(tmp_path, options, texts):
+    result = replace(scan(1), **options)
+    text = page_of(result, tmp_path / "a.html")
+    assert [words for words in texts if words not in text] == []
+    assert (">threshold<" in text) == (not result.centres)
+    assert "21 of 40" in text  # the axial slice, from the feet
 
 
 def test_write_scan_page_without_findings_says_so(tmp_path):
@@ -108,8 +136,12 @@ def test_write_index_lists_the_scans_that_have_a_page_with_their_counts(tmp_path
     text = write_index(tmp_path).read_text()
     assert Tags(text).addresses == ["a%20%231%3F.html", "b.html"]
     assert "Findings of 2 scans" in text
-    counts = re.findall(r'data-label="findings">(\d+)<', text)
-    assert counts == ["0", "3"]
+    for column, expected in (
+        ("findings", ["0", "3"]),
+        ("largest diameter", ["", "5.6 mm"]),
+        ("highest probability", ["", "0.90"]),
+    ):
+        assert re.findall(f'data-label="{column}">([^<]*)<', text) == expected
 
 
 @pytest.mark.browser
