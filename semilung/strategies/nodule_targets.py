@@ -63,7 +63,7 @@ class NoduleTargets(Strategy):
         """Count the classes among the training nodules.
 
         Raises:
-            UserError: A target has no value, or a class has none, among them.
+            UserError: A target has fewer than two different values among them.
         """
         cases = [case for stream in STREAMS for case in streams.get(stream, ())]
         nodules = [nodule for case in cases for nodule in case.nodules if not nodule.ignored]
@@ -73,7 +73,8 @@ class NoduleTargets(Strategy):
             _require_values(target, known, len(nodules))
             if self.balanced and target.kind != "regression":
                 counts = torch.bincount(known.long(), minlength=len(target.values))
-                self._weights(target).copy_(len(known) / (len(counts) * counts))
+                even = len(known) / int((counts > 0).sum())
+                self._weights(target).copy_(even / counts.clamp(min=1))
 
     def terms(self, step: Step) -> dict[str, Term]:
         """Return a term for each target, such as `malignancy`."""
@@ -166,10 +167,9 @@ def _require_values(target: Target, known: Tensor, nodules: int) -> None:
             f"expected values {[list(value) for value in target.values]}; name a column of "
             f"nodules.csv and its values in tasks.characterization.targets"
         )
-    if target.kind != "regression":
-        counts = torch.bincount(known.long(), minlength=len(target.values)).tolist()
-        if lacking := [value[0] for value, n in zip(target.values, counts, strict=True) if not n]:
-            raise UserError(
-                f"no training nodule has the value {' or '.join(lacking)} of the target "
-                f"{target.name!r}; leave that value out, or add such nodules"
-            )
+    if len(known.unique()) < 2:
+        raise UserError(
+            f"all {len(known)} training nodules that have a value of the target {target.name!r} "
+            f"have the same one: nothing can be learned; add nodules of other values, or leave the "
+            f"target out"
+        )
