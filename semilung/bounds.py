@@ -97,6 +97,7 @@ BOUNDS = {
     "inference.batch_size": Bound(1, 4096),
     "inference.threshold": BELOW_ONE,
     "inference.min_volume_mm3": EVERY,
+    "inference.gate": BELOW_ONE,
     "seed": SEED,
     "teacher_decay": BELOW_ONE,
     # models and strategies check their own options; these limit those of third-party packages

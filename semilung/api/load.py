@@ -144,7 +144,11 @@ class LoadedRun:
         heads = heads_of_tasks(self.tasks[name] for name in names)
         models = [net.only(heads) if isinstance(net, Segmenter) else net for net in self.models]
         options = {name: self.config.tasks[name] for name in names}
-        return LoadedRun(models, replace(self.config, tasks=options), self.names)
+        inference = self.config.inference
+        if len(options) < len(self.tasks):
+            inference = replace(inference, gate=0.0)  # of one task by another
+        config = replace(self.config, tasks=options, inference=inference)
+        return LoadedRun(models, config, self.names)
 
     def predictor(self, threshold: float | None = None) -> Predictor:
         """Return the object that predicts, at the run's threshold or at another one in [0, 1).

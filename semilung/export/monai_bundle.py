@@ -65,6 +65,12 @@ def write_bundle(net: nn.Module, saved: SavedNet, config: TrainConfig, out: Path
             "a MONAI bundle writes masks, which no task of this run predicts; choose --to onnx or "
             "safetensors"
         )
+    if config.inference.gate > 0:
+        warnings.warn(
+            f"the bundle's mask is not limited to detected nodules "
+            f"(inference.gate={config.inference.gate:g})",
+            stacklevel=2,
+        )
     if config.inference.min_volume_mm3 > 0:
         warnings.warn(
             f"the bundle keeps components below inference.min_volume_mm3="

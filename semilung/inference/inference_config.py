@@ -29,6 +29,8 @@ class InferenceConfig:
         batch_size: Sliding windows in a forward pass.
         threshold: Probability above which a voxel is foreground, in [0, 1).
         min_volume_mm3: Smaller components are removed.
+        gate: Least probability of a detected centre near which the mask may hold foreground, for
+            runs of segmentation and detection; 0 for no gate.
         precision: `32-true`, or `bf16-mixed` or `16-mixed`, which are faster only on a GPU.
 
     Raises:
@@ -41,6 +43,7 @@ class InferenceConfig:
     batch_size: int = 4
     threshold: float = 0.5
     min_volume_mm3: float = 0.0
+    gate: float = 0.0
     precision: str = "32-true"
 
     def __post_init__(self) -> None:

@@ -18,12 +18,14 @@ from semilung.data.cache.prepare import prepared_image
 from semilung.data.data_config import DataConfig
 from semilung.data.io.resample import resample_onto
 from semilung.data.io.volume import Volume, read_volume, stem_of
+from semilung.inference.gate import gated
 from semilung.inference.inference_config import FALLBACK_WINDOW, InferenceConfig
 from semilung.inference.outputs import Activation, foreground_probability
 from semilung.inference.postprocess import to_mask
 from semilung.inference.sliding_window import predict_maps
 from semilung.inference.whole_volume import predict_whole
 from semilung.models import Footprint, common_footprint
+from semilung.strategies.core.centre_maps import CENTRES
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called after each forward pass with the numbers of windows done and in total."""
@@ -96,6 +98,12 @@ class Predictor:
     def __post_init__(self) -> None:
         """Warn of changed settings that have no effect."""
         config, defaults = self.inference, InferenceConfig()
+        if config.gate and not {MASK_HEAD, CENTRES} <= set(self.heads):
+            warnings.warn(
+                f"inference.gate={config.gate:g} has no effect, as the tasks are not both "
+                f"segmentation and detection",
+                stacklevel=3,
+            )
         if self._footprint is not None:
             names, reason = ["overlap", "batch_size"], "as inference.window is null"
         elif config.window is not None:
@@ -164,8 +172,9 @@ class Predictor:
     def case_maps(
         self, case: Predictable, *, progress: Progress | None = None
     ) -> dict[str, Tensor]:
-        """Predict all outputs of a prepared case, see `maps`."""
-        return self.maps(case.read("image"), lungs=case.lungs, progress=progress)
+        """Predict all outputs of a prepared case, see `maps`; the mask is gated."""
+        maps = self.maps(case.read("image"), lungs=case.lungs, progress=progress)
+        return self._gated(maps, case.spacing_mm)
 
     def probability(
         self, case: Predictable, *, progress: Progress | None = None
@@ -242,7 +251,14 @@ class Predictor:
         """
         prepared, lungs = prepared_image(scan, self.data, name=source)
         maps = self.maps(prepared.data, lungs=lungs, progress=progress)
-        return ScanMaps(name, scan, prepared.affine, maps)
+        return ScanMaps(name, scan, prepared.affine, self._gated(maps, prepared.spacing_mm))
+
+    def _gated(self, maps: dict[str, Tensor], spacing_mm: Sequence[float]) -> dict[str, Tensor]:
+        """Return maps whose foreground probability is 0 except near detected centres."""
+        if not self.inference.gate or MASK_HEAD not in maps or CENTRES not in maps:
+            return maps
+        mask, least = maps[MASK_HEAD], self.inference.gate
+        return {**maps, MASK_HEAD: gated(mask, maps[CENTRES], spacing_mm, least=least)}
 
     def segment_scan(self, predicted: ScanMaps) -> tuple[Volume, Volume]:
         """Return mask and probability of a scan, see `scan`."""

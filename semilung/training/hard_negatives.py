@@ -9,6 +9,7 @@ bootstrapping of Sung and Poggio (1998).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -61,7 +62,8 @@ def search_hard_negatives(
         probability.
     """
     heads = heads_of_tasks(tasks.values())
-    predictor = Predictor([net], config.inference, config.data, heads)
+    ungated = replace(config.inference, gate=0.0)  # a mask learns from its own false positives
+    predictor = Predictor([net], ungated, config.data, heads)
     numbers = range(search * SCANS, search * SCANS + min(SCANS, len(cases)))
     due = sorted({draw(config.seed, "hard negatives", number, len(cases)) for number in numbers})
     with team.agreeing():

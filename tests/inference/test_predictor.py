@@ -244,6 +244,7 @@ def test_maps_of_a_head_that_the_net_lacks_is_refused():
         ("reversible_unet", {"memory_gib": 2.0}, None),
         ("reversible_unet", {"window": (8, 8, 8), "overlap": 0.25, "batch_size": 1}, None),
         ("segresnet", {"overlap": 0.25}, None),
+        ("reversible_unet", {"gate": 0.5}, "gate=0.5 has no effect, as the tasks are not both"),
         ("reversible_unet", {}, None),
     ],
 )
