@@ -51,7 +51,7 @@ class NoduleTargets(Strategy):
         self.needs = Needs(
             views={"labelled": ("weak",)},
             optional={"located": ("weak",)},
-            fields=("nodules", "instances", "spacing_mm"),
+            fields=("nodules", "targets", "instances", "spacing_mm"),
             heads={DESCRIPTIONS: Head(2 * sum(t.channels for t in self.targets), STRIDE)},
             tasks=("characterization",),
             targets=self.targets,
@@ -89,13 +89,12 @@ class NoduleTargets(Strategy):
     def _crops(self, step: Step, stream: str) -> list[tuple[Tensor, Tensor]]:
         """Return outputs `(N, C)` and numbers `(N, T)` of the nodules of each crop."""
         batch, maps = step.batch(stream), step.out(stream)[DESCRIPTIONS]
-        shares = nodule_share(batch["instances"])
-        return [
-            described(*sample, batch["weak"].shape[2:])
-            for sample in zip(
-                maps, batch["nodules"], batch["targets"], batch["spacing_mm"], shares, strict=True
-            )
-        ]
+        samples = (maps, batch["nodules"], batch["targets"], batch["spacing_mm"])
+        shares = [None] * len(maps)
+        if "instances" in batch:
+            shares = list(nodule_share(batch["instances"]))
+        size = batch["weak"].shape[2:]
+        return [described(*sample, size) for sample in zip(*samples, shares, strict=True)]
 
     def _losses(self, outputs: Tensor, numbers: Tensor) -> list[Tensor]:
         channels = [target.channels for target in self.targets]
@@ -112,7 +111,7 @@ def described(
     nodules: Tensor,
     targets: Tensor,
     spacing_mm: Tensor,
-    share: Tensor,
+    share: Tensor | None,
     size: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
     """Return outputs `(N, C)` and numbers `(N, T)` of the nodules whose centre is in a crop."""
@@ -124,8 +123,8 @@ def described(
         pool_nodule(maps, row[:3].tolist(), float(row[3]), spacing_mm.tolist(), mask=share)
         for row in nodules[chosen]
     ]
-    empty = maps.new_zeros(0, len(maps) // 2)
-    return torch.stack(outputs) if outputs else empty, targets[chosen]
+    none = maps[: len(maps) // 2].flatten(1).T[:0]  # every step has the head in its graph
+    return torch.stack(outputs) if outputs else none, targets[chosen]
 
 
 def nodule_share(instances: Tensor) -> Tensor:

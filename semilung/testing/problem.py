@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,13 @@ from semilung.data.cache.prepare import mask_instances
 from semilung.data.cache.store import StoredVolume
 from semilung.data.io.grid import Shape
 from semilung.data.loading.crop_nodules import pad_nodules
+from semilung.data.manifest.targets import Target
 from semilung.inference.predictor import MASK_HEAD
 from semilung.models import Head, Segmenter, build_model
 from semilung.models.heads import StridedHead
 from semilung.strategies import Learner, Strategy, build_strategy, heads_of
 from semilung.strategies.core.centre_maps import CENTRES, centre_maps
+from semilung.strategies.core.learner import targets_of_needs
 from semilung.tasks import DEFAULT, Task, build_tasks, heads_of_tasks
 from semilung.types import IGNORE, Batch, Role
 
@@ -39,9 +41,9 @@ WALL = 11
 """Index along the first axis where lung ends and chest wall starts."""
 
 _UNKNOWN = {
-    "unlabelled": {"mask", "nodules", "bag_label"},
-    "weak": {"mask", "nodules"},
-    "located": {"mask"},
+    "unlabelled": {"mask", "instances", "nodules", "targets", "bag_label"},
+    "weak": {"mask", "instances", "nodules", "targets"},
+    "located": {"mask", "instances"},
 }
 """Fields that a stream never has."""
 
@@ -148,8 +150,9 @@ def tiny_batch(
         seed: Seed of images and boxes.
     """
     generator = torch.Generator().manual_seed(seed)
+    targets = targets_of_needs(strategy.needs for strategy in strategies)
     return {
-        stream: Declared(stream, _stream(stream, kind, batch_size, generator), strategies)
+        stream: Declared(stream, _stream(stream, kind, batch_size, generator, targets), strategies)
         for stream in _read(strategies)
     }
 
@@ -222,6 +225,11 @@ class TinyCase(PreparedCase):
 
 def _cases(strategies: Strategies) -> dict[str, list[PreparedCase]]:
     """Return six cases of two cohorts for each stream; only labelled ones have masks."""
+    targets = targets_of_needs(strategy.needs for strategy in strategies.values())
+
+    def nodules(i: int) -> tuple[Nodule, ...]:
+        values = {target.name: target.values[i % len(target.values)][0] for target in targets}
+        return (Nodule("1", (5.5, 5.5, 5.5), 5.0, targets=values),)
 
     def case(stream: str, i: int) -> PreparedCase:
         name = f"{stream}_{i}"
@@ -234,7 +242,7 @@ def _cases(strategies: Strategies) -> dict[str, list[PreparedCase]]:
             anatomy=Path(name),
             bag_label=0 if stream == "healthy" else 1,
             cohort=f"c{i % 2}",
-            nodules=(Nodule("1", (5.5, 5.5, 5.5), 5.0),) if stream == "located" else (),
+            nodules=nodules(i) if stream == "located" or (targets and stream == "labelled") else (),
         )
         return TinyCase(row, {field: Path(field) for field in row.volumes()})
 
@@ -255,7 +263,11 @@ def _anatomy() -> Tensor:
 
 
 def _stream(
-    stream: str, kind: Kind, batch_size: int, generator: torch.Generator
+    stream: str,
+    kind: Kind,
+    batch_size: int,
+    generator: torch.Generator,
+    targets: Sequence[Target],
 ) -> dict[str, object]:
     healthy = stream == "healthy" or kind == "all_healthy"
     mask = torch.zeros((batch_size, 1, *(SIZE,) * 3), dtype=torch.uint8)
@@ -266,14 +278,20 @@ def _stream(
     bag = torch.stack([_image(mask, generator) for _ in range(INSTANCES)], dim=1)
     present = torch.ones(batch_size, INSTANCES, dtype=torch.bool)
     present[-1, -1] = batch_size == 1
+    nodules = _nodules(mask)
+    numbers = [
+        [[float(i % len(t.values)) for t in targets]] * nodules.shape[1] for i in range(batch_size)
+    ]
     return {
         "weak": weak,
         "strong": (weak + noise).clamp(0, 1),
         "bag": bag,
         "bag_mask": present,
         "mask": mask,
+        "instances": mask.clone(),
         "anatomy": _anatomy().expand_as(mask).clone(),
-        "nodules": _nodules(mask),
+        "nodules": nodules,
+        "targets": torch.tensor(numbers).reshape(*nodules.shape[:2], len(targets)),
         "spacing_mm": torch.ones(batch_size, 3),
         "bag_label": torch.full((batch_size,), 0 if healthy else 1),
         "case": [f"{stream}_{i}" for i in range(batch_size)],

@@ -52,8 +52,9 @@ class StepDataset(Dataset["Batch | UserError"]):
         rank: Rank of this process.
         world_size: Number of processes.
         views: Any of `weak`, `strong`, `bag`, for all streams or by stream.
-        fields: Any of `mask`, `anatomy`, `instances`, `nodules`, `spacing_mm`, `bag_label`.
-        targets: Columns of `nodules.csv` whose values come with the field `nodules`.
+        fields: Any of `mask`, `anatomy`, `instances`, `nodules`, `targets` (next to `nodules`),
+            `spacing_mm`, `bag_label`.
+        targets: Columns of `nodules.csv` whose values the field `targets` holds.
         hard_negatives: Voxels of healthy cases that `config.hard_negatives` of their crops hold.
 
     Raises:
@@ -150,7 +151,7 @@ class StepDataset(Dataset["Batch | UserError"]):
         if "nodules" in self.fields and stream in ("labelled", "located", "healthy"):
             nodules, numbers = crop_nodules(item, low, geometry, self.targets)
             sample["nodules"] = torch.from_numpy(nodules)
-            if self.targets:
+            if "targets" in self.fields:
                 sample["targets"] = torch.from_numpy(numbers)
         if "spacing_mm" in self.fields:
             sample["spacing_mm"] = torch.tensor(item.spacing_mm)

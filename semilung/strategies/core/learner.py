@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -208,8 +208,12 @@ class Learner(nn.Module):
         return tuple(sorted({field for needs in self.needs.values() for field in needs.fields}))
 
     def targets(self) -> tuple[Target, ...]:
-        """Return the targets of nodules that the strategies read."""
-        return tuple(target for needs in self.needs.values() for target in needs.targets)
+        """Return the targets of nodules that the strategies read.
+
+        Raises:
+            TypeError: Two strategies read different ones.
+        """
+        return targets_of_needs(self.needs.values())
 
     def require_anatomy(self, streams: Mapping[str, Sequence[PreparedCase]]) -> None:
         """Raise UserError unless strategies that read anatomy have a case with anatomy labels.
@@ -249,6 +253,14 @@ def heads_of(strategies: Mapping[str, Strategy]) -> dict[str, Head]:
                     f"train them separately"
                 )
     return heads
+
+
+def targets_of_needs(needs: Iterable[Needs]) -> tuple[Target, ...]:
+    """Return the targets that several strategies read; TypeError if they read different ones."""
+    every = {each.targets for each in needs} - {()}
+    if len(every) > 1:
+        raise TypeError(f"strategies read different targets, {every}: give all the same ones")
+    return next(iter(every), ())
 
 
 def _described(head: Head) -> str:

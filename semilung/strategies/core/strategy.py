@@ -30,7 +30,7 @@ class Term(NamedTuple):
 
 
 VIEWS = ("weak", "strong", "bag")
-FIELDS = ("mask", "anatomy", "instances", "nodules", "spacing_mm", "bag_label")
+FIELDS = ("mask", "anatomy", "instances", "nodules", "targets", "spacing_mm", "bag_label")
 
 
 def metric(value: Tensor) -> Term:
@@ -50,7 +50,7 @@ class Needs:
         teacher: Whether the strategy uses the EMA teacher.
         tasks: Tasks whose outputs it can train or read; at least one of them must be active.
         task_fields: Fields that it reads only where a task of `tasks` is active.
-        targets: Columns of `nodules.csv` whose values it reads, as the field `targets`.
+        targets: Columns of `nodules.csv` whose values the field `targets` holds.
 
     Raises:
         ValueError: An unknown stream, view or field.
