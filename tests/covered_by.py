@@ -123,6 +123,7 @@ COVERED_BY = {
     "models/recompute": "models/test_skip_recompute",
     "models/reversible_autograd": "models/test_reversible",
     "nested": "test_settings_table",
+    "radiomics/mirp_objects": "radiomics/test_radiomic_features",
     "report/baseline": "report/test_report_parts",
     "report/case_choice": "report/test_page",
     "report/caveats": "report/test_differing_settings",
