@@ -1,8 +1,8 @@
 """Adapter of mirp, the only module that imports it: its images, masks, settings and features.
 
 mirp's public functions take files, whose voxel size arrays lack, and print to standard output;
-so its classes are used directly. They are not part of its public interface, hence tests compare
-the results with IBSI's reference values.
+so its classes are used directly. As they are not part of its public interface, tests compare the
+results with IBSI's reference values.
 """
 
 from __future__ import annotations

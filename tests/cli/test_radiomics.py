@@ -9,7 +9,7 @@ from commands import run
 
 from semilung.api import radiomics as command
 from semilung.data import read_manifest, write_volume
-from semilung.radiomics import mirp_objects
+from semilung.radiomics import feature_table, mirp_objects, nodule_rows
 
 pytest.importorskip("mirp")
 
@@ -39,9 +39,9 @@ def radiomics(manifest, *arguments):
     return run("radiomics", manifest, "--processes", "0", *arguments)
 
 
-def test_radiomics_writes_a_row_a_nodule_and_the_stability(cohort, tmp_path, capsys):
-    out, stability = tmp_path / "f.csv", tmp_path / "s.csv"
-    assert radiomics(cohort, "--out", out, "--stability", stability, "spacing_mm=2") == 0
+def test_radiomics_writes_a_row_a_nodule(cohort, tmp_path, capsys):
+    out = tmp_path / "f.csv"
+    assert radiomics(cohort, "--out", out, "spacing_mm=2") == 0
     assert "3 nodules" in capsys.readouterr().out
     table = pd.read_csv(out, dtype={"nodule": str})
     assert table[["case", "nodule"]].to_numpy().tolist() == [["a", "1"], ["b", "1"], ["b", "2"]]
@@ -53,9 +53,18 @@ def test_radiomics_writes_a_row_a_nodule_and_the_stability(cohort, tmp_path, cap
     assert content["settings"]["spacing_mm"] == 2
     assert {"semilung", "mirp", "features"} <= set(content)
     assert [row["feature"] for row in content["features"]] == [*table.columns[8:]]
+
+
+def test_radiomics_writes_the_stability_over_perturbed_masks(cohort, tmp_path, monkeypatch, capsys):
+    names = feature_table()["feature"]
+    sizes = lambda image, mask, settings: dict.fromkeys(names, float(mask.data.sum()))  # noqa: E731
+    monkeypatch.setattr(nodule_rows, "radiomic_features", sizes)
+    stability = tmp_path / "s.csv"
+    assert radiomics(cohort, "--out", tmp_path / "f.csv", "--stability", stability) == 0
+    assert "0 of 159 features have an ICC of 0.75 or more" in capsys.readouterr().out
     scores = pd.read_csv(stability)
     assert len(scores) == 159
-    assert set(scores["nodules"]) <= {0, 1, 2, 3}
+    assert scores[["nodules", "perturbations"]].drop_duplicates().to_numpy().tolist() == [[3, 8]]
 
 
 def test_radiomics_computes_only_what_is_missing(cohort, tmp_path, monkeypatch, capsys):
@@ -88,12 +97,14 @@ def test_radiomics_of_a_run_has_its_findings_and_their_matches(trained, phantom,
     table = table.assign(**{name: phantom.parent / table[name].iloc[0] for name in paths})
     table[["case", "patient", "image", "role", "mask"]].to_csv(tmp_path / "m.csv", index=False)
     out = tmp_path / "f.csv"
-    arguments = ("--out", out, "--run", trained, "--threshold", "0.45", "spacing_mm=4")
+    arguments = ("--out", out, "--run", trained, "--threshold", "0", "spacing_mm=4")
     assert radiomics(tmp_path / "m.csv", *arguments) == 0
-    rows = pd.read_csv(out)
-    assert {"finding", "probability", "reference", "matched"} <= set(rows.columns) or rows.empty
+    rows = pd.read_csv(out, dtype={"reference": str})  # all that is in the lungs is one finding
+    assert rows[["nodule", "finding", "matched"]].to_numpy().tolist() == [["finding_1", 1, 1]]
+    assert rows["reference"].notna().all()
+    assert rows["probability"].between(0, 1).all()
     assert (tmp_path / "f_cases" / "masks" / f"{cases[0].case}.nii.gz").exists()
-    assert json.loads((tmp_path / "f.json").read_text())["run"]["threshold"] == 0.45
+    assert json.loads((tmp_path / "f.json").read_text())["run"]["threshold"] == 0
 
 
 @pytest.mark.parametrize(
