@@ -94,15 +94,17 @@ def radiomics(
     }
     cases, folders = read_manifest(manifest), listed(runs, "runs") if runs else []
     store = FeatureStore(out.with_name(f"{out.stem}_cases"), perturb=stability is not None)
+    items: list[Item]
     if folders:
         from semilung.api.radiomics_prediction import predicted_masks, run_record
 
         record["run"] = run_record(folders, checkpoint, threshold)
         store.open(record, overwrite=overwrite)
-        items, failures = predicted_masks(
+        predicted, failures = predicted_masks(
             folders, cases, store.folder / "masks", checkpoint=checkpoint, threshold=threshold,
             progress=progress,
         )  # fmt: skip
+        items = [*predicted]
     else:
         items, failures = [(case, None) for case in _with_masks(cases, manifest)], {}
         store.open(record, overwrite=overwrite)
