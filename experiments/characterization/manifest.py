@@ -71,7 +71,8 @@ def main() -> None:
     folder = Path(os.environ["SEMILUNG_DATA"]).resolve() / "nodule_vois"
     index = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
     out.mkdir(parents=True, exist_ok=True)
-    cases = [voi_case(folder, dict(row)) for row in index.to_dict("records")]
+    rows = [dict(zip(index.columns, row, strict=True)) for row in index.to_numpy().tolist()]
+    cases = [voi_case(folder, row) for row in rows]
     write_manifest(out / "manifest.csv", cases)
     write_csv(out / "pathology.csv", pathology(folder))
     print(f"{len(cases)} cases in {out / 'manifest.csv'}")
