@@ -98,6 +98,11 @@ BOUNDS = {
     "inference.threshold": BELOW_ONE,
     "inference.min_volume_mm3": EVERY,
     "inference.gate": BELOW_ONE,
+    "radiomics.spacing_mm": Bound(0.1, 20),
+    "radiomics.range_hu": HU,
+    "radiomics.outlier_sigma": Bound(0, 100, above=True),
+    "radiomics.bin_width_hu": Bound(0.1, 10_000),
+    "radiomics.bins": Bound(2, 4096),
     "seed": SEED,
     "teacher_decay": BELOW_ONE,
     # models and strategies check their own options; these limit those of third-party packages

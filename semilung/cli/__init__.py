@@ -25,6 +25,7 @@ from semilung.cli.list import add_list
 from semilung.cli.messages import fail
 from semilung.cli.parser import Parser
 from semilung.cli.predict import add_predict
+from semilung.cli.radiomics import add_radiomics
 from semilung.cli.report import add_report
 from semilung.cli.screen import screened
 from semilung.cli.settings import split_settings
@@ -42,6 +43,7 @@ _COMMANDS = (
     ("report", "one page on a sweep, or on one or more runs", add_report),
     ("predict", "write nodule masks of scans", add_predict),
     ("detect", "write the nodules of scans as tables and pages", add_detect),
+    ("radiomics", "tables of IBSI features of nodules", add_radiomics),
     ("export", "write a run's net for sharing, MONAI or ONNX", add_export),
     ("list", "names that a config may use", add_list),
 )

@@ -15,6 +15,7 @@ _SETTINGS = {
     ("detect",): _USE,
     ("export",): _USE,
     ("data", "prepare"): re.compile(r"[\w.]+=.*", re.DOTALL),
+    ("radiomics",): re.compile(r"[\w.]+=.*", re.DOTALL),
     ("data", "import"): re.compile(r"[\w.]+=.*", re.DOTALL),
 }
 """Words of a command to the pattern of its settings."""

@@ -44,9 +44,10 @@ def gated(
     """
     affine = np.diag([*map(float, spacing_mm), 1.0])
     findings = find_centres(centres.numpy(), affine, min_probability=least, most=MOST)
-    near = torch.zeros(probability.shape[1:], dtype=torch.bool)
+    _, x, y, z = probability.shape
+    near = torch.zeros(x, y, z, dtype=torch.bool)
     for point_mm, diameter_mm in zip(findings.points_mm, findings.diameter_mm, strict=True):
         reach_mm = REACH * float(diameter_mm) + MARGIN_MM
-        box, ball = ball_voxels(tuple(near.shape), affine, point_mm.tolist(), reach_mm)
+        box, ball = ball_voxels((x, y, z), affine, point_mm.tolist(), reach_mm)
         near[box] |= torch.from_numpy(ball)
     return probability * near

@@ -107,22 +107,20 @@ def _doubles(nodules: Sequence[Nodule]) -> Iterator[tuple[str, Issue]]:
 
 def _mask_issues(nodules: Sequence[Nodule], mask: Volume) -> Iterator[tuple[str, Issue]]:
     """Match centres to the mask's instances, each to the nearest one."""
-    instances = _instances(mask)
+    instances = [*instance_voxels(mask).values()]
     if nodules and not instances:
         yield nodules[0].name, Issue("error", "is listed as a nodule, but the mask is empty")
         return
     listed = set()
     for nodule in nodules:
-        distances_mm = [_distance_mm(nodule, voxels, mask) for voxels in instances]
-        nearest = int(np.argmin(distances_mm))
-        tolerance_mm = max(_radius_mm(nodule) / 2, 2 * max(mask.spacing_mm))
-        if distances_mm[nearest] > tolerance_mm:
+        nearest, distance_mm = nearest_instance(nodule, instances, mask)
+        if distance_mm > centre_tolerance_mm(nodule, mask):
             yield (
                 nodule.name,
                 Issue(
                     "error",
                     f"the mask marks nothing at its centre; the nearest marked voxel is "
-                    f"{distances_mm[nearest]:.1f} mm away",
+                    f"{distance_mm:.1f} mm away",
                 ),
             )
             continue
@@ -138,14 +136,28 @@ def _mask_issues(nodules: Sequence[Nodule], mask: Volume) -> Iterator[tuple[str,
             )
 
 
-def _instances(mask: Volume) -> list[NDArray[np.int64]]:
-    """Voxel indices of each nodule."""
+def instance_voxels(mask: Volume) -> dict[int, NDArray[np.int64]]:
+    """Return the voxel indices `(N, 3)` of each nodule of a mask, by its label."""
     labels = nodule_instances(whole_labels(mask.data))
-    return [
-        np.argwhere(labels[box] == label) + [cut.start for cut in box]
+    return {
+        label: np.argwhere(labels[box] == label) + [cut.start for cut in box]
         for label, box in enumerate(ndimage.find_objects(labels), start=1)
         if box is not None and label != IGNORE
-    ]
+    }
+
+
+def nearest_instance(
+    nodule: Nodule, instances: Sequence[NDArray[np.int64]], mask: Volume
+) -> tuple[int, float]:
+    """Return the position of the instance that is nearest to a centre, and its distance in mm."""
+    distances_mm = [_distance_mm(nodule, voxels, mask) for voxels in instances]
+    nearest = int(np.argmin(distances_mm))
+    return nearest, distances_mm[nearest]
+
+
+def centre_tolerance_mm(nodule: Nodule, mask: Volume) -> float:
+    """Return the largest distance of a nodule's centre from its voxels in a mask."""
+    return max(_radius_mm(nodule) / 2, 2 * max(mask.spacing_mm))
 
 
 def _distance_mm(nodule: Nodule, voxels: NDArray[np.int64], mask: Volume) -> float:
