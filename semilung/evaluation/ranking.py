@@ -28,7 +28,8 @@ def auc_shares(scores: Values, positive: NDArray[np.bool_]) -> Values:
         `(N,)`; NaN if a class is empty.
 
     Example:
-        >>> auc_shares(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])).mean()
+        >>> positive = np.array([False, False, True, True])
+        >>> float(auc_shares(np.array([0.1, 0.4, 0.35, 0.8]), positive).mean())
         0.75
     """
     positives, negatives = int(positive.sum()), int((~positive).sum())

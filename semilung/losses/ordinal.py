@@ -50,10 +50,10 @@ def ordinal_loss(outputs: Tensor, target: Tensor, weight: Tensor | None = None) 
 
     Example:
         >>> round(float(ordinal_loss(torch.tensor([[2.0, 0.0]]), torch.tensor([2.0]))), 4)
-        0.4366
+        0.3665
     """
-    known = ~target.isnan()
-    logits, rank = cumulative_logits(outputs[known]), target[known]
+    labelled = ~target.isnan()
+    logits, rank = cumulative_logits(outputs[labelled]), target[labelled]
     if not len(rank):
         return outputs.sum() * 0
     levels = torch.arange(logits.shape[1], device=logits.device)

@@ -69,11 +69,11 @@ class NoduleTargets(Strategy):
         nodules = [nodule for case in cases for nodule in case.nodules if not nodule.ignored]
         for target in self.targets:
             numbers = [target.number(nodule.targets.get(target.name)) for nodule in nodules]
-            known = torch.tensor([number for number in numbers if number == number])
-            _require_values(target, known, len(nodules))
+            labelled = torch.tensor([number for number in numbers if number == number])
+            _require_values(target, labelled, len(nodules))
             if self.balanced and target.kind != "regression":
-                counts = torch.bincount(known.long(), minlength=len(target.values))
-                even = len(known) / int((counts > 0).sum())
+                counts = torch.bincount(labelled.long(), minlength=len(target.values))
+                even = len(labelled) / int((counts > 0).sum())
                 self._weights(target).copy_(even / counts.clamp(min=1))
 
     def terms(self, step: Step) -> dict[str, Term]:
@@ -135,7 +135,7 @@ def nodule_share(instances: Tensor) -> Tensor:
 
 
 def target_loss(target: Target, outputs: Tensor, numbers: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean loss of a target over the nodules whose value is known; 0 for none.
+    """Return the mean loss of a target over the nodules whose value is labelled; 0 for none.
 
     Args:
         target: Says which loss.
@@ -143,8 +143,8 @@ def target_loss(target: Target, outputs: Tensor, numbers: Tensor, weights: Tenso
         numbers: `(N,)` class index or scaled value; NaN where missing.
         weights: `(K,)` of classes.
     """
-    known = ~numbers.isnan()
-    outputs, numbers = outputs[known].float(), numbers[known].float()
+    labelled = ~numbers.isnan()
+    outputs, numbers = outputs[labelled].float(), numbers[labelled].float()
     if not len(numbers):
         return outputs.sum() * 0
     if target.kind == "regression":
@@ -159,16 +159,16 @@ def target_loss(target: Target, outputs: Tensor, numbers: Tensor, weights: Tenso
     return (losses * weights[classes]).mean()
 
 
-def _require_values(target: Target, known: Tensor, nodules: int) -> None:
-    if not len(known):
+def _require_values(target: Target, labelled: Tensor, nodules: int) -> None:
+    if not len(labelled):
         raise UserError(
             f"no training nodule has a value of the target {target.name!r}: {nodules} nodules, "
             f"expected values {[list(value) for value in target.values]}; name a column of "
             f"nodules.csv and its values in tasks.characterization.targets"
         )
-    if len(known.unique()) < 2:
+    if len(labelled.unique()) < 2:
         raise UserError(
-            f"all {len(known)} training nodules that have a value of the target {target.name!r} "
+            f"all {len(labelled)} training nodules that have a value of the target {target.name!r} "
             f"have the same one: nothing can be learned; add nodules of other values, or leave the "
             f"target out"
         )

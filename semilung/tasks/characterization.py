@@ -138,16 +138,16 @@ class Characterization(Task):
         """Return the shares of the AUC of prediction and diameter, and their differences."""
         target = self.targets[0]
         middle = (len(target.values) - 1) / 2
-        known = lesions[lesions[target.name].notna() & (lesions[target.name] != middle)]
-        positive = known[target.name].to_numpy(float) > middle
+        labelled = lesions[lesions[target.name].notna() & (lesions[target.name] != middle)]
+        positive = labelled[target.name].to_numpy(float) > middle
         shares = pd.DataFrame(
             {
                 "auc_share": auc_shares(
-                    known[f"{target.name}_predicted"].to_numpy(float), positive
+                    labelled[f"{target.name}_predicted"].to_numpy(float), positive
                 ),
-                "size_auc_share": auc_shares(known["diameter_mm"].to_numpy(float), positive),
+                "size_auc_share": auc_shares(labelled["diameter_mm"].to_numpy(float), positive),
             },
-            index=known.index,
+            index=labelled.index,
         )
         shares["auc_gain"] = shares["auc_share"] - shares["size_auc_share"]
         return shares.reindex(lesions.index)

@@ -71,8 +71,10 @@ def pool_nodule(
         return ((mm - distance_mm) / edge_mm + 0.5).clamp(0, 1)
 
     inside = ball(radius_mm)
-    if mask is not None and bool((own := mask[box] * (distance_mm <= OUTLINE * radius_mm)).any()):
-        inside = own.to(inside.dtype)
+    if mask is not None and bool(
+        (marked := mask[box] * (distance_mm <= OUTLINE * radius_mm)).any()
+    ):
+        inside = marked.to(inside.dtype)
     elif not bool(inside.any()):  # smaller than a voxel
         inside = (distance_mm == distance_mm.min()).to(inside.dtype)
     shell = (ball(radius_mm + SHELL_MM) - inside).clamp(min=0)

@@ -1,0 +1,124 @@
+"""The task characterization: trained next to the others, evaluated, and added to findings."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from commands import run as command
+
+from semilung.api.load import load
+from semilung.data import Case, DataConfig, Nodule, read_manifest
+from semilung.data.manifest.targets import Target
+from semilung.inference import InferenceConfig
+from semilung.strategies.core.nodule_pooling import DESCRIPTIONS
+from semilung.tasks import CasePrediction, build_tasks, evaluate_cases
+from semilung.tasks.characterization import predicted_value
+from semilung.testing.problem import TinyCase
+from semilung.types import UserError
+
+VOTE = {"vote": {"kind": "binary", "values": ["benign", "malignant"]}}
+
+
+class Evidence:
+    """Maps of a constant evidence for each case."""
+
+    data, inference = DataConfig(), InferenceConfig()
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def case_maps(self, case, *, progress=None):
+        inside = torch.full((1, 8, 8, 8), float(self.logits[case.name]))
+        return {DESCRIPTIONS: torch.cat([inside, torch.zeros(1, 8, 8, 8)])}
+
+
+def case(name, vote, diameter_mm):
+    """A tiny case whose only nodule has a vote; none where it is empty."""
+    nodule = Nodule("1", (5.5, 5.5, 5.5), diameter_mm, targets={"vote": vote} if vote else {})
+    row = Case(name, name, Path(name), "labelled", mask=Path(name), nodules=(nodule,))
+    return TinyCase(row, {"image": Path(name), "mask": Path(name)})
+
+
+def test_characterization_evaluation_by_hand():
+    task = build_tasks({"characterization": {"targets": VOTE}})
+    votes = {"a": "benign", "b": "malignant", "c": "benign", "d": "malignant"}
+    sizes = {"a": 5.0, "b": 6.0, "c": 9.0, "d": 12.0}
+    cases = [case(name, votes[name], sizes[name]) for name in votes]
+    logits = {"a": -2.0, "b": 1.0, "c": 0.0, "d": 3.0}
+    report = evaluate_cases(Evidence(logits), cases, task)
+    lesions = report.lesions.set_index("case")
+    np.testing.assert_allclose(
+        lesions["vote_predicted"], 1 / (1 + np.exp(-np.array(list(logits.values())))), rtol=1e-5
+    )
+    assert lesions["vote"].tolist() == [0, 1, 0, 1]
+    assert lesions["auc_share"].mean() == 1
+    assert lesions["size_auc_share"].mean() == 0.75  # 6 mm against 9 mm
+    assert lesions["auc_gain"].mean() == 0.25
+
+
+def test_characterization_leaves_out_the_middle_of_an_ordinal_target():
+    rating = {"vote": {"kind": "ordinal", "values": ["1", "2", "3"]}}
+    task = build_tasks({"characterization": {"targets": rating}})["characterization"]
+    rows = {"vote": [0.0, 1.0, 2.0, np.nan], "vote_predicted": [0.1, 9.0, 0.9, 8.0]}
+    shares = task._shares(pd.DataFrame({**rows, "diameter_mm": [5.0, 5.0, 5.0, 5.0]}))
+    assert shares["auc_share"].isna().tolist() == [False, True, False, True]
+    assert shares["auc_share"].mean() == 1
+    assert shares["size_auc_share"].mean() == 0.5
+
+
+def test_characterization_evaluates_cases_with_a_value_alone():
+    task = build_tasks({"characterization": {"targets": VOTE}})["characterization"]
+    assert task.evaluates(case("a", "benign", 5.0).case)
+    assert not task.evaluates(case("a", "", 5.0).case)
+    assert not task.evaluates(case("a", "unsure", 5.0).case)
+
+
+def test_characterization_nodule_of_unknown_diameter_has_no_row():
+    task = build_tasks({"characterization": {"targets": VOTE}})["characterization"]
+    predicted = Evidence({"a": 0.0})
+    item = case("a", "benign", None)
+    assert task.evaluate(CasePrediction(item, predicted.case_maps(item), predicted)).lesions == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "outputs", "expected"),
+    [
+        ("binary", [0, 1], [0.0], 0.5),
+        ("ordinal", [1, 2, 3], [99.0, -99.0], 2.0),
+        ("ordinal", [1, 2, 3], [-99.0, 0.0], 0.0),
+        ("classes", ["a", "b", "c"], [0.0, 3.0, 1.0], 1.0),
+        ("regression", [10, 30], [0.25], 15.0),
+    ],
+)
+def test_predicted_value_of_each_kind(kind, values, outputs, expected):
+    target = Target.of("name", {"kind": kind, "values": values})
+    assert predicted_value(target, torch.tensor(outputs)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_characterization_without_a_target_that_ranks_is_refused():
+    classes = {"texture": {"kind": "classes", "values": ["a", "b"]}}
+    with pytest.raises(UserError, match="the first target must be binary or ordinal"):
+        build_tasks({"characterization": {"targets": classes}})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, phantom):
+    """A run of three tasks, one step long."""
+    folder = tmp_path_factory.mktemp("described")
+    words = ["trainer=debug", "trainer.max_steps=2", "data.spacing_mm=[4,4,4]"]
+    words += ["data.crop=[16,16,16]", "model.widths=[4,8]", "model.depth=1", "data.workers=0"]
+    words += ["tasks=[segmentation,detection,characterization]", f"data.manifest={phantom}"]
+    words += ["tasks.detection.min_probability=1e-4", f"runs_dir={folder}", "run_name=r"]
+    assert command("train", *words) == 0
+    return folder / "r"
+
+
+def test_characterization_describes_the_findings_of_detection(run, phantom):
+    prediction = load(run).predict(read_manifest(phantom)[0].image)
+    findings = prediction.findings
+    assert findings["malignancy"].between(0, 4).all()
+    assert len(findings) > 0
+    rows = set(pd.read_csv(run / "metrics.csv")["name"])
+    assert {"terms/nodule_targets/malignancy", "val/auc", "val/cpm", "val/dice"} <= rows
