@@ -98,7 +98,7 @@ class NoduleTargets(Strategy):
 
     def _losses(self, outputs: Tensor, numbers: Tensor) -> list[Tensor]:
         channels = [target.channels for target in self.targets]
-        parts = zip(self.targets, outputs.split(channels, dim=1), numbers.T, strict=True)
+        parts = zip(self.targets, torch.split(outputs, channels, dim=1), numbers.T, strict=True)
         return [target_loss(t, part, column, self._weights(t)) for t, part, column in parts]
 
     def _weights(self, target: Target) -> Tensor:
@@ -166,7 +166,7 @@ def _require_values(target: Target, labelled: Tensor, nodules: int) -> None:
             f"expected values {[list(value) for value in target.values]}; name a column of "
             f"nodules.csv and its values in tasks.characterization.targets"
         )
-    if len(labelled.unique()) < 2:
+    if len(set(labelled.tolist())) < 2:
         raise UserError(
             f"all {len(labelled)} training nodules that have a value of the target {target.name!r} "
             f"have the same one: nothing can be learned; add nodules of other values, or leave the "

@@ -131,7 +131,7 @@ class Characterization(Task):
 
     def _predicted(self, outputs: Tensor) -> dict[str, float]:
         channels = [target.channels for target in self.targets]
-        parts = zip(self.targets, outputs.split(channels), strict=True)
+        parts = zip(self.targets, torch.split(outputs, channels), strict=True)
         return {target.name: predicted_value(target, part) for target, part in parts}
 
     def _shares(self, lesions: pd.DataFrame) -> pd.DataFrame:

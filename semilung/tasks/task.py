@@ -190,7 +190,7 @@ class Task:
     optional_files: ClassVar[tuple[str, ...]] = ()
     false_positives: ClassVar[Metric | None] = None
     fields: ClassVar[tuple[str, ...]] = ("mask",)
-    lesion_columns: ClassVar[tuple[str, ...]] = ()
+    lesion_columns: tuple[str, ...] = ()
     finding_columns: ClassVar[tuple[str, ...]] = ()
     required_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     baseline: ClassVar[Baseline | None] = None

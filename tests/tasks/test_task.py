@@ -197,7 +197,7 @@ def test_base_strategy_of_a_task_passes_the_conformance_kit():
         (["tasks=mean_hu", "strategy=mean_teacher"], "'mean_teacher' learns from outputs of segm"),
         (["tasks=mean_hu", "tasks.mean_hu.offset=a"], "offset is a number, got 'a'"),
         (["tasks=mean_uh"], "no task 'mean_uh'; did you mean mean_hu"),
-        (["tasks=[]"], "a training needs a task; name one of detection, mean_hu, segmentation"),
+        (["tasks=[]"], "a training needs a task; name one of characterization, detection, mean_hu"),
     ],
 )
 def test_invalid_tasks_are_errors_of_the_user(settings, tmp_path, words, message):

@@ -8,16 +8,37 @@ import pytest
 from semilung.data.cache.prepared_case import PreparedNodule
 from semilung.data.loading.crop_geometry import Geometry
 from semilung.data.loading.crop_nodules import crop_nodules
+from semilung.data.manifest.targets import Target
 
 SIZE, LOW = (8, 10, 12), (20, 20, 20)
 
 
 def rows(offset, diameter_mm, spacing_mm=(1.0, 1.0, 1.0), **geometry):
     """Of one nodule at an offset from the crop's first voxel, in a volume that holds all."""
-    voxel = tuple(float(a + b) for a, b in zip(LOW, offset, strict=True))
-    nodule = PreparedNodule("1", voxel, diameter_mm)
-    item = SimpleNamespace(nodules=[nodule], shape=(60, 60, 60), spacing_mm=spacing_mm)
-    return crop_nodules(item, LOW, Geometry(SIZE, **geometry))
+    return crop_of([(offset, diameter_mm, {})], (), spacing_mm, **geometry)[0]
+
+
+def crop_of(nodules, targets, spacing_mm=(1.0, 1.0, 1.0), **geometry):
+    prepared = [
+        PreparedNodule(
+            str(i), tuple(float(a + b) for a, b in zip(LOW, o, strict=True)), mm, targets=t
+        )
+        for i, (o, mm, t) in enumerate(nodules)
+    ]
+    item = SimpleNamespace(nodules=prepared, shape=(60, 60, 60), spacing_mm=spacing_mm)
+    return crop_nodules(item, LOW, Geometry(SIZE, **geometry), targets)
+
+
+def test_crop_nodules_have_their_targets_next_to_them():
+    vote = Target.of("vote", {"kind": "binary", "values": ["benign", "malignant"]})
+    nodules = [
+        ((-30, 5, 6), 6, {"vote": "benign"}),
+        ((4, 5, 6), 6, {"vote": "malignant"}),
+        ((2, 2, 2), 4, {}),
+    ]
+    points, numbers = crop_of(nodules, (vote,))
+    assert points[:, 0].tolist() == [4, 2]
+    np.testing.assert_array_equal(numbers, [[1], [np.nan]])
 
 
 @pytest.mark.parametrize(
