@@ -108,7 +108,9 @@ class LoadedRun:
             run=" + ".join(self.names),
             threshold=predictor.inference.threshold,
             centres=any(TABLE in task.files and MASK not in task.files for task in tasks),
-            min_probability=[t for t in tasks if TABLE in t.files][-1].min_probability,
+            min_probability=next(
+                (task.min_probability for task in reversed(tasks) if TABLE in task.files), None
+            ),
         )
 
     @cached_property
