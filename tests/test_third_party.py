@@ -22,6 +22,7 @@ def installed(tmp_path_factory) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(site)}
 
 
+@pytest.mark.slow
 def test_its_strategy_passes_the_kit_and_its_parts_are_known_by_name(installed):
     code = """
 from contextlib import suppress

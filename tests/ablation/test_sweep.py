@@ -58,6 +58,7 @@ def test_a_stop_by_the_cluster_exits_with_75(words, monkeypatch, capsys, number,
     assert "the same command goes on from here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_ablation_goes_on_and_repeats_nothing(words, monkeypatch):
     interrupted_at(monkeypatch, 4 + 4 + 3)  # in the third run
     with pytest.raises(KeyboardInterrupt):

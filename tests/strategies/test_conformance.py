@@ -32,7 +32,7 @@ def test_conformance(check, name, tasks):
 
 
 MIXTURES = [
-    ("mean_teacher", "mil", "non_adjacency"),
+    pytest.param(("mean_teacher", "mil", "non_adjacency"), marks=pytest.mark.slow),
     ("supervised", "mean_teacher", "nodule_insertion"),
     ("pseudo_label", "copy_paste", "entropy_minimization", "anomaly"),
 ]

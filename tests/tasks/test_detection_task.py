@@ -11,13 +11,14 @@ from commands import run as command
 
 from semilung.api.load import LoadedRun, load
 from semilung.data import Case, DataConfig, read_manifest
+from semilung.data.content.nodule_instances import instance_numbers
 from semilung.evaluation import by_size, luna16_froc, summarise, wilson
 from semilung.inference import InferenceConfig, Predictor
 from semilung.inference.centre_findings import centre_values, find_centres
 from semilung.models import build_model
 from semilung.strategies.core.centre_maps import CENTRES, SIZE
 from semilung.tasks import CasePrediction, Evaluated, build_tasks, evaluate_cases
-from semilung.tasks.detection import FROC, Detection, _instances
+from semilung.tasks.detection import FROC, Detection
 from semilung.tasks.evaluation_loop import _joined
 from semilung.testing.problem import TinyCase
 from semilung.types import UserError
@@ -238,7 +239,7 @@ def test_predict_of_both_tasks_writes_mask_and_detected_findings(run, phantom, t
     ("names", "instances"), [(["2", "x"], [1, 2]), (["1", "01"], [1, 2]), (["7", "3"], [7, 3])]
 )
 def test_instances_of_nodules_are_distinct(names, instances):
-    assert list(_instances(names)) == instances
+    assert list(instance_numbers(names)) == instances
 
 
 def test_detection_counts_no_lesion_of_another_task_as_missed():

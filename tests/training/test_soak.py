@@ -21,6 +21,7 @@ MIXTURE = {
 }
 
 
+@pytest.mark.slow
 def test_a_mixture_ends_with_the_same_bits_whatever_loads_its_data(tiny, tmp_path):
     states = []
     for workers in (0, 1, 2):
