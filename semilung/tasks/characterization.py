@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semilung.data import Case
 from semilung.data.content.nodule_instances import instance_numbers
-from semilung.data.io.grid import voxel_of
+from semilung.data.io.grid import spacing_of, voxel_of
 from semilung.data.io.opened_volume import LPS_TO_RAS
 from semilung.data.manifest.targets import Target, targets_of
 from semilung.evaluation.case_evaluation import Report
@@ -119,7 +119,7 @@ class Characterization(Task):
 
     def annotate(self, findings: pd.DataFrame, predicted: ScanMaps) -> pd.DataFrame:
         """Return the findings of other tasks with a column for each target."""
-        spacing_mm = np.linalg.norm(predicted.affine[:3, :3], axis=0).tolist()
+        spacing_mm = spacing_of(predicted.affine)
         rows = []
         for x, y, z, diameter_mm in findings[[*COORDINATES, "diameter_mm"]].to_numpy(float):
             point = (LPS_TO_RAS @ [x, y, z, 1])[:3]

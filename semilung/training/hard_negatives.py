@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semilung.data import PreparedCase
+from semilung.data.loading.loader import HardNegatives
 from semilung.data.loading.sampling import draw
 from semilung.inference import Predictor
 from semilung.inference.outputs import Activation, stride_of
@@ -33,9 +33,6 @@ VOXELS = 16
 
 BLOCK = 16
 """Edge in image voxels of the blocks of which each gives one voxel, so that they are apart."""
-
-HardNegatives: TypeAlias = dict[str, list[list[int]]]
-"""Voxels (x, y, z) of cases, by name."""
 
 
 def search_hard_negatives(
@@ -53,7 +50,7 @@ def search_hard_negatives(
         net: The present one.
         cases: Of the healthy stream.
         config: Of the training.
-        tasks: Active ones; each head's first channel is a probability of nodule.
+        tasks: Active ones that find nodules (`finding_heads`).
         team: Processes, which share the scans.
         search: Number of this search, from 0; it says which scans are due.
 
@@ -61,7 +58,7 @@ def search_hard_negatives(
         The hard negatives of the scans that were searched, and the mean of the scans' highest
         probability.
     """
-    heads = heads_of_tasks(tasks.values())
+    heads = finding_heads(tasks)
     ungated = replace(config.inference, gate=0.0)  # a mask learns from its own false positives
     predictor = Predictor([net], ungated, config.data, heads)
     numbers = range(search * SCANS, search * SCANS + min(SCANS, len(cases)))
@@ -74,6 +71,15 @@ def search_hard_negatives(
     every = {name: result for each in team.gather(local) for name, result in each.items()}
     voxels = {name: every[name][0] for name in sorted(every)}
     return voxels, float(np.mean([every[name][1] for name in sorted(every)]))
+
+
+def finding_heads(tasks: Mapping[str, Task]) -> dict[str, Activation]:
+    """Return the heads whose first channel is a probability of nodule.
+
+    They are those of tasks with false positives; a head of another task, such as the evidence of
+    characterization, says nothing of where nodules are.
+    """
+    return heads_of_tasks(task for task in tasks.values() if task.false_positives is not None)
 
 
 def most_probable(

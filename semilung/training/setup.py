@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +26,7 @@ from semilung.runs.train_config import TrainConfig, TrainerConfig
 from semilung.strategies import Learner
 from semilung.tasks import Task, build_tasks, heads_of_tasks, is_evaluated
 from semilung.training.build import build_learner
+from semilung.training.hard_negatives import finding_heads
 from semilung.training.metric_log import Means
 from semilung.training.optim import build_optimizer
 from semilung.training.processes import launched
@@ -54,7 +55,7 @@ class Training:
     best: float = -math.inf
     metrics: dict[str, float] = field(default_factory=dict)
     means: Means = field(default_factory=Means)
-    hard_negatives: dict[str, list[list[int]]] = field(default_factory=dict)
+    hard_negatives: dict[str, Sequence[Sequence[int]]] = field(default_factory=dict)
     lock: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -65,7 +66,8 @@ class Training:
     @property
     def searches(self) -> bool:
         """Whether hard negatives are searched in healthy scans."""
-        return self.config.data.hard_negatives > 0 and bool(self.streams.get("healthy"))
+        requested = self.config.data.hard_negatives > 0 and bool(self.streams.get("healthy"))
+        return requested and bool(finding_heads(self.tasks))
 
     @property
     def logits(self) -> bool:

@@ -15,7 +15,12 @@ from semilung.inference.outputs import foreground_probability
 from semilung.runs.checkpoint import load_checkpoint
 from semilung.tasks import build_tasks
 from semilung.training import hard_negatives, loop, train
-from semilung.training.hard_negatives import VOXELS, most_probable, search_hard_negatives
+from semilung.training.hard_negatives import (
+    VOXELS,
+    finding_heads,
+    most_probable,
+    search_hard_negatives,
+)
 from semilung.training.ranks import Team
 from semilung.types import UserError
 
@@ -34,6 +39,12 @@ def test_most_probable_gives_one_voxel_a_block_and_those_of_each_head():
     voxels, highest = most_probable({"logits": mask, "centres": centres}, heads, mask.shape[1:])
     assert voxels == [[3, 4, 5], [39, 32, 31], [21, 32, 5]]
     assert highest == pytest.approx(0.95)
+
+
+def test_finding_heads_are_those_of_tasks_that_find_nodules():
+    tasks = build_tasks({"segmentation": {}, "detection": {}, "characterization": {}})
+    assert set(finding_heads(tasks)) == {"logits", "centres"}
+    assert finding_heads(build_tasks({"characterization": {}})) == {}
 
 
 def test_most_probable_of_many_blocks_keeps_the_highest():
