@@ -60,7 +60,7 @@ class StridedHead(nn.Module):
     def __init__(self, features: int, channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.patches = nn.Conv3d(features, HIDDEN, stride, stride=stride)
+        self.patches = Conv3d(features, HIDDEN, stride, stride=stride)
         self.context = Conv3d(HIDDEN, HIDDEN, 3, padding=1, padding_mode="replicate")
         self.last = Conv3d(HIDDEN, channels, 1)
 
@@ -68,7 +68,9 @@ class StridedHead(nn.Module):
         """Return `(B, channels, X', Y', Z')` of features `(B, F, X, Y, Z)`."""
         *_, X, Y, Z = features.shape
         far_ends = [side for size in (Z, Y, X) for side in (0, -size % self.stride)]
-        h = F.pad(F.leaky_relu(features, NEGATIVE_SLOPE), far_ends, mode="replicate")
+        h = F.leaky_relu(features, NEGATIVE_SLOPE)
+        if any(far_ends):
+            h = F.pad(h, far_ends, mode="replicate")
         for layer in (self.patches, self.context):
             h = F.leaky_relu(layer(h), NEGATIVE_SLOPE)
         output: Tensor = self.last(h)
