@@ -48,6 +48,8 @@ class Metric:
         validated: Whether each validation computes it.
         reported: Whether reports compare arms by it.
         by_size: Whether reports show it by the diameter of lesions.
+        separable: Whether its mean over lesions of one size is a metric of these; a ranking of
+            lesions has none.
         interval: 95 % interval of its mean.
         empty: Convention for empty masks to its scores (`apply_empty_policy`).
     """
@@ -67,6 +69,7 @@ class Metric:
     validated: bool = False
     reported: bool = True
     by_size: bool = False
+    separable: bool = True
     interval: Callable[[Iterable[float]], Interval] = bootstrap_mean
     empty: Mapping[str, EmptyScores] = field(default_factory=dict, compare=False)
 
@@ -279,18 +282,19 @@ DETECTION: tuple[Metric, ...] = (
 CHARACTERIZATION: tuple[Metric, ...] = (
     Metric(
         name="auc", column="auc_share", summary="auc", population="lesions", label="AUC",
-        short="AUC", validated=True, bounds=(-1e6, 1e6),
+        short="AUC", validated=True, bounds=(-1e6, 1e6), separable=False,
         meaning="Probability that the first target's prediction ranks a positive nodule above a "
         "negative one.",
     ),
     Metric(
         name="size_auc", column="size_auc_share", summary="size_auc", population="lesions",
-        label="AUC of the diameter", bounds=(-1e6, 1e6), reported=False,
+        label="AUC of the diameter", bounds=(-1e6, 1e6), separable=False, reported=False,
         meaning="The same for a nodule's diameter alone.",
     ),
     Metric(
         name="auc_gain", column="auc_gain", summary="auc_gain", population="lesions",
         label="AUC above that of the diameter", short="AUC gain", bounds=(-1e6, 1e6),
+        separable=False,
         meaning="Difference of the two, nodule by nodule.",
     ),
 )  # fmt: skip

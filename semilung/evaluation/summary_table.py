@@ -48,7 +48,9 @@ def summarise(report: Report, *, empty: str = "semilung") -> pd.DataFrame:
         _row(metric, group, table[metric.column])
         for population, group, table in _groups(report)
         for metric in report.metrics
-        if metric.population == population and metric.column in table  # not in older tables
+        if metric.population == population
+        and (metric.separable or group == population)
+        and metric.column in table  # not in older tables
     ]
     scored = apply_empty_policy(report.cases, empty)
     rows += [

@@ -83,3 +83,12 @@ def test_results_of_an_ablation_are_named_by_the_table():
         "dice": 0.5, "empty_prediction": 0.0, "fp_volume_mm3": 0.0,
         "healthy_fp_volume_mm3": 6.0, "healthy_silent": 0.0,
     }  # fmt: skip
+
+
+def test_summary_has_a_ranking_of_all_lesions_and_of_no_size():
+    share = row(name="s", column="s", population="lesions")
+    ranking = row(name="r", column="r", population="lesions", separable=False)
+    lesions = pd.DataFrame({"diameter_mm": [4.0, 12.0], "s": [0.0, 1.0], "r": [1.2, 0.6]})
+    summary = summarise(Report(CASES, lesions, (share, ranking)))
+    assert summary.loc[summary["metric"] == "r", "group"].tolist() == ["lesions"]
+    assert "lesions 10-20 mm" in summary.loc[summary["metric"] == "s", "group"].tolist()
