@@ -9,6 +9,8 @@ import torch
 from commands import run as command
 
 from semilung.api.load import load
+from semilung.config.compose import Composer
+from semilung.config.schema import to_training
 from semilung.data import Case, DataConfig, Nodule, read_manifest
 from semilung.data.manifest.targets import Target
 from semilung.inference import InferenceConfig
@@ -122,3 +124,14 @@ def test_characterization_describes_the_findings_of_detection(run, phantom):
     assert len(findings) > 0
     rows = set(pd.read_csv(run / "metrics.csv")["name"])
     assert {"terms/nodule_targets/malignancy", "val/auc", "val/cpm", "val/dice"} <= rows
+
+
+def test_targets_of_the_command_line_replace_the_default():
+    words = ["tasks=characterization", f"tasks.characterization.targets={VOTE}".replace("'", "")]
+    config = to_training(Composer().command(words))
+    (task,) = build_tasks(config.tasks).values()
+    assert [target.name for target in task.targets] == ["vote"]
+    assert (
+        config.strategies["nodule_targets"]["targets"]
+        == config.tasks["characterization"]["targets"]
+    )
