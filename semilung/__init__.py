@@ -1,8 +1,8 @@
 """Semi- and weakly-supervised lung-nodule segmentation on 3D CT with a healthy cohort.
 
-`load`, `train`, `evaluate`, `predict`, `detect` and `ablate` do what the commands do; torch is
-imported when one of them is first used. `semilung.api` has a function for each of the other
-commands.
+`load`, `train`, `evaluate`, `predict`, `detect`, `characterize` and `ablate` do what the commands
+do; torch is imported when one of them is first used. `semilung.api` has a function for each of the
+other commands.
 
 Example:
     >>> import semilung
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semilung.ablation.sweep import ablate
+    from semilung.api.characterize import characterize
     from semilung.api.detect import detect
     from semilung.api.evaluate import evaluate
     from semilung.api.load import load
@@ -26,10 +27,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "ablate", "detect", "evaluate", "load", "predict", "train"]
+__all__ = [
+    "__version__",
+    "ablate",
+    "characterize",
+    "detect",
+    "evaluate",
+    "load",
+    "predict",
+    "train",
+]
 
 _MODULES = {
     "ablate": "ablation.sweep",
+    "characterize": "api.characterize",
     "detect": "api.detect",
     "evaluate": "api.evaluate",
     "load": "api.load",

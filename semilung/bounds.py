@@ -103,6 +103,14 @@ BOUNDS = {
     "radiomics.outlier_sigma": Bound(0, 100, above=True),
     "radiomics.bin_width_hu": Bound(0.1, 10_000),
     "radiomics.bins": Bound(2, 4096),
+    "characterize.folds": Bound(2, 100),
+    "characterize.inner_folds": Bound(2, 100),
+    "characterize.repeats": Bound(1, 1000),
+    "characterize.seed": Bound(0, 2**31),  # scikit-learn's go to 2**32, and repeats are added
+    "characterize.stability": SHARE,
+    "characterize.redundancy": Bound(0, 1, above=True),
+    "characterize.bootstraps": Bound(100, 10**5),
+    "characterize.size_bins_mm": Bound(0, 1000, above=True),
     "seed": SEED,
     "teacher_decay": BELOW_ONE,
     # models and strategies check their own options; these limit those of third-party packages

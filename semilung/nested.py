@@ -41,6 +41,8 @@ def fits(value: Any, hint: Any) -> bool:
     Example:
         >>> fits([1, 2.5], tuple[float, float]), fits("1", int), fits(None, int | None)
         (True, False, True)
+        >>> fits(["a", "b", "c"], tuple[str, ...])
+        True
     """
     kind, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
@@ -48,8 +50,11 @@ def fits(value: Any, hint: Any) -> bool:
     if kind in (Union, types.UnionType):
         return any(fits(value, option) for option in arguments)
     if kind is tuple:
-        listed = isinstance(value, list | tuple) and len(value) == len(arguments)
-        return listed and all(map(fits, value, arguments))
+        if not isinstance(value, list | tuple):
+            return False
+        if arguments[-1] is Ellipsis:
+            arguments = arguments[:1] * len(value)
+        return len(value) == len(arguments) and all(map(fits, value, arguments))
     if kind is dict:
         keys, values = arguments
         return isinstance(value, dict) and all(
@@ -66,13 +71,16 @@ def describe_type(hint: Any) -> str:
     Example:
         >>> describe_type(int), describe_type(tuple[float, float] | None)
         ('an integer', 'a list of 2 numbers or null')
+        >>> describe_type(tuple[str, ...])
+        'a list of texts'
     """
     kind, arguments = get_origin(hint), get_args(hint)
     if kind in (Union, types.UnionType):
         options = [describe_type(option) for option in arguments if option is not type(None)]
         return " or ".join([*options, "null"] if type(None) in arguments else options)
     if kind is tuple:
-        return f"a list of {len(arguments)} {_PLURALS.get(arguments[0], 'values')}"
+        count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+        return f"a list of {count}{_PLURALS.get(arguments[0], 'values')}"
     if kind is dict:
         return f"a mapping of names to {_PLURALS.get(arguments[1], 'values')}"
     return _SINGULARS.get(hint, "a group of settings")

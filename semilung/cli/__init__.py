@@ -17,6 +17,7 @@ from typing import NoReturn
 from semilung import __version__
 from semilung.arm_names import printable
 from semilung.cli.ablate import ablate_command
+from semilung.cli.characterize import add_characterize
 from semilung.cli.data import add_data
 from semilung.cli.detect import add_detect
 from semilung.cli.evaluate import add_evaluate
@@ -44,6 +45,7 @@ _COMMANDS = (
     ("predict", "write nodule masks of scans", add_predict),
     ("detect", "write the nodules of scans as tables and pages", add_detect),
     ("radiomics", "tables of IBSI features of nodules", add_radiomics),
+    ("characterize", "what nodules' features say of a target, next to size", add_characterize),
     ("export", "write a run's net for sharing, MONAI or ONNX", add_export),
     ("list", "names that a config may use", add_list),
 )

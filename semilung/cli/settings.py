@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from semilung.files import is_there
 
@@ -16,9 +17,14 @@ _SETTINGS = {
     ("export",): _USE,
     ("data", "prepare"): re.compile(r"[\w.]+=.*", re.DOTALL),
     ("radiomics",): re.compile(r"[\w.]+=.*", re.DOTALL),
+    ("characterize",): re.compile(r"[\w.]+=.*", re.DOTALL),
     ("data", "import"): re.compile(r"[\w.]+=.*", re.DOTALL),
 }
 """Words of a command to the pattern of its settings."""
+
+
+_NAMED = ("--scores",)
+"""Options whose value is `NAME=file`, which is no setting."""
 
 
 def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -31,9 +37,9 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         (['inference.batch_size=8'], ['evaluate', '--split', 'val', 'runs/a'])
     """
     kinds = [kind for words, kind in _SETTINGS.items() if words == (*arguments[: len(words)],)]
-    settings = [
-        word
-        for word in arguments
-        if any(kind.fullmatch(word) for kind in kinds) and not is_there(word)
-    ]
-    return settings, [word for word in arguments if word not in settings]
+    settings: list[str] = []
+    others: list[str] = []
+    for before, word in pairwise(["", *arguments]):
+        is_setting = any(kind.fullmatch(word) for kind in kinds) and before not in _NAMED
+        (settings if is_setting and not is_there(word) else others).append(word)
+    return settings, others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -11,8 +12,10 @@ from semilung.evaluation.segmentation import SIZE_BINS_MM
 from semilung.types import UserError
 
 
-def by_size(lesions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return rows of `lesions.csv` by diameter: all, then those of each bin of `SIZE_BINS_MM`.
+def by_size(
+    lesions: pd.DataFrame, bins_mm: Sequence[tuple[float, float]] = SIZE_BINS_MM
+) -> dict[str, pd.DataFrame]:
+    """Return rows of `lesions.csv` by diameter: all, then those of each bin, `[low, high)` in mm.
 
     Lesions of unknown diameter (NaN) are in no bin.
 
@@ -21,8 +24,14 @@ def by_size(lesions: pd.DataFrame) -> dict[str, pd.DataFrame]:
         ['all', '< 6 mm', '6-10 mm', '10-20 mm', '>= 20 mm']
     """
     groups = {"all": lesions}
-    for low, high in SIZE_BINS_MM:
-        size = f"< {high:g}" if low == 0 else f">= {low:g}" if math.isinf(high) else f"{low}-{high}"
+    for low, high in bins_mm:
+        size = (
+            f"< {high:g}"
+            if low == 0
+            else f">= {low:g}"
+            if math.isinf(high)
+            else f"{low:g}-{high:g}"
+        )
         within = (lesions["diameter_mm"] >= low) & (lesions["diameter_mm"] < high)
         groups[f"{size} mm"] = lesions[within]
     return groups

@@ -1,0 +1,170 @@
+"""Inputs of `semilung characterize`: read and checked before anything is computed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from semilung.api.paths import PathLike
+from semilung.arm_names import printable
+from semilung.characterization import (
+    SIZE,
+    CharacterizationSettings,
+    Fold,
+    NoduleStudy,
+    fold_table,
+    labels_of,
+    make_folds,
+    read_scores,
+    read_study,
+)
+from semilung.characterization.labelled_nodules import LABELS
+from semilung.characterization.study_tables import FILES
+from semilung.data.manifest.table_file import TableKind, read_table
+from semilung.radiomics.stability import stable_features
+from semilung.runs.config_values import build_settings, parse_settings
+from semilung.types import UserError
+
+STABILITY = TableKind("a table of stability", ("feature", "icc"), "a feature")
+RESERVED = (SIZE, "radiomics", "fusion", "treat")
+"""First words of the names of arms that are not nets."""
+
+
+@dataclass(frozen=True)
+class StudyInputs:
+    """What a study is computed from.
+
+    Attributes:
+        settings: Of the study.
+        study: Nodules with features and labels.
+        folds: Of all repeats.
+        stable: Indices of the stable features; None where all may be used.
+        evidence: Name of each net to its evidence.
+        external: Other labels, `case, nodule, label`; None for none.
+        external_source: Where those come from.
+        digests: Name of each file to its SHA-256.
+    """
+
+    settings: CharacterizationSettings
+    study: NoduleStudy
+    folds: list[Fold]
+    stable: list[int] | None
+    evidence: dict[str, pd.DataFrame]
+    external: pd.DataFrame | None
+    external_source: str
+    digests: dict[str, str]
+
+
+def study_settings(words: Sequence[str]) -> CharacterizationSettings:
+    """Return the settings of `key=value` words.
+
+    Raises:
+        UserError: A setting is unknown or invalid.
+    """
+    prefix = "characterize."
+    return build_settings(CharacterizationSettings, parse_settings(words, prefix), prefix)
+
+
+def read_inputs(
+    features: Path,
+    nodules: Path,
+    settings: CharacterizationSettings,
+    *,
+    stability: Path | None,
+    scores: Mapping[str, PathLike],
+    external: Path | None,
+) -> StudyInputs:
+    """Read all tables of a study.
+
+    Raises:
+        UserError: A table or the name of a net is invalid, or tables do not match.
+    """
+    for name in scores:
+        _require_name(name)
+    study = read_study(features, nodules, settings)
+    folds = make_folds(study.nodules, settings)
+    table = fold_table(study.nodules, folds)
+    paths = [features, nodules, stability, *map(Path, scores.values()), external]
+    labels, source = None, ""
+    if external is not None:
+        labels, source = labels_of(
+            read_table(external, LABELS), settings.external(), external,
+            source=settings.external_source, option="external_source",
+        )  # fmt: skip
+        _require_scored(labels, study, external)
+    return StudyInputs(
+        settings,
+        study,
+        folds,
+        None if stability is None else _stable(stability, study, settings),
+        {name: read_scores(Path(path), table) for name, path in scores.items()},
+        labels,
+        source,
+        {path.name: _digest(path) for path in paths if path is not None},
+    )
+
+
+def require_folder(out: Path, inputs: Iterable[PathLike | None]) -> None:
+    """Check, before minutes of work, that files can be written to a folder.
+
+    Raises:
+        UserError: It is a file, it or its parent cannot be written to, or an input is one of the
+            files that would be written.
+    """
+    folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(
+            f"--out {out} cannot be written, because {folder} is not a folder in which you may "
+            f"write; name another folder"
+        )
+    written = {(out / name).resolve() for name in FILES}
+    for path in inputs:
+        if path is not None and Path(path).resolve() in written:
+            raise UserError(
+                f"{path} would be replaced by a result of this study; name another --out"
+            )
+
+
+def _require_name(name: str) -> None:
+    if name.split()[:1] != [name] or name != printable(name) or name.split("_")[0] in RESERVED:
+        raise UserError(
+            f"--scores {name}=...: a net's name is one word, and not one of {', '.join(RESERVED)}, "
+            f"which are other arms"
+        )
+
+
+def _require_scored(labels: pd.DataFrame, study: NoduleStudy, path: Path) -> None:
+    scored = labels.merge(study.nodules[["case", "nodule"]])
+    if scored.empty:
+        raise UserError(
+            f"none of {len(labels)} labelled nodules of {path} is one of the {len(study.nodules)} "
+            f"studied; check the names of cases and nodules, external_negative and "
+            f"external_positive"
+        )
+
+
+def _stable(path: Path, study: NoduleStudy, settings: CharacterizationSettings) -> list[int]:
+    """Return the indices of the stable features of a study."""
+    table = read_table(path, STABILITY)
+    if not {*STABILITY.columns} <= {*table.columns}:
+        raise UserError(f"{path} is no table of stability; {STABILITY.needed}")
+    table["icc"] = pd.to_numeric(table["icc"], errors="coerce")
+    stable = {*stable_features(table, settings.stability)}
+    names = study.features.columns
+    indices = [index for index, name in enumerate(names) if name in stable]
+    if not indices:
+        raise UserError(
+            f"{path}: none of {len(names)} features has an ICC of {settings.stability:g} or more; "
+            f"lower it, as in stability=0.5, or leave --stability out"
+        )
+    return indices
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

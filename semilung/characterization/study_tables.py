@@ -1,0 +1,93 @@
+"""All tables of a study, by the names of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from semilung.characterization.arm_metrics import metrics_table, with_labels
+from semilung.characterization.characterization_settings import CharacterizationSettings
+from semilung.characterization.labelled_nodules import NoduleStudy
+from semilung.characterization.nested_cv import FoldResult
+from semilung.characterization.nodule_folds import fold_table
+from semilung.characterization.out_of_fold import OutOfFold, collect
+from semilung.characterization.probability_metrics import (
+    calibration_curve,
+    decision_curve,
+    operating_points,
+)
+from semilung.characterization.selected_features import feature_shares
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """Results of a study.
+
+    Attributes:
+        results: Out-of-fold scores.
+        folds: As returned by `fold_table`.
+        metrics: As returned by `metrics_table`, then the rows of an external evaluation.
+        operating_points: As returned by the function of this name.
+        calibration: As returned by `calibration_curve`.
+        decision_curve: As returned by the function of this name.
+        features: As returned by `feature_shares`.
+    """
+
+    results: OutOfFold
+    folds: pd.DataFrame
+    metrics: pd.DataFrame
+    operating_points: pd.DataFrame
+    calibration: pd.DataFrame
+    decision_curve: pd.DataFrame
+    features: pd.DataFrame
+
+    @classmethod
+    def of(
+        cls,
+        study: NoduleStudy,
+        folds: Sequence[FoldResult],
+        settings: CharacterizationSettings,
+        external: pd.DataFrame | None = None,
+    ) -> StudyTables:
+        """Return the tables of the results of all folds.
+
+        Args:
+            study: Its nodules.
+            folds: Results of all folds of all repeats.
+            settings: Of the study.
+            external: Other labels of some nodules, `case, nodule, label`; None for no such rows.
+        """
+        results = collect(study.nodules, folds)
+        metrics = [metrics_table(results, settings)]
+        if external is not None:
+            metrics.append(with_labels(results, external, settings))
+        return cls(
+            results,
+            fold_table(study.nodules, [result.fold for result in folds]),
+            pd.concat(metrics, ignore_index=True),
+            operating_points(results),
+            calibration_curve(results),
+            decision_curve(results),
+            feature_shares([table for result in folds for table in result.features], len(folds)),
+        )
+
+    def files(self) -> dict[str, pd.DataFrame]:
+        """Return each table by the name of its file."""
+        return {
+            "folds.csv": self.folds,
+            "scores.csv": self.results.table(),
+            "metrics.csv": self.metrics,
+            "operating_points.csv": self.operating_points,
+            "calibration.csv": self.calibration,
+            "decision_curve.csv": self.decision_curve,
+            "selected_features.csv": self.features,
+        }
+
+
+FILES = (
+    *("folds.csv", "scores.csv", "metrics.csv", "operating_points.csv", "calibration.csv"),
+    *("decision_curve.csv", "selected_features.csv", "settings.json", "index.html"),
+)
+"""Files of a study's folder."""

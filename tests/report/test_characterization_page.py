@@ -1,0 +1,78 @@
+"""The page of a study: honest sentences, escaped names, one file."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from nodule_tables import made_study
+
+from semilung.characterization import CharacterizationSettings, cross_validate, make_folds
+from semilung.characterization.study_tables import StudyTables
+from semilung.report.characterization_page import (
+    StudyDescription,
+    characterization_page,
+    headline,
+    size_sentences,
+    source_sentence,
+)
+
+SETTINGS = CharacterizationSettings(
+    folds=3, inner_folds=2, repeats=1, models=("logistic",), bootstraps=100
+)
+DESCRIPTION = StudyDescription(SETTINGS, "readers", 7, 7, 3, ["a<b>"], "pathology")
+
+
+@pytest.fixture
+def study(tmp_path):
+    made = made_study(tmp_path)
+    folds = make_folds(made.nodules, SETTINGS)
+    table = made.nodules.assign(repeat=0)[["repeat", "case", "nodule"]]
+    rng = np.random.default_rng(0)
+    evidence = pd.concat(
+        table.assign(fold=fold, evidence=rng.normal(size=len(table))) for fold in range(3)
+    ).set_index(["repeat", "fold", "case", "nodule"])
+    external = made.nodules.iloc[:6][["case", "nodule", "label"]]
+    results = [*cross_validate(made, folds, SETTINGS, evidence={"a<b>": evidence})]
+    return StudyTables.of(made, results, SETTINGS, external)
+
+
+def test_page_is_one_file_with_escaped_names_and_what_was_studied(study):
+    page = characterization_page(study, DESCRIPTION)
+    assert "a&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "votes of readers (source: readers), not pathology" in page
+    assert "7 nodules of neither class were left out" in page
+    assert "next to labels of pathology (malignant) of 6 nodules (3 positive, 3 negative)" in page
+    assert "too few to conclude" in page
+    assert "stability (3 of 7 features" in page
+    assert page.count("data:image/svg+xml") == 4
+
+
+def row(arm, auc, low=0.0, p=1.0):
+    return {"arm": arm, "auc": auc, "low": auc - 0.1, "high": auc + 0.1, "difference": auc - 0.8,
+            "difference_low": low, "difference_high": 0.2, "p_holm": p}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("best", "end"),
+    [
+        (row("net", 0.9, low=0.05, p=0.01), "says more than size here."),
+        (row("net", 0.9, low=0.01, p=0.08), "that it says more than size is not shown."),
+        (row("net", 0.9, low=-0.01, p=0.04), "No arm is shown to say more than size."),
+        (row("net", 0.7, low=-0.2), "No arm is shown to say more than size."),
+        (row("net", 0.9, low=np.nan), "No arm is shown to say more than size."),
+    ],
+)
+def test_headline_claims_more_than_size_with_interval_and_p_alone(best, end):
+    assert headline([row("size", 0.8), best, row("other", 0.6)]).endswith(end)
+
+
+def test_sentence_of_a_bin_without_a_class_defines_no_auc(study):
+    empty = study.metrics.assign(positives=0)
+    assert all("no AUC is defined" in text for text in size_sentences(empty))
+
+
+def test_sentence_of_sources_says_that_votes_are_not_pathology():
+    assert "not pathology" in source_sentence("readers")
+    assert "does not say" in source_sentence("")
+    assert "readers' votes are not among them" in source_sentence("pathology")
