@@ -31,8 +31,6 @@ from semilung.runs.config_values import build_settings, parse_settings
 from semilung.types import UserError
 
 STABILITY = TableKind("a table of stability", ("feature", "icc"), "a feature")
-RESERVED = (SIZE, "radiomics", "fusion", "treat")
-"""First words of the names of arms that are not nets."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class StudyInputs:
         evidence: Name of each net to its evidence.
         external: Other labels, `case, nodule, label`; None for none.
         external_source: Where those come from.
-        digests: Name of each file to its SHA-256.
+        files: Name and SHA-256 of each table, by what it is.
     """
 
     settings: CharacterizationSettings
@@ -57,7 +55,7 @@ class StudyInputs:
     evidence: dict[str, pd.DataFrame]
     external: pd.DataFrame | None
     external_source: str
-    digests: dict[str, str]
+    files: dict[str, dict[str, str]]
 
 
 def study_settings(words: Sequence[str]) -> CharacterizationSettings:
@@ -89,7 +87,14 @@ def read_inputs(
     study = read_study(features, nodules, settings)
     folds = make_folds(study.nodules, settings)
     table = fold_table(study.nodules, folds)
-    paths = [features, nodules, stability, *map(Path, scores.values()), external]
+    nets = {name: Path(path) for name, path in scores.items()}
+    paths = {
+        "features": features,
+        "nodules": nodules,
+        "stability": stability,
+        "external": external,
+        **{f"scores {name}": path for name, path in nets.items()},
+    }
     labels, source = None, ""
     if external is not None:
         labels, source = labels_of(
@@ -102,10 +107,10 @@ def read_inputs(
         study,
         folds,
         None if stability is None else _stable(stability, study, settings),
-        {name: read_scores(Path(path), table) for name, path in scores.items()},
+        {name: read_scores(path, table) for name, path in nets.items()},
         labels,
         source,
-        {path.name: _digest(path) for path in paths if path is not None},
+        {name: _identity(path) for name, path in paths.items() if path is not None},
     )
 
 
@@ -113,14 +118,20 @@ def require_folder(out: Path, inputs: Iterable[PathLike | None]) -> None:
     """Check, before minutes of work, that files can be written to a folder.
 
     Raises:
-        UserError: It is a file, it or its parent cannot be written to, or an input is one of the
-            files that would be written.
+        UserError: It is a file, it or its parent cannot be written to, it holds files of the same
+            names that are of no study, or an input is one of the files that would be written.
     """
     folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(
             f"--out {out} cannot be written, because {folder} is not a folder in which you may "
             f"write; name another folder"
+        )
+    present = [name for name in FILES if (out / name).exists()]
+    if present and FILES[0] not in present:
+        raise UserError(
+            f"--out {out} holds {present[0]} and no {FILES[0]}, so it is no study's folder; name "
+            f"another one"
         )
     written = {(out / name).resolve() for name in FILES}
     for path in inputs:
@@ -131,10 +142,10 @@ def require_folder(out: Path, inputs: Iterable[PathLike | None]) -> None:
 
 
 def _require_name(name: str) -> None:
-    if name.split()[:1] != [name] or name != printable(name) or name.split("_")[0] in RESERVED:
+    if name.split() != [name] or name != printable(name) or name == SIZE:
         raise UserError(
-            f"--scores {name}=...: a net's name is one word, and not one of {', '.join(RESERVED)}, "
-            f"which are other arms"
+            f"--scores {name}=...: a net's name is one word other than {SIZE!r}, as arms of other "
+            f"names have two; rename it"
         )
 
 
@@ -165,6 +176,7 @@ def _stable(path: Path, study: NoduleStudy, settings: CharacterizationSettings) 
     return indices
 
 
-def _digest(path: Path) -> str:
+def _identity(path: Path) -> dict[str, str]:
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"file": path.name, "sha256": digest}

@@ -110,7 +110,7 @@ def characterize(
         "scikit-learn": sklearn.__version__,
         "settings": asdict(chosen),
         "source": inputs.study.source,
-        "sha256": inputs.digests,
+        "tables": inputs.files,
     }
     for name, table in tables.files().items():
         write_csv(out / name, table)

@@ -27,6 +27,12 @@ from semilung.evaluation.calibration import calibration
 from semilung.evaluation.intervals import holm
 from semilung.evaluation.lesion_sizes import by_size
 
+COLUMNS = [
+    *("population", "arm", "n", "positives", "negatives", "patients"),
+    *("auc", "low", "high", "delong_low", "delong_high", "auc_folds"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm", "brier", "ece"),
+]
+
 
 def metrics_table(results: OutOfFold, settings: CharacterizationSettings) -> pd.DataFrame:
     """Return the metrics of each arm in all nodules and in each bin of diameters.
@@ -42,8 +48,8 @@ def metrics_table(results: OutOfFold, settings: CharacterizationSettings) -> pd.
     rows = []
     for population, nodules in by_size(results.nodules, settings.bins_mm()).items():
         members = np.isin(np.arange(len(results.nodules)), nodules.index)
-        rows += _rows(results, members, settings, {"population": population})
-    return pd.DataFrame(rows)
+        rows += _rows(results, members, settings, population)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def with_labels(
@@ -61,19 +67,20 @@ def with_labels(
     )
     members = nodules["label"].notna().to_numpy()
     relabelled = OutOfFold(nodules, results.folds, results.scores, results.thresholds)
-    return pd.DataFrame(_rows(relabelled, members, settings, {"population": "external"}))
+    return pd.DataFrame(_rows(relabelled, members, settings, "external"), columns=COLUMNS)
 
 
 def _rows(
     results: OutOfFold,
     members: NDArray[np.bool_],
     settings: CharacterizationSettings,
-    start: Mapping[str, Any],
+    population: str,
 ) -> list[dict[str, Any]]:
     nodules = results.nodules[members]
     positive = results.positive[members]
     patients = [nodules.loc[side, "patient"].nunique() for side in (positive, ~positive)]
     counts = {
+        "population": population,
         "n": len(nodules),
         "positives": int(positive.sum()),
         "negatives": int((~positive).sum()),
@@ -85,37 +92,29 @@ def _rows(
     if has_interval:
         weights = patient_weights(nodules["patient"].tolist(), settings.bootstraps, settings.seed)
         resampled = {arm: resampled_aucs(k, positive, weights) for arm, k in pairs.items()}
+    size = delong(pairs[SIZE])
     rows = []
-    for arm, scores in results.scores.items():
-        auc, delong_low, delong_high = delong(pairs[arm])
+    for arm, of_all in results.scores.items():
+        scores, interval = of_all[:, members], delong(pairs[arm])
         low, high = percentile_interval(resampled[arm])
-        brier, ece = _calibration(scores[:, members], positive)
-        rows.append(
-            {
-                **start, "arm": arm, **counts, "auc": auc,
-                "delong_low": delong_low if has_interval else math.nan,
-                "delong_high": delong_high if has_interval else math.nan,
-                "low": low, "high": high,
-                "auc_folds": foldwise_auc(
-                    scores[:, members], results.folds[:, members], positive
-                ),
-                **_difference(arm, auc, float(delong(pairs[SIZE]).auc), resampled),
-                "brier": brier, "ece": ece,
-            }
-        )  # fmt: skip
+        brier, ece = _calibration(scores, positive)
+        row: dict[str, Any] = {"arm": arm, **counts, "auc": interval.auc, "low": low, "high": high}
+        if has_interval:
+            row |= {"delong_low": interval.low, "delong_high": interval.high}
+        row["auc_folds"] = foldwise_auc(scores, results.folds[:, members], positive)
+        row |= _difference(arm, interval.auc - size.auc, resampled)
+        rows.append({**row, "brier": brier, "ece": ece})
     adjusted = holm([row["p"] for row in rows])
     return [{**row, "p_holm": value} for row, value in zip(rows, adjusted.tolist(), strict=True)]
 
 
-def _difference(
-    arm: str, auc: float, size: float, resampled: Mapping[str, Values]
-) -> dict[str, float]:
+def _difference(arm: str, difference: float, resampled: Mapping[str, Values]) -> dict[str, float]:
     names = ("difference", "difference_low", "difference_high", "p")
     if arm == SIZE:
         return dict.fromkeys(names, math.nan)
     differences = resampled[arm] - resampled[SIZE]
     interval = percentile_interval(differences)
-    return dict(zip(names, (auc - size, *interval, bootstrap_p(differences)), strict=True))
+    return dict(zip(names, (difference, *interval, bootstrap_p(differences)), strict=True))
 
 
 def _calibration(scores: Values, positive: NDArray[np.bool_]) -> tuple[float, float]:

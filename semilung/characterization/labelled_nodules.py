@@ -70,14 +70,16 @@ def read_study(features: Path, nodules: Path, settings: CharacterizationSettings
     joined = measured.nodules.merge(labels, on=[*KEY], how="left", validate="one_to_one")
     chosen = joined[joined["label"].notna()].sort_values([*KEY])
     if chosen.empty:
+        values = Counter(table[settings.target]).most_common(8)
         raise UserError(
             f"no nodule has features in {features} and a value of {settings.target!r} of either "
-            f"class in {nodules}; check the names of cases and nodules, and negative and positive"
+            f"class in {nodules}; check the names of cases and nodules, and negative and positive. "
+            f"Values of {settings.target!r}: {', '.join(name or '(empty)' for name, _ in values)}"
         )
-    values = measured.features.loc[chosen.index].reset_index(drop=True)
+    numbers = measured.features.loc[chosen.index].reset_index(drop=True)
     study = NoduleStudy(
         chosen.astype({"label": int}).reset_index(drop=True),
-        values,
+        numbers,
         source,
         len(keys.merge(table[[*KEY]], on=[*KEY])) - len(chosen),
     )

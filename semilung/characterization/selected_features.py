@@ -35,7 +35,7 @@ def feature_shares(selected: Sequence[pd.DataFrame], folds: int) -> pd.DataFrame
 
     Returns:
         Columns `arm, feature, share` of the folds, and `coefficient`: mean over all folds, 0 where
-        the feature was not selected; NaN for trees.
+        the feature was not selected; NaN for trees. Arms are in the order of the tables.
 
     Example:
         >>> fold = pd.DataFrame({"arm": "a", "feature": ["x", "y"], "coefficient": [2.0, 1.0]})
@@ -43,11 +43,12 @@ def feature_shares(selected: Sequence[pd.DataFrame], folds: int) -> pd.DataFrame
         [['a', 'x', 1.0, 2.0], ['a', 'y', 0.5, 0.5]]
     """
     rows = pd.concat(selected, ignore_index=True)
+    arms = rows["arm"].unique()
     groups = rows.groupby(["arm", "feature"], sort=False)["coefficient"]
     table = pd.DataFrame(
         {"share": groups.size() / folds, "coefficient": groups.sum(min_count=1) / folds}
     ).reset_index()
-    table["size"] = -table["coefficient"].abs()
-    order = ["arm", "share", "size", "feature"]
-    ranked = table.sort_values(order, ascending=[True, False, True, True])
-    return ranked.drop(columns="size").reset_index(drop=True)
+    order = table.assign(
+        arm=pd.Categorical(table["arm"], arms), size=table["coefficient"].abs()
+    ).sort_values(["arm", "share", "size", "feature"], ascending=[True, False, False, True])
+    return table.loc[order.index].reset_index(drop=True)

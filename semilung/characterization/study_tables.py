@@ -90,4 +90,4 @@ FILES = (
     *("folds.csv", "scores.csv", "metrics.csv", "operating_points.csv", "calibration.csv"),
     *("decision_curve.csv", "selected_features.csv", "settings.json", "index.html"),
 )
-"""Files of a study's folder."""
+"""Files of a study's folder; the first is written with --folds-only too."""

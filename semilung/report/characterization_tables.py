@@ -39,7 +39,7 @@ def bin_name(population: str) -> str:
         >>> bin_name("< 6 mm"), bin_name("6-15 mm"), bin_name("all")
         ('< 6 mm', '6 to 15 mm', 'all nodules')
     """
-    return "all nodules" if population == "all" else size(population)
+    return {"all": "all nodules", "external": "other labels"}.get(population, size(population))
 
 
 def _auc_table(name: str, caption: str, rows: pd.DataFrame) -> Table:
@@ -93,7 +93,8 @@ def _points_table(rows: pd.DataFrame) -> Table:
 
 
 def _features_table(rows: pd.DataFrame) -> Table:
-    shown = rows.groupby("arm", sort=False).head(MOST_FEATURES)
+    weighted = rows[rows["coefficient"].notna()]
+    shown = (weighted if len(weighted) else rows).groupby("arm", sort=False).head(MOST_FEATURES)
     cells = [
         [row["arm"], row["feature"], f"{100 * row['share']:.0f} %", signed(row["coefficient"])]
         for row in shown.to_dict("records")
@@ -102,9 +103,9 @@ def _features_table(rows: pd.DataFrame) -> Table:
         "features", "Features that were selected most often",
         ["arm", "feature", "share of folds", "mean coefficient"], cells, rows, text_columns=2,
         note=f"At most {MOST_FEATURES} of each arm; selected_features.csv has all. Coefficient: "
-        f"change of the log odds by one standard deviation, 0 where it was not selected; trees "
-        f"have none. Of correlated features one stands for all, so a feature that is not here may "
-        f"say as much.",
+        f"change of the log odds by one standard deviation, 0 where it was not selected. Trees "
+        f"have none and take all features that pass the filters. Of correlated features one stands "
+        f"for all, so a feature that is not here may say as much.",
     )  # fmt: skip
 
 

@@ -47,7 +47,8 @@ def test_characterize_writes_its_files_and_prints_the_difference_from_size(
     assert {*features["feature"]} <= {"planted", "noise_0", "noise_1", "noise_2"}
     record = json.loads((out / "settings.json").read_text())
     assert record["settings"]["folds"] == 3
-    assert len(record["sha256"]["features.csv"]) == 64
+    assert record["tables"]["features"]["file"] == "features.csv"
+    assert len(record["tables"]["stability"]["sha256"]) == 64
     assert str(tmp_path) not in (out / "settings.json").read_text()
 
 
@@ -83,6 +84,16 @@ def test_characterize_compares_nets_that_were_trained_on_its_folds(tables, tmp_p
     assert contents(out) == before
 
 
+@pytest.mark.parametrize("arguments", [(), ("--folds-only",)])
+def test_characterize_replaces_no_files_of_anything_else(tables, tmp_path, capsys, arguments):
+    out = tmp_path / "site"
+    out.mkdir()
+    (out / "index.html").write_text("mine")
+    assert characterize(tables, "--out", out, *arguments) == 2
+    assert "holds index.html and no folds.csv" in capsys.readouterr().err
+    assert contents(out) == {"index.html": b"mine"}
+
+
 def test_characterize_that_is_interrupted_writes_nothing(tables, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
@@ -102,7 +113,7 @@ def test_characterize_that_is_interrupted_writes_nothing(tables, tmp_path, monke
         (("--out", "o", "--scores", "net.csv"), "write the name of the net and its table"),
         (("--out", "o", "--scores", "net=none.csv"), "none.csv: no such file was found"),
         (("--out", "o", "--scores", "size=features.csv"), "a net's name is one word"),
-        (("--out", "o", "--scores", "fusion_2=features.csv"), "a net's name is one word"),
+        (("--out", "o", "--scores", "a net=features.csv"), "a net's name is one word"),
         (("--out", "o", "--scores", "a=x", "--scores", "a=y"), "names a net twice"),
         (("--out", "o", "--scores", "a=features.csv"), "is without the columns repeat, fold"),
         (("--out", "o", "--stability", "features.csv"), "is no table of stability"),
