@@ -6,10 +6,14 @@ import pytest
 
 from semilung.characterization import (
     CharacterizationSettings,
+    Fold,
+    FoldResult,
     OutOfFold,
+    collect,
     metrics_table,
     with_labels,
 )
+from semilung.characterization.nested_cv import ArmScores
 from semilung.characterization.out_of_fold import threshold_at
 
 SETTINGS = CharacterizationSettings(bootstraps=400, size_bins_mm=(10.0,))
@@ -99,3 +103,17 @@ def test_metrics_with_other_labels_are_of_the_nodules_that_have_them():
 def test_threshold_is_the_highest_that_reaches_the_sensitivity(sensitivity, threshold):
     scores = np.array([0.1, 0.3, 0.5, 0.7, 0.9, 0.95])
     assert threshold_at(sensitivity, scores, np.array([1, 1, 1, 1, 1, 0])) == threshold
+
+
+def test_thresholds_and_scores_are_of_the_fold_that_tests_a_nodule():
+    rows = np.arange(4)
+    folds = [Fold(0, k, rows, rows, rows[k::2]) for k in (0, 1)]
+    reference, labels = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 1, 1, 1])
+    results = [
+        FoldResult(fold, {"size": ArmScores(np.full(2, 0.9), reference + k, labels)}, [])
+        for k, fold in enumerate(folds)
+    ]
+    collected = collect(RESULTS.nodules.iloc[:4], results)
+    assert collected.folds.tolist() == [[0, 1, 0, 1]]
+    assert collected.thresholds["size", 0.95].tolist() == [[0.4, 1.4, 0.4, 1.4]]
+    assert collected.scores["size"].tolist() == [[0.9] * 4]
