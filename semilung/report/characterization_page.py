@@ -142,8 +142,8 @@ def caveats(metrics: pd.DataFrame, description: StudyDescription) -> list[str]:
     )
     if len(metrics["population"].unique()) > 2:
         sentences.append(
-            "Within a bin of diameters size says less by construction; bins were chosen before, "
-            "and each is corrected for the number of arms, not of bins."
+            "Within a bin of diameters size says less by construction. Each bin is corrected for "
+            "the number of arms, not of bins."
         )
     return sentences
 

@@ -43,12 +43,12 @@ def bin_name(population: str) -> str:
 
 
 def _auc_table(name: str, caption: str, rows: pd.DataFrame) -> Table:
-    header = ["nodules", "arm", "positive", "negative", "AUC (95 % interval)", "DeLong's interval",
+    header = ["arm", "nodules", "positive", "negative", "AUC (95 % interval)", "DeLong's interval",
               "difference from size", "p (Holm)", "Brier score"]  # fmt: skip
     cells = [
         [
-            bin_name(row["population"]),
             row["arm"],
+            bin_name(row["population"]),
             str(row["positives"]),
             str(row["negatives"]),
             _with_interval(number(row["auc"]), row["low"], row["high"]),
