@@ -171,4 +171,5 @@ def _description(inputs: StudyInputs) -> StudyDescription:
         stable=None if inputs.stable is None else len(inputs.stable),
         nets=[*inputs.evidence],
         external_source=inputs.external_source,
+        external_labels=0 if inputs.external is None else len(inputs.external),
     )

@@ -35,6 +35,7 @@ class StudyDescription:
         stable: Number of stable ones; None where no table of stability was given.
         nets: Names of nets whose scores were given.
         external_source: Where labels of the second evaluation come from.
+        external_labels: Number of its labelled nodules.
     """
 
     settings: CharacterizationSettings
@@ -44,6 +45,7 @@ class StudyDescription:
     stable: int | None
     nets: Sequence[str]
     external_source: str
+    external_labels: int
 
 
 def characterization_page(study: StudyTables, description: StudyDescription) -> str:
@@ -203,9 +205,9 @@ def external_sentence(rows: Sequence[Row], description: StudyDescription) -> str
     source = description.external_source or "another source"
     return (
         f"The same out-of-fold scores, next to labels of {source} "
-        f"({description.settings.external_target}) of {counted(row['n'], 'nodule')} "
-        f"({row['positives']} positive, {row['negatives']} negative) that are in the study. Models "
-        f"were fitted to the labels of the study, not to these."
+        f"({description.settings.external_target}): of {description.external_labels}, "
+        f"{row['n']} are in the study ({row['positives']} positive, {row['negatives']} negative). "
+        f"Models were fitted to the labels of the study, not to these."
         f"{' They are too few to conclude.' if _few(row) else ''}"
     )
 

@@ -18,7 +18,7 @@ from semilung.report.characterization_page import (
 SETTINGS = CharacterizationSettings(
     folds=3, inner_folds=2, repeats=1, models=("logistic",), bootstraps=100
 )
-DESCRIPTION = StudyDescription(SETTINGS, "readers", 7, 7, 3, ["a<b>"], "pathology")
+DESCRIPTION = StudyDescription(SETTINGS, "readers", 7, 7, 3, ["a<b>"], "pathology", 9)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_page_is_one_file_with_escaped_names_and_what_was_studied(study):
     assert "http" not in page.replace("http-equiv", "")
     assert "votes of readers (source: readers), not pathology" in page
     assert "7 nodules of neither class were left out" in page
-    assert "next to labels of pathology (malignant) of 6 nodules (3 positive, 3 negative)" in page
+    assert "next to labels of pathology (malignant): of 9, 6 are in the study (3 positive" in page
     assert "too few to conclude" in page
     assert "stability (3 of 7 features" in page
     assert page.count("data:image/svg+xml") == 4
