@@ -12,6 +12,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 from typing import NoReturn
 
 from semilung import __version__
@@ -72,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(words: list[str]) -> None:
+    with suppress(ImportError):
+        import_module("itkConfig")  # replaces the format of warnings when monai first imports it
     warnings.formatwarning = _format_warning
     warnings.simplefilter("once", UserWarning)  # a run that is evaluated twice warns once
     threading.excepthook = _thread_error

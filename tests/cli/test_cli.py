@@ -2,7 +2,10 @@
 
 import ast
 import re
+import sys
 import warnings
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,12 @@ def test_list_and_help(capsys):
     assert run("no-such-command") == 2
 
 
-def test_warning_is_printed_in_one_line(monkeypatch):
+def test_warning_is_printed_in_one_line_also_after_itk_is_imported(monkeypatch):
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.delitem(sys.modules, "itkConfig", raising=False)
     assert run("list", "models") == 0
+    with suppress(ImportError):
+        import_module("itkConfig")
     output = warnings.formatwarning("the scanner gives it away", UserWarning, "mil.py", 7)
     assert output == "semilung: warning: the scanner gives it away\n"
 
