@@ -56,6 +56,21 @@ def trained_both(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return runs / "both"
 
 
+@pytest.fixture(scope="session")
+def described(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of all three tasks, of two steps; tests that change it copy it."""
+    from commands import train
+
+    runs, targets = tmp_path_factory.mktemp("runs"), "+tasks.characterization.targets"
+    words = [
+        "tasks=[segmentation,detection,characterization]", "trainer.max_steps=2",
+        f"{targets}.spiculated={{kind:binary,values:[0,1]}}",
+        f"{targets}.texture={{kind:classes,values:[solid,part_solid,ground_glass]}}",
+    ]  # fmt: skip
+    assert train(phantom, *words, f"runs_dir={runs}", "run_name=described") == 0
+    return runs / "described"
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep prepared volumes of tests out of the user's cache."""

@@ -13,9 +13,9 @@ from semilung.api.paths import PathLike
 from semilung.api.run_source import Runs, loaded
 from semilung.api.scan_files import readable_scans, write_scan_files
 from semilung.api.scan_request import ScanRequest
-from semilung.inference.output_files import FORMATS, MASK, TABLE, output_names, written_kinds
+from semilung.inference.output_files import FORMATS, TABLE, output_names, written_kinds
 from semilung.suggestions import require_choice
-from semilung.tasks import finding_task
+from semilung.tasks import describing_tasks, finding_task
 from semilung.writers.findings_folder import require_common_tables, write_common_tables
 from semilung.writers.frames import FRAMES, LPS
 from semilung.writers.scan_page import write_index
@@ -41,7 +41,8 @@ def detect(
     Of each scan these are `<scan>_findings.csv`, `<scan>_findings.json` and `<scan>.html`; of all
     scans in the folder, those of earlier calls too, `findings.csv`, `scans.csv` and `index.html`.
     A run that was trained for detection predicts centres, and its mask is not computed; the
-    findings of a run of segmentation alone are the components of its mask.
+    findings of a run of segmentation alone are the components of its mask. A run that was trained
+    for characterization describes them in further columns.
 
     Args:
         runs: A run's folder, or several, which must prepare scans alike and are averaged; or what
@@ -76,8 +77,8 @@ def detect(
     scans, out = readable_scans(scans), Path(out)
     require_choice("frame", frame, tuple(FRAMES))
     run, source = loaded(runs, checkpoint, settings)
-    task = finding_task(run.tasks)
-    run, source = run.for_tasks([task]), source and replace(source, tasks=(task,))
+    tasks = (finding_task(run.tasks), *describing_tasks(run.tasks))
+    run, source = run.for_tasks(tasks), source and replace(source, tasks=tasks)
     _require_effect(run, min_probability)
     kinds = written_kinds([TABLE], FORMATS[0], page=True)
     names = output_names(scans, out, kinds, overwrite=overwrite or resume)
@@ -108,9 +109,9 @@ def _require_effect(run: LoadedRun, min_probability: float | None) -> None:
     Raises:
         UserError: It is out of range.
     """
-    (task,) = run.tasks_at(min_probability)
+    task = run.tasks_at(min_probability)[finding_task(run.tasks)]
     threshold = run.config.inference.threshold
-    if min_probability is not None and MASK in task.files and min_probability <= threshold:
+    if min_probability is not None and not task.centres and min_probability <= threshold:
         warnings.warn(
             f"--min-probability {min_probability:g} has no effect: the findings are components of "
             f"the mask, whose voxels are above the threshold {threshold:g}; for less probable "

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
@@ -18,7 +17,7 @@ from semilung.api.paths import PathLike, listed
 from semilung.api.prediction import Prediction
 from semilung.data import Volume
 from semilung.inference import Predictor
-from semilung.inference.output_files import MASK, TABLE
+from semilung.inference.output_files import TABLE
 from semilung.models import Segmenter
 from semilung.runs import (
     TrainConfig,
@@ -28,7 +27,14 @@ from semilung.runs import (
 )
 from semilung.runs.load import CHECKPOINTS, prediction_config
 from semilung.suggestions import require_choice
-from semilung.tasks import Output, Task, build_tasks, heads_of_tasks
+from semilung.tasks import (
+    Task,
+    build_tasks,
+    describing_tasks,
+    finding_task,
+    heads_of_tasks,
+    scan_outputs,
+)
 from semilung.types import UserError
 
 
@@ -89,16 +95,9 @@ class LoadedRun:
             )
         else:
             maps = predictor.scan_maps(path, series=series, progress=progress)
-        # findings of a task of their own replace the components of the mask
-        active = self.tasks_at(min_probability)
-        tasks = sorted(active, key=lambda task: MASK not in task.files)
-        outputs: dict[str, Output] = {
-            kind: output for task in tasks for kind, output in task.outputs(predictor, maps).items()
-        }
-        if isinstance(findings := outputs.get(TABLE), pd.DataFrame):
-            for task in tasks:
-                findings = task.annotate(findings, maps)
-            outputs[TABLE] = findings
+        tasks = self.tasks_at(min_probability)
+        outputs = scan_outputs(tasks, predictor, maps)
+        finding = tasks[finding_task(tasks)] if TABLE in outputs else None
         return Prediction(
             maps.name,
             maps.scan,
@@ -107,10 +106,13 @@ class LoadedRun:
             series=series,
             run=" + ".join(self.names),
             threshold=predictor.inference.threshold,
-            centres=any(TABLE in task.files and MASK not in task.files for task in tasks),
-            min_probability=next(
-                (task.min_probability for task in reversed(tasks) if TABLE in task.files), None
-            ),
+            centres=finding is not None and finding.centres,
+            min_probability=None if finding is None else finding.min_probability,
+            descriptions={
+                column: meaning
+                for name in describing_tasks(tasks)
+                for column, meaning in tasks[name].descriptions.items()
+            },
         )
 
     @cached_property
@@ -118,16 +120,15 @@ class LoadedRun:
         """Return the tasks of the first run, by name."""
         return build_tasks(self.config.tasks)
 
-    def tasks_at(self, min_probability: float | None = None) -> list[Task]:
-        """Return the tasks, at the run's least probability of a finding or another one in (0, 1).
+    def tasks_at(self, min_probability: float | None = None) -> dict[str, Task]:
+        """Return the tasks by name, at the run's least probability of a finding or another one.
 
         Raises:
             UserError: The probability is out of range.
         """
-        tasks = list(self.tasks.values())
         if min_probability is None:
-            return tasks
-        return [task.at_min_probability(min_probability) for task in tasks]
+            return self.tasks
+        return {n: task.at_min_probability(min_probability) for n, task in self.tasks.items()}
 
     def for_tasks(self, names: Sequence[str]) -> LoadedRun:
         """Return the run for some of its tasks; heads of the others are not evaluated.

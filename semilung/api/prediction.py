@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -40,6 +40,7 @@ class Prediction:
         threshold: Probability above which a voxel is foreground.
         centres: Whether the findings are predicted centres, and not components of the mask.
         min_probability: Least probability of a finding; None if unknown.
+        descriptions: Columns of the findings that describe them (`malignancy`), name to meaning.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Prediction:
     threshold: float | None = None
     centres: bool = False
     min_probability: float | None = None
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def mask(self) -> Volume:
@@ -68,7 +70,7 @@ class Prediction:
 
     @property
     def findings(self) -> pd.DataFrame:
-        """Predicted nodules, one row each (`FINDING_COLUMNS`).
+        """Predicted nodules, one row each (`FINDING_COLUMNS`, then those of `descriptions`).
 
         Raises:
             UserError: The run does not predict findings.

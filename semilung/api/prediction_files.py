@@ -158,4 +158,5 @@ def _result(prediction: Prediction, *, labelled: bool, frame: str = LPS) -> Scan
         prediction.centres,
         prediction.min_probability,
         frame,
+        prediction.descriptions,
     )

@@ -8,11 +8,13 @@ from semilung.tasks.active_tasks import (
     all_metrics,
     base_strategies,
     build_tasks,
+    describing_tasks,
     finding_task,
     first_score,
     heads_of_tasks,
     is_evaluated,
     metrics_of,
+    scan_outputs,
 )
 from semilung.tasks.evaluation_loop import CLOSE_UPS, evaluate_cases
 from semilung.tasks.task import (
@@ -45,6 +47,7 @@ __all__ = [
     "all_metrics",
     "base_strategies",
     "build_tasks",
+    "describing_tasks",
     "evaluate_cases",
     "finding_task",
     "first_score",
@@ -52,5 +55,6 @@ __all__ = [
     "is_evaluated",
     "metrics_of",
     "register",
+    "scan_outputs",
     "tasks",
 ]

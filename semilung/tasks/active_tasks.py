@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+import pandas as pd
+
 from semilung.data import Case
 from semilung.evaluation.metrics import Metric
-from semilung.inference.output_files import MASK, TABLE
+from semilung.inference import Predictor
+from semilung.inference.output_files import TABLE
 from semilung.inference.outputs import Activation
-from semilung.tasks.task import Task, tasks
+from semilung.inference.predictor import ScanMaps
+from semilung.tasks.task import Output, Task, tasks
 from semilung.types import UserError
 
 DEFAULT: Mapping[str, Any] = {"segmentation": {}}
@@ -49,7 +53,7 @@ def heads_of_tasks(active: Iterable[Task]) -> dict[str, Activation]:
 def finding_task(active: Mapping[str, Task]) -> str:
     """Return the name of the task whose table is a scan's findings.
 
-    A task of findings alone goes before one of which they are the components of a mask.
+    A task of predicted centres goes before one of which they are the components of a mask.
 
     Raises:
         UserError: No task predicts findings.
@@ -64,7 +68,35 @@ def finding_task(active: Mapping[str, Task]) -> str:
             f"the run predicts no findings, its tasks are {', '.join(active)}; give a run that was "
             f"trained for detection or segmentation, as tasks=[segmentation,detection]"
         )
-    return next((name for name in predicting if MASK not in active[name].files), predicting[0])
+    return max(predicting, key=lambda name: active[name].centres)  # the first of equals
+
+
+def describing_tasks(active: Mapping[str, Task]) -> list[str]:
+    """Return the names of the tasks that add columns to findings, in the order of the columns.
+
+    Example:
+        >>> describing_tasks(build_tasks({"characterization": {}, "detection": {}}))
+        ['characterization']
+    """
+    return [name for name, task in active.items() if task.descriptions]
+
+
+def scan_outputs(
+    active: Mapping[str, Task], predictor: Predictor, predicted: ScanMaps
+) -> dict[str, Output]:
+    """Return what tasks predict of a scan, by kind of volume or name of a table.
+
+    The findings are those of `finding_task`, with the columns of `describing_tasks`.
+    """
+    parts = {name: task.outputs(predictor, predicted) for name, task in active.items()}
+    outputs = {kind: output for part in parts.values() for kind, output in part.items()}
+    if TABLE in outputs:
+        findings = parts[finding_task(active)][TABLE]
+        assert isinstance(findings, pd.DataFrame)
+        for name in describing_tasks(active):
+            findings = active[name].annotate(findings, predicted)
+        outputs[TABLE] = findings
+    return outputs
 
 
 def metrics_of(active: Iterable[Task | type[Task]]) -> tuple[Metric, ...]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from semilung.data import Case
+from semilung.data.cache.prepared_case import PreparedNodule
 from semilung.data.content.nodule_instances import instance_numbers
 from semilung.data.io.grid import spacing_of, voxel_of
 from semilung.data.io.opened_volume import LPS_TO_RAS
@@ -20,13 +21,16 @@ from semilung.data.manifest.targets import Target, targets_of
 from semilung.evaluation.case_evaluation import Report
 from semilung.evaluation.metrics import CHARACTERIZATION
 from semilung.evaluation.ranking import auc_shares
-from semilung.inference.findings import COORDINATES
+from semilung.inference.findings import COORDINATES, FINDING_COLUMNS
 from semilung.inference.outputs import at_stride
 from semilung.inference.predictor import ScanMaps
 from semilung.losses import ordinal_probabilities
 from semilung.strategies.core.nodule_pooling import DESCRIPTIONS, STRIDE, pool_nodule
 from semilung.strategies.nodule_targets import nodule_share
 from semilung.tasks.task import CasePrediction, Evaluated, Task, register
+
+_RESERVED = (*FINDING_COLUMNS, "frame")
+"""Names of columns of findings, which a target cannot have."""
 
 
 @at_stride(STRIDE)
@@ -48,7 +52,7 @@ class Characterization(Task):
             which case the classes above the middle are positive, and a middle one is left out.
 
     Raises:
-        ValueError: No target, or an invalid one.
+        ValueError: No target, an invalid one, or one of the name of a column of findings.
     """
 
     base = "nodule_targets"
@@ -61,7 +65,10 @@ class Characterization(Task):
         if first.kind not in ("binary", "ordinal"):
             raise ValueError(f"the first target must be binary or ordinal, {first.name} is neither")
         self.term, self.base_options = first.name, {"targets": targets}
-        names = [target.name for target in self.targets]
+        self.descriptions = {target.name: target.meaning for target in self.targets}
+        names = list(self.descriptions)
+        if clashes := [name for name in names if name in _RESERVED]:
+            raise ValueError(f"target {clashes[0]!r} has the name of a column of findings")
         predicted = [f"{name}_predicted" for name in names]
         self.lesion_columns = ("instance", "nodule", "diameter_mm", *names, *predicted,
                                "auc_share", "size_auc_share", "auc_gain")  # fmt: skip
@@ -107,7 +114,7 @@ class Characterization(Task):
                     "instance": instance,
                     "nodule": nodule.name,
                     "diameter_mm": nodule.diameter_mm,
-                    **{t.name: t.number(nodule.targets.get(t.name)) for t in self.targets},
+                    **{t.name: _reference(t, nodule) for t in self.targets},
                     **{f"{n}_predicted": value for n, value in self._predicted(outputs).items()},
                 }
             )
@@ -120,16 +127,16 @@ class Characterization(Task):
     def annotate(self, findings: pd.DataFrame, predicted: ScanMaps) -> pd.DataFrame:
         """Return the findings of other tasks with a column for each target."""
         spacing_mm = spacing_of(predicted.affine)
-        rows = []
+        rows: list[dict[str, float | str]] = []
         for x, y, z, diameter_mm in findings[[*COORDINATES, "diameter_mm"]].to_numpy(float):
             point = (LPS_TO_RAS @ [x, y, z, 1])[:3]
             voxel = voxel_of(predicted.affine, point).tolist()
             outputs = pool_nodule(predicted.maps[DESCRIPTIONS], voxel, diameter_mm, spacing_mm)
             rows.append(self._predicted(outputs))
-        names = [target.name for target in self.targets]
-        return findings.join(pd.DataFrame(rows, index=findings.index, columns=names).round(4))
+        described = pd.DataFrame(rows, index=findings.index, columns=list(self.descriptions))
+        return findings.join(described.round(4))
 
-    def _predicted(self, outputs: Tensor) -> dict[str, float]:
+    def _predicted(self, outputs: Tensor) -> dict[str, float | str]:
         channels = [target.channels for target in self.targets]
         parts = zip(self.targets, torch.split(outputs, channels), strict=True)
         return {target.name: predicted_value(target, part) for target, part in parts}
@@ -137,14 +144,15 @@ class Characterization(Task):
     def _shares(self, lesions: pd.DataFrame) -> pd.DataFrame:
         """Return the shares of the AUC of prediction and diameter, and their differences."""
         target = self.targets[0]
+        ranks = lesions[target.name].map({level: i for i, level in enumerate(target.levels)})
         middle = (len(target.values) - 1) / 2
-        labelled = lesions[lesions[target.name].notna() & (lesions[target.name] != middle)]
-        positive = labelled[target.name].to_numpy(float) > middle
+        labelled = lesions[ranks.notna() & (ranks != middle)]
+        positive = ranks[labelled.index].to_numpy(float) > middle
+        rising = 1 if target.levels[0] < target.levels[-1] else -1
+        predicted = rising * labelled[f"{target.name}_predicted"].to_numpy(float)
         shares = pd.DataFrame(
             {
-                "auc_share": auc_shares(
-                    labelled[f"{target.name}_predicted"].to_numpy(float), positive
-                ),
+                "auc_share": auc_shares(predicted, positive),
                 "size_auc_share": auc_shares(labelled["diameter_mm"].to_numpy(float), positive),
             },
             index=labelled.index,
@@ -153,18 +161,23 @@ class Characterization(Task):
         return shares.reindex(lesions.index)
 
 
-def predicted_value(target: Target, outputs: Tensor) -> float:
-    """Return the value that a target's outputs `(C,)` stand for.
+def predicted_value(target: Target, outputs: Tensor) -> float | str:
+    """Return the value that a target's outputs `(C,)` stand for, as `Target.meaning` describes it.
 
-    It is the probability of the positive class (binary), the expected rank from 0 (ordinal), the
-    index of the most probable class (classes), or the number in the column's unit (regression).
+    It is the probability of the positive class (binary), the expected one of `Target.levels`
+    (ordinal), the spelling of the most probable class (classes), or the number in the column's unit
+    (regression).
     """
     if target.kind == "binary":
         return float(outputs[0].sigmoid())
     if target.kind == "ordinal":
-        ranks = torch.arange(len(target.values))
-        return float(ordinal_probabilities(outputs[None])[0] @ ranks.float())
-    if target.kind == "classes":
-        return float(outputs.argmax())
-    low, high = target.scale
-    return low + float(outputs[0]) * (high - low)
+        return float(ordinal_probabilities(outputs[None].double())[0] @ _doubles(target.levels))
+    return target.value(float(outputs.argmax() if target.kind == "classes" else outputs[0]))
+
+
+def _doubles(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _reference(target: Target, nodule: PreparedNodule) -> float | str:
+    return target.value(target.number(nodule.targets.get(target.name)))

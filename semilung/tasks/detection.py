@@ -114,7 +114,7 @@ class Detection(Task):
         "lesions.csv": ("nodule", "diameter_mm", "probability"),
     }
     finding_columns = ("x_mm", "y_mm", "z_mm", "diameter_mm", "probability", "nodule", "false")
-    files = ("findings.csv",)
+    files, centres = ("findings.csv",), True
     curve = FROC
 
     def __init__(self, *, min_probability: float = 0.01, max_findings: int = 100) -> None:

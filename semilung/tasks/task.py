@@ -175,6 +175,8 @@ class Task:
         finding_columns: Columns of its rows of `findings.csv`.
         required_columns: Those of `cases.csv` and `lesions.csv` that a report needs, by file name.
         files: What `outputs` returns: a kind of volume (`nodules`), or a table (`findings.csv`).
+        centres: Whether its findings are predicted centres, and not components of its mask.
+        descriptions: Columns that `annotate` adds to the findings of other tasks, name to meaning.
         optional_files: Those that `predict` writes on request (`--probability`).
         baseline: What a prediction without the image scores.
         curve: Curve that reports draw, from its rows of `findings.csv`.
@@ -186,6 +188,8 @@ class Task:
     heads: ClassVar[Mapping[str, Activation]]
     metrics: ClassVar[tuple[Metric, ...]]
     files: ClassVar[tuple[str, ...]] = ()
+    centres: ClassVar[bool] = False
+    descriptions: Mapping[str, str] = MappingProxyType({})
     base_options: Mapping[str, Any] = MappingProxyType({})
     optional_files: ClassVar[tuple[str, ...]] = ()
     false_positives: ClassVar[Metric | None] = None
@@ -282,7 +286,7 @@ class Task:
         return {}
 
     def annotate(self, findings: pd.DataFrame, predicted: ScanMaps) -> pd.DataFrame:
-        """Return the findings of a scan, which other tasks made, with further columns."""
+        """Return the findings of a scan, made by another task, with the columns `descriptions`."""
         return findings
 
 

@@ -18,7 +18,7 @@ from semilung.evaluation.overlay import (
     outlined_plane,
 )
 from semilung.evaluation.panels import KeyEntry, draw_panels, panel_row
-from semilung.writers.scan_result import ScanResult
+from semilung.writers.scan_result import ScanResult, described
 
 EDGE_MM = 60.0
 """Least edge of a picture: twice 30 mm, the largest diameter of a nodule by definition."""
@@ -56,7 +56,8 @@ def finding_picture(result: ScanResult, row: dict[Any, Any]) -> NDArray[np.uint8
     key = [KeyEntry(size, PREDICTION_RGB)]
     if region.volumes[1].any():
         key.append(KeyEntry("other findings", REFERENCE_RGB))
-    title = f"Finding {row['label']}"
+    descriptions = described(row, result.descriptions)
+    title = ", ".join([f"Finding {row['label']}", *(f"{n} {v}" for n, v in descriptions.items())])
     return draw_panels([planes], title=title, window_hu=LUNG_WINDOW_HU, key=key)
 
 

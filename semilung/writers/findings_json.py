@@ -64,6 +64,7 @@ def findings_record(result: ScanResult, *, mask: str | None, labelled: bool) -> 
         "findings_are": "predicted centres" if result.centres else "components of the mask",
         "coordinate_frame": FRAMES[result.frame],
         "units": _UNITS_OF_CENTRES if result.centres else _UNITS,
+        "descriptions": dict(result.descriptions),
         "mask": mask and {"file": mask, "values": "label" if labelled else "1 in every finding"},
         "findings": [_finding(row) for row in findings.to_dict("records")],
     }

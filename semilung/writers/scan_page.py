@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from semilung.writers.finding_pictures import EDGE_MM, finding_thumbnail
 from semilung.writers.findings_folder import scan_records
 from semilung.writers.findings_json import findings_record
 from semilung.writers.lung_position import axial_axis, axial_slices, finding_positions
-from semilung.writers.scan_result import NOT_A_DEVICE, ScanResult
+from semilung.writers.scan_result import NOT_A_DEVICE, ScanResult, described
 
 INDEX = "index.html"
 
@@ -48,7 +49,13 @@ def write_scan_page(
     positions = finding_positions(shown, result.volume)
     slices = axial_slices(shown, result.volume)
     rows = [
-        {**finding, "position": position, "slice": slice_, "volume": _volume(finding["volume_mm3"])}
+        {
+            **finding,
+            "position": position,
+            "slice": slice_,
+            "volume": _volume(finding["volume_mm3"]),
+            "described": described(finding, result.descriptions),
+        }
         for finding, position, slice_ in zip(record["findings"], positions, slices, strict=False)
     ]
     with_picture = shown.head(len(pictures)).to_dict("records")
@@ -99,10 +106,11 @@ def write_index(folder: Path) -> Path:
         UserError: The file cannot be written; an existing one is untouched.
     """
     scans = list(_scans(folder))
+    names = dict.fromkeys(name for scan in scans for name in scan["described"])
     page = (
         _environment()
         .get_template("index.html.j2")
-        .render(scans=scans, notice=NOT_A_DEVICE, version=__version__)
+        .render(scans=scans, descriptions=list(names), notice=NOT_A_DEVICE, version=__version__)
     )
     write_text(folder / INDEX, page)
     return folder / INDEX
@@ -118,6 +126,10 @@ def _scans(folder: Path) -> Iterable[dict[str, Any]]:
                 [float(finding[key]) for finding in findings]
                 for key in ("diameter_mm", "probability")
             )
+            descriptions = {
+                name: _overview([finding.get(name) for finding in findings])
+                for name in record.get("descriptions", {})
+            }
         except (KeyError, TypeError, ValueError):
             continue
         if page.is_file():
@@ -127,8 +139,22 @@ def _scans(folder: Path) -> Iterable[dict[str, Any]]:
                 "count": len(findings),
                 "largest_mm": max(sizes_mm, default=None),
                 "probability": max(probabilities, default=None),
+                "described": descriptions,
                 "run": record.get("run"),
             }
+
+
+def _overview(values: Sequence[Any]) -> str:
+    """Return the highest of a scan's numbers, or the number of findings of each class.
+
+    Example:
+        >>> _overview([2.5, None, 3.25]), _overview(["solid", "part_solid", "solid"])
+        ('3.25', '2 solid, 1 part_solid')
+    """
+    present = [value for value in values if value is not None]
+    if any(isinstance(value, str) for value in present):
+        return ", ".join(f"{n} {name}" for name, n in Counter(map(str, present)).most_common())
+    return described({"": max(present)}, {"": ""})[""] if present else ""
 
 
 def _environment() -> Environment:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -30,6 +32,7 @@ class ScanResult:
         centres: Whether the findings are predicted centres, and not components of a mask.
         min_probability: Least probability of a finding; None if unknown.
         frame: Of the coordinates that are written, one of `FRAMES`.
+        descriptions: Columns of the findings that describe them (`malignancy`), name to meaning.
     """
 
     name: str
@@ -41,3 +44,22 @@ class ScanResult:
     centres: bool = False
     min_probability: float | None = None
     frame: str = LPS
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+
+def described(row: Mapping[Any, Any], descriptions: Mapping[str, str]) -> dict[str, str]:
+    """Return the descriptions of a finding as people read them, empty where one is missing.
+
+    Example:
+        >>> described({"malignancy": 3.4211, "texture": "solid"}, {"malignancy": "", "texture": ""})
+        {'malignancy': '3.42', 'texture': 'solid'}
+    """
+    return {name: _readable(row.get(name)) for name in descriptions}
+
+
+def _readable(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, str):
+        return value
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"

@@ -13,6 +13,7 @@ from torch import nn
 from semilung.api.detect import detect
 from semilung.api.evaluate_findings import evaluate_findings
 from semilung.api.load import LoadedRun, load
+from semilung.api.predict_files import predict
 from semilung.inference import Predictor
 from semilung.inference.findings import FINDING_COLUMNS
 from semilung.tasks import Task, build_tasks, finding_task, tasks
@@ -105,6 +106,45 @@ def test_detect_of_segmentation_alone_writes_the_components_of_its_mask(noise, s
     record = json.loads((tmp_path / f"{name}_findings.json").read_text())
     assert (record["mask"], record["findings_are"]) == (None, "components of the mask")
     assert "The findings are components of the mask." in (tmp_path / f"{name}.html").read_text()
+
+
+@pytest.mark.parametrize("command", ["detect", "predict"])
+def test_findings_of_a_run_of_three_tasks_are_described_in_every_file_in_one_pass(
+    described, scans, tmp_path, monkeypatch, command
+):
+    run, passes = load(described, settings=["inference.window=null"]), []
+    run.models[0].register_forward_hook(lambda *arguments: passes.append(sorted(arguments[2])))
+    if command == "detect":
+        monkeypatch.setattr(Predictor, "segment_scan", None)  # computes no mask
+        detect(run, scans[0], tmp_path, min_probability=1e-4)
+        heads = ["centres", "descriptions"]
+    else:
+        monkeypatch.setattr(run.tasks["detection"], "min_probability", 1e-4)
+        predict(run, scans[0], tmp_path, page=True)
+        heads = ["centres", "descriptions", "logits"]
+        assert (tmp_path / f"{name_of(scans[0])}_nodules.nii.gz").is_file()
+    assert passes == [heads]
+    table = pd.read_csv(tmp_path / f"{name_of(scans[0])}_findings.csv")
+    names = ["malignancy", "spiculated", "texture"]
+    assert tuple(table.columns) == (*FINDING_COLUMNS, *names)
+    assert len(table) > 0
+    assert table["malignancy"].between(1, 5).all()
+    record = json.loads((tmp_path / f"{name_of(scans[0])}_findings.json").read_text())
+    assert record["descriptions"] == {
+        "malignancy": "expected rating, 1 to 5",
+        "spiculated": "probability of 1, 0 to 1",
+        "texture": "most probable of solid, part_solid, ground_glass",
+    }
+    assert [[row[name] for name in names] for row in record["findings"]] == table[
+        names
+    ].values.tolist()
+    page = (tmp_path / f"{name_of(scans[0])}.html").read_text()
+    assert "malignancy (expected rating, 1 to 5)</th>" in page
+    assert page.count(f">{table.loc[0, 'texture']}</td>") >= 1
+    assert f"malignancy {table.loc[0, 'malignancy']:.2f}" in page  # of the picture
+    index = (tmp_path / "index.html").read_text()
+    assert f'data-label="malignancy">{table["malignancy"].max():.2f}<' in index
+    assert re.search(r'data-label="texture">\d+ (solid|part_solid|ground_glass)', index)
 
 
 def test_finding_task_is_that_of_centres_before_that_of_a_mask():

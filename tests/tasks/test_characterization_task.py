@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from commands import run as command
 
 from semilung.api.load import load
 from semilung.config.compose import Composer
@@ -63,11 +62,18 @@ def test_characterization_evaluation_by_hand():
 def test_characterization_leaves_out_the_middle_of_an_ordinal_target():
     rating = {"vote": {"kind": "ordinal", "values": ["1", "2", "3"]}}
     task = build_tasks({"characterization": {"targets": rating}})["characterization"]
-    rows = {"vote": [0.0, 1.0, 2.0, np.nan], "vote_predicted": [0.1, 9.0, 0.9, 8.0]}
+    rows = {"vote": [1.0, 2.0, 3.0, np.nan], "vote_predicted": [0.1, 9.0, 0.9, 8.0]}
     shares = task._shares(pd.DataFrame({**rows, "diameter_mm": [5.0, 5.0, 5.0, 5.0]}))
     assert shares["auc_share"].isna().tolist() == [False, True, False, True]
     assert shares["auc_share"].mean() == 1
     assert shares["size_auc_share"].mean() == 0.5
+
+
+def test_characterization_of_falling_ratings_ranks_by_the_class_and_not_by_the_number():
+    rating = {"vote": {"kind": "ordinal", "values": ["3", "2", "1"]}}
+    task = build_tasks({"characterization": {"targets": rating}})["characterization"]
+    rows = {"vote": [1.0, 3.0], "vote_predicted": [1.4, 2.9], "diameter_mm": [9.0, 5.0]}
+    assert task._shares(pd.DataFrame(rows))["auc_share"].mean() == 1
 
 
 def test_characterization_evaluates_cases_with_a_value_alone():
@@ -88,15 +94,20 @@ def test_characterization_nodule_of_unknown_diameter_has_no_row():
     ("kind", "values", "outputs", "expected"),
     [
         ("binary", [0, 1], [0.0], 0.5),
-        ("ordinal", [1, 2, 3], [99.0, -99.0], 2.0),
-        ("ordinal", [1, 2, 3], [-99.0, 0.0], 0.0),
-        ("classes", ["a", "b", "c"], [0.0, 3.0, 1.0], 1.0),
+        ("ordinal", [1, 2, 3], [99.0, -99.0], 3.0),
+        ("ordinal", [1, 2, 3], [-99.0, 0.0], 1.0),
+        ("ordinal", [[1, 2], 4, 10], [99.0, 99.0], 7.0),
+        ("ordinal", [5, 3, 1], [99.0, -99.0], 1.0),
+        ("ordinal", ["low", "mid", "high"], [99.0, -99.0], 2.0),
+        ("ordinal", [1, 3, 2], [99.0, -99.0], 2.0),
+        ("classes", ["a", ["b", "d"], "c"], [0.0, 3.0, 1.0], "b"),
         ("regression", [10, 30], [0.25], 15.0),
     ],
 )
 def test_predicted_value_of_each_kind(kind, values, outputs, expected):
     target = Target.of("name", {"kind": kind, "values": values})
-    assert predicted_value(target, torch.tensor(outputs)) == pytest.approx(expected, abs=1e-5)
+    value = predicted_value(target, torch.tensor(outputs))
+    assert value == (expected if kind == "classes" else pytest.approx(expected, abs=1e-5))
 
 
 def test_characterization_without_a_target_that_ranks_is_refused():
@@ -105,24 +116,15 @@ def test_characterization_without_a_target_that_ranks_is_refused():
         build_tasks({"characterization": {"targets": classes}})
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, phantom):
-    """A run of three tasks, one step long."""
-    folder = tmp_path_factory.mktemp("described")
-    words = ["trainer=debug", "trainer.max_steps=2", "data.spacing_mm=[4,4,4]"]
-    words += ["data.crop=[16,16,16]", "model.widths=[4,8]", "model.depth=1", "data.workers=0"]
-    words += ["tasks=[segmentation,detection,characterization]", f"data.manifest={phantom}"]
-    words += ["tasks.detection.min_probability=1e-4", f"runs_dir={folder}", "run_name=r"]
-    assert command("train", *words) == 0
-    return folder / "r"
-
-
-def test_characterization_describes_the_findings_of_detection(run, phantom):
-    prediction = load(run).predict(read_manifest(phantom)[0].image)
+def test_characterization_describes_the_findings_of_detection(described, phantom):
+    prediction = load(described).predict(read_manifest(phantom)[0].image, min_probability=1e-4)
     findings = prediction.findings
-    assert findings["malignancy"].between(0, 4).all()
     assert len(findings) > 0
-    rows = set(pd.read_csv(run / "metrics.csv")["name"])
+    assert [*findings][-3:] == [*prediction.descriptions] == ["malignancy", "spiculated", "texture"]
+    assert findings["malignancy"].between(1, 5).all()
+    assert findings["spiculated"].between(0, 1).all()
+    assert findings["texture"].isin(["solid", "part_solid", "ground_glass"]).all()
+    rows = set(pd.read_csv(described / "metrics.csv")["name"])
     assert {"terms/nodule_targets/malignancy", "val/auc", "val/cpm", "val/dice"} <= rows
 
 
@@ -135,3 +137,25 @@ def test_targets_of_the_command_line_replace_the_default():
         config.strategies["nodule_targets"]["targets"]
         == config.tasks["characterization"]["targets"]
     )
+
+
+@pytest.mark.parametrize("order", [("detection", "characterization", "segmentation"),
+                                   ("characterization", "segmentation", "detection")])  # fmt: skip
+def test_scan_outputs_are_the_centres_described_whatever_the_order_of_tasks(
+    described, phantom, order
+):
+    run, scan = load(described), read_manifest(phantom)[0].image
+    expected = run.predict(scan, min_probability=1e-4)
+    ordered = run.for_tasks(order).predict(scan, min_probability=1e-4)
+    assert ordered.centres
+    assert ordered.min_probability == 1e-4
+    pd.testing.assert_frame_equal(ordered.findings, expected.findings)
+    components = run.for_tasks([name for name in order if name != "detection"]).predict(scan)
+    assert not components.centres
+    assert [*components.findings][-3:] == [*run.tasks["characterization"].descriptions]
+
+
+def test_characterization_of_a_target_named_as_a_column_of_findings_is_refused():
+    targets = {**VOTE, "probability": {"kind": "binary", "values": [0, 1]}}
+    with pytest.raises(UserError, match="'probability' has the name of a column of findings"):
+        build_tasks({"characterization": {"targets": targets}})

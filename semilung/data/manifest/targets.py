@@ -86,6 +86,66 @@ class Target:
         """Number of outputs: classes of `classes`, thresholds of `ordinal`, else 1."""
         return {"classes": len(self.values), "ordinal": len(self.values) - 1}.get(self.kind, 1)
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The number of each class: 0 and 1 of a binary target, the ratings of an ordinal one.
+
+        An ordinal target whose first spellings are no numbers that rise or fall has ranks from 0.
+
+        Example:
+            >>> Target.of("a", {"kind": "ordinal", "values": [[1, 2], 3, 5]}).levels
+            (1.0, 3.0, 5.0)
+            >>> Target.of("a", {"kind": "ordinal", "values": ["absent", "present"]}).levels
+            (0.0, 1.0)
+        """
+        return self._ratings or tuple(map(float, range(len(self.values))))
+
+    @property
+    def _ratings(self) -> tuple[float, ...]:
+        """The numbers that the classes of an ordinal target are called by; empty without."""
+        if self.kind != "ordinal":
+            return ()
+        try:
+            ratings = [float(first) for first, *_ in self.values]
+        except ValueError:
+            return ()
+        ordered = ratings in (sorted(ratings), sorted(ratings, reverse=True))
+        return tuple(ratings) if ordered and all(map(math.isfinite, ratings)) else ()
+
+    @property
+    def meaning(self) -> str:
+        """What the column of its predictions holds, with range or unit.
+
+        Example:
+            >>> Target.of("malignancy", {"kind": "ordinal", "values": [1, 2, 3, 4, 5]}).meaning
+            'expected rating, 1 to 5'
+            >>> Target.of("vote", {"kind": "binary", "values": [[1, 2], [4, 5]]}).meaning
+            'probability of 4 or 5, 0 to 1'
+        """
+        first, last = self.values[0][0], self.values[-1][0]
+        if self.kind == "binary":
+            return f"probability of {' or '.join(self.values[1])}, 0 to 1"
+        if self.kind == "classes":
+            return f"most probable of {', '.join(spelling for spelling, *_ in self.values)}"
+        if self.kind == "regression":
+            return "in the unit of the column"
+        if self._ratings:
+            return f"expected rating, {first} to {last}"
+        return f"expected rank, 0 ({first}) to {len(self.values) - 1} ({last})"
+
+    def value(self, number: float) -> float | str:
+        """Return what a table holds for a number as `number` gives it; NaN if it is missing.
+
+        It is the spelling of a class of `classes`, else a number: one of `levels`, or a
+        regression's in the unit of the column.
+        """
+        if math.isnan(number):
+            return math.nan
+        if self.kind == "regression":
+            low, high = self.scale
+            return low + number * (high - low)
+        return self.values[int(number)][0] if self.kind == "classes" else self.levels[int(number)]
+
     def number(self, text: str | None) -> float:
         """Return the class's index, or a regression's scaled value; NaN if missing or unlisted."""
         if not text:
