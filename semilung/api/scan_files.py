@@ -70,7 +70,7 @@ def write_scan_files(
     if done:
         written += write_lists(done)
     if failures:
-        raise _summary(list(failures.values()), untried, scans=len(names), out=request.out)
+        raise failure_summary(list(failures.values()), untried, scans=len(names), out=request.out)
     return written
 
 
@@ -96,7 +96,7 @@ def _predict_here(
     return failures, untried
 
 
-def _summary(
+def failure_summary(
     failures: Sequence[str], untried: Collection[str], *, scans: int, out: Path
 ) -> UserError:
     """Return an error with the scans that failed, a line each, and what became of the others."""

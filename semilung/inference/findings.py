@@ -81,15 +81,26 @@ def component_findings(mask: Volume, probability: Volume, name: str) -> pd.DataF
         'a, -6.0, -6.0, 8.0, 0.75, 3.58, 24.0, 1'
     """
     labels, highest = component_labels(mask, probability)
-    places, count = np.nonzero(labels), len(highest)
-    component = labels[places] - 1
-    voxels = np.bincount(component, minlength=count)
-    voxel_mm3 = float(np.prod(mask.spacing_mm))
-    sums = np.stack([np.bincount(component, axis, minlength=count) for axis in places])
-    to_lps = LPS_TO_RAS @ mask.affine
+    return label_findings(Volume(labels, mask.affine), name, highest)
+
+
+def label_findings(labels: Volume, name: str, probability: Values | None = None) -> pd.DataFrame:
+    """Return a finding for each label of a map, columns as `component_findings`.
+
+    Args:
+        labels: `(X, Y, Z)`, 0 in background.
+        name: Of the scan.
+        probability: Of each label, in their order; without it the table has no such column.
+    """
+    places = np.nonzero(labels.data)
+    present, component = np.unique(labels.data[places], return_inverse=True)
+    voxels = np.bincount(component, minlength=len(present))
+    voxel_mm3 = float(np.prod(labels.spacing_mm))
+    sums = np.stack([np.bincount(component, axis, minlength=len(present)) for axis in places])
+    to_lps = LPS_TO_RAS @ labels.affine
     centres_mm = to_lps[:3, :3] @ (sums / voxels) + to_lps[:3, 3:]
     diameter_mm = ball_diameter_mm(voxels, voxel_mm3)
-    return _table(name, centres_mm, highest, diameter_mm, voxels * voxel_mm3)
+    return _table(name, present, centres_mm, probability, diameter_mm, voxels * voxel_mm3)
 
 
 def centre_table(centres: Centres, name: str) -> pd.DataFrame:
@@ -100,19 +111,25 @@ def centre_table(centres: Centres, name: str) -> pd.DataFrame:
     x_mm, y_mm, z_mm = centres.points_mm.T
     volume_mm3 = np.pi / 6 * centres.diameter_mm**3
     lps_mm = np.stack([-x_mm, -y_mm, z_mm])
-    return _table(name, lps_mm, centres.probability, centres.diameter_mm, volume_mm3)
+    rows = np.arange(1, len(volume_mm3) + 1)
+    return _table(name, rows, lps_mm, centres.probability, centres.diameter_mm, volume_mm3)
 
 
 def _table(
-    name: str, lps_mm: Values, probability: Values, diameter_mm: Values, volume_mm3: Values
+    name: str,
+    labels: NDArray[np.integer],
+    lps_mm: Values,
+    probability: Values | None,
+    diameter_mm: Values,
+    volume_mm3: Values,
 ) -> pd.DataFrame:
-    """Return findings, most probable first as they are given; coordinates are `(3, N)`."""
+    """Return findings in the order in which they are given; coordinates are `(3, N)`."""
     values = {
-        "seriesuid": [name] * len(probability),
+        "seriesuid": [name] * len(labels),
         **dict(zip(COORDINATES, lps_mm.round(3), strict=True)),
-        "probability": probability.round(4),
+        **({} if probability is None else {"probability": probability.round(4)}),
         "diameter_mm": diameter_mm.round(2),
         "volume_mm3": volume_mm3.round(2),
-        "label": np.arange(1, len(probability) + 1),
+        "label": labels.astype(np.int64),
     }
-    return pd.DataFrame(values, columns=list(FINDING_COLUMNS))
+    return pd.DataFrame(values)

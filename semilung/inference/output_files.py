@@ -97,7 +97,7 @@ def output_names(
             "a scan named index has the page index.html, which lists the pages of all scans; "
             "rename it, or write no page of it"
         )
-    longest = _longest_name(out)
+    longest = longest_name(out)
     for name in names.values():
         size = max(len(os.fsencode(output(out, name, kind, format_).name)) for kind in kinds)
         if size > longest:
@@ -120,7 +120,7 @@ def output_names(
     return names
 
 
-def _longest_name(out: Path) -> int:
+def longest_name(out: Path) -> int:
     """Bytes that a name in a folder, which may have to be made, can have.
 
     Raises:

@@ -11,18 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semilung.data.content.hounsfield import require_hu
-from semilung.data.content.nodule_instances import nodule_instances
-from semilung.data.content.voxel_checks import label_issue, whole_labels
+from semilung.data.content.nodule_instances import read_instances
 from semilung.data.io.grid import ball_diameter_mm
-from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import Volume, labels_fit, read_volume
+from semilung.data.io.volume import Volume, read_volume
 from semilung.data.manifest.cases import Case
 from semilung.data.manifest.nodule_checks import (
     centre_tolerance_mm,
     instance_voxels,
     nearest_instance,
 )
-from semilung.types import IGNORE, UserError
+from semilung.types import IGNORE
 
 
 @dataclass(frozen=True)
@@ -131,16 +129,7 @@ def _has_reference(case: Case) -> bool:
 def _reference_labels(case: Case, image: Volume) -> Volume:
     """Read a mask and number its nodules."""
     assert case.mask is not None
-    mask = read_volume(case.mask)
-    if (issue := label_issue(mask.data)) is not None:
-        raise UserError(f"{case.mask}: {issue.message}")
-    if not labels_fit(case.mask, mask, image):
-        raise UserError(
-            f"{case.mask}: shape {mask.shape} or affine is not the image's ({image.shape}); "
-            f"resample it onto the image"
-        )
-    labels = Volume(nodule_instances(whole_labels(mask.data)), mask.affine)
-    return resample_onto(labels, image.shape, image.affine, order=0, fill=0)
+    return read_instances(case.mask, image)
 
 
 def _nodule(

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pandas as pd
 
-from semilung.data import Case
+from semilung.data import Case, Volume
 from semilung.evaluation.metrics import Metric
 from semilung.inference import Predictor
-from semilung.inference.output_files import TABLE
+from semilung.inference.output_files import MASK, TABLE
 from semilung.inference.outputs import Activation
 from semilung.inference.predictor import ScanMaps
 from semilung.tasks.task import Output, Task, tasks
@@ -66,7 +66,8 @@ def finding_task(active: Mapping[str, Task]) -> str:
     if not predicting:
         raise UserError(
             f"the run predicts no findings, its tasks are {', '.join(active)}; give a run that was "
-            f"trained for detection or segmentation, as tasks=[segmentation,detection]"
+            f"trained for detection or segmentation, as tasks=[segmentation,detection]; one of "
+            f"characterization describes given findings (semilung characterize)"
         )
     return max(predicting, key=lambda name: active[name].centres)  # the first of equals
 
@@ -86,15 +87,18 @@ def scan_outputs(
 ) -> dict[str, Output]:
     """Return what tasks predict of a scan, by kind of volume or name of a table.
 
-    The findings are those of `finding_task`, with the columns of `describing_tasks`.
+    The findings are those of `finding_task`, with the columns of `describing_tasks`. Components of
+    a mask are described by their outlines, centres by balls.
     """
     parts = {name: task.outputs(predictor, predicted) for name, task in active.items()}
     outputs = {kind: output for part in parts.values() for kind, output in part.items()}
     if TABLE in outputs:
-        findings = parts[finding_task(active)][TABLE]
+        source = finding_task(active)
+        findings, mask = parts[source][TABLE], parts[source].get(MASK)
         assert isinstance(findings, pd.DataFrame)
+        assert mask is None or isinstance(mask, Volume)
         for name in describing_tasks(active):
-            findings = active[name].annotate(findings, predicted)
+            findings = active[name].annotate(findings, predicted, mask)
         outputs[TABLE] = findings
     return outputs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isnan
+from math import isnan, nan
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,10 +12,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from semilung.data import Case
+from semilung.data import Case, Volume
 from semilung.data.cache.prepared_case import PreparedNodule
-from semilung.data.content.nodule_instances import instance_numbers
-from semilung.data.io.grid import spacing_of, voxel_of
+from semilung.data.cache.prepared_grid import instances_onto
+from semilung.data.content.nodule_instances import instance_numbers, nodule_instances
+from semilung.data.io.grid import Affine, Grid, spacing_of, voxel_of
 from semilung.data.io.opened_volume import LPS_TO_RAS
 from semilung.data.manifest.targets import Target, targets_of
 from semilung.evaluation.case_evaluation import Report
@@ -124,19 +125,25 @@ class Characterization(Task):
         """Add each nodule's shares of the AUC."""
         return replace(report, lesions=report.lesions.assign(**self._shares(report.lesions)))
 
-    def annotate(self, findings: pd.DataFrame, predicted: ScanMaps) -> pd.DataFrame:
-        """Return the findings of other tasks with a column for each target."""
-        spacing_mm = spacing_of(predicted.affine)
+    def annotate(
+        self, findings: pd.DataFrame, predicted: ScanMaps, mask: Volume | None = None
+    ) -> pd.DataFrame:
+        """Return findings with a column for each target; empty beyond the predicted part."""
+        maps, spacing_mm = predicted.maps[DESCRIPTIONS], spacing_of(predicted.affine)
+        share = None if mask is None else _share(mask, maps, predicted.affine)
         rows: list[dict[str, float | str]] = []
         for x, y, z, diameter_mm in findings[[*COORDINATES, "diameter_mm"]].to_numpy(float):
             point = (LPS_TO_RAS @ [x, y, z, 1])[:3]
             voxel = voxel_of(predicted.affine, point).tolist()
-            outputs = pool_nodule(predicted.maps[DESCRIPTIONS], voxel, diameter_mm, spacing_mm)
-            rows.append(self._predicted(outputs))
+            rows.append(
+                self._predicted(pool_nodule(maps, voxel, diameter_mm, spacing_mm, mask=share))
+            )
         described = pd.DataFrame(rows, index=findings.index, columns=list(self.descriptions))
         return findings.join(described.round(4))
 
     def _predicted(self, outputs: Tensor) -> dict[str, float | str]:
+        if outputs.isnan().any():
+            return dict.fromkeys(self.descriptions, nan)
         channels = [target.channels for target in self.targets]
         parts = zip(self.targets, torch.split(outputs, channels), strict=True)
         return {target.name: predicted_value(target, part) for target, part in parts}
@@ -181,3 +188,17 @@ def _doubles(values: Sequence[float]) -> Tensor:
 
 def _reference(target: Target, nodule: PreparedNodule) -> float | str:
     return target.value(target.number(nodule.targets.get(target.name)))
+
+
+def _share(mask: Volume, maps: Tensor, affine: Affine) -> Tensor:
+    """Return the share of nodule in each voxel of the maps, as training has it of a prepared mask.
+
+    Args:
+        mask: `(X, Y, Z)` on the scan's grid, 255 is ignored.
+        maps: `(C, X', Y', Z')` at stride 2.
+        affine: Of the prepared image.
+    """
+    x, y, z = (STRIDE * n for n in maps.shape[1:])
+    instances = Volume(nodule_instances(mask.data), mask.affine)
+    prepared = torch.from_numpy(instances_onto(instances, Grid((x, y, z), affine)))
+    return nodule_share(prepared[None, None])[0]

@@ -285,8 +285,16 @@ class Task:
         """Return what is written of a scan, by the names in `files` and `optional_files`."""
         return {}
 
-    def annotate(self, findings: pd.DataFrame, predicted: ScanMaps) -> pd.DataFrame:
-        """Return the findings of a scan, made by another task, with the columns `descriptions`."""
+    def annotate(
+        self, findings: pd.DataFrame, predicted: ScanMaps, mask: Volume | None = None
+    ) -> pd.DataFrame:
+        """Return findings of a scan that another task made, with the columns `descriptions`.
+
+        Args:
+            findings: Centres in LPS+ mm and `diameter_mm` (`FINDING_COLUMNS`).
+            predicted: Maps of the scan.
+            mask: Outlines of the findings, above 0; without it they are balls.
+        """
         return findings
 
 

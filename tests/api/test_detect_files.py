@@ -133,7 +133,7 @@ def test_findings_of_a_run_of_three_tasks_are_described_in_every_file_in_one_pas
     assert record["descriptions"] == {
         "malignancy": "expected rating, 1 to 5",
         "spiculated": "probability of 1, 0 to 1",
-        "texture": "most probable of solid, part_solid, ground_glass",
+        "texture": "most probable class",
     }
     assert [[row[name] for name in names] for row in record["findings"]] == table[
         names

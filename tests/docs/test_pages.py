@@ -28,6 +28,7 @@ from semilung.cli.settings import split_settings
 from semilung.cli.train import _parser as train_parser
 from semilung.config.compose import Composer
 from semilung.config.settings_table import settings
+from semilung.data import read_manifest
 from semilung.data.importers import importers
 from semilung.losses import __all__ as losses
 from semilung.strategies import list_strategies
@@ -224,17 +225,23 @@ def test_python_blocks_compile(page):
 
 
 @pytest.fixture
-def workplace(phantom, trained, tmp_path, monkeypatch):
+def workplace(phantom, trained, described, tmp_path, monkeypatch):
     """A folder with the files that examples name, and trainings of a second."""
     monkeypatch.chdir(tmp_path)
-    scan = next((phantom.parent / "images").iterdir())
+    case = next(case for case in read_manifest(phantom) if case.mask)
+    scan = case.image
     shutil.copy(scan, "scan.nii.gz")
     shutil.copytree(phantom.parent, "cohort")
     shutil.copytree(phantom.parent, ".", dirs_exist_ok=True)
     for name in ("mt", "a", "b"):
         shutil.copytree(trained, Path("runs") / name)
+    shutil.copytree(described, "runs/described")
     Path("scans").mkdir()
     shutil.copy(scan, "scans/chest.nii.gz")
+    shutil.copy(case.mask, "mask.nii.gz")
+    x, y, z = case.nodules[0].centre_mm
+    row = f"chest,{-x},{-y},{z},{case.nodules[0].diameter_mm}"
+    Path("findings.csv").write_text(f"seriesuid,coordX,coordY,coordZ,diameter_mm\n{row}\n")
     semilung.predict("runs/mt", "scans/chest.nii.gz", "predictions")
     train = semilung.train
     tiny = [*TINY, "trainer.max_steps=2", f"data.manifest={phantom}"]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from semilung.data.content.components import connected_components
-from semilung.types import IGNORE
+from semilung.data.content.voxel_checks import label_issue, whole_labels
+from semilung.data.io.grid import Grid
+from semilung.data.io.resample import resample_onto
+from semilung.data.io.volume import Volume, labels_fit, read_volume
+from semilung.types import IGNORE, UserError
 
 MOST = IGNORE - 1
 """Largest label of a nodule."""
@@ -45,6 +50,24 @@ def nodule_instances(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     instances = mask.copy()
     instances[boxes[0]] = np.where(components > 0, labels[components], mask[boxes[0]])
     return instances
+
+
+def read_instances(path: Path, image: Grid | Volume) -> Volume:
+    """Read a mask, and return the label of each nodule (`nodule_instances`) on the image's grid.
+
+    Raises:
+        UserError: The mask cannot be read, is no map of labels, or not on the image's grid.
+    """
+    mask = read_volume(path)
+    if (issue := label_issue(mask.data)) is not None:
+        raise UserError(f"{path}: {issue.message}")
+    if not labels_fit(path, mask, image):
+        raise UserError(
+            f"{path}: shape {mask.shape} or affine is not the image's ({image.shape}); resample it "
+            f"onto the image"
+        )
+    labels = Volume(nodule_instances(whole_labels(mask.data)), mask.affine)
+    return resample_onto(labels, image.shape, image.affine, order=0, fill=0)
 
 
 def instance_centres(instances: NDArray[np.uint8]) -> dict[int, tuple[float, float, float]]:

@@ -126,7 +126,7 @@ class Target:
         if self.kind == "binary":
             return f"probability of {' or '.join(self.values[1])}, 0 to 1"
         if self.kind == "classes":
-            return f"most probable of {', '.join(spelling for spelling, *_ in self.values)}"
+            return "most probable class"
         if self.kind == "regression":
             return "in the unit of the column"
         if self._ratings:

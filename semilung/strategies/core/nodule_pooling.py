@@ -48,7 +48,7 @@ def pool_nodule(
         mask: `(X', Y', Z')` in [0, 1], the share of nodule in each voxel of the maps.
 
     Returns:
-        `(C,)`.
+        `(C,)`; NaN for a nodule with all its surroundings beyond the maps.
     """
     radius_mm, size = diameter_mm / 2, [mm * STRIDE for mm in spacing_mm]
     place = [(c + 0.5) / STRIDE - 0.5 for c in centre]  # in voxels of the maps
@@ -57,6 +57,9 @@ def pool_nodule(
         slice(max(0, math.floor(p - reach_mm / mm)), min(n, math.ceil(p + reach_mm / mm) + 1))
         for p, mm, n in zip(place, size, maps.shape[1:], strict=True)
     )
+    channels = len(maps) // 2
+    if any(b.start >= b.stop for b in box):
+        return maps.new_full((channels,), torch.nan)
     cut = maps[(slice(None), *box)]
     axes = [
         (torch.arange(b.start, b.stop, device=maps.device) - p) * mm
@@ -78,7 +81,6 @@ def pool_nodule(
     elif not bool(inside.any()):  # smaller than a voxel
         inside = (distance_mm == distance_mm.min()).to(inside.dtype)
     shell = (ball(radius_mm + SHELL_MM) - inside).clamp(min=0)
-    channels = len(maps) // 2
     return _mean(cut[:channels], inside) + _mean(cut[channels:], shell)
 
 
