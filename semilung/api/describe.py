@@ -90,8 +90,8 @@ def describe(
     if frame is not None:
         require_choice("frame", frame, tuple(FRAMES))
     run, task = _describing(loaded(runs, checkpoint, settings)[0])
-    given = _given(listed(findings, "findings"), scans, frame, series)
-    rows = all_rows(given)
+    by_scan = _findings(listed(findings, "findings"), scans, frame, series)
+    rows = all_rows(by_scan)
     names = _column_names(list(rows.columns), task)
     if out.exists() and not overwrite:
         raise UserError(
@@ -99,14 +99,14 @@ def describe(
             f"choose another --out"
         )
     longest_name(out.parent)  # refuses a folder that cannot be written
-    parts, failures = _described(run, task, given, series=series, progress=progress)
+    parts, failures = _described(run, task, by_scan, series=series, progress=progress)
     if not parts:
-        raise failure_summary(failures, (), scans=len(given), out=out)
+        raise failure_summary(failures, (), scans=len(by_scan), out=out)
     columns = pd.concat(parts).reindex(rows.index).rename(columns=names)
     table = rows.join(columns)
     write_csv(out, table)
     if failures:
-        raise failure_summary(failures, (), scans=len(given), out=out)
+        raise failure_summary(failures, (), scans=len(by_scan), out=out)
     return table
 
 
@@ -127,7 +127,7 @@ def _describing(run: LoadedRun) -> tuple[LoadedRun, Task]:
     return run, run.tasks[names[0]]
 
 
-def _given(
+def _findings(
     paths: Sequence[Path], scans: Sequence[Path], frame: str | None, series: str | None
 ) -> dict[Path, GivenFindings]:
     """Return the findings of each scan that has any; warn of the others."""
@@ -141,9 +141,9 @@ def _given(
             f"got {len(paths)} files of findings, {tables[0]} among them; give one table with the "
             f"findings of all scans, or the mask of each scan"
         )
-    given = findings_of_table(tables[0], scans, frame, series)
-    without = [stem_of(scan) for scan in scans if scan not in given]
-    if not given:
+    by_scan = findings_of_table(tables[0], scans, frame, series)
+    without = [stem_of(scan) for scan in scans if scan not in by_scan]
+    if not by_scan:
         raise UserError(f"{tables[0]}: no row is of a given scan, {', '.join(without)[:200]}")
     if without:
         warnings.warn(
@@ -151,7 +151,7 @@ def _given(
             f"{', '.join(without)[:200]}",
             stacklevel=3,
         )
-    return given
+    return by_scan
 
 
 def _column_names(present: Sequence[str], task: Task) -> dict[str, str]:
@@ -166,14 +166,14 @@ def _column_names(present: Sequence[str], task: Task) -> dict[str, str]:
 
 
 def _described(
-    run: LoadedRun, task: Task, given: Mapping[Path, GivenFindings], *, series: str | None,
+    run: LoadedRun, task: Task, by_scan: Mapping[Path, GivenFindings], *, series: str | None,
     progress: bool,
 ) -> tuple[list[pd.DataFrame], list[str]]:  # fmt: skip
     """Return the descriptions of the nodules of each scan, and why others failed, a line each."""
     parts, failures = [], []
     predictor = run.predictor()
-    with ScanProgress(len(given), shown=progress) as bar:
-        for path, findings in given.items():
+    with ScanProgress(len(by_scan), shown=progress) as bar:
+        for path, findings in by_scan.items():
             bar.begin(stem_of(path))
             try:
                 with explain_memory_errors("a smaller inference.memory_gib"):
