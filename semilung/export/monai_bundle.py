@@ -71,6 +71,11 @@ def write_bundle(net: nn.Module, saved: SavedNet, config: TrainConfig, out: Path
             f"(inference.gate={config.inference.gate:g})",
             stacklevel=2,
         )
+    if config.inference.flips:
+        warnings.warn(
+            "the bundle predicts the image alone, not its mirrored ones too (inference.flips=true)",
+            stacklevel=2,
+        )
     if config.inference.min_volume_mm3 > 0:
         warnings.warn(
             f"the bundle keeps components below inference.min_volume_mm3="

@@ -30,7 +30,7 @@ class Centres(NamedTuple):
     diameter_mm: NDArray[np.float64]
 
 
-@at_stride(STRIDE)
+@at_stride(STRIDE, vector=(1, 2, 3))
 def centre_values(output: Tensor) -> Tensor:
     """Return probability, offset (3 channels) and log-diameter of the head's output, float32."""
     maps = centre_maps(output.float())

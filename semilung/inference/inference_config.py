@@ -31,6 +31,8 @@ class InferenceConfig:
         min_volume_mm3: Smaller components are removed.
         gate: Least probability of a detected centre near which the mask may hold foreground, for
             runs of segmentation and detection; 0 for no gate.
+        flips: Average over the image mirrored along every combination of axes, after activation:
+            8 forward passes instead of one, in validations too.
         precision: `32-true`, or `bf16-mixed` or `16-mixed`, which are faster only on a GPU.
 
     Raises:
@@ -44,6 +46,7 @@ class InferenceConfig:
     threshold: float = 0.5
     min_volume_mm3: float = 0.0
     gate: float = 0.0
+    flips: bool = False
     precision: str = "32-true"
 
     def __post_init__(self) -> None:

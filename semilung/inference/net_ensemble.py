@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,14 @@ from semilung.data.io.grid import Shape
 from semilung.data.loading.intensity import scale_hu
 from semilung.exhaustion import is_out_of_memory
 from semilung.inference.inference_config import PRECISIONS
-from semilung.inference.outputs import Activation, stride_of
+from semilung.inference.outputs import Activation, mirrored, stride_of
 from semilung.types import UserError
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 """Multiples that window sizes are padded to, tried in turn until the nets accept them."""
+
+FLIPS = tuple(axes for count in range(4) for axes in combinations(range(3), count))
+"""Axes of an image that are mirrored, the 8 combinations; the first one mirrors none."""
 
 
 @contextmanager
@@ -47,6 +52,7 @@ class WindowNets:
         outputs: Head to its activation.
         precision: One of `PRECISIONS`.
         window_hu: HU that the nets get as 0 and 1; None where windows are scaled already.
+        flips: Average the outputs of all `FLIPS` of a window, each turned back.
 
     Attributes:
         multiple: Sizes are padded to a multiple of it; 0 before the first batch.
@@ -59,8 +65,11 @@ class WindowNets:
         outputs: Mapping[str, Activation],
         precision: str,
         window_hu: tuple[float, float] | None = None,
+        flips: bool = False,
     ) -> None:
         self.multiple = 0
+        self._flips = FLIPS if flips else ()
+        self._common = math.lcm(*map(stride_of, outputs.values())) if flips else 1
         self._nets = nets
         self._outputs = outputs
         self._window_hu = window_hu
@@ -101,18 +110,26 @@ class WindowNets:
         ) from errors[0]
 
     def _padded(self, windows: NDArray[np.float32], multiple: int) -> dict[str, Tensor]:
-        extents = windows.shape[2:]
+        extents, multiple = windows.shape[2:], math.lcm(multiple, self._common)
         padding = [(0, -n % multiple) for n in extents]
         if any(after for _, after in padding):
             windows = np.pad(windows, [(0, 0), (0, 0), *padding], mode="symmetric")
         batch = torch.from_numpy(windows).to(self._device)
-        with torch.autocast(batch.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            results = [self._activated(net(batch), batch.shape[2:]) for net in self._nets]
-        means = {}
+        means = self._means(batch)
+        for axes in self._flips[1:]:
+            for head, values in self._means(batch.flip([2 + axis for axis in axes])).items():
+                means[head] += mirrored(values, self._outputs[head], axes)
         for head, activation in self._outputs.items():
             x, y, z = coarse_shape(extents, stride_of(activation))
-            means[head] = torch.stack([maps[head] for maps in results]).mean(0)[..., :x, :y, :z]
-        return {head: mean.cpu() for head, mean in means.items()}
+            mean = means[head] / len(self._flips) if self._flips else means[head]
+            means[head] = mean[..., :x, :y, :z].cpu()
+        return means
+
+    def _means(self, batch: Tensor) -> dict[str, Tensor]:
+        """Return each head's values, the mean over the nets."""
+        with torch.autocast(batch.device.type, self._dtype, enabled=self._dtype != torch.float32):
+            results = [self._activated(net(batch), batch.shape[2:]) for net in self._nets]
+        return {head: torch.stack([m[head] for m in results]).mean(0) for head in self._outputs}
 
     def _activated(self, outputs: Mapping[str, Tensor], size: torch.Size) -> dict[str, Tensor]:
         for head, activation in self._outputs.items():

@@ -6,7 +6,7 @@ segmentation, the values themselves for a regression.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
 
 from torch import Tensor
@@ -18,14 +18,35 @@ a head at a coarser resolution states its stride (`at_stride`)."""
 F = TypeVar("F", bound=Activation)
 
 
-def at_stride(stride: int) -> Callable[[F], F]:
-    """Declare that an activation is of a head at a stride of the image (`Head.stride`)."""
+def at_stride(stride: int, *, vector: Sequence[int] = ()) -> Callable[[F], F]:
+    """Declare that an activation is of a head at a stride of the image (`Head.stride`).
+
+    Args:
+        stride: Of the head.
+        vector: Channels of the values that are the x, y and z of a vector in voxels, whose sign
+            changes in a mirrored image.
+    """
 
     def declare(activation: F) -> F:
-        activation.stride = stride  # type: ignore[attr-defined]
+        activation.stride, activation.vector = stride, tuple(vector)  # type: ignore[attr-defined]
         return activation
 
     return declare
+
+
+def mirrored(values: Tensor, activation: Activation, axes: Sequence[int]) -> Tensor:
+    """Return the values of a mirrored image in the place and direction of the image itself.
+
+    Args:
+        values: `(B, K, X, Y, Z)`, after the activation.
+        activation: Of the head; states the channels of a vector (`at_stride`).
+        axes: Axes of the image that were mirrored, 0 to 2.
+    """
+    turned = values.flip([2 + axis for axis in axes])
+    for axis, channel in enumerate(getattr(activation, "vector", ())):
+        if axis in axes:
+            turned[:, channel].neg_()
+    return turned
 
 
 def stride_of(activation: Activation) -> int:

@@ -154,6 +154,7 @@ class Predictor:
                 window_hu=self.data.window_hu,
                 lungs=lungs,
                 precision=self.inference.precision,
+                flips=self.inference.flips,
                 progress=progress,
             )
         return predict_maps(
@@ -166,6 +167,7 @@ class Predictor:
             window_hu=self.data.window_hu,
             lungs=lungs,
             precision=self.inference.precision,
+            flips=self.inference.flips,
             progress=progress,
         )
 

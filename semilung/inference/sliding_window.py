@@ -35,6 +35,7 @@ def predict_maps(
     window_hu: tuple[float, float] | None = None,
     lungs: NDArray[np.bool_] | None = None,
     precision: str = "32-true",
+    flips: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
     """Predict several outputs of a volume from windows with Gaussian weights.
@@ -60,6 +61,7 @@ def predict_maps(
         lungs: Blocks with lung (`lung_blocks`): windows without any are skipped, and voxels
             without a window get 0. None, or no lung at all, skips nothing.
         precision: Precision of the forward passes, one of `PRECISIONS`; averages are float32.
+        flips: Average the outputs of all mirrored images, at 8 times the cost.
         progress: Called after each forward pass with the numbers of windows done and in total.
 
     Returns:
@@ -86,7 +88,9 @@ def predict_maps(
         starts = touching(starts, size, lungs)  # along a padded axis, the window covers all of it
     weights = {s: gaussian_weights(coarse_shape(size, s)) for s in strides.values()}
     totals: dict[str, Tensor] = {}
-    nets = WindowNets(models, outputs=outputs, precision=precision, window_hu=window_hu)
+    nets = WindowNets(
+        models, outputs=outputs, precision=precision, window_hu=window_hu, flips=flips
+    )
     with evaluating(models), torch.no_grad():
         for first in range(0, len(starts), batch_size):
             cuts = [box(start, np.array(size)) for start in starts[first : first + batch_size]]

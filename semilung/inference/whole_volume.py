@@ -60,6 +60,7 @@ def predict_whole(
     window_hu: tuple[float, float] | None = None,
     lungs: NDArray[np.bool_] | None = None,
     precision: str = "32-true",
+    flips: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
     """Predict several outputs of a volume, each voxel once.
@@ -75,6 +76,7 @@ def predict_whole(
         lungs: Blocks with lung (`lung_blocks`): voxels further than `NEAR_BLOCKS` from them get 0.
             None, or no lung at all, clears nothing.
         precision: Precision of the forward passes, one of `PRECISIONS`.
+        flips: Average the outputs of all mirrored images, at 8 times the cost.
         progress: Called after each part with the numbers of parts done and in total.
 
     Returns:
@@ -86,7 +88,9 @@ def predict_whole(
             memory.
     """
     parts = parts_of(image.shape, footprint, memory_gib)
-    nets = WindowNets(models, outputs=outputs, precision=precision, window_hu=window_hu)
+    nets = WindowNets(
+        models, outputs=outputs, precision=precision, window_hu=window_hu, flips=flips
+    )
     maps: dict[str, Tensor] = {}
     with evaluating(models), torch.no_grad():
         for number, part in enumerate(parts, start=1):
