@@ -37,6 +37,8 @@ class OptimConfig:
         schedule: `poly` `(1 - t)^0.9` or `cosine` `(1 + cos(pi t)) / 2`, after the warm-up.
         warmup: Share of the training with a linearly growing rate.
         clip_norm: Largest gradient norm of each parameter group; 0 does not clip.
+        task_weights: `fixed`, or `uncertainty`: each of several tasks has a learned log variance s
+            by which its supervised terms are weighed, `exp(-s) L + s` (Kendall et al., 2018).
     """
 
     name: str = "adamw"
@@ -46,10 +48,12 @@ class OptimConfig:
     schedule: str = "cosine"
     warmup: float = 0.05
     clip_norm: float = 1.0
+    task_weights: str = "fixed"
 
     def __post_init__(self) -> None:
         """Raise UserError for unknown names and values out of range."""
         require_choice("optim.name", self.name, ("adamw", "sgd"))
+        require_choice("optim.task_weights", self.task_weights, ("fixed", "uncertainty"))
         require_choice("optim.schedule", self.schedule, ("poly", "cosine"))
         require_bounds(self, "optim")
 

@@ -12,7 +12,8 @@ from semilung.inference.predictor import MASK_HEAD
 from semilung.runs.load import build_student, checkpoint_errors, read_net, weights_below
 from semilung.runs.train_config import TrainConfig
 from semilung.strategies import Learner, Predictor, Strategy, build_strategy, heads_of
-from semilung.tasks import build_tasks, heads_of_tasks
+from semilung.strategies.core.task_weights import TaskWeights
+from semilung.tasks import Task, build_tasks, heads_of_tasks
 from semilung.types import UserError
 
 
@@ -56,7 +57,21 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
         predictor=cast(Predictor, config.predictor),
         make_student=make_student,
         tasks=tasks,
+        task_weights=_task_weights(config, tasks),
     )
+
+
+def _task_weights(config: TrainConfig, tasks: Mapping[str, Task]) -> TaskWeights | None:
+    """Return the learned weights of several tasks, where the config has them."""
+    if config.optim.task_weights == "fixed":
+        return None
+    if len(tasks) < 2:
+        raise UserError(
+            f"optim.task_weights={config.optim.task_weights} weighs tasks against each other, and "
+            f"this training has {', '.join(tasks)} alone; name several (tasks=[...]), or leave it "
+            f"out"
+        )
+    return TaskWeights({task.base: name for name, task in tasks.items()})
 
 
 def require_tasks(strategies: Mapping[str, Strategy], tasks: Container[str]) -> None:

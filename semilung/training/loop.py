@@ -231,8 +231,11 @@ def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
     training.module.train()
     with training.team.agreeing():
         terms: dict[str, Term] = training.module(batch, progress)
-        loss = _total(terms)
+        loss = training.learner.loss(terms)
         _require_finite(loss, terms, batch, training.step)
+    weights: dict[str, Tensor | float] = {f"weights/{n}": t.weight for n, t in terms.items()}
+    if (tasks := training.learner.task_weights) is not None:
+        weights |= {f"weights/{task}": weight for task, weight in tasks.by_task().items()}
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
     unscale(fabric, optimizer)
@@ -249,12 +252,7 @@ def _optimize(training: Training, batch: Batch) -> dict[str, Tensor | float]:
     training.learner.after_step((training.step + 1) / config.trainer.max_steps)
     training.team.even_out(training.learner)
     values = {f"terms/{name}": term.value for name, term in terms.items()}
-    weights = {f"weights/{name}": term.weight for name, term in terms.items()}
     return {"loss": loss, **values, **weights, "lr": rate, "gradient_norm": norms[0]}
-
-
-def _total(terms: dict[str, Term]) -> Tensor:
-    return torch.stack([term.weight * term.value for term in terms.values()]).sum()
 
 
 def _require_finite(loss: Tensor, terms: dict[str, Term], batch: Batch, step: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,12 +15,23 @@ from semilung.runs.train_config import OptimConfig
 ParamGroups = list[tuple[list[nn.Parameter], float]]
 
 
-def build_optimizer(groups: ParamGroups, config: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD over the learner's groups, each keeping its learning-rate factor."""
+def build_optimizer(
+    groups: ParamGroups, config: OptimConfig, *, undecayed: Sequence[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """AdamW or SGD over the learner's groups, each keeping its learning-rate factor.
+
+    Args:
+        groups: Parameters and factors.
+        config: Of the optimizer.
+        undecayed: Parameters of a last group, without weight decay.
+    """
     parameters: list[dict[str, Any]] = [
         {"params": parameters, "lr": config.lr * factor, "factor": factor}
         for parameters, factor in groups
     ]
+    if undecayed:
+        last = {"params": list(undecayed), "lr": config.lr, "factor": 1.0, "weight_decay": 0.0}
+        parameters.append(last)
     if config.name == "adamw":
         betas = (config.momentum, 0.999)
         return torch.optim.AdamW(parameters, weight_decay=config.weight_decay, betas=betas)

@@ -120,7 +120,9 @@ def _prepared(
         tasks = build_tasks(config.tasks)
         evaluable = partial(is_evaluated, tasks.values())
         val = prepare(cohort.evaluated("val", evaluable), config.data)
-    optimizer = build_optimizer(learner.param_groups(), config.optim)
+    optimizer = build_optimizer(
+        learner.param_groups(), config.optim, undecayed=learner.undecayed_parameters()
+    )
     module, optimizer = fabric.setup(learner, optimizer)
     training = Training(
         config, run, fabric, team, module, learner, optimizer, cohort, streams, views, val, tasks

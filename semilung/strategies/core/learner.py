@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from semilung.data import PreparedCase
 from semilung.data.manifest.targets import Target
 from semilung.models.heads import Head
 from semilung.strategies.core.strategy import Needs, Strategy, Term
+from semilung.strategies.core.task_weights import TaskWeights
 from semilung.strategies.core.teacher import EMATeacher
 from semilung.types import Batch, StreamBatch, UserError
 
@@ -102,6 +104,7 @@ class Learner(nn.Module):
             `auto`: the teacher if a strategy needs one.
         make_student: Creates a net like the student, for strategies that train two.
         tasks: The active tasks; None for all that the strategies declare.
+        task_weights: Learned weights of the tasks' supervised terms; None for those of the config.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Learner(nn.Module):
         predictor: Predictor = "auto",
         make_student: Callable[[], nn.Module] | None = None,
         tasks: Container[str] | None = None,
+        task_weights: TaskWeights | None = None,
     ) -> None:
         super().__init__()
         for name, strategy in strategies.items():
@@ -120,6 +124,7 @@ class Learner(nn.Module):
                 raise TypeError(f"strategy {name!r} has no Needs: set self.needs in __init__")
         self.student = student
         self.strategies = nn.ModuleDict(dict(strategies))
+        self.task_weights = task_weights
         self.heads = heads_of(strategies)
         self.needs = {name: strategy.needs.among(tasks) for name, strategy in strategies.items()}
         for strategy in strategies.values():
@@ -152,6 +157,12 @@ class Learner(nn.Module):
                 raise TypeError(f"{name} is not a Term: return {{name: Term(value, weight)}}")
         return terms
 
+    def loss(self, terms: Mapping[str, Term]) -> Tensor:
+        """Return the loss of a step: the sum of its terms by their weights, and those of tasks."""
+        if self.task_weights is not None:
+            return self.task_weights.loss(terms)
+        return torch.stack([term.weight * term.value for term in terms.values()]).sum()
+
     def after_step(self, progress: float) -> None:
         """Update the teacher, then the strategies; called after each optimizer step."""
         if self.teacher is not None:
@@ -178,6 +189,10 @@ class Learner(nn.Module):
         """Return the parameters of student and strategies, with factors on the learning rate."""
         groups = [([p for p in self.student.parameters() if p.requires_grad], 1.0)]
         return groups + [group for _, strategy in self._each() for group in strategy.param_groups()]
+
+    def undecayed_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters without weight decay, which `param_groups` leaves out."""
+        return [] if self.task_weights is None else list(self.task_weights.parameters())
 
     def views(self, available: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
         """Return the views that the loader has to make of each stream.
