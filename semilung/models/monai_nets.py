@@ -26,6 +26,7 @@ class Backbone(nn.Module):
         multiple: Input sizes of the body must be multiples of it.
         prior: Mean foreground probability of the untrained network, in (0, 1).
         smallest: Minimum side in voxels; smaller images are padded to it.
+        encoder: Modules of the body before its decoder.
 
     Raises:
         ValueError: `prior` out of range.
@@ -40,6 +41,7 @@ class Backbone(nn.Module):
         multiple: int,
         prior: float,
         smallest: int = 1,
+        encoder: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if not 0 < prior < 1:
@@ -47,6 +49,7 @@ class Backbone(nn.Module):
             raise ValueError(msg)
         self.body, self.head, self.width = body, head, width
         self.multiple, self.smallest = multiple, smallest
+        self.encoder_parts = tuple(f"body.{part}" for part in encoder)
         last = [module for module in head.modules() if isinstance(module, nn.Conv3d)][-1]
         assert last.bias is not None
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
@@ -113,7 +116,8 @@ def segresnet(
     )
     head, net.conv_final = net.conv_final, nn.Identity()
     multiple = 2 ** (len(blocks_down) - 1)
-    return Backbone(net, head, width=init_filters, multiple=multiple, prior=prior)
+    encoder = ("convInit", "down_layers")
+    return Backbone(net, head, width=init_filters, multiple=multiple, prior=prior, encoder=encoder)
 
 
 def dynunet(
@@ -152,4 +156,12 @@ def dynunet(
     head, net.output_block = net.output_block, nn.Identity()
     multiple = 2 ** (levels - 1)
     smallest = 2 * multiple  # instance norm needs more than one voxel at the coarsest level
-    return Backbone(net, head, width=filters[0], multiple=multiple, prior=prior, smallest=smallest)
+    return Backbone(
+        net,
+        head,
+        width=filters[0],
+        multiple=multiple,
+        prior=prior,
+        smallest=smallest,
+        encoder=("input_block", "downsamples", "bottleneck"),
+    )

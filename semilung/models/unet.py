@@ -75,6 +75,9 @@ class ReversibleUNet3d(nn.Module):
         torch.Size([2, 1, 9, 8, 7])
     """
 
+    encoder_parts = ("stem", "encoder", "down")
+    """Modules before the decoder."""
+
     def __init__(
         self,
         in_channels: int = 1,

@@ -39,6 +39,8 @@ class OptimConfig:
         clip_norm: Largest gradient norm of each parameter group; 0 does not clip.
         task_weights: `fixed`, or `uncertainty`: each of several tasks has a learned log variance s
             by which its supervised terms are weighed, `exp(-s) L + s` (Kendall et al., 2018).
+        frozen: Parts of the network that keep the weights of `init`: `body` (all but the heads),
+            `encoder`, or patterns of parameter names such as `backbone.down.*`.
     """
 
     name: str = "adamw"
@@ -49,6 +51,7 @@ class OptimConfig:
     warmup: float = 0.05
     clip_norm: float = 1.0
     task_weights: str = "fixed"
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise UserError for unknown names and values out of range."""

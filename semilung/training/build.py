@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Container, Mapping
 from functools import partial
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from semilung.inference.predictor import MASK_HEAD
-from semilung.runs.load import build_student, checkpoint_errors, read_net, weights_below
+from semilung.models import Segmenter
+from semilung.runs.exported_net import SavedNet
+from semilung.runs.load import build_student, checkpoint_errors, read_net
 from semilung.runs.train_config import TrainConfig
 from semilung.strategies import Learner, Predictor, Strategy, build_strategy, heads_of
 from semilung.strategies.core.task_weights import TaskWeights
 from semilung.tasks import Task, build_tasks, heads_of_tasks
+from semilung.training.frozen import freeze
 from semilung.types import UserError
 
 
@@ -46,10 +51,14 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
     if start and config.init is not None:
         saved = read_net(config.init)
         with checkpoint_errors(config.init):
-            weights = weights_below("backbone.", saved.weights)
-            if not student.logits:  # a task that has none may start from a run that has
-                weights = {k: v for k, v in weights.items() if not k.startswith("head.")}
-            student.backbone.load_state_dict(weights)
+            student.load_state_dict(_first_weights(student, saved))
+    if start and config.optim.frozen and config.init is None:
+        warnings.warn(
+            f"optim.frozen={list(config.optim.frozen)} keeps random weights, for no run is named "
+            f"to start from; add init=RUN",
+            stacklevel=2,
+        )
+    freeze(student, config.optim.frozen)
     return Learner(
         student,
         strategies,
@@ -72,6 +81,28 @@ def _task_weights(config: TrainConfig, tasks: Mapping[str, Task]) -> TaskWeights
             f"out"
         )
     return TaskWeights({task.base: name for name, task in tasks.items()})
+
+
+def _first_weights(student: Segmenter, saved: SavedNet) -> dict[str, Tensor]:
+    """Return the weights with which a student starts from a saved net.
+
+    These are the saved backbone, and the heads that both have, of equal size; other heads are new.
+    """
+    new, weights = student.state_dict(), saved.weights
+    heads = [f"heads.{name}." for name in student.heads]
+    for head in [*heads, *(["backbone.head."] if student.logits and not saved.logits else [])]:
+        sizes = [{k: v.shape for k, v in w.items() if k.startswith(head)} for w in (new, weights)]
+        if sizes[0] != sizes[1]:
+            weights = {k: v for k, v in weights.items() if not k.startswith(head)}
+            weights |= {k: v for k, v in new.items() if k.startswith(head)}
+    return {k: v for k, v in weights.items() if k in new or _is_trained(k, student)}
+
+
+def _is_trained(name: str, student: Segmenter) -> bool:
+    """Return whether a weight is of an output that the student has."""
+    if name.startswith("backbone.head."):
+        return student.logits
+    return name.startswith("backbone.")
 
 
 def require_tasks(strategies: Mapping[str, Strategy], tasks: Container[str]) -> None:
