@@ -7,12 +7,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from semilung.arm_names import mixture_name
+from semilung.arm_names import BASELINE, mixture_name
 from semilung.config.schema import CommandConfig
 from semilung.files import absolute_path
 from semilung.nested import leaves, plain
 from semilung.runs.train_config import RESUMABLE, TrainConfig
-from semilung.tasks import base_strategies
+from semilung.tasks import base_strategies, build_tasks
 from semilung.types import UserError
 
 
@@ -42,10 +42,20 @@ def run_folder(command: CommandConfig, name: str) -> Path:
 def run_name(config: TrainConfig) -> str:
     """Return strategies, seed and a hash of everything that shapes the result.
 
+    A training of base strategies alone is named after its tasks where none is segmentation.
+
     Example:
         >>> run_name(TrainConfig(strategies={"mean_teacher": {}}, seed=1)).rsplit("-", 1)[0]
         'mean_teacher-s1'
+        >>> run_name(TrainConfig(tasks={"characterization": {}})).rsplit("-", 1)[0]
+        'characterization-s0'
     """
     values = {k: v for k, v in leaves(plain(asdict(config))).items() if k not in RESUMABLE}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{mixture_name(config.strategies, bases=base_strategies())}-s{config.seed}-{digest}"
+    return f"{_arm(config)}-s{config.seed}-{digest}"
+
+
+def _arm(config: TrainConfig) -> str:
+    name = mixture_name(config.strategies, bases=base_strategies())
+    bases = [task.base for task in build_tasks(config.tasks).values()]
+    return name if name != BASELINE or BASELINE in bases else "+".join(config.tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isnan, nan
@@ -87,11 +88,14 @@ class Characterization(Task):
         return {"lesions": self.evaluate(predicted).lesions}
 
     def pool(self, validated: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Return the AUC of the first target."""
+        """Return the AUC of the first target; NaN, with a warning, where it is not defined."""
         lesions = pd.DataFrame([row for case in validated for row in case["lesions"]])
         if lesions.empty:
             return {}
-        return {self.score.name: float(self._shares(lesions)["auc_share"].mean())}
+        auc = float(self._shares(lesions)["auc_share"].mean())
+        if isnan(auc):
+            self._warn_of_one_class(lesions)
+        return {self.score.name: auc}
 
     def evaluate(self, predicted: CasePrediction) -> Evaluated:
         """Return reference and prediction of each target for each nodule of the reference."""
@@ -147,6 +151,17 @@ class Characterization(Task):
         channels = [target.channels for target in self.targets]
         parts = zip(self.targets, torch.split(outputs, channels), strict=True)
         return {target.name: predicted_value(target, part) for target, part in parts}
+
+    def _warn_of_one_class(self, lesions: pd.DataFrame) -> None:
+        target = self.targets[0]
+        counts = lesions[target.name].value_counts().sort_index()
+        present = ", ".join(f"{value:g} ({count} times)" for value, count in counts.items())
+        warnings.warn(
+            f"val/auc is not defined, as the validation has only one class: the values of "
+            f"{target.name} of its {len(lesions)} nodules are {present or 'all missing'}, and an "
+            f"AUC needs values on both sides of the middle; put such cases into the split val",
+            stacklevel=3,
+        )
 
     def _shares(self, lesions: pd.DataFrame) -> pd.DataFrame:
         """Return the shares of the AUC of prediction and diameter, and their differences."""

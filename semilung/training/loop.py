@@ -308,8 +308,9 @@ def _validate(training: Training, log: MetricsLog, progress: TrainingProgress) -
         progress.say(f"step {training.step}: " + _readable(metrics))
         criterion = training.first_task.score
         score = learner.score(metrics, criterion.gain(metrics[criterion.validation_name]))
-        if score > training.best:
-            training.best = score
+        # until a score is defined (an AUC of one class is not), the last validation is the best
+        if score > training.best or (math.isnan(score) and training.best == -math.inf):
+            training.best = training.best if math.isnan(score) else score
             _save(training, training.run.best)
     learner.after_validation(training.metrics)
 

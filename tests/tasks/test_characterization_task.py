@@ -76,6 +76,24 @@ def test_characterization_of_falling_ratings_ranks_by_the_class_and_not_by_the_n
     assert task._shares(pd.DataFrame(rows))["auc_share"].mean() == 1
 
 
+@pytest.mark.parametrize(
+    ("votes", "values"),
+    [
+        (["benign", "benign"], r"vote of its 2 nodules are 0 \(2 times\)"),
+        (["", ""], "vote of its 2 nodules are all missing"),
+    ],
+)
+def test_pool_of_one_class_has_no_auc_and_says_why(votes, values):
+    task = build_tasks({"characterization": {"targets": VOTE}})["characterization"]
+    cases = [case(name, vote, 5.0) for name, vote in zip("ab", votes, strict=True)]
+    predicted = Evidence({"a": -1.0, "b": 1.0})
+    validated = [
+        task.validate(CasePrediction(item, predicted.case_maps(item), predicted)) for item in cases
+    ]
+    with pytest.warns(UserWarning, match=f"only one class: the values of {values}"):
+        assert np.isnan(task.pool(validated)["auc"])
+
+
 def test_characterization_evaluates_cases_with_a_value_alone():
     task = build_tasks({"characterization": {"targets": VOTE}})["characterization"]
     assert task.evaluates(case("a", "benign", 5.0).case)
