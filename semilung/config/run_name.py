@@ -49,6 +49,8 @@ def run_name(config: TrainConfig) -> str:
         'mean_teacher-s1'
         >>> run_name(TrainConfig(tasks={"characterization": {}})).rsplit("-", 1)[0]
         'characterization-s0'
+        >>> run_name(TrainConfig()).rsplit("-", 1)[0]
+        'supervised-s0'
     """
     values = {k: v for k, v in leaves(plain(asdict(config))).items() if k not in RESUMABLE}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

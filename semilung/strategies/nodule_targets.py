@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -14,11 +16,14 @@ from semilung.data.manifest.targets import Target, targets_of
 from semilung.losses import ordinal_loss
 from semilung.models import Head
 from semilung.strategies.core.learner import Step
-from semilung.strategies.core.nodule_pooling import DESCRIPTIONS, STRIDE, pool_nodule
+from semilung.strategies.core.nodule_pooling import DESCRIPTIONS, SHELL_MM, STRIDE, pool_nodule
 from semilung.strategies.core.strategy import Needs, Strategy, Term, register
 from semilung.types import IGNORE, UserError
 
 STREAMS = ("labelled", "located")
+
+CUT_SHARE = 0.1
+"""Share of nodules at an end of their volume above which a training warns."""
 
 
 @register("nodule_targets")
@@ -64,9 +69,13 @@ class NoduleTargets(Strategy):
 
         Raises:
             UserError: A target has fewer than two different values among them.
+
+        Warns:
+            UserWarning: Nodules reach the end of their volume, as in tight crops.
         """
         cases = [case for stream in STREAMS for case in streams.get(stream, ())]
         nodules = [nodule for case in cases for nodule in case.nodules if not nodule.ignored]
+        _warn_of_cut_nodules(cases)
         for target in self.targets:
             numbers = [target.number(nodule.targets.get(target.name)) for nodule in nodules]
             labelled = torch.tensor([number for number in numbers if number == number])
@@ -157,6 +166,28 @@ def target_loss(target: Target, outputs: Tensor, numbers: Tensor, weights: Tenso
     else:
         losses = F.cross_entropy(outputs, classes, reduction="none")
     return (losses * weights[classes]).mean()
+
+
+def _warn_of_cut_nodules(cases: Sequence[PreparedCase]) -> None:
+    """Warn of nodules at the ends of their volumes, if they are more than `CUT_SHARE` of all."""
+    counts, total = [0, 0, 0], 0
+    for case in cases:
+        nodules = [n for n in case.nodules if not n.ignored and n.diameter_mm]
+        total += len(nodules)
+        for nodule, axis in product(nodules, range(3)):
+            voxel, spacing_mm = nodule.voxel[axis], case.spacing_mm[axis]
+            reach = (nodule.diameter_mm or 0.0) / 2 / spacing_mm + 1  # in voxels, and one more
+            counts[axis] += not reach <= voxel <= case.shape[axis] - 1 - reach
+    axes = [
+        f"{n} in {axis}" for axis, n in zip("xyz", counts, strict=True) if n > CUT_SHARE * total
+    ]
+    if axes:
+        warnings.warn(
+            f"of {total} nodules these reach the end of their volume: {', '.join(axes)}; their "
+            f"surroundings, of {SHELL_MM:g} mm, are padded by mirroring in training and left out "
+            f"in prediction: give scans or crops with a margin where you have them",
+            stacklevel=3,
+        )
 
 
 def _require_values(target: Target, labelled: Tensor, nodules: int) -> None:

@@ -85,3 +85,19 @@ def test_options_out_of_range_are_refused():
     with pytest.raises(UserError, match="kind must be one of"):
         build_strategy("nodule_targets", {"targets": {"a": {"kind": "x", "values": [1, 2]}}})
     assert math.isclose(build_strategy("nodule_targets").weight, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("centre", "warned"),
+    [((5.5, 5.5, 5.5), ""), ((5.5, 5.5, 2.0), "5 in z"), ((13.5, 5.5, 2.0), "5 in x, 5 in z")],
+)
+def test_before_training_warns_of_nodules_at_the_ends_of_their_volumes(centre, warned, recwarn):
+    strategy = build_strategy("nodule_targets")
+    cases = [case_with({"malignancy": str(value)}, value) for value in range(1, 6)]
+    for case in cases:
+        object.__setattr__(case.case.nodules[0], "centre_mm", centre)
+    strategy.before_training({"labelled": cases})
+    messages = [str(warning.message) for warning in recwarn]
+    assert len(messages) == bool(warned)
+    if warned:
+        assert f"of 5 nodules these reach the end of their volume: {warned}; their" in messages[0]
