@@ -61,11 +61,16 @@ def described(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of all three tasks, of two steps; tests that change it copy it."""
     from commands import train
 
-    runs, targets = tmp_path_factory.mktemp("runs"), "+tasks.characterization.targets"
+    runs = tmp_path_factory.mktemp("runs")
+    targets = {
+        "malignancy": "{kind:ordinal,values:[1,2,3,4,5]}",
+        "spiculated": "{kind:binary,values:[0,1]}",
+        "texture": "{kind:classes,values:[solid,part_solid,ground_glass]}",
+    }
+    listed = ",".join(f"{name}:{target}" for name, target in targets.items())
     words = [
         "tasks=[segmentation,detection,characterization]", "trainer.max_steps=2",
-        f"{targets}.spiculated={{kind:binary,values:[0,1]}}",
-        f"{targets}.texture={{kind:classes,values:[solid,part_solid,ground_glass]}}",
+        f"tasks.characterization.targets={{{listed}}}",
     ]  # fmt: skip
     assert train(phantom, *words, f"runs_dir={runs}", "run_name=described") == 0
     return runs / "described"

@@ -2,7 +2,7 @@ r"""AUC over repeats with intervals: DeLong's, and of a bootstrap of patients.
 
 With scores $s_r$ of repeat r, the concordance of a positive nodule i and a negative one j is
 
-$$ K_{ij} = \frac{1}{R} \sum_r [s_{ri} > s_{rj}] + \tfrac 1 2 [s_{ri} = s_{rj}] $$
+$$ K_{ij} = \frac{1}{R} \sum_r [s_{ri} > s_{rj}] + \tfrac{1}{2} [s_{ri} = s_{rj}] $$
 
 whose mean is the mean over repeats of the AUC of all nodules' scores of a repeat.
 """

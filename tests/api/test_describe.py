@@ -6,11 +6,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from commands import run as command
 
 from semilung.api.describe import describe
 from semilung.api.load import load
-from semilung.cli.characterize_run import add_run_arguments, characterize_run
-from semilung.cli.parser import Parser
 from semilung.csv_tables import write_csv
 from semilung.data import read_manifest
 from semilung.data.cache.prepare import prepare
@@ -194,16 +193,20 @@ def test_describe_warns_of_a_scan_without_findings(run, labelled, table, tmp_pat
         describe(run, table, [case.image for case in labelled], tmp_path / "out.csv")
 
 
-def test_characterize_run_writes_the_table(described, labelled, table, tmp_path, capsys):
-    parser = Parser()
-    for name, options in {"findings": {"nargs": "+"}, "--out": {}}.items():
-        parser.add_argument(name, **options)
-    parser.add_argument("--overwrite", action="store_true")
-    add_run_arguments(parser)
+def test_characterize_command_with_a_run_writes_the_table(
+    described, labelled, table, tmp_path, capsys
+):
     out = tmp_path / "out.csv"
-    words = [str(table), "--run", str(described), "--out", str(out)]
-    with pytest.raises(UserError, match="--scan is missing"):
-        characterize_run(parser.parse_args(words))
-    characterize_run(parser.parse_args([*words, "--scan", str(labelled[0].image)]))
+    words = ["characterize", table, "--run", described, "--out", out]
+    scan = ["--scan", labelled[0].image]
+    for mistake, message in [
+        (words, "--scan is missing"),
+        ([*words, *scan, "--nodules", table], "--nodules is of a study of features"),
+        (["characterize", table, "--out", out, "--frame", "ras"], "--frame is of the description"),
+    ]:
+        assert command(*mistake) == 2
+        assert message in capsys.readouterr().err
+        assert not out.exists()
+    assert command(*words, *scan) == 0
     assert capsys.readouterr().out.strip() == str(out)
     assert pd.read_csv(out)["malignancy"].between(1, 5).all()
