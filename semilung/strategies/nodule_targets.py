@@ -16,7 +16,13 @@ from semilung.data.manifest.targets import Target, targets_of
 from semilung.losses import ordinal_loss
 from semilung.models import Head
 from semilung.strategies.core.learner import Step
-from semilung.strategies.core.nodule_pooling import DESCRIPTIONS, SHELL_MM, STRIDE, pool_nodule
+from semilung.strategies.core.nodule_pooling import (
+    DESCRIPTIONS,
+    GROUPS,
+    SHELL_MM,
+    STRIDE,
+    pool_nodule,
+)
 from semilung.strategies.core.strategy import Needs, Strategy, Term, register
 from semilung.types import IGNORE, UserError
 
@@ -57,7 +63,7 @@ class NoduleTargets(Strategy):
             views={"labelled": ("weak",)},
             optional={"located": ("weak",)},
             fields=("nodules", "targets", "instances", "spacing_mm"),
-            heads={DESCRIPTIONS: Head(2 * sum(t.channels for t in self.targets), STRIDE)},
+            heads={DESCRIPTIONS: Head(GROUPS * sum(t.channels for t in self.targets), STRIDE)},
             tasks=("characterization",),
             targets=self.targets,
         )
@@ -123,17 +129,22 @@ def described(
     share: Tensor | None,
     size: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
-    """Return outputs `(N, C)` and numbers `(N, T)` of the nodules whose centre is in a crop."""
+    """Return outputs `(N, C)` and numbers `(N, T)` of the nodules whose centre is in a crop.
+
+    Arguments are those of a sample, as the loader gives them.
+    """
     extent = torch.tensor(size, device=nodules.device)
     centre, diameter_mm = nodules[:, :3], nodules[:, 3]
     inside = ((centre > -0.5) & (centre < extent - 0.5)).all(dim=1)  # False for padding
     chosen = inside & (nodules[:, 4] == 1) & ~diameter_mm.isnan()
     outputs = [
-        pool_nodule(maps, row[:3].tolist(), float(row[3]), spacing_mm.tolist(), mask=share)
-        for row in nodules[chosen]
+        pool_nodule(maps, place, shown_mm, spacing_mm.tolist(), mask=share, unzoomed_mm=mm)
+        for (*place, shown_mm, _), (mm, *_) in zip(
+            nodules[chosen].tolist(), targets[chosen].tolist(), strict=True
+        )
     ]
-    none = maps[: len(maps) // 2].flatten(1).T[:0]  # every step has the head in its graph
-    return torch.stack(outputs) if outputs else none, targets[chosen]
+    none = maps[: len(maps) // GROUPS].flatten(1).T[:0]  # every step has the head in its graph
+    return torch.stack(outputs) if outputs else none, targets[chosen, 1:]
 
 
 def nodule_share(instances: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from semilung.data.manifest.targets import Target
 from semilung.strategies import build_strategy
+from semilung.strategies.core.nodule_pooling import pool_nodule
 from semilung.strategies.nodule_targets import described, nodule_share, target_loss
 from semilung.testing.problem import TinyCase, _cases
 from semilung.types import UserError
@@ -34,14 +35,15 @@ def test_target_loss_of_each_kind_ignores_missing_values():
 
 
 def test_described_leaves_out_padding_ignored_findings_and_centres_beyond_the_crop():
-    maps, spacing = torch.randn(2, 8, 8, 8), torch.ones(3)
+    maps, spacing = torch.randn(3, 8, 8, 8), torch.ones(3)
     nodules = torch.tensor(
         [[5, 5, 5, 6, 1], [9, 9, 9, 6, 0], [-3, 5, 5, 20, 1], [NAN] * 5, [5, 5, 5, NAN, 1]],
         dtype=torch.float32,
     )
-    numbers = torch.arange(5.0)[:, None]
+    numbers = torch.stack([torch.full((5,), 3.0), torch.arange(5.0)], dim=1)
     outputs, targets = described(maps, nodules, numbers, spacing, None, (16, 16, 16))
-    assert outputs.shape == (1, 1)
+    expected = pool_nodule(maps, (5, 5, 5), 6.0, (1, 1, 1), unzoomed_mm=3.0)
+    torch.testing.assert_close(outputs, expected[None])
     assert targets.tolist() == [[0.0]]
 
 

@@ -32,7 +32,7 @@ class Evidence:
 
     def case_maps(self, case, *, progress=None):
         inside = torch.full((1, 8, 8, 8), float(self.logits[case.name]))
-        return {DESCRIPTIONS: torch.cat([inside, torch.zeros(1, 8, 8, 8)])}
+        return {DESCRIPTIONS: torch.cat([inside, torch.zeros(2, 8, 8, 8)])}
 
 
 def case(name, vote, diameter_mm):

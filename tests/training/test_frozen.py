@@ -114,7 +114,7 @@ def test_init_of_other_targets_draws_the_head_anew(tiny, segmentation, tmp_path)
         config, init=str(tmp_path / "run"), tasks={"characterization": {"targets": vote}}
     )
     student = build_learner(other).student
-    assert student.heads["descriptions"].last.weight.shape[0] == 2
+    assert student.heads["descriptions"].last.weight.shape[0] == 3
 
 
 def test_frozen_weights_are_not_in_the_optimizer_and_the_teacher_keeps_them(tiny, segmentation):

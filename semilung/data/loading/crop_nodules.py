@@ -31,8 +31,8 @@ def crop_nodules(
 
     Returns:
         `(N, 5)`: centre in voxels of the crop (x, y, z), diameter in mm (NaN where unknown) after
-        the crop's zoom, and 1, or 0 for an ignored finding; and the numbers of the targets
-        `(N, T)`, NaN where missing.
+        the crop's zoom, and 1, or 0 for an ignored finding; and `(N, 1 + T)`: diameter in mm
+        before the zoom, and the numbers of the targets, NaN where missing.
     """
     high = np.add(low, np.add(geometry.size, np.multiply(2, geometry.margin))).tolist()
     copies = [
@@ -41,14 +41,17 @@ def crop_nodules(
         for copy in product(*map(_copies, nodule.voxel, item.shape, low, high))
     ]
     rows = [[*copy, n.diameter_mm or np.nan, float(not n.ignored)] for n, copy in copies]
-    numbers = [[t.number(n.targets.get(t.name)) for t in targets] for n, _ in copies]
+    numbers = [
+        [n.diameter_mm or np.nan, *(t.number(n.targets.get(t.name)) for t in targets)]
+        for n, _ in copies
+    ]
     nodules = np.array(rows, np.float64).reshape(-1, 5)
     nodules[:, :3] = geometry.points(nodules[:, :3] - low)
     nodules[:, 3] *= geometry.zoom
     radius_mm = np.nan_to_num(nodules[:, 3:4], nan=UNMEASURED_MM) / 2
     beyond = np.maximum(-nodules[:, :3], nodules[:, :3] - np.array(geometry.size) + 1).clip(0)
     near = np.linalg.norm(beyond * item.spacing_mm, axis=1) <= radius_mm[:, 0]
-    values = np.array(numbers, np.float32).reshape(len(copies), len(targets))
+    values = np.array(numbers, np.float32).reshape(len(copies), 1 + len(targets))
     return np.asarray(nodules[near], np.float32), values[near]
 
 

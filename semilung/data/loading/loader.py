@@ -226,7 +226,8 @@ def build_loader(
         `anatomy`: `(B, 1, X, Y, Z)` uint8, if any case of the stream has it; 255 for the others.
         `instances`: `(B, 1, X, Y, Z)` uint8, the mask with one label for each nodule.
         `nodules`: `(B, N, 5)` float32, see `crop_nodules`; not of unlabelled and weak streams.
-        `targets`: `(B, N, T)` float32, the numbers of targets (`Target.number`) next to `nodules`.
+        `targets`: `(B, N, 1 + T)` float32 next to `nodules`: diameter before the zoom of the crop,
+            and the numbers of targets (`Target.number`).
         `spacing_mm`: `(B, 3)` float32, the size of a voxel.
         `bag`: `(b, N, 1, X, Y, Z)` weak views, the crops of the first b = `config.bags` scans, and
             `bag_mask`: `(b, N)` bool, False for padding.

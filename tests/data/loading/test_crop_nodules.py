@@ -36,9 +36,9 @@ def test_crop_nodules_have_their_targets_next_to_them():
         ((4, 5, 6), 6, {"vote": "malignant"}),
         ((2, 2, 2), 4, {}),
     ]
-    points, numbers = crop_of(nodules, (vote,))
-    assert points[:, 0].tolist() == [4, 2]
-    np.testing.assert_array_equal(numbers, [[1], [np.nan]])
+    points, numbers = crop_of(nodules, (vote,), zoom=2.0)
+    assert points[:, 3].tolist() == [12, 8]
+    np.testing.assert_array_equal(numbers, [[6, 1], [4, np.nan]])  # diameters before the zoom
 
 
 @pytest.mark.parametrize(
