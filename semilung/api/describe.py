@@ -16,7 +16,7 @@ from semilung.api.given_findings import (
     findings_of_table,
 )
 from semilung.api.load import LoadedRun
-from semilung.api.paths import PathLike, listed
+from semilung.api.paths import PathLike, listed, require_csv
 from semilung.api.run_source import Runs, loaded
 from semilung.api.scan_files import failure_summary, readable_scans
 from semilung.api.scan_request import failure_line
@@ -86,7 +86,7 @@ def describe(
     Example:
         >>> describe("runs/all", "findings.csv", "a.nii.gz", "described.csv")  # doctest: +SKIP
     """
-    scans, out = readable_scans(scans), Path(out)
+    scans, out = readable_scans(scans), require_csv(out, "--out")
     if frame is not None:
         require_choice("frame", frame, tuple(FRAMES))
     run, task = _describing(loaded(runs, checkpoint, settings)[0])

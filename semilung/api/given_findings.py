@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semilung.data import Volume
-from semilung.data.content.nodule_instances import read_instances
+from semilung.data.content.nodule_instances import MOST, read_instances
 from semilung.data.io.dicom.series_path import series_path
 from semilung.data.io.grid import Grid, contains, voxel_of
 from semilung.data.io.opened_volume import LPS_TO_RAS
@@ -20,7 +21,7 @@ from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.evaluation.finding_tables import finding_table
 from semilung.inference.findings import COORDINATES, LUNA16_COLUMNS, label_findings
 from semilung.types import IGNORE, UserError
-from semilung.writers.frames import FRAME_COLUMN, LPS, in_frame
+from semilung.writers.frames import FRAME_COLUMN, FRAMES, LPS, in_frame
 
 SCAN_COLUMNS = (LUNA16_COLUMNS[0], "case")
 """Columns that name a row's scan, the first of them that is there."""
@@ -124,6 +125,12 @@ def findings_of_masks(
         table = label_findings(labels, stem_of(scan))
         if table.empty:
             raise UserError(f"{mask}: the mask holds no nodule; leave it and its scan out")
+        if len(table) == MOST:
+            warnings.warn(
+                f"{mask} holds {MOST} nodules or more, and the smallest of them may be one row; "
+                f"remove specks from the mask",
+                stacklevel=4,
+            )
         table.index += first
         first += len(table)
         findings[scan] = GivenFindings(table[[*NUMBERS]], in_frame(table, frame or LPS), mask)
@@ -132,13 +139,22 @@ def findings_of_masks(
 
 def _frame(path: Path, rows: pd.DataFrame, frame: str | None) -> str:
     """Return the frame of a table's coordinates, which its column `frame` may state."""
-    stated = {value.lower() for value in rows.get(FRAME_COLUMN, pd.Series(dtype=str)) if value}
-    if len(stated) > 1 or not stated <= {frame or next(iter(stated), LPS)}:
+    written = sorted({str(value) for value in rows.get(FRAME_COLUMN, ())})
+    stated = {value.strip().lower().removesuffix("+") for value in written}
+    if not any(stated):
+        return frame or LPS
+    name = next(iter(stated))
+    if len(stated) > 1 or name not in FRAMES:
         raise UserError(
-            f"{path}: its column {FRAME_COLUMN} says {' and '.join(sorted(stated)).upper()}, and "
-            f"--frame is {(frame or LPS).upper()}; leave --frame out, or correct the column"
+            f"{path}: its column {FRAME_COLUMN} holds {', '.join(map(repr, written))}; "
+            f"write LPS or RAS, the same one in each row, or remove the column and give --frame"
         )
-    return frame or next(iter(stated), LPS)
+    if frame not in (None, name):
+        raise UserError(
+            f"{path}: its column {FRAME_COLUMN} says {name.upper()}, and --frame is "
+            f"{frame.upper()}; leave --frame out, or correct the column"
+        )
+    return name
 
 
 def _grid(scan: Path, series: str | None) -> Grid:

@@ -29,3 +29,17 @@ def listed(paths: PathLike | Sequence[PathLike], name: str) -> list[Path]:
     if not several:
         raise UserError(f"{name} is an empty list; give a path, or several")
     return [Path(path) for path in several]
+
+
+def require_csv(path: PathLike, option: str) -> Path:
+    """Return a path that names a CSV file.
+
+    Raises:
+        UserError: It has another suffix, or is a folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv" or path.is_dir():
+        raise UserError(
+            f"{option} {path} is not the name of a CSV file; name one such as features.csv"
+        )
+    return path

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from semilung import __version__
-from semilung.api.paths import PathLike, listed
+from semilung.api.paths import PathLike, listed, require_csv
 from semilung.csv_tables import write_csv
 from semilung.data import Case, read_manifest
 from semilung.files import write_text
@@ -120,20 +120,6 @@ def radiomics(
     if failures:
         raise _summary(failures, len(cases) if folders else len(items), out)
     return written
-
-
-def require_csv(path: PathLike, option: str) -> Path:
-    """Return a path that names a CSV file.
-
-    Raises:
-        UserError: It has another suffix.
-    """
-    path = Path(path)
-    if path.suffix.lower() != ".csv":
-        raise UserError(
-            f"{option} {path} is not the name of a CSV file; name one such as features.csv"
-        )
-    return path
 
 
 def _with_masks(cases: Sequence[Case], manifest: PathLike) -> list[Case]:

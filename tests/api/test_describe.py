@@ -136,6 +136,8 @@ def test_describe_writes_the_scans_that_do_not_fail(run, labelled, tmp_path, mon
         (lambda t: t.assign(coordZ=9e4), {}, r"lie outside of the scan when read as LPS\+"),
         (lambda t: t.assign(seriesuid="x"), {}, "1 of its 1 scans were not given, such as x"),
         (lambda t: t.assign(frame="RAS"), {"frame": "lps"}, "column frame says RAS"),
+        (lambda t: t.assign(frame="world"), {}, "column frame holds 'world'; write LPS or RAS"),
+        (lambda t: pd.concat([t, t.assign(frame="RAS")]), {}, "column frame holds '', 'RAS'"),
         (lambda t: t.head(0), {}, "no row is of a given scan"),
     ],
 )
@@ -191,6 +193,21 @@ def test_describe_with_a_run_of_other_tasks_is_an_error(trained_both, labelled, 
 def test_describe_warns_of_a_scan_without_findings(run, labelled, table, tmp_path):
     with pytest.warns(UserWarning, match=f"has no findings of 1 of 2 scans: {labelled[1].case}"):
         describe(run, table, [case.image for case in labelled], tmp_path / "out.csv")
+
+
+def test_describe_reads_a_frame_as_json_files_spell_it(run, labelled, table, tmp_path):
+    scan = labelled[0].image
+    expected = describe(run, table, scan, tmp_path / "a.csv")
+    rows_of(labelled[:1]).assign(frame=" LPS+").to_csv(tmp_path / "spelt.csv", index=False)
+    spelt = describe(run, tmp_path / "spelt.csv", scan, tmp_path / "b.csv")
+    pd.testing.assert_frame_equal(spelt[NAMES], expected[NAMES])
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "folder.csv"])
+def test_describe_refuses_an_out_that_is_no_csv_file(run, labelled, table, tmp_path, name):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match="is not the name of a CSV file"):
+        describe(run, table, labelled[0].image, tmp_path / name, overwrite=True)
 
 
 def test_characterize_command_with_a_run_writes_the_table(
