@@ -10,7 +10,8 @@ the parts `inner` and `outer`, and writes OUT/scores_ARM.csv, which
 `semilung characterize --scores ARM=...` reads. Nodules without a class (a rating of 3) are trained
 on too, unless their patient is held out. Further words are settings of the trainings, such as
 `init=RUN`, and `train_nodules=16` trains on as many nodules with a class, drawn anew in each fold.
-Trainings that are done are not repeated and interrupted ones continue.
+Trainings that are done are not repeated and interrupted ones continue: give other words another
+name of ARM.
 """
 
 from __future__ import annotations

@@ -64,9 +64,18 @@ def build_learner(config: TrainConfig, *, start: bool = True) -> Learner:
         strategies,
         teacher_decay=config.teacher_decay,
         predictor=cast(Predictor, config.predictor),
-        make_student=make_student,
+        make_student=_no_frozen_twin if config.optim.frozen else make_student,
         tasks=tasks,
         task_weights=_task_weights(config, tasks),
+    )
+
+
+def _no_frozen_twin() -> Segmenter:
+    """Refuse a second student, whose frozen parts would keep random weights."""
+    raise UserError(
+        "optim.frozen keeps parts of the student, and a strategy of this training (such as "
+        "cross_pseudo) trains a second one, which starts from random weights; leave out the one or "
+        "the other"
     )
 
 

@@ -153,3 +153,10 @@ def test_freeze_encoder_of_other_networks_leaves_the_decoder(name):
     trained = {n.split(".")[2] for n, p in student.named_parameters() if p.requires_grad}
     assert trained & {"upsamples", "up_layers"}
     assert not trained & {"input_block", "downsamples", "bottleneck", "convInit", "down_layers"}
+
+
+def test_frozen_parts_and_a_second_student_are_refused(tiny, segmentation):
+    config = config_of(tiny, ["segmentation"], init=segmentation, frozen=["encoder"])
+    config = replace(config, strategies={**config.strategies, "cross_pseudo": {}})
+    with pytest.raises(UserError, match="trains a second one"):
+        build_learner(config)

@@ -58,7 +58,7 @@ def pool_nodule(
         unzoomed_mm: d, where the image was zoomed; `diameter_mm` by default.
 
     Returns:
-        `(C,)`; NaN for a nodule with all its surroundings beyond the maps.
+        `(C,)`; NaN for a nodule whose box of surroundings lies beyond the maps.
     """
     radius_mm, edges_mm = diameter_mm / 2, [mm * STRIDE for mm in spacing_mm]
     place = [(c + 0.5) / STRIDE - 0.5 for c in centre]  # in voxels of the maps
