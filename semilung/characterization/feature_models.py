@@ -24,6 +24,9 @@ Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 PENALTIES = (0.03, 0.1, 0.3, 1.0)
 """C of the LASSO; below the first, no feature is left of a few hundred nodules."""
 
+INTERCEPT_SCALING = 30.0
+"""liblinear penalises the intercept too, which would pull probabilities to 0.5; divided by this."""
+
 SMALLEST = 1e-6
 """Probabilities are clipped to this distance from 0 and 1 before their logit."""
 
@@ -55,10 +58,13 @@ def radiomics_candidates(
         return ModelKind(
             prepare,
             [
-                LogisticRegression(C=c, l1_ratio=1, solver="liblinear", random_state=0)
+                LogisticRegression(
+                    C=c, l1_ratio=1, solver="liblinear", random_state=0,
+                    intercept_scaling=INTERCEPT_SCALING,
+                )
                 for c in PENALTIES
             ],
-        )
+        )  # fmt: skip
     return ModelKind(
         prepare,
         [

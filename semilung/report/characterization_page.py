@@ -85,22 +85,28 @@ def characterization_page(study: StudyTables, description: StudyDescription) -> 
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """Return what the best arm adds to size alone, and how sure that is."""
+    """Return what the best arm adds to size alone, and which arms are shown to add something."""
     size = next(row for row in rows if row["arm"] == SIZE)
-    best = max((row for row in rows if row["arm"] != SIZE), key=lambda row: row["auc"])
+    others = [row for row in rows if row["arm"] != SIZE]
+    best = max(others, key=lambda row: row["auc"])
     start = (
         f"Size alone reaches an AUC of {_valued(size, 'auc', 'low', 'high')}. The best of "
-        f"{counted(len(rows) - 1, 'other arm')} is {quoted(best['arm'])} with "
+        f"{counted(len(others), 'other arm')} is {quoted(best['arm'])} with "
         f"{_valued(best, 'auc', 'low', 'high')}: {_difference(best)} from size"
     )
-    if not best["difference_low"] > 0:
-        return f"{start}. No arm is shown to say more than size."
-    if best["p_holm"] < SIGNIFICANT:
-        return f"{start}, p {_p(best)} after Holm's correction. It says more than size here."
-    return (
-        f"{start}; the interval excludes zero, but p {_p(best)} after Holm's correction: that it "
-        f"says more than size is not shown."
+    above = [row for row in others if row["difference_low"] > 0]
+    shown = [row for row in above if row["p_holm"] < SIGNIFICANT]
+    arms = ", ".join(
+        f"{quoted(row['arm'])} ({_difference(row)}, p {_p(row)})" for row in shown or above
     )
+    if shown:
+        return f"{start}. Shown to say more than size here, p after Holm's correction: {arms}."
+    if above:
+        return (
+            f"{start}. The interval excludes zero, but p after Holm's correction is not small: "
+            f"{arms}. No arm is shown to say more than size."
+        )
+    return f"{start}. No arm is shown to say more than size."
 
 
 def size_sentences(metrics: pd.DataFrame) -> list[str]:
@@ -162,7 +168,11 @@ def source_sentence(source: str) -> str:
             f"Labels are votes of readers (source: {source}), not pathology: they say what a "
             f"nodule looks like to a radiologist, who sees its size too."
         )
-    return f"Labels are of the source “{source}”; readers' votes are not among them."
+    if source.lower().startswith(("patholog", "histolog")):
+        return f"Labels are of the source “{source}”; readers' votes are not among them."
+    return (
+        f"Labels are of the source “{source}”. If these are readers' votes, they are not pathology."
+    )
 
 
 def method(description: StudyDescription) -> list[str]:

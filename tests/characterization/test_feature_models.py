@@ -51,6 +51,16 @@ def test_the_candidate_of_the_lowest_inner_loss_is_chosen():
     assert penalties[0] < penalties[1]
 
 
+def test_probabilities_of_every_penalty_are_about_the_prevalence():
+    rng = np.random.default_rng(2)
+    noise, labels = rng.normal(size=(300, 8)), np.arange(300) % 10 == 0
+    kind = candidates("logistic")
+    prepared = kind.prepare.fit_transform(noise, labels)
+    for candidate in kind.candidates:
+        mean = candidate.fit(prepared, labels).predict_proba(prepared)[:, 1].mean()
+        assert mean == pytest.approx(0.1, abs=0.01)
+
+
 def test_log_loss_is_that_of_scikit_learn():
     probability = RNG.uniform(0.01, 0.99, 60)
     assert log_loss(probability, LABELS) == pytest.approx(sklearn_log_loss(LABELS, probability))

@@ -56,15 +56,26 @@ def row(arm, auc, low=0.0, p=1.0):
 @pytest.mark.parametrize(
     ("best", "end"),
     [
-        (row("net", 0.9, low=0.05, p=0.01), "says more than size here."),
-        (row("net", 0.9, low=0.01, p=0.08), "that it says more than size is not shown."),
+        (row("net", 0.9, low=0.05, p=0.01), "p = 0.010)."),
+        (row("net", 0.9, low=0.01, p=0.08), "p = 0.080). No arm is shown to say more than size."),
         (row("net", 0.9, low=-0.01, p=0.04), "No arm is shown to say more than size."),
         (row("net", 0.7, low=-0.2), "No arm is shown to say more than size."),
         (row("net", 0.9, low=np.nan), "No arm is shown to say more than size."),
     ],
 )
 def test_headline_claims_more_than_size_with_interval_and_p_alone(best, end):
-    assert headline([row("size", 0.8), best, row("other", 0.6)]).endswith(end)
+    text = headline([row("size", 0.8), best, row("other", 0.6)])
+    assert text.endswith(end)
+    assert ("Shown to say more than size" in text) != ("No arm is shown" in text)
+
+
+@pytest.mark.parametrize("low", [-0.01, 0.01])
+def test_headline_names_an_arm_that_says_more_than_size_though_another_has_the_highest_auc(low):
+    rows = [row("size", 0.8), row("net", 0.9, low=low, p=0.2), row("both", 0.88, low=0.02, p=0.01)]
+    start, _, end = headline(rows).partition("Shown to say more than size here")
+    assert "is net with" in start
+    assert "both (" in end
+    assert "net (" not in end
 
 
 def test_sentence_of_a_bin_without_a_class_defines_no_auc(study):
@@ -72,7 +83,16 @@ def test_sentence_of_a_bin_without_a_class_defines_no_auc(study):
     assert all("no AUC is defined" in text for text in size_sentences(empty))
 
 
-def test_sentence_of_sources_says_that_votes_are_not_pathology():
-    assert "not pathology" in source_sentence("readers")
-    assert "does not say" in source_sentence("")
-    assert "readers' votes are not among them" in source_sentence("pathology")
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("readers", "votes of readers (source: readers), not pathology"),
+        ("", "does not say"),
+        ("Pathology", "readers' votes are not among them"),
+        ("histology 2024", "readers' votes are not among them"),
+        ("radiologist consensus", "If these are readers' votes, they are not pathology."),
+        ("follow-up", "“follow-up”. If these are readers' votes, they are not pathology."),
+    ],
+)
+def test_sentence_of_sources_claims_pathology_only_where_the_source_says_so(source, words):
+    assert words in source_sentence(source)
