@@ -106,7 +106,7 @@ BOUNDS = {
     "characterize.folds": Bound(2, 100),
     "characterize.inner_folds": Bound(2, 100),
     "characterize.repeats": Bound(1, 1000),
-    "characterize.seed": Bound(0, 2**31),  # scikit-learn's go to 2**32, and repeats are added
+    "characterize.seed": Bound(0, 4 * 10**6),  # times repeats within scikit-learn's 2**32
     "characterize.stability": SHARE,
     "characterize.redundancy": Bound(0, 1, above=True),
     "characterize.bootstraps": Bound(100, 10**5),

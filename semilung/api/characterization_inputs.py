@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,11 @@ from semilung.characterization import (
     read_scores,
     read_study,
 )
-from semilung.characterization.labelled_nodules import LABELS
-from semilung.characterization.study_tables import FILES
+from semilung.characterization.labelled_nodules import LABELS, require_no_targets
+from semilung.characterization.study_tables import FILES, RECORD
 from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.radiomics.stability import stable_features
+from semilung.report.formatting import listed
 from semilung.runs.config_values import build_settings, parse_settings
 from semilung.types import UserError
 
@@ -97,10 +99,13 @@ def read_inputs(
     }
     labels, source = None, ""
     if external is not None:
-        labels, source = labels_of(
-            read_table(external, LABELS), settings.external(), external,
+        rows = read_table(external, LABELS)
+        require_no_targets(study.features.columns, rows.columns, features, external)
+        rows, source = labels_of(
+            rows, settings.external(), external,
             source=settings.external_source, option="external_source",
         )  # fmt: skip
+        labels = rows.loc[rows["label"].notna(), ["case", "nodule", "label"]]
         _require_scored(labels, study, external)
     return StudyInputs(
         settings,
@@ -114,12 +119,15 @@ def read_inputs(
     )
 
 
-def require_folder(out: Path, inputs: Iterable[PathLike | None]) -> None:
+def require_folder(
+    out: Path, inputs: Iterable[PathLike | None], *, folds_only: bool = False
+) -> None:
     """Check, before minutes of work, that files can be written to a folder.
 
     Raises:
         UserError: It is a file, it or its parent cannot be written to, it holds files of the same
-            names that are of no study, or an input is one of the files that would be written.
+            names that are of no study or no plain files, an input is one of the files that would be
+            written, or folds alone would replace those of a whole study.
     """
     folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
@@ -133,6 +141,16 @@ def require_folder(out: Path, inputs: Iterable[PathLike | None]) -> None:
             f"--out {out} holds {present[0]} and no {FILES[0]}, so it is no study's folder; name "
             f"another one"
         )
+    if irregular := [name for name in present if not (out / name).is_file()]:
+        raise UserError(
+            f"--out {out}: {irregular[0]} in it is not a plain file and cannot be replaced; remove "
+            f"it, or name another folder"
+        )
+    if folds_only and RECORD in present:
+        raise UserError(
+            f"--out {out} holds a whole study, whose other tables would not match new folds; its "
+            f"folds.csv can be used as it is, for other folds name another folder"
+        )
     written = {(out / name).resolve() for name in FILES}
     for path in inputs:
         if path is not None and Path(path).resolve() in written:
@@ -142,10 +160,11 @@ def require_folder(out: Path, inputs: Iterable[PathLike | None]) -> None:
 
 
 def _require_name(name: str) -> None:
-    if name.split() != [name] or name != printable(name) or name == SIZE:
+    hidden = name.startswith("_")  # matplotlib leaves such a name out of a legend
+    if name.split() != [name] or name != printable(name) or name == SIZE or hidden:
         raise UserError(
             f"--scores {name}=...: a net's name is one word other than {SIZE!r}, as arms of other "
-            f"names have two; rename it"
+            f"names have two, and does not begin with an underscore; rename it"
         )
 
 
@@ -168,6 +187,13 @@ def _stable(path: Path, study: NoduleStudy, settings: CharacterizationSettings) 
     stable = {*stable_features(table, settings.stability)}
     names = study.features.columns
     indices = [index for index, name in enumerate(names) if name in stable]
+    unlisted = [name for name in names if name not in {*table["feature"]}]
+    if unlisted:
+        warnings.warn(
+            f"{path} does not list {len(unlisted)} of {len(names)} features, which are left out as "
+            f"if unstable: {listed(unlisted)}",
+            stacklevel=4,
+        )
     if not indices:
         raise UserError(
             f"{path}: none of {len(names)} features has an ICC of {settings.stability:g} or more; "

@@ -27,7 +27,7 @@ from semilung.characterization import (
     make_folds,
     read_study,
 )
-from semilung.characterization.study_tables import StudyTables
+from semilung.characterization.study_tables import RECORD, StudyTables
 from semilung.csv_tables import write_csv
 from semilung.files import write_text
 from semilung.nested import plain
@@ -112,11 +112,13 @@ def characterize(
         "source": inputs.study.source,
         "tables": inputs.files,
     }
-    for name, table in tables.files().items():
+    (out / RECORD).unlink(missing_ok=True)
+    files = tables.files()
+    for name, table in files.items():
         write_csv(out / name, table)
-    write_text(out / "settings.json", json.dumps(plain(record), indent=2))
     write_text(out / "index.html", page)
-    return Characterization(out / "index.html", tables.metrics, tables.results.table())
+    write_text(out / RECORD, json.dumps(plain(record), indent=2))
+    return Characterization(out / "index.html", tables.metrics, files["scores.csv"])
 
 
 def write_folds(
@@ -137,7 +139,7 @@ def write_folds(
         UserError: As `characterize`.
     """
     chosen, out = study_settings(settings), Path(out)
-    require_folder(out, [features, nodules])
+    require_folder(out, [features, nodules], folds_only=True)
     study = read_study(Path(features), Path(nodules), chosen)
     write_csv(out / "folds.csv", fold_table(study.nodules, make_folds(study.nodules, chosen)))
     return out / "folds.csv"

@@ -45,8 +45,10 @@ def concordance(scores: Values, positive: Positive) -> Values:
         >>> concordance(scores, np.array([False, False, True, True])).tolist()
         [[1.0, 0.0], [1.0, 1.0]]
     """
-    signs = [np.sign(row[positive, None] - row[None, ~positive]) for row in scores]
-    return np.asarray((np.mean(signs, axis=0) + 1) / 2)
+    total = np.zeros((positive.sum(), (~positive).sum()))
+    for row in scores:  # one repeat at a time, as all pairs of all repeats may not fit in memory
+        total += np.sign(row[positive, None] - row[None, ~positive])
+    return np.asarray((total / len(scores) + 1) / 2)
 
 
 def delong(pairs: Values) -> AucInterval:

@@ -92,6 +92,12 @@ class CharacterizationSettings:
 
 
 def _target(name: str, negative: tuple[Spelling, ...], positive: tuple[Spelling, ...]) -> Target:
+    if any(isinstance(value, bool) for value in (*negative, *positive)):
+        raise UserError(
+            f"target {name!r}: yes, no, on, off, true and false without quotes are booleans of "
+            f"YAML, found negative={[*negative]} and positive={[*positive]}; write them as in the "
+            f'table, as in negative=["no"] in quotes'
+        )
     try:
         target = Target.of(name, {"kind": "binary", "values": [negative, positive]})
     except ValueError as error:

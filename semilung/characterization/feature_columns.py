@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from semilung.data.manifest.table_file import TableKind, read_table
+from semilung.suggestions import suggestion
 from semilung.types import UserError
 
 KEY = ("case", "nodule")
@@ -19,6 +20,9 @@ DESCRIPTION = (
     *("finding", "probability", "reference", "matched"),
 )
 """Columns of `semilung radiomics` that are no features."""
+
+EMPTY = ("", "nan", "na", "n/a", "none", "null", "-")
+"""Spellings of an absent value, in lower case."""
 
 FEATURES = TableKind(
     "a table of features", ("case", "patient", "nodule", "diameter_mm"),
@@ -45,9 +49,10 @@ def read_features(path: Path) -> FeatureRows:
     names = [name for name in table.columns if name not in DESCRIPTION]
     if missing or not names:
         absent = f"the columns {', '.join(missing)}" if missing else "any feature"
-        raise UserError(f"{path} is without {absent}; {FEATURES.needed}")
+        hints = filter(None, (suggestion(name, names) for name in missing))
+        raise UserError(f"{path} is without {absent}{next(hints, '')}; {FEATURES.needed}")
     require_once(table, path)
-    diameters_mm = _numbers(table, "diameter_mm", path)
+    diameters_mm = numbers_of(table, "diameter_mm", path, required=False)
     incomplete = (table["patient"] == "") | ~(diameters_mm > 0)
     if incomplete.any():
         first = table[incomplete].iloc[0]
@@ -56,7 +61,7 @@ def read_features(path: Path) -> FeatureRows:
             f"nodule {first['nodule']} of {first['case']}; fill them in, as folds are of patients "
             f"and all is compared with size"
         )
-    features = pd.DataFrame({name: _numbers(table, name, path) for name in names})
+    features = pd.DataFrame({name: numbers_of(table, name, path, required=False) for name in names})
     nodules = table[["case", "nodule", "patient"]].assign(diameter_mm=diameters_mm)
     return FeatureRows(nodules, features)
 
@@ -76,13 +81,28 @@ def require_once(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
-    """Return the numbers of a column, NaN where it is empty."""
-    numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
-    invalid = numbers.isna() & ~table[name].str.lower().isin(["", "nan", "na"])
+def numbers_of(table: pd.DataFrame, name: str, path: Path, *, required: bool) -> pd.Series:
+    """Return the finite numbers of a column, with decimal points or commas.
+
+    Args:
+        table: Cells as text.
+        name: Of the column.
+        path: Of the table, for messages.
+        required: Whether each row needs a number; else an empty or infinite one is NaN.
+
+    Raises:
+        UserError: A cell is no number.
+    """
+    text = table[name].str.lower()
+    parsed = pd.to_numeric(text.str.replace(",", ".", regex=False), errors="coerce").astype(float)
+    finite = np.isfinite(parsed)
+    invalid = ~finite if required else parsed.isna() & ~text.isin(EMPTY)
     if invalid.any():
+        rule = "each row needs one"
+        if not required:
+            rule = "a feature is a number or empty. Remove the column if it is no feature"
         raise UserError(
             f"{path}: column {name!r} holds {table.loc[invalid, name].iloc[0]!r}, which is no "
-            f"number; a feature is a number or empty. Remove the column if it is no feature"
+            f"number; {rule}"
         )
-    return numbers.where(np.isfinite(numbers))
+    return parsed.where(finite)

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -126,21 +127,10 @@ def choose_model(
         for row, candidate in zip(held_out, kind.candidates, strict=True):
             model = clone(candidate).fit(prepared, labels[fit])
             row[test] = model.predict_proba(prepare.transform(features[test]))[:, 1]
-    losses = [log_loss(row, labels) for row in held_out]
+    losses = [log_loss(labels, row) for row in held_out]
     best = int(np.argmin(losses))
     pipeline = make_pipeline(clone(kind.prepare), clone(kind.candidates[best]))
     return ChosenModel(pipeline.fit(features, labels), held_out[best], losses[best])
-
-
-def log_loss(probability: Values, labels: Labels) -> float:
-    """Return the mean negative log likelihood of labels.
-
-    Example:
-        >>> round(log_loss(np.array([0.5, 0.5]), np.array([0, 1])), 4)
-        0.6931
-    """
-    clipped = probability.clip(SMALLEST, 1 - SMALLEST)
-    return float(-np.log(np.where(labels == 1, clipped, 1 - clipped)).mean())
 
 
 def logit(probability: Values) -> Values:

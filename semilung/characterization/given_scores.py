@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from semilung.characterization.feature_columns import KEY
+from semilung.characterization.feature_columns import KEY, numbers_of
 from semilung.characterization.feature_models import logit
 from semilung.data.manifest.table_file import TableKind, read_table
 from semilung.types import UserError
@@ -44,7 +44,9 @@ def read_scores(path: Path, folds: pd.DataFrame) -> pd.DataFrame:
     table = read_table(path, SCORES)
     if absent := [name for name in SCORES.columns if name not in table]:
         raise UserError(f"{path} is without the columns {', '.join(absent)}; {SCORES.needed}")
-    numbers = {name: _numbers(table, name, path) for name in ("repeat", "fold", "score")}
+    numbers = {
+        name: numbers_of(table, name, path, required=True) for name in ("repeat", "fold", "score")
+    }
     table = table[[*KEY, "part"]].assign(**numbers)
     if (repeated := table.duplicated(ROW)).any():
         raise UserError(f"{path} has {_place(table[repeated].iloc[0])} twice; keep one row")
@@ -90,17 +92,6 @@ def _check_parts(rows: pd.DataFrame, folds: pd.DataFrame, path: Path) -> None:
             f"{path} lacks the score of {_place(first)}, part {first['part']!r} "
             f"({len(missing)} such rows). {REMEDY}"
         )
-
-
-def _numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
-    numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
-    invalid = ~np.isfinite(numbers)
-    if invalid.any():
-        raise UserError(
-            f"{path}: {name} holds {table.loc[invalid, name].iloc[0]!r}, which is no number; each "
-            f"row needs one"
-        )
-    return numbers
 
 
 def _place(row: pd.Series) -> str:

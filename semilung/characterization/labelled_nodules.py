@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from semilung.characterization.characterization_settings import CharacterizationSettings
-from semilung.characterization.feature_columns import KEY, read_features, require_once
+from semilung.characterization.feature_columns import EMPTY, KEY, read_features, require_once
 from semilung.data.manifest.nodules import IGNORED
 from semilung.data.manifest.table_file import TableKind, read_table
-from semilung.data.manifest.targets import Target
+from semilung.data.manifest.targets import Target, plain_spelling
 from semilung.evaluation.ranking import auc_shares
 from semilung.suggestions import suggestion
 from semilung.types import UserError
@@ -61,27 +61,28 @@ def read_study(features: Path, nodules: Path, settings: CharacterizationSettings
     """
     measured = read_features(features)
     table = read_table(nodules, LABELS)
-    _require_no_targets(measured.features.columns, table.columns, features, nodules)
-    labels, source = labels_of(
-        table, settings.binary_target(), nodules, source=settings.source, option="source"
-    )
-    keys = measured.nodules[[*KEY]]
-    _warn_of_unmatched(keys, table, features, nodules)
-    joined = measured.nodules.merge(labels, on=[*KEY], how="left", validate="one_to_one")
+    require_no_targets(measured.features.columns, table.columns, features, nodules)
+    target = settings.binary_target()
+    rows, source = labels_of(table, target, nodules, source=settings.source, option="source")
+    _warn_of_absent_values(rows, target, nodules)
+    chosen_rows = f"{nodules} (source {source})" if settings.source else str(nodules)
+    _warn_of_unmatched(measured.nodules, rows, str(features), chosen_rows)
+    used = rows[~rows["ignored"]].drop(columns="ignored")
+    joined = measured.nodules.merge(used, on=[*KEY], how="left", validate="one_to_one")
     chosen = joined[joined["label"].notna()].sort_values([*KEY])
     if chosen.empty:
-        values = Counter(table[settings.target]).most_common(8)
         raise UserError(
-            f"no nodule has features in {features} and a value of {settings.target!r} of either "
-            f"class in {nodules}; check the names of cases and nodules, and negative and positive. "
-            f"Values of {settings.target!r}: {', '.join(name or '(empty)' for name, _ in values)}"
+            f"no nodule has features in {features} and a value of {target.name!r} of either class "
+            f"in {nodules}; check the names of cases and nodules, and negative and positive. "
+            f"Values of {target.name!r}: {_values(rows['value'])}"
         )
     numbers = measured.features.loc[chosen.index].reset_index(drop=True)
     study = NoduleStudy(
-        chosen.astype({"label": int}).reset_index(drop=True),
+        chosen.drop(columns="value").astype({"label": int}).reset_index(drop=True),
         numbers,
         source,
-        len(keys.merge(table[[*KEY]], on=[*KEY])) - len(chosen),
+        int((joined["value"].notna() & ~joined["value"].str.lower().isin(EMPTY)).sum())
+        - len(chosen),
     )
     _warn_of_perfect_features(study)
     return study
@@ -90,9 +91,10 @@ def read_study(features: Path, nodules: Path, settings: CharacterizationSettings
 def labels_of(
     table: pd.DataFrame, target: Target, path: Path, *, source: str, option: str
 ) -> tuple[pd.DataFrame, str]:
-    """Return the labelled nodules of a table, `case, nodule, label`, and their one source.
+    """Return the rows of the labels' one source, and that source.
 
-    Nodules that the table ignores are left out.
+    Rows are `case, nodule, label, value, ignored`: the label is NaN where a nodule is ignored or
+    its value, the text of the cell, is of neither class.
 
     Args:
         table: Cells as text.
@@ -102,7 +104,8 @@ def labels_of(
         option: Name of the setting that chooses it, for messages.
 
     Raises:
-        UserError: A column is missing, a nodule is there twice, or sources are mixed.
+        UserError: A column is missing, a nodule of the source is there twice, sources are mixed, or
+            a cell of `ignored` is neither 0, 1 nor empty.
     """
     for name in (*KEY, target.name):
         if name not in table:
@@ -110,13 +113,13 @@ def labels_of(
                 f"{path} has no column {name!r}{suggestion(name, table.columns)}; its columns are: "
                 f"{', '.join(table.columns)}"
             )
-    require_once(table, path)
     number = np.array([target.number(text) for text in table[target.name]])
-    ignored = [IGNORED.get(text, False) for text in table.get("ignored", [""] * len(table))]
-    rows = table[[*KEY]].assign(label=np.where(ignored, math.nan, number))
-    rows["source"] = table.get("source", "")
-    rows = rows[rows["label"].notna()]
-    counts = Counter(rows["source"])
+    ignored = _ignored(table, path)
+    rows = table[[*KEY]].assign(
+        label=np.where(ignored, math.nan, number), value=table[target.name], ignored=ignored
+    )
+    sources = table.get("source", pd.Series("", table.index))
+    counts = Counter(sources[rows["label"].notna()])
     listed = ", ".join(f"{name or '(empty)'}: {count}" for name, count in counts.most_common())
     if not source and len(counts) > 1:
         raise UserError(
@@ -129,12 +132,29 @@ def labels_of(
             f"{suggestion(source, counts)}; sources found: {listed or 'none'}"
         )
     chosen = source or next(iter(counts), "")
-    return rows.loc[rows["source"] == chosen, [*KEY, "label"]], chosen
+    if chosen:
+        rows = rows[sources == chosen]
+    require_once(rows[~rows["ignored"]], path)
+    return rows, chosen
 
 
-def _require_no_targets(
+def _ignored(table: pd.DataFrame, path: Path) -> list[bool]:
+    cells = table.get("ignored", pd.Series("", table.index)).tolist()
+    if unknown := [text for text in cells if text not in IGNORED]:
+        raise UserError(
+            f"{path}: ignored must be 0, 1 or empty, not {unknown[0]!r} ({len(unknown)} such rows)"
+        )
+    return [IGNORED[text] for text in cells]
+
+
+def require_no_targets(
     features: Iterable[str], columns: Iterable[str], path: Path, nodules: Path
 ) -> None:
+    """Check that no feature is a column of a table of targets.
+
+    Raises:
+        UserError: A name is in both tables.
+    """
     shared = sorted(set(features) & set(columns))
     if shared:
         raise UserError(
@@ -143,21 +163,50 @@ def _require_no_targets(
         )
 
 
+def _values(cells: pd.Series) -> str:
+    """Return the most frequent values of a column, as they are written."""
+    return ", ".join(repr(text) for text, _ in Counter(cells).most_common(8))
+
+
+def _warn_of_absent_values(rows: pd.DataFrame, target: Target, nodules: Path) -> None:
+    present = {plain_spelling(text) for text in rows.loc[~rows["ignored"], "value"]}
+    absent = [text for values in target.values for text in values if text not in present]
+    if absent:
+        warnings.warn(
+            f"{nodules}: no nodule has a value of {target.name!r} of "
+            f"{', '.join(map(repr, absent))}, as negative and positive name; its values are: "
+            f"{_values(rows['value'])}",
+            stacklevel=4,
+        )
+
+
 def _warn_of_unmatched(
-    keys: pd.DataFrame, table: pd.DataFrame, features: Path, nodules: Path
+    measured: pd.DataFrame, rows: pd.DataFrame, features: str, nodules: str
 ) -> None:
-    both = keys.merge(table[[*KEY]], on=[*KEY], how="outer", indicator="side")
-    for side, present, absent in (
-        ("left_only", features, nodules), ("right_only", nodules, features),
-    ):  # fmt: skip
-        rows = both[both["side"] == side]
-        if len(rows):
-            first = rows.iloc[0]
+    for names, others, present, absent in (
+        (measured, rows, features, nodules),
+        (rows[~rows["ignored"]], measured, nodules, features),
+    ):
+        keys = others[[*KEY]].drop_duplicates()
+        both = names[[*KEY]].merge(keys, on=[*KEY], how="left", indicator="side")
+        unmatched = both[both["side"] == "left_only"]
+        if len(unmatched):
+            first = unmatched.iloc[0]
             warnings.warn(
-                f"{len(rows)} of {len(both)} nodules of {present} are not in {absent} and are left "
-                f"out, such as nodule {first['nodule']} of {first['case']}",
+                f"{len(unmatched)} of {len(names)} nodules of {present} are not in {absent} and "
+                f"are left out, such as nodule {first['nodule']} of {first['case']}"
+                f"{_spelling(first, others)}",
                 stacklevel=4,
             )
+
+
+def _spelling(row: pd.Series, others: pd.DataFrame) -> str:
+    """Return a hint where another table writes the number of a nodule differently, as 1.0 for 1."""
+    number = plain_spelling(row["nodule"])
+    for name in others.loc[others["case"] == row["case"], "nodule"]:
+        if plain_spelling(name) == number:
+            return f": {name!r} there is the same number written differently; write both alike"
+    return ""
 
 
 def _warn_of_perfect_features(study: NoduleStudy) -> None:

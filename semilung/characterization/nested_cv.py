@@ -20,7 +20,7 @@ from semilung.characterization.feature_models import (
     radiomics_candidates,
 )
 from semilung.characterization.labelled_nodules import NoduleStudy
-from semilung.characterization.nodule_folds import Fold, Indices, grouped_splits
+from semilung.characterization.nodule_folds import Fold, Indices, grouped_splits, split_seed
 from semilung.characterization.selected_features import selected_features
 from semilung.types import UserError
 
@@ -31,8 +31,9 @@ SIZE = "size"
 class ArmScores(NamedTuple):
     """Probabilities of an arm in a fold.
 
-    `outer` are those of the tested nodules. `reference` are held out too, but of nodules of the
-    training part, with their labels: thresholds are chosen on them.
+    `outer` are those of the tested nodules. `reference` are of nodules that are not tested, with
+    their labels: thresholds are chosen on them. They are held out of the fit, but for the arms of
+    nets and fusions, whose logistic regression of one or two columns is fitted to these nodules.
     """
 
     outer: Values
@@ -88,7 +89,7 @@ def _run_fold(
     labels = study.nodules["label"].to_numpy()
     features = study.features.to_numpy(float)
     log_size = np.log(study.nodules[["diameter_mm"]].to_numpy(float))
-    splits = _inner_splits(study.nodules.iloc[rows], settings, settings.seed + fold.repeat)
+    splits = _inner_splits(study.nodules.iloc[rows], settings, split_seed(settings, fold.repeat))
     size = choose_model(few_features(), log_size[rows], labels[rows], splits)
     radiomics = {}
     for kind in (name for name in MODELS if name in settings.models):

@@ -10,11 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from semilung.bounds import BOUNDS
 from semilung.characterization.characterization_settings import CharacterizationSettings
 from semilung.types import UserError
 
 LEAST_PATIENTS = 2
 """Patients of each class that a test fold needs."""
+
+LEAST_FOLDS = int(BOUNDS["characterize.folds"].low)
+MOST_REPEATS = int(BOUNDS["characterize.repeats"].high)
 
 Indices = NDArray[np.intp]
 
@@ -50,13 +54,23 @@ def make_folds(nodules: pd.DataFrame, settings: CharacterizationSettings) -> lis
     _require_patients(nodules, settings.folds)
     folds = []
     for repeat in range(settings.repeats):
-        seed = settings.seed + repeat
+        seed = split_seed(settings, repeat)
         rows = np.arange(len(nodules))
         for fold, (rest, outer) in enumerate(grouped_splits(nodules, rows, settings.folds, seed)):
             _require_classes(nodules.iloc[outer], repeat, fold)
             train, inner = next(grouped_splits(nodules, rest, settings.folds, seed))
             folds.append(Fold(repeat, fold, train, inner, outer))
     return folds
+
+
+def split_seed(settings: CharacterizationSettings, repeat: int) -> int:
+    """Return the seed of a repeat's splits: repeats of two seeds have no split in common.
+
+    Example:
+        >>> [split_seed(CharacterizationSettings(seed=seed), 2) for seed in (0, 1)]
+        [2, 1002]
+    """
+    return settings.seed * MOST_REPEATS + repeat
 
 
 def grouped_splits(
@@ -93,11 +107,16 @@ def _require_patients(nodules: pd.DataFrame, folds: int) -> None:
             f"all labelled nodules are of one class (patients {listed}); check the values of "
             f"negative and positive"
         )
+    if min(counts.values()) < LEAST_PATIENTS * LEAST_FOLDS:
+        raise UserError(
+            f"at least {LEAST_PATIENTS * LEAST_FOLDS} patients of each class are needed, found "
+            f"{listed}; add patients"
+        )
     if min(counts.values()) < LEAST_PATIENTS * folds:
         raise UserError(
             f"{folds} folds need at least {LEAST_PATIENTS * folds} patients of each class, found "
-            f"{listed}; give fewer folds, as in folds={max(2, min(counts.values()) // 2)}, or more "
-            f"patients"
+            f"{listed}; give fewer folds, as in folds={min(counts.values()) // LEAST_PATIENTS}, or "
+            f"more patients"
         )
 
 

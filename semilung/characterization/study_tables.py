@@ -86,8 +86,11 @@ class StudyTables:
         }
 
 
+RECORD = "settings.json"
+"""The file that is written last: where it is, the study is whole."""
+
 FILES = (
     *("folds.csv", "scores.csv", "metrics.csv", "operating_points.csv", "calibration.csv"),
-    *("decision_curve.csv", "selected_features.csv", "settings.json", "index.html"),
+    *("decision_curve.csv", "selected_features.csv", "index.html", RECORD),
 )
 """Files of a study's folder; the first is written with --folds-only too."""

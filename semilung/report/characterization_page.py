@@ -184,26 +184,32 @@ def method(description: StudyDescription) -> list[str]:
             f"stability ({description.stable} of {description.features} features have an ICC of "
             f"{settings.stability:g} or more) and {filters}"
         )
-    fitted = "the whole training part"
+    chosen = f"hyperparameters ({settings.inner_folds} inner folds, log loss)"
+    fitted = f"{chosen} and thresholds are of the whole training part"
+    thresholds = "on probabilities of its inner folds"
     if description.nets:
         fitted = (
-            "the part on which the nets were trained, without one fold of patients that serves to "
-            "calibrate scores, to weigh them in the fusion and to choose thresholds"
+            f"and {chosen} are of the part on which the nets were trained. One more fold of "
+            f"patients serves to calibrate the nets' scores, to weigh them in the fusion and to "
+            f"choose all thresholds"
+        )
+        thresholds = (
+            "on the fold of patients that calibrates the nets, to which the arms of nets and "
+            "fusions are fitted too: the thresholds of these are somewhat optimistic"
         )
     positive, negative = (listed(values) for values in (settings.positive, settings.negative))
     return [
         f"Positive are nodules with {settings.target} {positive}, negative those with {negative}.",
         f"{settings.folds} outer folds of patients, {settings.repeats} times; no patient is in two "
-        f"parts of a fold. Imputation, {filters}, scaling, hyperparameters ({settings.inner_folds} "
-        f"inner folds, log loss) and thresholds are of {fitted}.",
+        f"parts of a fold. Imputation, {filters}, scaling, {fitted}.",
         "The AUC is that of all out-of-fold probabilities of a repeat, averaged over repeats: "
         "probabilities of the models of different folds are compared as they are. The mean of the "
         "folds' own AUCs is in metrics.csv (auc_folds).",
         f"The difference from size is of the same resamples of patients; p is twice the smaller "
         f"tail beyond 0 (at least {2 / (settings.bootstraps + 1):.2g}), with Holm's correction for "
         f"the number of arms.",
-        f"Thresholds of the operating points were chosen in the training parts of each fold, seed "
-        f"{settings.seed}.",
+        f"Thresholds of the operating points were chosen in the training part of each fold, "
+        f"{thresholds}. The seed is {settings.seed}.",
     ]
 
 

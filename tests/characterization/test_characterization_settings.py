@@ -11,6 +11,8 @@ from semilung.types import UserError
 def test_settings_read_spellings_and_any_number_of_bins():
     settings = study_settings(["negative=[benign]", "positive=[primary,metastasis]"])
     assert settings.binary_target().number("metastasis") == 1
+    quoted = study_settings(['negative=["no"]', 'positive=["yes","True"]']).binary_target()
+    assert [quoted.number(text) for text in ("no", "yes", "True")] == [0, 1, 1]
     assert study_settings(["size_bins_mm=[8]"]).bins_mm() == [(0, 8), (8, math.inf)]
     assert study_settings(["characterize.size_bins_mm=[]"]).bins_mm() == [(0, math.inf)]
 
@@ -30,6 +32,8 @@ def test_settings_read_spellings_and_any_number_of_bins():
         ("positive=[2,4]", r"a value occurs twice"),
         ("negative=[]", r"needs values of both classes"),
         ("external_positive=[0]", r"target 'malignant': a value occurs twice"),
+        ("negative=[no]", r'negative=\[False\] .* negative=\["no"\] in quotes'),
+        ("external_positive=[true]", r"target 'malignant': .* booleans of YAML"),
         ("positive=4", r"positive: a list of values is wanted, found 4"),
         ("fold=3", r"did you mean characterize\.folds"),
     ],

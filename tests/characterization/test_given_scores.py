@@ -53,8 +53,8 @@ def in_wrong_part(scores):
         (in_wrong_part, r"\(patient p\d+\) is scored as .* and is in the part .* of the folds"),
         (lambda s: s.assign(repeat=s["repeat"] + 1), "repeat 2, fold 0, and there is no such fold"),
         (lambda s: pd.concat([s, s.iloc[:1]]), "twice; keep one row"),
-        (lambda s: s.assign(score="high"), "score holds 'high', which is no number"),
-        (lambda s: s.assign(score=np.inf), "score holds 'inf', which is no number"),
+        (lambda s: s.assign(score="high"), "column 'score' holds 'high', which is no number"),
+        (lambda s: s.assign(score=np.inf), "column 'score' holds 'inf', which is no number"),
         (lambda s: s.drop(columns="part"), "is without the columns part"),
     ],
 )

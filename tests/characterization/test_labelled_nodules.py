@@ -1,5 +1,8 @@
 """Tables of features and targets: joined, checked, and never mixed."""
 
+import math
+import warnings
+
 import pandas as pd
 import pytest
 from nodule_tables import edited, nodule_tables
@@ -28,12 +31,52 @@ def test_study_has_labelled_nodules_in_the_order_of_their_names(tables):
     assert study.nodules["case"].tolist() == [f"c{i:03}" for i in range(5, 79)]
     assert study.nodules["label"].tolist() == [i % 2 for i in range(5, 79)]
     assert [*study.features.columns[:2]] == ["planted", "noise_0"]
-    assert (study.left_out, study.source) == (6, "readers")
+    assert (study.left_out, study.source) == (5, "readers")
+
+
+@pytest.mark.parametrize("source", ["readers", "pathology"])
+def test_study_of_a_table_with_a_row_of_each_source_is_of_the_chosen_one(tables, source):
+    readers = pd.read_csv(tables[1])
+    readers.loc[:4, "malignancy"] = 3
+    pathology = readers.iloc[:60].assign(source="pathology", malignancy=[1, 5] * 29 + [3, None])
+    unmeasured = pathology.iloc[:1].assign(case="x")
+    ignored = pathology.assign(ignored="1")
+    pd.concat([readers, pathology, ignored, unmeasured]).to_csv(tables[1], index=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        study = read(tables, source=source)
+    texts = [str(warning.message) for warning in caught if "left out" in str(warning.message)]
+    shares = [text.split(" nodules of")[0] for text in texts]
+    expected = {"readers": (75, 5, []), "pathology": (58, 1, ["20 of 80", "1 of 61"])}
+    assert (len(study.nodules), study.left_out, shares) == expected[source]
+
+
+@pytest.mark.parametrize("spelling", ["yes", "TRUE", "2"])
+def test_study_of_an_unknown_spelling_of_ignored_is_refused(tables, spelling):
+    edited(tables[1], ignored=["0"] * 79 + [spelling])
+    with pytest.raises(UserError, match=rf"ignored must be 0, 1 or empty, not '{spelling}' \(1 "):
+        read(tables)
+
+
+def test_study_names_values_that_no_nodule_has(tables):
+    with pytest.warns(UserWarning, match=r"'malignancy' of 'high', '9', as .* are: '\d', "):
+        read(tables, positive=("high", 4, 5, 9))
+
+
+def test_study_names_a_nodule_whose_number_is_written_differently(tables):
+    edited(tables[1], nodule="1.0")
+    with (
+        pytest.warns(UserWarning, match=r"nodule 1 of c000: '1\.0' there is the same number"),
+        pytest.raises(UserError, match="no nodule has features"),
+    ):
+        read(tables)
 
 
 def test_study_features_that_are_empty_or_infinite_are_missing(tables):
-    edited(tables[0], planted=["", "inf", "nan"] + ["1.5"] * 77)
-    assert read(tables).features["planted"].isna().tolist() == [True] * 3 + [False] * 77
+    empty = ["", "inf", "nan", "NA", "n/a", "None", "null", "-"]
+    edited(tables[0], planted=empty + ["1.5", "1,5"] * 36)
+    planted = read(tables).features["planted"].tolist()
+    assert planted == pytest.approx([math.nan] * 8 + [1.5] * 72, nan_ok=True)
 
 
 def test_study_of_mixed_sources_is_refused_with_counts_until_one_is_chosen(tables):
@@ -74,9 +117,9 @@ def test_study_counts_nodules_that_one_table_lacks(tables):
     with pytest.warns(UserWarning, match="are left out, such as") as warned:
         assert len(read(tables).nodules) == 77
     first, second = (str(warning.message) for warning in warned)
-    assert first.startswith("1 of 80 nodules of")
+    assert first.startswith("1 of 78 nodules of")
     assert "nodule 1 of c079" in first
-    assert second.startswith("2 of 80 nodules of")
+    assert second.startswith("2 of 79 nodules of")
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -91,12 +134,14 @@ def test_study_with_a_nodule_twice_is_refused(tables, index):
     ("index", "columns", "message"),
     [
         (0, {"patient": None}, "is without the columns patient"),
+        (0, {"patient": None, "patients": "p"}, r"columns patient; did you mean patients\?"),
+        (0, {"planted": "1,234.5"}, "column 'planted' holds '1,234.5', which is no number"),
         (0, {"patient": ""}, "80 nodules have no patient"),
         (0, {"diameter_mm": "0"}, "no diameter above 0"),
         (0, {"diameter_mm": ""}, "no diameter above 0"),
         (0, {"planted": "round"}, "column 'planted' holds 'round', which is no number"),
         (1, {"malignancy": None}, "has no column 'malignancy'"),
-        (1, {"malignancy": "3"}, "no nodule has features.*Values of 'malignancy': 3$"),
+        (1, {"malignancy": "3"}, "no nodule has features.*Values of 'malignancy': '3'$"),
         (1, {"case": "x"}, "is there twice"),
         (1, {"nodule": "7"}, "no nodule has features"),
     ],

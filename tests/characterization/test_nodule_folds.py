@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from nodule_tables import made_study
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, StratifiedGroupKFold
 
 from semilung.characterization import CharacterizationSettings, fold_table, make_folds, nodule_folds
 from semilung.types import UserError
@@ -38,6 +38,22 @@ def test_folds_of_repeats_differ_and_depend_on_the_seed_alone(nodules):
     assert not np.array_equal(first[0].outer, first[4].outer)
 
 
+def test_folds_of_neighbouring_seeds_have_no_repeat_in_common(nodules):
+    folds = [
+        fold.outer.tolist()
+        for seed in (0, 1, 4 * 10**6)
+        for fold in make_folds(nodules, CharacterizationSettings(folds=4, repeats=2, seed=seed))
+    ]
+    assert all(folds.count(fold) == 1 for fold in folds)
+
+
+def test_folds_of_seed_0_are_those_of_the_repeats_numbers(nodules):
+    splitter = StratifiedGroupKFold(4, shuffle=True, random_state=1)
+    tested = splitter.split(nodules, nodules["label"], nodules["patient"])
+    of_second = [fold.outer.tolist() for fold in make_folds(nodules, SETTINGS) if fold.repeat == 1]
+    assert of_second == [test.tolist() for _, test in tested]
+
+
 def test_folds_that_split_a_patient_are_stopped(nodules, monkeypatch):
     class Plain(KFold):
         def split(self, rows, labels, groups):
@@ -51,6 +67,7 @@ def test_folds_that_split_a_patient_are_stopped(nodules, monkeypatch):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
+        ([1] * 3 + [0] * 77, r"at least 4 patients of each class are needed, found .*: 2; add"),
         ([0] * 80, r"one class \(patients negative: 53, positive: 0\)"),
         ([1] * 6 + [0] * 74, r"4 folds need at least 8 patients of each class, found .*folds=2"),
     ],

@@ -94,6 +94,44 @@ def test_characterize_replaces_no_files_of_anything_else(tables, tmp_path, capsy
     assert contents(out) == {"index.html": b"mine"}
 
 
+def test_folds_alone_do_not_replace_those_of_a_whole_study(tables, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert characterize(tables, "--out", out) == 0
+    before = contents(out)
+    assert characterize(tables, "--out", out, "--folds-only", "seed=1") == 2
+    assert "holds a whole study" in capsys.readouterr().err
+    assert contents(out) == before
+
+
+def test_a_study_that_cannot_be_written_to_its_end_has_no_record(tables, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert characterize(tables, "--out", out, "--folds-only") == 0
+    (out / "settings.json").write_text("{}")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("semilung.api.characterize.write_text", full)
+    assert characterize(tables, "--out", out) != 0
+    assert {*contents(out)} == {*FILES} - {"settings.json", "index.html"}
+
+
+def test_characterize_replaces_plain_files_alone(tables, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert characterize(tables, "--out", out, "--folds-only") == 0
+    (out / "metrics.csv").mkdir()
+    assert characterize(tables, "--out", out) == 2
+    assert "metrics.csv in it is not a plain file" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["folds.csv", "metrics.csv"]
+
+
+def test_features_without_a_stability_are_named(tables, tmp_path):
+    stability = tmp_path / "stability.csv"
+    pd.DataFrame({"feature": ["planted"], "icc": [0.9]}).to_csv(stability, index=False)
+    with pytest.warns(UserWarning, match="does not list 6 of 7 features, .*: noise_0, noise_1"):
+        assert characterize(tables, "--out", tmp_path / "out", "--stability", stability) == 0
+
+
 def test_characterize_that_is_interrupted_writes_nothing(tables, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
@@ -114,6 +152,7 @@ def test_characterize_that_is_interrupted_writes_nothing(tables, tmp_path, monke
         (("--out", "o", "--scores", "net=none.csv"), "none.csv: no such file was found"),
         (("--out", "o", "--scores", "size=features.csv"), "a net's name is one word"),
         (("--out", "o", "--scores", "a net=features.csv"), "a net's name is one word"),
+        (("--out", "o", "--scores", "_net=features.csv"), "does not begin with an underscore"),
         (("--out", "o", "--scores", "a=x", "--scores", "a=y"), "names a net twice"),
         (("--out", "o", "--scores", "a=features.csv"), "is without the columns repeat, fold"),
         (("--out", "o", "--stability", "features.csv"), "is no table of stability"),
@@ -152,6 +191,14 @@ def test_characterize_of_unsound_tables_writes_nothing(tables, tmp_path, capsys,
     assert characterize(tables, "--out", tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_columns_of_external_labels_are_no_features(tables, tmp_path):
+    external = tmp_path / "pathology.csv"
+    names = pd.read_csv(tables[1])[["case", "nodule"]]
+    names.assign(malignant=1, noise_2="x").to_csv(external, index=False)
+    with pytest.raises(UserError, match=r"has the columns noise_2, which are columns of .*pathol"):
+        semilung.characterize(*tables, tmp_path / "out", external=external, settings=QUICK)
 
 
 def test_external_labels_of_other_nodules_are_refused(tables, tmp_path):

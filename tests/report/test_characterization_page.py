@@ -1,5 +1,7 @@
 """The page of a study: honest sentences, escaped names, one file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from semilung.report.characterization_page import (
     StudyDescription,
     characterization_page,
     headline,
+    method,
     size_sentences,
     source_sentence,
 )
@@ -67,6 +70,20 @@ def test_headline_claims_more_than_size_with_interval_and_p_alone(best, end):
     text = headline([row("size", 0.8), best, row("other", 0.6)])
     assert text.endswith(end)
     assert ("Shown to say more than size" in text) != ("No arm is shown" in text)
+
+
+@pytest.mark.parametrize(
+    ("nets", "present", "absent"),
+    [
+        ([], "and thresholds are of the whole training part", "on which the nets were trained"),
+        (["net"], "One more fold of patients serves to calibrate", "thresholds are of the part"),
+    ],
+)
+def test_method_says_of_which_part_thresholds_are(nets, present, absent):
+    text = " ".join(method(replace(DESCRIPTION, nets=nets)))
+    assert present in text
+    assert absent not in text
+    assert ("somewhat optimistic" in text) == bool(nets)
 
 
 @pytest.mark.parametrize("low", [-0.01, 0.01])

@@ -58,7 +58,8 @@ class Target:
         if kind not in KINDS:
             raise ValueError(f"target {name!r}: kind must be one of {', '.join(KINDS)}, got {kind}")
         classes = [[v] if isinstance(v, str) or not isinstance(v, Sequence) else v for v in listed]
-        target = cls(name, kind, tuple(tuple(map(_plain, spellings)) for spellings in classes))
+        values = tuple(tuple(map(plain_spelling, spellings)) for spellings in classes)
+        target = cls(name, kind, values)
         target._check()
         return target
 
@@ -156,7 +157,7 @@ class Target:
                 return (float(text) - low) / (high - low)
             except ValueError:
                 return math.nan
-        plain = _plain(text)
+        plain = plain_spelling(text)
         return next((float(i) for i, value in enumerate(self.values) if plain in value), math.nan)
 
 
@@ -172,7 +173,7 @@ def targets_of(options: Mapping[str, Mapping[str, Any]] | None) -> tuple[Target,
     return tuple(Target.of(name, of) for name, of in named.items())
 
 
-def _plain(value: Any) -> str:
+def plain_spelling(value: Any) -> str:
     """Return a spelling under which 3, 3.0 and "3" are equal."""
     text = str(value).strip()
     try:
