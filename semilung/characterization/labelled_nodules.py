@@ -76,13 +76,13 @@ def read_study(features: Path, nodules: Path, settings: CharacterizationSettings
             f"in {nodules}; check the names of cases and nodules, and negative and positive. "
             f"Values of {target.name!r}: {_values(rows['value'])}"
         )
+    other = joined[joined["label"].isna() & joined["value"].notna()]
     numbers = measured.features.loc[chosen.index].reset_index(drop=True)
     study = NoduleStudy(
         chosen.drop(columns="value").astype({"label": int}).reset_index(drop=True),
         numbers,
         source,
-        int((joined["value"].notna() & ~joined["value"].str.lower().isin(EMPTY)).sum())
-        - len(chosen),
+        int((~other["value"].str.lower().isin(EMPTY)).sum()),
     )
     _warn_of_perfect_features(study)
     return study

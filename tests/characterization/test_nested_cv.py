@@ -14,6 +14,7 @@ from semilung.characterization import (
     make_folds,
     nested_cv,
 )
+from semilung.characterization.feature_models import ChosenModel
 from semilung.characterization.selected_features import feature_shares
 from semilung.types import UserError
 
@@ -111,21 +112,15 @@ def test_fusion_joins_the_radiomics_model_of_the_lowest_inner_loss(tmp_path, mon
     monkeypatch.setattr(
         nested_cv, "choose_model", lambda *args: chosen.append(choose(*args)) or chosen[-1]
     )
-    probability, used = type(choose(*_tiny())).probability, []
+    probability, used = ChosenModel.probability, []
     monkeypatch.setattr(
-        type(choose(*_tiny())),
+        ChosenModel,
         "probability",
         lambda model, x: used.append((model, len(x))) or probability(model, x),
     )
     [*cross_validate(study, folds, settings, evidence={"net": net_scores(study, folds, 1)})]
     best = min(chosen[1:], key=lambda model: model.loss)
     assert [model for model, rows in used if rows == len(study.nodules)] == [best]
-
-
-def _tiny():
-    """Arguments of `choose_model`."""
-    x, y = np.arange(8.0)[:, None], np.arange(8) % 2
-    return nested_cv.few_features(), x, y, [(np.arange(4), np.arange(4, 8))]
 
 
 def test_results_are_the_same_again(tmp_path):
