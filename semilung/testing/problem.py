@@ -280,7 +280,8 @@ def _stream(
     present[-1, -1] = batch_size == 1
     nodules = _nodules(mask)
     numbers = [
-        [[float(i % len(t.values)) for t in targets]] * nodules.shape[1] for i in range(batch_size)
+        [[5.0, *(float(i % len(t.values)) for t in targets)]] * nodules.shape[1]
+        for i in range(batch_size)
     ]
     return {
         "weak": weak,
@@ -291,7 +292,7 @@ def _stream(
         "instances": mask.clone(),
         "anatomy": _anatomy().expand_as(mask).clone(),
         "nodules": nodules,
-        "targets": torch.tensor(numbers).reshape(*nodules.shape[:2], len(targets)),
+        "targets": torch.tensor(numbers).reshape(*nodules.shape[:2], 1 + len(targets)),
         "spacing_mm": torch.ones(batch_size, 3),
         "bag_label": torch.full((batch_size,), 0 if healthy else 1),
         "case": [f"{stream}_{i}" for i in range(batch_size)],
