@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.data import Case, Volume, read_manifest, read_volume, write_volume
-from semilung.data.content.voxel_checks import label_issue, whole_labels
-from semilung.data.io.resample import resample_onto
-from semilung.data.io.volume import labels_fit
+from semilung.data.content.nodule_instances import read_labels
 from semilung.files import write_text
 from semilung.inference.pseudo_labels import MANIFEST
 from semilung.jobs import run_jobs
@@ -169,17 +167,7 @@ def _labels(path: Path | None, image: Volume) -> NDArray[np.uint8]:
     labels = np.zeros(image.shape, np.uint8)
     if path is None:
         return labels
-    mask = read_volume(path)
-    if (issue := label_issue(mask.data)) is not None:
-        raise UserError(f"{path}: {issue.message}")
-    if not labels_fit(path, mask, image):
-        raise UserError(
-            f"{path}: shape {mask.shape} or affine is not the image's ({image.shape}); resample it "
-            f"onto the image"
-        )
-    if mask.shape != image.shape:  # a segmentation that 3D Slicer has cropped
-        mask = resample_onto(mask, image.shape, image.affine, order=0, fill=0)
-    values = whole_labels(mask.data)
+    values = read_labels(path, image).data
     labels[values > 0] = NODULE
     labels[values == IGNORE] = IGNORED
     return labels

@@ -52,8 +52,8 @@ def nodule_instances(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return instances
 
 
-def read_instances(path: Path, image: Grid | Volume) -> Volume:
-    """Read a mask, and return the label of each nodule (`nodule_instances`) on the image's grid.
+def read_labels(path: Path, image: Grid | Volume) -> Volume:
+    """Read a mask of labels 0 to 255, and return it on the image's grid, of which it may be a part.
 
     Raises:
         UserError: The mask cannot be read, is no map of labels, or not on the image's grid.
@@ -66,8 +66,21 @@ def read_instances(path: Path, image: Grid | Volume) -> Volume:
             f"{path}: shape {mask.shape} or affine is not the image's ({image.shape}); resample it "
             f"onto the image"
         )
-    labels = Volume(nodule_instances(whole_labels(mask.data)), mask.affine)
+    labels = Volume(whole_labels(mask.data), mask.affine)
+    if labels.shape == image.shape:
+        return labels
+    # a segmentation that 3D Slicer has cropped
     return resample_onto(labels, image.shape, image.affine, order=0, fill=0)
+
+
+def read_instances(path: Path, image: Grid | Volume) -> Volume:
+    """Read a mask, and return the label of each nodule (`nodule_instances`) on the image's grid.
+
+    Raises:
+        UserError: As `read_labels`.
+    """
+    labels = read_labels(path, image)
+    return Volume(nodule_instances(labels.data), labels.affine)
 
 
 def instance_centres(instances: NDArray[np.uint8]) -> dict[int, tuple[float, float, float]]:
