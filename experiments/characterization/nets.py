@@ -35,15 +35,16 @@ def write_fold(out: Path, rows: pd.DataFrame, path: Path, few: int | None) -> No
     """Write the manifest of a fold, with its parts as splits."""
     if few is not None:
         training = rows[rows["part"] == "train"]
-        share = training.groupby("label", group_keys=False)
-        chosen = share.sample(n=few // 2, random_state=int(rows["fold"].iloc[0]))
+        seed = int(rows["fold"].iloc[0])
+        chosen = training.groupby("label").sample(n=few // 2, random_state=seed)
         rows = pd.concat([rows[rows["part"] != "train"], chosen])
     part_of_patient = dict(zip(rows["patient"], rows["part"], strict=True))
-    cases = []
-    for case in read_manifest(out / "manifest.csv"):
-        part = part_of_patient.get(case.patient, "train")
-        if few is None or case.name in set(rows["case"]):
-            cases.append(replace(case, split=SPLITS[part]))
+    named = set(rows["case"])
+    cases = [
+        replace(case, split=SPLITS[part_of_patient.get(case.patient, "train")])
+        for case in read_manifest(out / "manifest.csv")
+        if few is None or case.case in named
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(path, cases)
 

@@ -113,12 +113,11 @@ def characterize(
         "tables": inputs.files,
     }
     (out / RECORD).unlink(missing_ok=True)
-    files = tables.files()
-    for name, table in files.items():
+    for name, table in tables.files().items():
         write_csv(out / name, table)
     write_text(out / "index.html", page)
     write_text(out / RECORD, json.dumps(plain(record), indent=2))
-    return Characterization(out / "index.html", tables.metrics, files["scores.csv"])
+    return Characterization(out / "index.html", tables.metrics, tables.scores)
 
 
 def write_folds(

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semilung.characterization.feature_models import Values
+from semilung.evaluation.intervals import Z
 
 Positive = NDArray[np.bool_]
-Z = 1.959963984540054
 
 
 class AucInterval(NamedTuple):

@@ -20,6 +20,18 @@ from semilung.characterization.probability_metrics import (
 )
 from semilung.characterization.selected_features import feature_shares
 
+TABLES = (
+    *("folds", "scores", "metrics", "operating_points", "calibration", "decision_curve"),
+    "selected_features",
+)
+"""Tables of a study, fields of `StudyTables`; the first is written with --folds-only too."""
+
+RECORD = "settings.json"
+"""The file that is written last: where it is, the study is whole."""
+
+FILES = (*(f"{name}.csv" for name in TABLES), "index.html", RECORD)
+"""Files of a study's folder."""
+
 
 @dataclass(frozen=True)
 class StudyTables:
@@ -28,20 +40,22 @@ class StudyTables:
     Attributes:
         results: Out-of-fold scores.
         folds: As returned by `fold_table`.
+        scores: Those of `results`, a row a repeat, arm and nodule.
         metrics: As returned by `metrics_table`, then the rows of an external evaluation.
         operating_points: As returned by the function of this name.
         calibration: As returned by `calibration_curve`.
         decision_curve: As returned by the function of this name.
-        features: As returned by `feature_shares`.
+        selected_features: As returned by `feature_shares`.
     """
 
     results: OutOfFold
     folds: pd.DataFrame
+    scores: pd.DataFrame
     metrics: pd.DataFrame
     operating_points: pd.DataFrame
     calibration: pd.DataFrame
     decision_curve: pd.DataFrame
-    features: pd.DataFrame
+    selected_features: pd.DataFrame
 
     @classmethod
     def of(
@@ -66,6 +80,7 @@ class StudyTables:
         return cls(
             results,
             fold_table(study.nodules, [result.fold for result in folds]),
+            results.table(),
             pd.concat(metrics, ignore_index=True),
             operating_points(results),
             calibration_curve(results),
@@ -75,22 +90,4 @@ class StudyTables:
 
     def files(self) -> dict[str, pd.DataFrame]:
         """Return each table by the name of its file."""
-        return {
-            "folds.csv": self.folds,
-            "scores.csv": self.results.table(),
-            "metrics.csv": self.metrics,
-            "operating_points.csv": self.operating_points,
-            "calibration.csv": self.calibration,
-            "decision_curve.csv": self.decision_curve,
-            "selected_features.csv": self.features,
-        }
-
-
-RECORD = "settings.json"
-"""The file that is written last: where it is, the study is whole."""
-
-FILES = (
-    *("folds.csv", "scores.csv", "metrics.csv", "operating_points.csv", "calibration.csv"),
-    *("decision_curve.csv", "selected_features.csv", "index.html", RECORD),
-)
-"""Files of a study's folder; the first is written with --folds-only too."""
+        return {f"{name}.csv": getattr(self, name) for name in TABLES}

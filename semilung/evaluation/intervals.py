@@ -9,6 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+Z = 1.959963984540054
+"""Quantile of the standard normal distribution of a two-sided 95 % interval."""
+
 
 class Interval(NamedTuple):
     """A mean, its bootstrap interval, and the number of defined values behind it."""
@@ -82,7 +85,7 @@ def wilson(shares: Iterable[float]) -> Interval:
     n = len(defined)
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    p, z2 = float(defined.mean()), 1.959963984540054**2
+    p, z2 = float(defined.mean()), Z**2
     centre, scale = p + z2 / (2 * n), 1 + z2 / n
     half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
     low, high = (centre - half) / scale, (centre + half) / scale

@@ -29,7 +29,7 @@ def all_tables(study: StudyTables) -> Iterator[Table]:
     if len(external):
         yield _auc_table("external", "AUC of each arm with the other labels", external)
     yield _points_table(study.operating_points)
-    yield _features_table(study.features)
+    yield _features_table(study.selected_features)
 
 
 def bin_name(population: str) -> str:
